@@ -1,0 +1,275 @@
+"""Every tensor of every masklet model, named once.
+
+The ONNX export, the Triton configs, the memory bank's calls, the client's requests and the tests all read this table.
+`config.pbtxt` files repeat it for Triton; a test compares the two.
+
+Dimensions are integers or symbols. A symbol that a variant fixes is replaced by `resolve`; the others stay free:
+
+    S    side of the square model image            V    videos in an engine call
+    G    side of the feature grid (S / stride)     B    objects in an engine call
+    L    side of the low-resolution mask (4 G)     F    remembered frames per object
+    T    tokens of one memory                      P    object pointers per object
+                                                   N    prompt tokens per object
+    n m k   counts that differ from request to request (zero allowed)        H W   size of the frame that was sent
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
+
+CONTRACT_VERSION = 1
+
+Dim = int | str
+
+# Triton data type -> numpy dtype. BYTES tensors hold one bytes object per element.
+NUMPY_DTYPES = {
+    "UINT8": np.dtype(np.uint8),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+    "BYTES": np.dtype(np.object_),
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor: its name on the wire, Triton data type, dimensions and meaning."""
+
+    name: str
+    dtype: str
+    dims: tuple[Dim, ...]
+    about: str
+    optional: bool = False
+
+    @property
+    def numpy_dtype(self) -> np.dtype:
+        """The numpy dtype of `dtype`."""
+        return NUMPY_DTYPES[self.dtype]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One Triton model: inputs and outputs in order.
+
+    `batched`: Triton adds a batch dimension in front of `dims` (max_batch_size > 0). Engines that the bank calls have none: their
+    leading dimensions V and B are explicit, because one call mixes tensors that lead with videos and tensors that lead with objects.
+    """
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    batched: bool
+
+
+def _in_frames() -> tuple[Tensor, ...]:
+    return (
+        Tensor("FRAME", "UINT8", ("H", "W", 3), "RGB frame", optional=True),
+        Tensor("FRAME_ENCODED", "BYTES", (1,), "the frame as JPEG, PNG or WebP file bytes", optional=True),
+        Tensor("PROMPTS", "BYTES", (1,), "JSON list of prompts, [] for none", optional=True),
+        Tensor("STATE", "UINT8", ("n",), "snapshot to start from, only with START", optional=True),
+    )
+
+
+TRACKER = Model(
+    "tracker",
+    inputs=_in_frames(),
+    outputs=(
+        Tensor("FRAME_INDEX", "INT64", (1,), "index of the answered frame, counted since the video began"),
+        Tensor("OBJECT_IDS", "INT64", ("n",), "objects present in this answer, in prompt order"),
+        Tensor("MASKS", "BYTES", ("n",), "one mask per object, in the form that parameter `masks` asks for"),
+        Tensor("BOXES", "FP32", ("n", 4), "box of each mask: x0, y0, x1, y1 in frame pixels, ends exclusive; zeros for an empty mask"),
+        Tensor("SCORES", "FP32", ("n",), "object presence logit; the object is in the frame if > 0"),
+        Tensor("IOUS", "FP32", ("n",), "IoU that the model predicts for its mask, 0..1"),
+        Tensor("LOGITS", "FP32", ("n", "L", "L"), "low-resolution mask logits if asked for, else shape [0, 0, 0]"),
+        Tensor("SNAPSHOT", "UINT8", ("k",), "state of the video after this frame if asked for, else empty"),
+        Tensor("TIMING", "FP32", (7,), "milliseconds, in the order of TIMING_FIELDS"),
+    ),
+    batched=True,
+)
+
+TIMING_FIELDS = (
+    "preprocess",
+    "image_encoder",  # with the time that the request waited for it
+    "memory_attention",
+    "mask_decoder",
+    "memory_encoder",
+    "memory_bank",  # the bank's own time: reading, gathering, copying, calling
+    "postprocess",
+)
+
+# What preprocess makes of the prompts: PROMPT_OBJECT, PROMPT_FLAGS and PROMPT_COUNT have one row per prompt, PROMPT_POINTS and
+# PROMPT_LABELS one row per point (a box is two points, labels 2 and 3, in front of the clicks), PROMPT_MASKS one per mask prompt.
+_PROMPT_TENSORS = (
+    Tensor("PROMPT_OBJECT", "INT64", ("n",), "object id of each prompt"),
+    Tensor("PROMPT_FLAGS", "INT32", ("n",), "bits of wire.PromptFlag"),
+    Tensor("PROMPT_COUNT", "INT32", ("n",), "how many rows of PROMPT_POINTS belong to each prompt"),
+    Tensor("PROMPT_POINTS", "FP32", ("m", 2), "x, y in model pixels, 0..S"),
+    Tensor("PROMPT_LABELS", "INT32", ("m",), "1 on the object, 0 beside it, 2 and 3 corners of a box"),
+    Tensor("PROMPT_MASKS", "UINT8", ("k", "S", "S"), "mask prompts at model size, 0 or 1"),
+)
+
+PREPROCESS = Model(
+    "preprocess",
+    inputs=_in_frames(),
+    outputs=(
+        Tensor("IMAGE", "UINT8", ("S", "S", 3), "the frame at model size, RGB; black where there is no frame"),
+        Tensor("STATUS", "BYTES", (1,), "empty, or the error that memory_bank answers this request with"),
+        Tensor("SIZE", "INT32", (2,), "height and width of the frame; 0, 0 for a control request"),
+        *_PROMPT_TENSORS,
+        Tensor("RESTORE", "UINT8", ("k",), "the client's STATE, empty for none"),
+        Tensor("CLOCK", "FP64", (2,), "monotonic seconds at which preprocessing of this request began and ended"),
+    ),
+    batched=True,
+)
+
+
+def _high_res(variant: Variant, lead: tuple[Dim, ...]) -> tuple[Tensor, ...]:
+    """The two high-resolution feature maps, for the families whose decoder takes them."""
+    return tuple(
+        Tensor(f"HIGH_RES_{level}", "FP32", (*lead, channels, f"{scale}G", f"{scale}G"), "high-resolution features")
+        for level, (channels, scale) in enumerate(variant.high_res)
+    )
+
+
+def image_encoder(variant: Variant) -> Model:
+    """The engine that turns a frame into features; stateless, batched by Triton."""
+    return Model(
+        "image_encoder",
+        inputs=(Tensor("IMAGE", "UINT8", ("S", "S", 3), "frame at model size; normalised inside"),),
+        outputs=(Tensor("EMBEDDING", "FP32", (HIDDEN, "G", "G"), "image features, without position code"), *_high_res(variant, ())),
+        batched=True,
+    )
+
+
+def memory_bank(variant: Variant) -> Model:
+    """The stateful model: one memory bank per object of every live video."""
+    return Model(
+        "memory_bank",
+        inputs=(
+            Tensor("EMBEDDING", "FP32", (HIDDEN, "G", "G"), "image features; a NaN in front says that the encoder failed"),
+            *_high_res(variant, ()),
+            *(tensor for tensor in PREPROCESS.outputs if tensor.name != "IMAGE"),
+        ),
+        outputs=(
+            *(tensor for tensor in TRACKER.outputs if tensor.name in ("FRAME_INDEX", "OBJECT_IDS", "SCORES", "IOUS", "SNAPSHOT")),
+            Tensor("LOW", "FP32", ("n", "L", "L"), "low-resolution mask logits"),
+            Tensor("FRAME_SIZE", "INT32", (2,), "SIZE, handed on"),
+            Tensor("TIMES", "FP32", (6,), "the first six of TIMING_FIELDS"),
+        ),
+        batched=True,
+    )
+
+
+POSTPROCESS = Model(
+    "postprocess",
+    inputs=(
+        Tensor("LOW", "FP32", ("n", "L", "L"), "low-resolution mask logits"),
+        Tensor("FRAME_SIZE", "INT32", (2,), "height and width of the masks to make"),
+        Tensor("TIMES", "FP32", (6,), "the first six of TIMING_FIELDS"),
+    ),
+    outputs=tuple(tensor for tensor in TRACKER.outputs if tensor.name in ("MASKS", "BOXES", "LOGITS", "TIMING")),
+    batched=True,
+)
+
+_VIDEO = Tensor("VIDEO", "INT32", ("B",), "which row of the V videos each object uses")
+
+
+def memory_attention(variant: Variant) -> Model:
+    """The engine that conditions a frame's features on an object's memories and pointers."""
+    distance = (Tensor("DISTANCE", "FP32", ("B", "P"), "frames between each pointer and now, in the direction of travel"),)
+    return Model(
+        "memory_attention",
+        inputs=(
+            Tensor("EMBEDDING", "FP32", ("V", HIDDEN, "G", "G"), "image features of each video"),
+            _VIDEO,
+            Tensor("MEMORY", "FP32", ("B", "F", "T", MEMORY_WIDTH), "memories, oldest meaning of slot first"),
+            Tensor("SLOT", "INT32", ("B", "F"), "row of the temporal code that each memory gets, 0..6"),
+            Tensor("POINTERS", "FP32", ("B", "P", HIDDEN), "object pointers"),
+            *(distance if variant.family.pointer_time else ()),
+        ),
+        outputs=(Tensor("CONDITIONED", "FP32", ("B", HIDDEN, "G", "G"), "features conditioned on memory"),),
+        batched=False,
+    )
+
+
+# Values of KIND: what the mask decoder's features are, and what it adds to them.
+KIND_TRACKED = 0  # conditioned by memory: taken as they are
+KIND_CLICK = 1  # the frame's own features, prompted without memory: no_mem_embed is added
+KIND_MASK = 2  # the frame's own features beside a mask prompt: nothing is added; only the pointer is decoded
+
+
+def mask_decoder(variant: Variant) -> Model:
+    """The engine that decodes masks: prompt encoder, two-way transformer, choice of mask and pointer, object gating."""
+    return Model(
+        "mask_decoder",
+        inputs=(
+            Tensor("FEATURES", "FP32", ("B", HIDDEN, "G", "G"), "CONDITIONED, or the frame's EMBEDDING where KIND says so"),
+            Tensor("KIND", "INT32", ("B",), "KIND_TRACKED, KIND_CLICK or KIND_MASK"),
+            *((_VIDEO, *_high_res(variant, ("V",))) if variant.high_res else ()),
+            Tensor("POINTS", "FP32", ("B", "N", 2), "x, y in model pixels; ignored where the label is -1"),
+            Tensor("LABELS", "INT32", ("B", "N"), "1, 0, 2, 3 as PROMPT_LABELS; -1 is the padding token that ends every prompt"),
+            Tensor("MASK_PROMPT", "FP32", ("B", 1, "L", "L"), "mask logits given as a prompt; ignored where HAS_MASK is 0"),
+            Tensor("HAS_MASK", "INT32", ("B",), "1 where MASK_PROMPT counts"),
+            Tensor("MULTIMASK", "INT32", ("B",), "1: best of three masks; 0: the single mask, with stability fallback"),
+            Tensor("PRESENT", "INT32", ("B",), "KIND_MASK: 1 where the user's mask has a pixel; else ignored"),
+        ),
+        outputs=(
+            Tensor("LOW", "FP32", ("B", "L", "L"), "mask logits, -1024 everywhere where the object is absent"),
+            Tensor("IOU", "FP32", ("B",), "predicted IoU of that mask"),
+            Tensor("SCORE", "FP32", ("B",), "object presence logit; KIND_MASK: +10 or -10 by PRESENT"),
+            Tensor("POINTER", "FP32", ("B", HIDDEN), "object pointer, gated by presence"),
+        ),
+        batched=False,
+    )
+
+
+def memory_encoder(variant: Variant) -> Model:
+    """The engine that turns a frame and an object's mask into a memory."""
+    return Model(
+        "memory_encoder",
+        inputs=(
+            Tensor("EMBEDDING", "FP32", ("V", HIDDEN, "G", "G"), "image features of each video, not conditioned"),
+            _VIDEO,
+            Tensor("LOW", "FP32", ("B", "L", "L"), "mask logits"),
+            *((Tensor("SCORE", "FP32", ("B",), "object presence logit"),) if variant.family.occlusion_embedding else ()),
+            Tensor("BINARISE", "INT32", ("B",), "1: threshold the mask (a user prompted this frame); 0: sigmoid"),
+        ),
+        outputs=(Tensor("MEMORY", "FP32", ("B", "T", MEMORY_WIDTH), "the memory, not yet rounded to bfloat16"),),
+        batched=False,
+    )
+
+
+def mask_prompt(variant: Variant) -> Model:
+    """The small engine that prepares a user's mask."""
+    return Model(
+        "mask_prompt",
+        inputs=(Tensor("MASK", "UINT8", ("B", "S", "S"), "0 or 1"),),
+        outputs=(
+            Tensor("MASK_PROMPT", "FP32", ("B", 1, "L", "L"), "the learned downsampling of the mask"),
+            Tensor("LOW", "FP32", ("B", "L", "L"), "the mask as low-resolution logits, -10..10"),
+            Tensor("PRESENT", "INT32", ("B",), "1 where the mask has a pixel"),
+        ),
+        batched=False,
+    )
+
+
+def engines(variant: Variant) -> tuple[Model, ...]:
+    """The five engines of a variant, in the order in which a frame meets them."""
+    return tuple(make(variant) for make in (image_encoder, mask_prompt, memory_attention, mask_decoder, memory_encoder))
+
+
+def models(variant: Variant) -> tuple[Model, ...]:
+    """Every model of a variant's Triton repository."""
+    return (TRACKER, PREPROCESS, memory_bank(variant), POSTPROCESS, *engines(variant))
+
+
+def resolve(dims: tuple[Dim, ...], variant: Variant) -> tuple[Dim, ...]:
+    """Replaces the symbols that the variant fixes (S, G, 2G, 4G, L, T) by their sizes; free symbols stay."""
+    grid = variant.grid
+    sizes = {"S": variant.image_size, "G": grid, "2G": 2 * grid, "4G": 4 * grid, "L": variant.low_size, "T": variant.memory_tokens}
+    return tuple(sizes.get(dim, dim) if isinstance(dim, str) else dim for dim in dims)

@@ -1,0 +1,224 @@
+"""The model families and variants that masklet serves: behaviour in `Family`, numbers in `Variant`.
+
+Every number names the official line that it was read from, in `sources` (field -> "file:line" below the family's `official` commit), and
+a test checks that none lacks one. Code never asks for a family by name: what differs between families is a field here, or lives in an engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+HIDDEN = 256  # width of image features, pointers and prompt tokens: neck d_model in every official configuration
+MEMORY_WIDTH = 64  # width of a memory: memory_encoder out_dim in every official configuration
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a family of trackers does, equal for all its variants.
+
+    official                        repository and commit that `sources` are lines of
+    root                            folder in it that the files in `sources` are relative to
+    licence                         of code and checkpoints
+    num_memories                    memories that a tracked frame reads besides further conditioning ones: 1 + 6 previous frames
+    num_pointers                    object pointers of ordinary frames reach back num_pointers - 1 frames
+    memory_stride                   distance of remembered frames
+    max_conditioning                conditioning frames read at most; 0: all of them
+    multimask_min_points, multimask_max_points   three masks are decoded, and the best is taken, for so many points
+    corrections_condition           a correction of a tracked frame becomes a conditioning frame
+    pointer_time                    pointers carry a code of their distance in time
+    occlusion_embedding             the memory of an absent object gets an embedding of its own
+    binarise_prompts                masks of prompted frames are thresholded before they become memories
+    sigmoid_scale, sigmoid_bias     mask = scale * (sigmoid or threshold) + bias, in the memory encoder
+    previous_logits_limit           bound of the logits that a repeated prompt sees of the mask before
+    no_object_score                 mask logit everywhere where the object is absent
+    stability_delta, stability_threshold   when the single mask is replaced by the best of three
+    pixel_mean, pixel_std           normalisation of RGB in 0..1
+    """
+
+    name: str
+    official: str
+    root: str
+    licence: str
+    num_memories: int
+    num_pointers: int
+    memory_stride: int
+    max_conditioning: int
+    multimask_min_points: int
+    multimask_max_points: int
+    corrections_condition: bool
+    pointer_time: bool
+    occlusion_embedding: bool
+    binarise_prompts: bool
+    sigmoid_scale: float
+    sigmoid_bias: float
+    previous_logits_limit: float
+    no_object_score: float
+    stability_delta: float
+    stability_threshold: float
+    pixel_mean: tuple[float, float, float]
+    pixel_std: tuple[float, float, float]
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One set of weights and sizes.
+
+    name                name in masklet: commands, configs, artefacts
+    checkpoint          file name of the official checkpoint
+    image_size          side of the square model image, pixels
+    stride              pixels per feature, each way
+    embed_dim, depth, num_heads, mlp_ratio, window_size, window_blocks   the ViT trunk
+    pretrain_grid       side of the grid of the trunk's stored position embedding
+    memory_layers       layers of memory attention
+    pooling             cross-attention to memories: "none", or 2x2 pooled keys as "efficient1" (adds ln 4 to logits) or "efficient2"
+                        (adds 2 ln 2 to keys)
+    high_res            (channels, multiple of the grid) of each high-resolution map that the decoder takes
+    """
+
+    name: str
+    family: Family
+    checkpoint: str
+    image_size: int
+    stride: int
+    embed_dim: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float
+    window_size: int
+    window_blocks: tuple[int, ...]
+    pretrain_grid: int
+    memory_layers: int
+    pooling: Literal["none", "efficient1", "efficient2"]
+    high_res: tuple[tuple[int, int], ...]
+    sources: Mapping[str, str]
+
+    @property
+    def grid(self) -> int:
+        """Side of the feature grid."""
+        return self.image_size // self.stride
+
+    @property
+    def low_size(self) -> int:
+        """Side of the low-resolution mask."""
+        return 4 * self.grid
+
+    @property
+    def memory_tokens(self) -> int:
+        """Tokens of one memory."""
+        return self.grid * self.grid
+
+
+_BASE = "modeling/efficienttam_base.py"
+_PREDICTOR = "efficienttam_video_predictor.py"
+_BUILDER = "build_efficienttam.py"  # overrides of the YAML, applied by default
+_TI = "configs/efficienttam/efficienttam_ti.yaml"  # lines 93 to 120 are the same in all eight files
+
+EFFICIENTTAM = Family(
+    name="efficienttam",
+    official="yformer/EfficientTAM@abcd061ebd3cc6e7527d152d75b890126aaa53f6",
+    root="efficient_track_anything",
+    licence="Apache-2.0",
+    num_memories=7,
+    num_pointers=16,
+    memory_stride=1,
+    max_conditioning=0,
+    multimask_min_points=0,
+    multimask_max_points=1,
+    corrections_condition=False,
+    pointer_time=False,
+    occlusion_embedding=False,
+    binarise_prompts=True,
+    sigmoid_scale=20.0,
+    sigmoid_bias=-10.0,
+    previous_logits_limit=32.0,
+    no_object_score=-1024.0,
+    stability_delta=0.05,
+    stability_threshold=0.98,
+    pixel_mean=(0.485, 0.456, 0.406),
+    pixel_std=(0.229, 0.224, 0.225),
+    sources={
+        "num_memories": f"{_TI}:91",
+        "num_pointers": f"{_BASE}:71",
+        "memory_stride": f"{_BASE}:65",
+        "max_conditioning": f"{_BASE}:43",
+        "multimask_min_points": f"{_TI}:116",
+        "multimask_max_points": f"{_TI}:117",
+        "corrections_condition": f"{_PREDICTOR}:39",
+        "pointer_time": f"{_TI}:107",
+        "occlusion_embedding": f"{_BASE}:96",
+        "binarise_prompts": f"{_BUILDER}:125",
+        "sigmoid_scale": f"{_TI}:95",
+        "sigmoid_bias": f"{_TI}:96",
+        "previous_logits_limit": f"{_PREDICTOR}:271",
+        "no_object_score": f"{_BASE}:23",
+        "stability_delta": f"{_BUILDER}:122",
+        "stability_threshold": f"{_BUILDER}:123",
+        "pixel_mean": "utils/misc.py:217",
+        "pixel_std": "utils/misc.py:218",
+    },
+)
+
+
+def _efficienttam(size: str, suffix: str, *, image_size: int = 1024, pooling: Literal["none", "efficient1", "efficient2"] = "none") -> Variant:
+    """One of the eight official configurations; `suffix` as in the official file name."""
+    yaml = f"configs/efficienttam/efficienttam_{size}{suffix}.yaml"
+    vit = "modeling/backbones/vitdet.py"
+    embed_dim, num_heads = {"ti": (192, 3), "s": (384, 6)}[size]
+    return Variant(
+        name=f"efficienttam_{size}{suffix}".removesuffix("x512"),
+        family=EFFICIENTTAM,
+        checkpoint=f"efficienttam_{size}{suffix}.pt",
+        image_size=image_size,
+        stride=16,
+        embed_dim=embed_dim,
+        depth=12,
+        num_heads=num_heads,
+        mlp_ratio=4.0,
+        window_size=14,
+        window_blocks=(0, 1, 3, 4, 6, 7, 9, 10),
+        pretrain_grid=14,
+        memory_layers=4,
+        pooling=pooling,
+        high_res=(),
+        sources={
+            "image_size": f"{yaml}:92",
+            "stride": f"{yaml}:11",
+            "embed_dim": f"{yaml}:12",
+            "depth": f"{yaml}:13",
+            "num_heads": f"{yaml}:14",
+            "mlp_ratio": f"{yaml}:15",
+            "window_size": f"{yaml}:19",
+            "window_blocks": f"{yaml}:20",
+            "pretrain_grid": f"{vit}:192",  # 224 pixels of pretraining / patches of 16
+            "memory_layers": f"{yaml}:64",
+            "pooling": f"{yaml}:55",
+            "high_res": f"{_BASE}:105",  # forced off, whatever the YAML says
+        },
+    )
+
+
+VARIANTS: Mapping[str, Variant] = {
+    variant.name: variant
+    for size in ("ti", "s")
+    for variant in (
+        _efficienttam(size, "_512x512", image_size=512),
+        _efficienttam(size, ""),
+        _efficienttam(size, "_1", pooling="efficient1"),
+        _efficienttam(size, "_2", pooling="efficient2"),
+    )
+}
+
+
+def variant(name: str) -> Variant:
+    """The variant of that name. Raises ValueError that lists the known names."""
+    if name not in VARIANTS:
+        raise ValueError(f"unknown variant {name!r}. Known: {', '.join(VARIANTS)}.")
+    return VARIANTS[name]
+
+
+def scaled_down(base: Variant, image_size: int) -> Variant:
+    """The same network at another image size, for tests: no official weights exist for it."""
+    return replace(base, name=f"{base.name}@{image_size}", image_size=image_size)
