@@ -1,0 +1,41 @@
+"""Reads the reason of a failure out of Triton's log."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+# E1121 02:30:00.000000 123 model_lifecycle.cc:642] "failed to load 'toy' version 1: Internal: ValueError: ...\n\nAt:\n  model.py(3): initialize\n"
+_FAILED_MODEL = re.compile(r"failed to load '([^']+)' version \d+: (.*?)\"?$")
+_ERROR_LINE = re.compile(r"^E\d{4} [\d:.]+ \d+ [^\]]+\] \"?(.*?)\"?$")
+_SHOWN = 12
+
+
+def read(path: Path, begin: int) -> str:
+    """The log from byte `begin` on; empty while there is none."""
+    return path.read_bytes()[begin:].decode(errors="replace") if path.exists() else ""
+
+
+def failed_models(text: str) -> dict[str, str]:
+    """Model name -> why it did not load, line breaks restored."""
+    return {found[1]: _unescape(found[2]) for line in text.splitlines() if (found := _FAILED_MODEL.search(line))}
+
+
+def failure(text: str) -> str:
+    """Why a server did not start: each model that failed with its traceback, else the error lines, else the end of the log."""
+    models = failed_models(text)
+    if models:
+        return "\n".join(f"model {name!r} failed to load: {reason}" for name, reason in models.items())
+    lines = list(_errors(text)) or [line for line in text.splitlines() if line.strip()] or ["(the log is empty)"]
+    return "\n".join(lines[-_SHOWN:])
+
+
+def _errors(text: str) -> Iterator[str]:
+    for line in text.splitlines():
+        if (found := _ERROR_LINE.match(line)) or line.startswith(("terminate", "Signal", "Traceback")) or "error while loading" in line:
+            yield _unescape(found[1]) if found else line
+
+
+def _unescape(text: str) -> str:
+    return text.replace("\\n", "\n").replace('\\"', '"').strip()
