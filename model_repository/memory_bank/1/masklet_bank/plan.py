@@ -1,0 +1,132 @@
+"""What a request does to one object: nothing, repeat an answer, track it, or take prompts.
+
+    not prompted     prompted here before: that answer again | refine: the last answer again | else tracked, if prompted on an earlier frame
+    click or box     first prompt on this frame: without memory, becomes a conditioning frame
+                     prompted here before: the same, seeing the logits of that answer; takes its place
+                     refine of a tracked frame: with memory and the logits of the last answer; stays an ordinary frame where the family says so
+    mask             as a click, but the mask itself is the answer
+    clear            this frame's prompts are forgotten first
+(efficienttam_video_predictor.py:168-385, 577-682)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from masklet.errors import TooManyPoints
+from masklet.wire import Options, PromptFlag
+
+from masklet_bank.bank import Answer, ObjectBank
+from masklet_bank.prompts import Prompt
+from masklet_bank.step import Frame, Job
+
+NO_POINTS = np.zeros((0, 2), np.float32)
+NO_LABELS = np.zeros(0, np.int32)
+
+
+@dataclass
+class ObjectPlan:
+    """What a request does to one object.
+
+    job         what to compute; None: `answer` is given without computing
+    before      the answer on this frame that new prompts build upon
+    conditions  the answer becomes a conditioning frame; else an ordinary one
+    forgets     this frame's prompts are forgotten first
+    """
+
+    object_id: int
+    bank: ObjectBank
+    job: Job | None = None
+    answer: Answer | None = None
+    before: Answer | None = None
+    conditions: bool = False
+    forgets: bool = False
+
+    def commit(self, frame: int) -> Answer | None:
+        """Writes the outcome into the bank; returns the object's answer, None if it has none on this frame."""
+        if self.forgets:
+            self.bank.forget(frame)
+        if self.job is None:
+            if self.answer is not None and not self.conditions:
+                self.bank.remember(self.answer)
+            self.bank.last = self.answer
+            return self.answer
+        answer = self._computed(frame, self.job)
+        if self.conditions:
+            self.bank.condition(answer)
+        else:
+            self.bank.remember(answer)
+        return answer
+
+    def _computed(self, frame: int, job: Job) -> Answer:
+        assert job.result is not None
+        tracked = self.before.tracked if self.before else None
+        if not job.prompted:
+            tracked = job.result
+        return Answer(frame, job.result, job.points, job.labels, tracked)
+
+
+def plan_object(
+    object_id: int,
+    bank: ObjectBank,
+    prompt: Prompt | None,
+    options: Options,
+    index: int,
+    direction: int,
+    frame: Frame,
+    max_points: int,
+) -> ObjectPlan | None:
+    """Decides about one object on frame `index`; None if it has no part in this request. Changes nothing. Raises TooManyPoints."""
+    before = bank.conditioning.get(index)
+    if before is None and options.refine and bank.last is not None and bank.last.frame == index:
+        before = bank.last
+    forgets = prompt is not None and PromptFlag.CLEAR in prompt.flags
+    if forgets:
+        before = _unprompted(before)
+    if prompt is not None and prompt.gives:
+        plan = _prompted(object_id, bank, prompt, before, index, direction, frame, max_points)
+    elif before is not None and (options.track or forgets):
+        plan = ObjectPlan(object_id, bank, answer=before, conditions=before is bank.conditioning.get(index))
+    elif options.track and bank.began_before(index, direction) and (forgets or not options.refine):
+        job = Job(frame, bank.read(index, direction), NO_POINTS, NO_LABELS)
+        plan = ObjectPlan(object_id, bank, job=job)
+    else:
+        plan = None
+    if forgets:
+        plan = plan or ObjectPlan(object_id, bank)
+        plan.forgets = True
+    return plan
+
+
+def _unprompted(answer: Answer | None) -> Answer | None:
+    """The answer as it was before any prompt on its frame; None if it was made by prompts alone."""
+    if answer is None or answer.tracked is None:
+        return None
+    return replace(answer, result=answer.tracked, points=NO_POINTS, labels=NO_LABELS)
+
+
+def _prompted(
+    object_id: int,
+    bank: ObjectBank,
+    prompt: Prompt,
+    before: Answer | None,
+    index: int,
+    direction: int,
+    frame: Frame,
+    max_points: int,
+) -> ObjectPlan:
+    """Takes points, a box or a mask for an object whose answer on this frame so far is `before`."""
+    corrects = before is not None and before.tracked is not None
+    conditions = not corrects or bank.family.corrections_condition
+    if prompt.mask is not None:
+        job = Job(frame, None, NO_POINTS, NO_LABELS, mask=prompt.mask)
+        return ObjectPlan(object_id, bank, job=job, before=before, conditions=conditions)
+    points, labels = prompt.points, prompt.labels
+    if before is not None and PromptFlag.APPEND in prompt.flags:
+        points, labels = np.concatenate([before.points, points]), np.concatenate([before.labels, labels])
+    if len(labels) > max_points:
+        raise TooManyPoints(f"object {object_id} has {len(labels)} points on frame {index}; this server allows {max_points}. Send fewer points.")
+    reading = bank.read(index, direction) if corrects else None
+    job = Job(frame, reading, points, labels, previous=before.result.low if before else None)
+    return ObjectPlan(object_id, bank, job=job, before=before, conditions=conditions)

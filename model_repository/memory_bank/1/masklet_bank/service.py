@@ -1,0 +1,207 @@
+"""Answers the requests of one execution: admits, plans, runs all jobs together, commits. Knows nothing of Triton."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import TypeVar
+
+import numpy as np
+from masklet.contract import TIMING_FIELDS
+from masklet.errors import BadRequest, MaskletError, ServerBusy, ServerFault
+from masklet.families import Variant
+from masklet.wire import Options
+
+from masklet_bank import snapshot
+from masklet_bank.bank import Answer
+from masklet_bank.prompts import Prompt, unpack
+from masklet_bank.stages import Stages, Stopwatch
+from masklet_bank.step import Engines, Frame, step
+from masklet_bank.video import FramePlan, Limits, Video
+from masklet_bank.videos import Capacity, VideoId, Videos
+
+_log = logging.getLogger("masklet")
+A = TypeVar("A")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it reaches the bank.
+
+    tensors     the inputs of contract.memory_bank without their batch dimension; STATUS as text
+    parameters  the client's request parameters
+    """
+
+    video_id: VideoId
+    start: bool
+    end: bool
+    parameters: Mapping[str, object]
+    status: str
+    tensors: Mapping[str, np.ndarray]
+
+
+class Refused(MaskletError):
+    """An error that was found upstream and arrives as finished text."""
+
+    def wire(self) -> str:
+        """The text as it came."""
+        return str(self)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the config says. `engine_limit`: objects per engine call. `identity`: what snapshots must agree on."""
+
+    variant: Variant
+    limits: Limits
+    capacity: Capacity
+    engine_limit: int
+    identity: Mapping[str, str]
+
+
+@dataclass
+class _Frame:
+    """A request with a frame, between its plan and its commit."""
+
+    request: Request
+    options: Options
+    video: Video
+    plan: FramePlan
+
+
+class Service:
+    """The stateful heart of the server: all live videos, and the engines."""
+
+    def __init__(self, settings: Settings, stages: Stages) -> None:
+        self.settings = settings
+        self.videos = Videos(settings.capacity)
+        self._stages = stages
+
+    def answer(self, requests: Sequence[Request]) -> list[dict[str, np.ndarray] | MaskletError]:
+        """The output tensors of contract.memory_bank for each request, without batch dimension, or its error."""
+        begin = monotonic()
+        self.videos.expire()
+        engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, Stopwatch())
+        planned = [_caught(self._plan, request) for request in requests]
+        step([job for item in planned if isinstance(item, _Frame) for job in item.plan.jobs], engines)
+        answers = [_caught(self._commit, item) if isinstance(item, _Frame) else item for item in planned]
+        for request in requests:
+            self._close(request)
+        for request, answer in zip(requests, answers, strict=True):
+            if isinstance(answer, dict):
+                answer["TIMES"] = _times(request, begin, engines.watch)
+        return answers
+
+    def _plan(self, request: Request) -> _Frame | dict[str, np.ndarray]:
+        """Admits a request and plans its frame; a control request is answered at once."""
+        options = Options.parse(request.parameters) if not request.status else _owner_only(request.parameters)
+        video = self._begin(request, options) if request.start else self.videos.get(request.video_id, options.owner)
+        if request.status:
+            raise Refused(request.status)
+        if not request.start and len(request.tensors["RESTORE"]):
+            raise BadRequest("STATE was given without START. A snapshot restores a video when it begins: send it with the first request.")
+        prompts = list(unpack(request.tensors))
+        if not request.tensors["SIZE"].all():
+            return self._control(request, options, video, prompts)
+        return _Frame(request, options, video, self._plan_frame(request, options, video, prompts))
+
+    def _begin(self, request: Request, options: Options) -> Video:
+        self.videos.admit(request.video_id, options.owner)
+        self.videos.end(request.video_id)
+        settings = self.settings
+        if len(request.tensors["RESTORE"]) and not request.status:
+            video = snapshot.load(request.tensors["RESTORE"], settings.variant, settings.limits, settings.identity, options.owner)
+            if not self.videos.has_room(video.nbytes()):
+                raise ServerBusy("the memories of this snapshot do not fit into this server now. Retry later, or restore it on another server.")
+        else:
+            video = Video(settings.variant.family, settings.limits, options.owner)
+        self.videos.begin(request.video_id, video)
+        return video
+
+    def _control(self, request: Request, options: Options, video: Video, prompts: list[Prompt]) -> dict[str, np.ndarray]:
+        """A request without a frame: END, remove, snapshot, START with STATE. The frame index stands still."""
+        video.remove(prompts)
+        return self._tensors(request, options, video, [])
+
+    def _plan_frame(self, request: Request, options: Options, video: Video, prompts: list[Prompt]) -> FramePlan:
+        features = {name: array for name, array in request.tensors.items() if name == "EMBEDDING" or name.startswith("HIGH_RES_")}
+        if np.isnan(features["EMBEDDING"].flat[0]):
+            raise ServerFault("the image encoder failed on this frame. The video goes on; the server's log says why.")
+        plan = video.plan(prompts, options, Frame(features))
+        added = [planned for planned in plan.objects if planned.object_id not in video.objects]
+        if added and not self.videos.has_room(len(added) * object_bytes(self.settings.variant)):
+            raise ServerBusy("the memory of a further object does not fit into this server now. Retry later, or remove objects.")
+        return plan
+
+    def _commit(self, frame: _Frame) -> dict[str, np.ndarray]:
+        errors = [job.error for job in frame.plan.jobs if job.error is not None]
+        if errors:
+            raise ServerFault(f"{errors[0]}. The frame changed nothing; send it again, and look at the server's log if it fails again.")
+        return self._tensors(frame.request, frame.options, frame.video, frame.video.commit(frame.plan))
+
+    def _close(self, request: Request) -> None:
+        """END frees the video, whatever became of its request; but only its owner can end it."""
+        if not request.end:
+            return
+        try:
+            self.videos.get(request.video_id, _owner_only(request.parameters).owner)
+        except MaskletError:
+            return
+        self.videos.end(request.video_id)
+
+    def _tensors(self, request: Request, options: Options, video: Video, answers: list[tuple[int, Answer]]) -> dict[str, np.ndarray]:
+        """The output tensors of one answer; TIMES is added when the whole execution is done."""
+        low = self.settings.variant.low_size
+        results = [answer.result for _, answer in answers]
+        return {
+            "FRAME_INDEX": np.array([-1 if video.frame is None else video.frame], np.int64),
+            "OBJECT_IDS": np.array([object_id for object_id, _ in answers], np.int64),
+            "SCORES": np.array([result.score for result in results], np.float32),
+            "IOUS": np.array([result.iou for result in results], np.float32),
+            "LOW": np.stack([result.low for result in results]) if results else np.zeros((0, low, low), np.float32),
+            "FRAME_SIZE": request.tensors["SIZE"].astype(np.int32),
+            "SNAPSHOT": snapshot.dump(video, self.settings.variant, self.settings.identity) if options.snapshot else np.zeros(0, np.uint8),
+        }
+
+
+def object_bytes(variant: Variant) -> int:
+    """Bytes that one object with one conditioning frame comes to hold: 7 memories, 16 pointers, the logits of two answers."""
+    family = variant.family
+    memories = family.num_memories * variant.memory_tokens * 64 * 2
+    return memories + family.num_pointers * 256 * 4 + 2 * variant.low_size**2 * 4
+
+
+def _caught(function: Callable[[A], R], argument: A) -> R | MaskletError:
+    """The error of one request is that request's answer: it touches no other in the batch."""
+    try:
+        return function(argument)
+    except MaskletError as error:
+        return error
+    except Exception:
+        _log.exception("a request failed in the memory bank")
+        return ServerFault("the memory bank failed on this request; the server's log says why. The request changed nothing.")
+
+
+def _owner_only(parameters: Mapping[str, object]) -> Options:
+    """The owner of a request whose other parameters may be wrong."""
+    owner = parameters.get("owner")
+    return Options(owner=owner if isinstance(owner, str) else None)
+
+
+def _times(request: Request, begin: float, watch: Stopwatch) -> np.ndarray:
+    """TIMES in milliseconds. The requests of one execution wait for one another, so its engine times are those of each."""
+    received, preprocessed = request.tensors["CLOCK"]
+    engines = dict(watch.seconds)
+    mask_decoder = engines.pop("mask_decoder", 0.0) + engines.pop("mask_prompt", 0.0)
+    seconds = {
+        "preprocess": preprocessed - received,
+        "image_encoder": begin - preprocessed,
+        "memory_attention": engines.get("memory_attention", 0.0),
+        "mask_decoder": mask_decoder,
+        "memory_encoder": engines.get("memory_encoder", 0.0),
+        "memory_bank": monotonic() - begin - sum(watch.seconds.values()),
+    }
+    return np.array([1000 * seconds[name] for name in TIMING_FIELDS[:-1]], np.float32)

@@ -1,0 +1,55 @@
+"""How the bank reaches the engines: one call, by name, with the tensors of `masklet.contract`.
+
+`Stages` has three implementations: calls to other models of the same Triton (shell of this model), PyTorch (masklet_build.torch_stages) and
+recording fakes in tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from typing import Protocol, TypeVar
+
+import numpy as np
+
+
+class EngineError(Exception):
+    """An engine call failed; the message says which engine and how."""
+
+
+class Stages(Protocol):
+    """The engines. A call never has B, F, P or N = 0."""
+
+    def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Runs one engine. Raises EngineError. The arrays that come back may live only until the next call."""
+        ...
+
+
+class Stopwatch:
+    """Seconds spent in each engine since the watch was made."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def measure(self, engine: str) -> Iterator[None]:
+        """Adds the time that the block takes."""
+        begin = monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[engine] = self.seconds.get(engine, 0.0) + monotonic() - begin
+
+
+T = TypeVar("T")
+
+
+def groups(items: Sequence[T], key: Callable[[T], object], limit: int) -> Iterator[list[T]]:
+    """Lists of at most `limit` items with equal keys, each list and the lists themselves in the order of the items."""
+    by_key: dict[object, list[T]] = {}
+    for item in items:
+        by_key.setdefault(key(item), []).append(item)
+    for group in by_key.values():
+        for start in range(0, len(group), limit):
+            yield group[start : start + limit]

@@ -1,0 +1,158 @@
+"""One live video: its objects, where it stands, and what a request does to it.
+
+A request is planned first, which changes nothing and may refuse; then its jobs run through the engines, together with those of other videos;
+then the plan is committed. A request that fails anywhere leaves the video as it was.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from masklet.errors import BadFrameIndex, TooManyObjects, UnknownObject
+from masklet.families import Family
+from masklet.wire import Options, PromptFlag
+
+from masklet_bank.bank import Answer, ObjectBank
+from masklet_bank.plan import ObjectPlan, plan_object
+from masklet_bank.prompts import Prompt
+from masklet_bank.step import Frame, Job
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one video, set in the server's config.
+
+    max_conditioning: prompted frames kept per object, 0 for no limit; a limit is at least 2, as the official rule of choice needs.
+    """
+
+    max_objects: int
+    max_points: int
+    max_conditioning: int
+
+
+@dataclass(frozen=True)
+class FramePlan:
+    """What a request does to its video: on which frame, travelling which way, to which objects; `removed` ones are forgotten first."""
+
+    frame: int
+    direction: int
+    options: Options
+    objects: list[ObjectPlan]
+    removed: list[int]
+
+    @property
+    def jobs(self) -> list[Job]:
+        """What the engines have to compute."""
+        return [plan.job for plan in self.objects if plan.job is not None]
+
+
+class Video:
+    """One live video.
+
+    frame       index of the frame answered last; None before the first
+    direction   +1 or -1: the way it travels
+    travelled   whether a frame was tracked since prompts were last given ahead of tracking (`track=False`)
+    """
+
+    def __init__(self, family: Family, limits: Limits, owner: str | None) -> None:
+        self.family = family
+        self.limits = limits
+        self.owner = owner
+        self.objects: dict[int, ObjectBank] = {}
+        self.frame: int | None = None
+        self.direction = 1
+        self.travelled = False
+
+    def nbytes(self) -> int:
+        """Bytes of everything that is remembered."""
+        return sum(bank.nbytes() for bank in self.objects.values())
+
+    def remove(self, prompts: list[Prompt]) -> None:
+        """A control request: forgets objects. Raises UnknownObject before any is forgotten."""
+        for object_id in self._removed(prompts):
+            del self.objects[object_id]
+
+    def plan(self, prompts: list[Prompt], options: Options, frame: Frame) -> FramePlan:
+        """Decides what this request computes. Changes nothing. Raises a RequestError that says what is wrong with it."""
+        index, direction = self._next(options)
+        removed = self._removed(prompts)
+        prompted = {prompt.object_id: prompt for prompt in prompts if PromptFlag.REMOVE not in prompt.flags}
+        banks = {object_id: bank for object_id, bank in self.objects.items() if object_id not in removed}
+        for object_id, prompt in prompted.items():
+            if object_id not in banks and not prompt.gives:
+                raise UnknownObject(f"object {object_id} is not in this video, so nothing of it can be cleared. Prompt it first.")
+            banks.setdefault(object_id, ObjectBank(self.family, self.limits.max_conditioning))
+        self._check_count(len(banks))
+        plans = (
+            plan_object(object_id, bank, prompted.get(object_id), options, index, direction, frame, self.limits.max_points)
+            for object_id, bank in banks.items()
+        )
+        return FramePlan(index, direction, options, [plan for plan in plans if plan is not None], removed)
+
+    def commit(self, plan: FramePlan) -> list[tuple[int, Answer]]:
+        """Writes the results of a plan whose jobs all ran. Returns the objects that are in the answer, in prompt order."""
+        for object_id in plan.removed:
+            del self.objects[object_id]
+        if plan.options.track and not plan.options.refine:
+            for bank in self.objects.values():
+                bank.advance(plan.frame, plan.direction)
+            self.direction = plan.direction
+        if not plan.options.refine:
+            self.travelled = plan.options.track
+        self.frame = plan.frame
+        answers = []
+        for planned in plan.objects:
+            self.objects.setdefault(planned.object_id, planned.bank)
+            answer = planned.commit(plan.frame)
+            if answer is not None:
+                answers.append((planned.object_id, answer))
+            if not planned.bank.conditioning:  # its only prompts were cleared: nothing to track it by
+                del self.objects[planned.object_id]
+        return answers
+
+    def _removed(self, prompts: list[Prompt]) -> list[int]:
+        removed = [prompt.object_id for prompt in prompts if PromptFlag.REMOVE in prompt.flags]
+        for object_id in removed:
+            if object_id not in self.objects:
+                known = ", ".join(map(str, self.objects)) or "none"
+                raise UnknownObject(f"object {object_id} is not in this video, so it cannot be removed. Its objects: {known}.")
+        return removed
+
+    def _check_count(self, count: int) -> None:
+        if count > self.limits.max_objects:
+            raise TooManyObjects(
+                f"{count} objects in one video; this server allows {self.limits.max_objects}. "
+                "Remove objects, or open a second video for the others: objects do not influence one another."
+            )
+
+    def _next(self, options: Options) -> tuple[int, int]:
+        """Frame index and direction of this request."""
+        if options.refine:
+            return self._refined(options), self.direction
+        direction = -1 if options.reverse else 1
+        index = options.frame_index
+        if index is None:
+            if self.frame is None and options.reverse:
+                raise BadFrameIndex("a video that begins in reverse needs frame_index: the index of the frame that it begins with.")
+            index = 0 if self.frame is None else self.frame + direction
+        if index < 0:
+            raise BadFrameIndex("the frame before frame 0 was asked for. A video sent in reverse ends at frame 0; begin with a larger frame_index.")
+        if options.track and self.travelled and self.frame is not None:
+            self._check_travel(index, direction, self.frame)
+        return index, direction
+
+    def _refined(self, options: Options) -> int:
+        if self.frame is None:
+            raise BadFrameIndex("refine repeats the frame answered last, but no frame was answered yet. Send this frame without refine.")
+        if options.frame_index not in (None, self.frame):
+            raise BadFrameIndex(f"refine repeats frame {self.frame}, but frame_index is {options.frame_index}. Leave frame_index out.")
+        return self.frame
+
+    def _check_travel(self, index: int, direction: int, last: int) -> None:
+        if direction == self.direction and direction * (index - last) > 0:
+            return
+        way = {1: "forward", -1: "in reverse"}
+        raise BadFrameIndex(
+            f"frame {index} {way[direction]} after frame {last} {way[self.direction]}: a video travels one way, and what lies ahead is forgotten. "
+            "Open a new video from a snapshot taken there, or give prompts with track=false first and go on from any frame."
+        )

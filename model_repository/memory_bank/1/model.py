@@ -1,0 +1,92 @@
+"""Triton's door to the memory bank: tensors in, tensors out, engine calls between. All decisions are in masklet_bank."""
+
+import json
+import sys
+from pathlib import Path
+
+# The modules that were vendored beside this file win over an installed masklet of another version.
+sys.path.insert(0, str(Path(__file__).parent))
+
+import triton_python_backend_utils as pb_utils
+from masklet import contract, families
+from masklet.errors import MaskletError, ServerFault
+from masklet_bank.service import Request, Service, Settings
+from masklet_bank.stages import EngineError
+from masklet_bank.video import Limits
+from masklet_bank.videos import Capacity
+
+_START, _END = pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START, pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END
+
+
+class TritonStages:
+    """The engines as models of this server."""
+
+    def __init__(self, variant):
+        self._engines = {model.name: model for model in contract.engines(variant)}
+
+    def call(self, engine, inputs):
+        """Runs one engine (see masklet_bank.stages.Stages)."""
+        request = pb_utils.InferenceRequest(
+            model_name=engine,
+            requested_output_names=[tensor.name for tensor in self._engines[engine].outputs],
+            inputs=[pb_utils.Tensor(name, array) for name, array in inputs.items()],
+        )
+        response = request.exec()
+        if response.has_error():
+            raise EngineError(f"{engine} failed: {response.error().message()}")
+        return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
+
+
+def _settings(parameters):
+    """Settings from the config's parameters."""
+    value = {key: item["string_value"] for key, item in parameters.items()}
+    variant = families.variant(value["variant"])
+    if int(value["contract_version"]) != contract.CONTRACT_VERSION:
+        raise ValueError(f"assembled for contract {value['contract_version']}, these modules are {contract.CONTRACT_VERSION}. Assemble again.")
+    max_conditioning = int(value["max_conditioning"])
+    if max_conditioning == 1:
+        raise ValueError("max_conditioning is 1. Use 0 for no limit, or at least 2.")
+    return Settings(
+        variant=variant,
+        limits=Limits(int(value["max_objects"]), int(value["max_points"]), max_conditioning),
+        capacity=Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, float(value["idle_seconds"])),
+        engine_limit=int(value["max_engine_batch"]),
+        identity={key: value[key] for key in ("contract_version", "variant", "checkpoint_sha256", "precision")},
+    )
+
+
+class TritonPythonModel:
+    """The memory_bank model."""
+
+    def initialize(self, args):
+        """Reads the config."""
+        settings = _settings(json.loads(args["model_config"])["parameters"])
+        self._inputs = [tensor.name for tensor in contract.memory_bank(settings.variant).inputs]
+        self._service = Service(settings, TritonStages(settings.variant))
+        pb_utils.Logger.log_info(f"memory_bank serves {settings.variant.name} with contract {contract.CONTRACT_VERSION} from {contract.__file__}")
+
+    def execute(self, requests):
+        """One frame of each of several videos."""
+        try:
+            answers = self._service.answer([self._request(request) for request in requests])
+        except Exception as error:
+            pb_utils.Logger.log_error(f"memory_bank: {type(error).__name__}: {error}")
+            answers = [ServerFault("the memory bank failed; the server's log says why. Nothing was changed.")] * len(requests)
+        return [_response(answer) for answer in answers]
+
+    def _request(self, request):
+        tensors = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy()[0] for name in self._inputs}
+        return Request(
+            video_id=request.correlation_id(),
+            start=bool(request.flags() & _START),
+            end=bool(request.flags() & _END),
+            parameters=json.loads(request.parameters() or "{}"),
+            status=tensors.pop("STATUS")[0].decode(),
+            tensors=tensors,
+        )
+
+
+def _response(answer):
+    if isinstance(answer, MaskletError):
+        return pb_utils.InferenceResponse(error=pb_utils.TritonError(answer.wire(), pb_utils.TritonError.INVALID_ARG))
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, array[None]) for name, array in answer.items()])
