@@ -1,0 +1,109 @@
+"""The command `masklet-build serve`."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from masklet_build.serve.environment import PYTHON_VARIABLE
+from masklet_build.serve.errors import GaveUp, ServeError
+from masklet_build.serve.server import Server
+from masklet_build.serve.supervisor import Supervisor
+
+DESCRIPTION = """Runs Triton from the PyPI wheel on a model repository, in the foreground and supervised.
+
+Every few seconds a video of zero frames goes through the model `tracker`. When that is not answered, or a process dies, Triton is
+restarted; videos that were live are then lost, and their clients have to open new ones."""
+
+EPILOG = f"""example:
+  masklet-build assemble efficienttam_ti_512 --engines engines/ --target embedded --out repo/
+  masklet-build serve repo/ --grpc-port 8001
+  masklet track clip.mp4 --url localhost:8001 --point 210,350 --out masks/
+
+the python models run in the serving environment: numpy < 2, nvidia-pytriton and an engine runtime, without torch. It is found by --python,
+else ${PYTHON_VARIABLE}, else it is the running interpreter's or, after `make setup`, .venv/serving.
+
+stop it with Ctrl-C or SIGTERM: frames in flight are answered first. A second signal stops at once.
+
+exit codes:
+  0  stopped by a signal
+  1  could not start; the message says why
+  2  wrong arguments
+  3  gave up after repeated restarts"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what `run_serve` reads, and the help text."""
+    parser.description, parser.epilog = DESCRIPTION, EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("repository", type=Path, metavar="REPO", help="model repository, as `masklet-build assemble` makes it")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine only; 0.0.0.0: every network)")
+    for name, port in (("grpc", 8001), ("http", 8000), ("metrics", 8002)):
+        parser.add_argument(f"--{name}-port", type=int, default=port, metavar="PORT", help="(default: %(default)s; 0: a free one)")
+    parser.add_argument("--python", type=Path, metavar="FILE", help="interpreter of the serving environment")
+    parser.add_argument("--ready-timeout", type=float, default=300.0, metavar="SECONDS", help="for loading all models (default: %(default)g)")
+    parser.add_argument("--exit-timeout", type=int, default=30, metavar="SECONDS", help="for frames in flight at the end (default: %(default)s)")
+    parser.add_argument("--log", type=Path, metavar="FILE", help="append Triton's log to FILE (default: a new file in the temporary folder)")
+    parser.add_argument("--verbose", action="store_true", help="show Triton's log here as well")
+
+
+def run_serve(args: argparse.Namespace) -> int:
+    """Serves until SIGINT or SIGTERM. Returns the exit code; call it in the main thread."""
+    log = args.log or _new_log()
+    print(f"loading {args.repository}; Triton's log: {log}", flush=True)
+    try:
+        server = Server(
+            args.repository,
+            python=args.python,
+            host=args.host,
+            grpc_port=args.grpc_port,
+            http_port=args.http_port,
+            metrics_port=args.metrics_port,
+            ready_timeout_s=args.ready_timeout,
+            exit_timeout_s=args.exit_timeout,
+            log=log,
+        )
+        supervisor = Supervisor(server, say=lambda line: print(line, flush=True))
+        _stop_on_signals(supervisor)
+        if args.verbose:
+            threading.Thread(target=_follow, args=(log,), daemon=True).start()
+        supervisor.run()
+    except ServeError as error:
+        print(f"masklet-build serve: {error}", file=sys.stderr)
+        return 3 if isinstance(error, GaveUp) else 1
+    except KeyboardInterrupt:  # the second signal; everything is cleaned up already
+        pass
+    print("stopped", flush=True)
+    return 0
+
+
+def _new_log() -> Path:
+    with tempfile.NamedTemporaryFile(prefix="masklet-triton-", suffix=".log", delete=False) as file:
+        return Path(file.name)
+
+
+def _stop_on_signals(supervisor: Supervisor) -> None:
+    def handle(number: int, frame: object) -> None:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # the next one interrupts the waiting
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        supervisor.stop()
+
+    signal.signal(signal.SIGINT, handle)
+    signal.signal(signal.SIGTERM, handle)
+
+
+def _follow(path: Path) -> None:
+    """Copies what is appended to a file to standard error, for ever."""
+    path.touch()
+    with path.open(errors="replace") as file:
+        file.seek(0, 2)
+        while True:
+            line = file.readline()
+            if line:
+                print(line, end="", file=sys.stderr, flush=True)
+            else:
+                threading.Event().wait(0.2)
