@@ -1,0 +1,142 @@
+"""Drives a memory bank without a server: engines that record what they are given, and requests written as in a client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from masklet import families
+from masklet.contract import memory_bank
+from masklet.errors import MaskletError
+from masklet.wire import PromptFlag
+from masklet_bank.service import Request, Service, Settings
+from masklet_bank.stages import EngineError
+from masklet_bank.video import Limits
+from masklet_bank.videos import Capacity
+
+VARIANT = families.scaled_down(families.variant("efficienttam_ti_512"), 32)
+IDENTITY = {"contract_version": "1", "variant": VARIANT.name, "checkpoint_sha256": "0", "precision": "fp32"}
+
+
+class RecordingStages:
+    """Engines whose outputs say where they come from, and that write down every call.
+
+    A frame's EMBEDDING is filled with its number; its memory and its pointer carry that number on. So the numbers in MEMORY and POINTERS of a
+    later call tell which frames were read. Masks and scores depend on the features, so that different readings give different answers.
+    """
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, dict[str, np.ndarray]]] = []
+        self.fail: str | None = None  # engine that fails
+        self.fail_over = 0  # with more objects than this
+
+    def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        inputs = {name: np.array(array) for name, array in inputs.items()}
+        self.calls.append((engine, inputs))
+        objects = len(next(iter(inputs.values()))) if "VIDEO" not in inputs else len(inputs["VIDEO"])
+        if engine == self.fail and objects > self.fail_over:
+            raise EngineError(f"{engine} failed: told to")
+        return getattr(self, engine)(inputs)
+
+    def named(self, engine: str) -> list[dict[str, np.ndarray]]:
+        return [inputs for name, inputs in self.calls if name == engine]
+
+    def mask_prompt(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        objects, low = len(inputs["MASK"]), VARIANT.low_size
+        present = inputs["MASK"].any(axis=(1, 2)).astype(np.int32)
+        return {"MASK_PROMPT": np.full((objects, 1, low, low), 99, np.float32), "LOW": np.full((objects, low, low), 7, np.float32), "PRESENT": present}
+
+    def memory_attention(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        frames = inputs["EMBEDDING"][inputs["VIDEO"]]
+        read = inputs["MEMORY"].mean(axis=(2, 3)) @ np.ones(inputs["MEMORY"].shape[1], np.float32) + inputs["SLOT"].sum(axis=1)
+        conditioned = frames.copy()
+        conditioned[:, 1] = (read / 1000)[:, None, None]  # channel 0 keeps the number of the frame
+        return {"CONDITIONED": conditioned.astype(np.float32)}
+
+    def mask_decoder(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        features, low = inputs["FEATURES"], VARIANT.low_size
+        objects = len(features)
+        number, read = features[:, 0, 0, 0], features[:, 1, 0, 0]
+        clicks = inputs["POINTS"].sum(axis=(1, 2)) / 1e4
+        logits = np.broadcast_to((number + read + clicks)[:, None, None], (objects, low, low))
+        pointer = np.broadcast_to(number[:, None], (objects, 256))
+        return {"LOW": logits.astype(np.float32), "IOU": clicks.astype(np.float32), "SCORE": (1 + read).astype(np.float32), "POINTER": pointer.astype(np.float32)}
+
+    def memory_encoder(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        number = inputs["EMBEDDING"][inputs["VIDEO"]][:, 0, 0, 0]
+        return {"MEMORY": np.broadcast_to(number[:, None, None], (len(number), VARIANT.memory_tokens, 64)).astype(np.float32)}
+
+
+def service(stages: RecordingStages, *, max_conditioning: int = 0, engine_limit: int = 8, clock=None, **limits: int) -> Service:
+    """A service of the small variant with generous limits."""
+    values = {"max_objects": 32, "max_points": 64, "max_videos": 64, "max_bytes": 1 << 30, "idle_seconds": 60, **limits}
+    settings = Settings(
+        VARIANT,
+        Limits(values["max_objects"], values["max_points"], max_conditioning),
+        Capacity(values["max_videos"], values["max_bytes"], values["idle_seconds"]),
+        engine_limit,
+        IDENTITY,
+    )
+    made = Service(settings, stages)
+    if clock is not None:
+        made.videos._clock = clock
+    return made
+
+
+def click(object_id: int, *points: tuple[float, float], labels: Sequence[int] | None = None, **flags: bool) -> dict:
+    """A prompt of clicks; flags: append, clear, remove."""
+    return {"object": object_id, "points": points, "labels": labels or [1] * len(points), **flags}
+
+
+def mask(object_id: int, *, empty: bool = False) -> dict:
+    """A mask prompt."""
+    size = VARIANT.image_size
+    return {"object": object_id, "points": (), "labels": (), "mask": np.full((size, size), 0 if empty else 1, np.uint8)}
+
+
+def request(video: int | str, number: float | None, prompts: Sequence[dict] = (), *, start=False, end=False, status="", restore=None, **parameters) -> Request:
+    """A request as preprocess and the image encoder would hand it on. `number`: what EMBEDDING is filled with; None: a control request."""
+    grid, size = VARIANT.grid, VARIANT.image_size
+    masks = [item["mask"] for item in prompts if "mask" in item]
+    points = [point for item in prompts for point in item["points"]]
+    tensors = {
+        "EMBEDDING": np.full((256, grid, grid), -1 if number is None else number, np.float32),
+        "SIZE": np.array([0, 0] if number is None else [48, 64], np.int32),
+        "PROMPT_OBJECT": np.array([item["object"] for item in prompts], np.int64),
+        "PROMPT_FLAGS": np.array([_flags(item) for item in prompts], np.int32),
+        "PROMPT_COUNT": np.array([len(item["points"]) for item in prompts], np.int32),
+        "PROMPT_POINTS": np.array(points, np.float32).reshape(-1, 2),
+        "PROMPT_LABELS": np.array([label for item in prompts for label in item["labels"]], np.int32),
+        "PROMPT_MASKS": np.array(masks, np.uint8).reshape(-1, size, size),
+        "RESTORE": np.zeros(0, np.uint8) if restore is None else restore,
+        "CLOCK": np.zeros(2),
+    }
+    assert set(tensors) | {"STATUS"} == {tensor.name for tensor in memory_bank(VARIANT).inputs}
+    return Request(video, start, end, parameters, status, tensors)
+
+
+def _flags(item: dict) -> int:
+    names = {"append": PromptFlag.APPEND, "clear": PromptFlag.CLEAR, "remove": PromptFlag.REMOVE}
+    bits = sum(flag for name, flag in names.items() if item.get(name))
+    return int(bits | (PromptFlag.MASK if "mask" in item else 0))
+
+
+@dataclass
+class Client:
+    """One video of a service; the first request begins it. EMBEDDING of a frame is `base` plus its place in the order of sending, unless given."""
+
+    service: Service
+    video: int | str = 1
+    began: bool = False
+    sent: int = field(default=0)
+
+    def send(self, *prompts: dict, number: float | None = None, control: bool = False, **options) -> dict[str, np.ndarray]:
+        """Sends one request alone; raises its error."""
+        number = None if control else self.sent if number is None else number
+        start, self.began = not self.began, True
+        (answer,) = self.service.answer([request(self.video, number, prompts, start=start, **options)])
+        if isinstance(answer, MaskletError):
+            raise answer
+        self.sent += not control
+        return answer
