@@ -1,0 +1,94 @@
+"""Official checkpoints: reading, and refusing what does not fit with a reason."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from masklet.families import VARIANTS, Variant
+from masklet_build.efficienttam import parameter_shapes
+
+_SHOWN = 3  # names listed of each kind of mismatch
+_POSITION = "image_encoder.trunk.pos_embed"
+
+
+class CheckpointError(Exception):
+    """A file is not the checkpoint that was asked for."""
+
+
+def load_checkpoint(path: str | Path, variant: Variant) -> dict[str, Tensor]:
+    """The official state dict in `path`, float32, checked to be complete and of the shapes that `variant` expects.
+
+    Variants of one size (plain, _1, _2, 512) have the same names and shapes: the file cannot tell them apart, so the caller's word counts.
+    Raises CheckpointError.
+    """
+    state = _read(Path(path))
+    expected = parameter_shapes(variant)
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if found != expected:
+        raise CheckpointError(f"{path} does not fit {variant.name}. {_mismatch(found, expected)} {_guess(found)}")
+    return {name: tensor.float() for name, tensor in state.items()}
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint file {path}. Download it from the official repository, or correct the path.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} ({path.stat().st_size:,} bytes) cannot be read as a PyTorch checkpoint: {reason} "
+            "It may be an incomplete download or another kind of file. Download it again."
+        ) from error
+    state = content.get("model") if isinstance(content, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        found = f"a dict with {', '.join(map(repr, list(content)[:_SHOWN]))}" if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(f"{path} holds {found}. An official checkpoint holds a dict with 'model': the parameters by name.")
+    return state
+
+
+def _mismatch(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> str:
+    """What differs, in words."""
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
+    wrong = [f"{name} is {found[name]}, not {expected[name]}" for name in expected if name in found and found[name] != expected[name]]
+    parts = (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
+    return " ".join(f"{len(names)} tensors {kind}: {_listed(names)}." for kind, names in parts if names)
+
+
+def _listed(names: list[str]) -> str:
+    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _guess(found: Mapping[str, tuple[int, ...]]) -> str:
+    """What the file probably is instead."""
+    fitting = [name for name, variant in VARIANTS.items() if parameter_shapes(variant) == found]
+    if fitting:
+        return f"It fits {', '.join(fitting)} (one and the same to a checkpoint): name the variant that it was downloaded as."
+    kinds = (
+        ("spatial_perceiver.latents", "an EdgeTAM checkpoint"),
+        ("image_encoder.trunk.pos_embed_window", "a SAM 2.1 checkpoint" if "no_obj_embed_spatial" in found else "a SAM 2 checkpoint"),
+        ("tracker.maskmem_tpos_enc", "a SAM 3 checkpoint"),
+    )
+    kind = next((kind for name, kind in kinds if name in found), None)
+    if kind:
+        return f"It looks like {kind}, which this version cannot export."
+    if _POSITION in found:
+        return "It looks like an EfficientTAM checkpoint that was changed or saved in part. Use the official file."
+    return "It does not look like a SAM-family checkpoint."

@@ -1,0 +1,146 @@
+"""Image encoder: a plain vision transformer with windowed and global blocks, and a neck of one level."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from masklet.families import HIDDEN, Variant
+from masklet_build.efficienttam.layers import LayerNorm2d, Mlp, attention, merge_heads, split_heads
+from masklet_build.efficienttam.tables import resized_position_embedding
+
+
+class PatchEmbed(nn.Module):
+    """One patch of `stride` pixels becomes one token."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(3, variant.embed_dim, variant.stride, variant.stride)
+
+
+class TrunkAttention(nn.Module):
+    """Self-attention of a block; the windows are cut between its linear layers.
+
+    Officially the normalised map is padded with zeros to whole windows before qkv, without a mask (modeling/backbones/utils.py:17-61).
+    A linear layer makes its bias of a zero, so here the weights come before the padding and the bias after it, and the output projection
+    follows once the padding is gone: the same numbers, without multiplying padding (42 % of the tokens at 512 pixels).
+    """
+
+    def __init__(self, width: int, heads: int, window: int) -> None:
+        super().__init__()
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
+        self.heads = heads
+        self.window = window  # 0: global
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[V, G, G, E] -> the same."""
+        grid = x.shape[1]
+        side = self.window or int(grid)
+        count = -(-int(grid) // side)
+        margin = count * side - int(grid)
+        qkv = functional.linear(x, self.qkv.weight)
+        if margin:
+            qkv = functional.pad(qkv, (0, 0, 0, margin, 0, margin))
+        qkv = _windows(qkv, count, side) + self.qkv.bias
+        q, k, v = (split_heads(part, self.heads) for part in qkv.chunk(3, dim=-1))
+        out = merge_heads(attention(q * (q.shape[-1] ** -0.5), k, v))
+        out = _join_windows(out, count, side)[:, : int(grid), : int(grid)]
+        projected: Tensor = self.proj(out)
+        return projected
+
+
+def _windows(x: Tensor, count: int, side: int) -> Tensor:
+    """[V, count * side, count * side, C] -> [V * count * count, side * side, C]."""
+    width = x.shape[-1]
+    return x.reshape(-1, count, side, count, side, width).transpose(2, 3).reshape(-1, side * side, width)
+
+
+def _join_windows(x: Tensor, count: int, side: int) -> Tensor:
+    """The inverse of `_windows`."""
+    width = x.shape[-1]
+    return x.reshape(-1, count, count, side, side, width).transpose(2, 3).reshape(-1, count * side, count * side, width)
+
+
+class TrunkBlock(nn.Module):
+    """Pre-norm block (modeling/backbones/vitdet.py:140-169)."""
+
+    def __init__(self, variant: Variant, index: int) -> None:
+        super().__init__()
+        width = variant.embed_dim
+        window = variant.window_size if index in variant.window_blocks else 0
+        self.norm1 = nn.LayerNorm(width, eps=1e-6)
+        self.attn = TrunkAttention(width, variant.num_heads, window)
+        self.norm2 = nn.LayerNorm(width, eps=1e-6)
+        self.mlp = Mlp((width, int(variant.mlp_ratio * width), width), functional.gelu)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[V, G, G, E] -> the same."""
+        x = x + self.attn(self.norm1(x))
+        out: Tensor = x + self.mlp(self.norm2(x))
+        return out
+
+
+class Trunk(nn.Module):
+    """Patches and blocks. The stored position embedding is resized by the stage, once."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + variant.pretrain_grid**2, variant.embed_dim))
+        self.patch_embed = PatchEmbed(variant)
+        self.blocks = nn.ModuleList(TrunkBlock(variant, index) for index in range(variant.depth))
+
+
+class NeckLevel(nn.Module):
+    """1x1 and 3x3 convolution, each followed by a norm over channels (modeling/backbones/image_encoder.py:70-96)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv_1x1 = nn.Conv2d(width, HIDDEN, 1, bias=False)
+        self.norm_0 = nn.LayerNorm(HIDDEN, eps=1e-6)
+        self.conv_3x3 = nn.Conv2d(HIDDEN, HIDDEN, 3, padding=1, bias=False)
+        self.norm_1 = LayerNorm2d(HIDDEN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[V, G, G, E] -> [V, 256, G, G]. The 1x1 convolution is a linear layer while channels are last."""
+        x = self.norm_0(functional.linear(x, self.conv_1x1.weight.flatten(1)))
+        out: Tensor = self.norm_1(self.conv_3x3(x.permute(0, 3, 1, 2)))
+        return out
+
+
+class Neck(nn.Module):
+    """The neck's only level."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList([NeckLevel(width)])
+
+
+class Encoder(nn.Module):
+    """Parameters of trunk and neck."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        self.trunk = Trunk(variant)
+        self.neck = Neck(variant.embed_dim)
+
+
+class ImageEncoder(nn.Module):
+    """Stage image_encoder: normalisation, trunk, neck."""
+
+    def __init__(self, encoder: Encoder, variant: Variant) -> None:
+        super().__init__()
+        self.encoder = encoder
+        position = resized_position_embedding(encoder.trunk.pos_embed.detach(), variant.grid)
+        self.register_buffer("position", position, persistent=False)
+        self.register_buffer("mean", torch.tensor(variant.family.pixel_mean), persistent=False)
+        self.register_buffer("std", torch.tensor(variant.family.pixel_std), persistent=False)
+
+    def forward(self, image: Tensor) -> tuple[Tensor]:
+        """IMAGE uint8 [V, S, S, 3] -> EMBEDDING [V, 256, G, G]. Order of arithmetic: utils/misc.py:94-99, 267-276."""
+        pixels = (image.float() / 255.0 - self.mean) / self.std
+        x = self.encoder.trunk.patch_embed.proj(pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) + self.position
+        for block in self.encoder.trunk.blocks:
+            x = block(x)
+        return (self.encoder.neck.convs[0](x),)

@@ -1,0 +1,79 @@
+"""Layers that several stages share. Parameter names are the official ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Mlp(nn.Module):
+    """Linear layers with an activation between them (modeling/efficienttam_utils.py, class MLP)."""
+
+    def __init__(self, widths: Sequence[int], activation: Callable[[Tensor], Tensor] = torch.relu) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., widths[0]] -> [..., widths[-1]]."""
+        *inner, last = self.layers
+        for layer in inner:
+            x = self.activation(layer(x))
+        out: Tensor = last(x)
+        return out
+
+
+class LayerNorm2d(nn.LayerNorm):
+    """LayerNorm over the channels of an NCHW map, eps 1e-6. Written with permutes so that it exports as one LayerNormalization node."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> the same."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Projections(nn.Module):
+    """The four projections of an attention: queries and output of `width`, keys and values of `key_width`, `inner` between."""
+
+    def __init__(self, width: int, inner: int, key_width: int) -> None:
+        super().__init__()
+        self.q_proj = nn.Linear(width, inner)
+        self.k_proj = nn.Linear(key_width, inner)
+        self.v_proj = nn.Linear(key_width, inner)
+        self.out_proj = nn.Linear(inner, width)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+    """softmax(q k^T + bias) v for rank 4 [B, heads, tokens, width]; bias is [keys].
+
+    Written with primitive operators because runtimes fuse this form. The caller scales q: the fused kernels of TensorRT want the scale
+    before the product.
+    """
+    logits = q @ k.transpose(-2, -1)
+    if bias is not None:
+        logits = logits + bias
+    return torch.softmax(logits, dim=-1) @ v
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """[B, tokens, heads * width] -> [B, heads, tokens, width]."""
+    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """[B, heads, tokens, width] -> [B, tokens, heads * width]."""
+    return x.transpose(1, 2).flatten(2)
+
+
+def tokens_of(image: Tensor) -> Tensor:
+    """[B, C, H, W] -> [B, H * W, C], row-major."""
+    return image.flatten(2).transpose(1, 2)
+
+
+def image_of(tokens: Tensor, grid: int) -> Tensor:
+    """[B, grid * grid, C] -> [B, C, grid, grid]."""
+    return tokens.transpose(1, 2).unflatten(2, (grid, grid))

@@ -1,0 +1,184 @@
+"""Memory attention: conditions the features of a frame on an object's memories and pointers.
+
+Three rewritings save work and give the same numbers up to rounding:
+* Weights of an attention row sum to one, so values may be averaged before they are projected. Values enter the product as they are
+  (64 wide for memories), and `v_proj` is folded into `out_proj`.
+* The rows of the query and key projections are sorted, even channels first: the rotary code then turns two halves instead of interleaved
+  pairs, and products of queries with keys do not change.
+* Until the first cross-attention nothing depends on an object, so that part runs once per video.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
+from masklet_build.efficienttam.layers import Projections, attention, image_of, tokens_of
+from masklet_build.efficienttam.tables import rotary_table, sine_table
+
+FEED_FORWARD = 2048
+POOL = 2  # side of the window over which the pooled variants average keys and values
+
+
+class LayerParameters(nn.Module):
+    """Parameters of one layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.self_attn = Projections(HIDDEN, HIDDEN, HIDDEN)
+        self.cross_attn_image = Projections(HIDDEN, HIDDEN, MEMORY_WIDTH)
+        self.linear1 = nn.Linear(HIDDEN, FEED_FORWARD)
+        self.linear2 = nn.Linear(FEED_FORWARD, HIDDEN)
+        self.norm1 = nn.LayerNorm(HIDDEN)
+        self.norm2 = nn.LayerNorm(HIDDEN)
+        self.norm3 = nn.LayerNorm(HIDDEN)
+
+
+class MemoryAttentionParameters(nn.Module):
+    """Parameters of all layers and of the last norm."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(LayerParameters() for _ in range(layers))
+        self.norm = nn.LayerNorm(HIDDEN)
+
+
+def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight, layer.bias = (nn.Parameter(x.detach().clone(), requires_grad=False) for x in (weight, bias))
+    return layer
+
+
+def _halves(projection: nn.Linear) -> nn.Linear:
+    """The projection with its even output channels first, then the odd ones."""
+    order = torch.cat((torch.arange(0, HIDDEN, 2), torch.arange(1, HIDDEN, 2)))
+    return _linear(projection.weight[order], projection.bias[order])
+
+
+class FoldedAttention(nn.Module):
+    """Projections of a one-headed attention, rewritten as the module text says."""
+
+    def __init__(self, source: Projections) -> None:
+        super().__init__()
+        self.query = _halves(source.q_proj)
+        self.key = _halves(source.k_proj)
+        out, value = source.out_proj, source.v_proj
+        weight = out.weight.double() @ value.weight.double()
+        bias = out.weight.double() @ value.bias.double() + out.bias.double()
+        self.out = _linear(weight.float(), bias.float())
+
+
+def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+    """Turns the two halves of the last axis by tables [tokens, width / 2] (modeling/position_encoding.py:212-239)."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat((a * cosine - b * sine, a * sine + b * cosine), dim=-1)
+
+
+class Layer(nn.Module):
+    """One layer in two parts, before and after the queries of different objects part ways."""
+
+    def __init__(self, source: LayerParameters) -> None:
+        super().__init__()
+        self.self_attention = FoldedAttention(source.self_attn)
+        self.cross_attention = FoldedAttention(source.cross_attn_image)
+        self.norm1, self.norm2, self.norm3 = source.norm1, source.norm2, source.norm3
+        self.linear1, self.linear2 = source.linear1, source.linear2
+
+    def attend_self(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        """[V or B, T, 256] -> the same."""
+        y = self.norm1(x)
+        q = rotate(self.self_attention.query(y), cosine, sine) * HIDDEN**-0.5
+        k = rotate(self.self_attention.key(y), cosine, sine)
+        out: Tensor = x + self.self_attention.out(attention(q[:, None], k[:, None], y[:, None])[:, 0])
+        return out
+
+    def cross_query(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
+        """Queries of the cross-attention [V or B, T, 256], scaled."""
+        return rotate(self.cross_attention.query(self.norm2(x)), cosine, sine) * HIDDEN**-0.5
+
+    def finish(self, x: Tensor, attended: Tensor) -> Tensor:
+        """Cross-attention's result [B, T, 64] into x [B, T, 256], then the feed-forward."""
+        x = x + self.cross_attention.out(attended)
+        out: Tensor = x + self.linear2(torch.relu(self.linear1(self.norm3(x))))
+        return out
+
+
+def pool_window(frames: Tensor) -> Tensor:
+    """Side of the pooling window for memory [B, F, T, 64]: 1 for one frame, else 2, as official (modeling/sam/transformer.py:378-381).
+
+    Integer arithmetic on a shape, so that one graph without branches is right for every number of frames.
+    """
+    count = torch.as_tensor(frames.shape[1])
+    return POOL - torch.div(1, count, rounding_mode="floor")
+
+
+def pooling_boost(frames: Tensor) -> Tensor:
+    """The pooled variants' constant, 2 ln 2, or 0 for a single frame, which is not pooled; shape [1]."""
+    return (pool_window(frames) - 1).float().reshape(1) * (2 * math.log(POOL))
+
+
+def average_pool(x: Tensor, grid: int, window: Tensor) -> Tensor:
+    """Averages windows of each frame: [B, F, grid * grid, C] -> [B, F * (grid / window)^2, C], rows first, then columns."""
+    batch, width = x.shape[0], x.shape[-1]
+    rows = x.reshape(-1, window, grid * width).mean(dim=1)
+    return rows.reshape(-1, window, width).mean(dim=1).reshape(batch, -1, width)
+
+
+class MemoryAttention(nn.Module):
+    """Stage memory_attention (modeling/memory_attention.py:113-184; modeling/sam/transformer.py:255-532)."""
+
+    def __init__(self, source: MemoryAttentionParameters, temporal_code: Tensor, variant: Variant) -> None:
+        super().__init__()
+        self.grid = variant.grid
+        self.pooling: Literal["none", "efficient1", "efficient2"] = variant.pooling
+        self.layers = nn.ModuleList(Layer(layer) for layer in source.layers)
+        self.norm = source.norm
+        cosine, sine = rotary_table(variant.grid, HIDDEN)
+        tables = {
+            "cosine": cosine,
+            "sine": sine,
+            "position": 0.1 * tokens_of(sine_table(HIDDEN, variant.grid)[None]),
+            "memory_position": tokens_of(sine_table(MEMORY_WIDTH, variant.grid)[None]),
+            "temporal_code": temporal_code.detach().reshape(-1, MEMORY_WIDTH).clone(),
+        }
+        for name, table in tables.items():
+            self.register_buffer(name, table, persistent=False)
+
+    def forward(self, embedding: Tensor, video: Tensor, memory: Tensor, slot: Tensor, pointers: Tensor) -> tuple[Tensor]:
+        """EMBEDDING [V, 256, G, G], VIDEO [B], MEMORY [B, F, T, 64], SLOT [B, F], POINTERS [B, P, 256] -> CONDITIONED [B, 256, G, G]."""
+        placed = memory + (self.memory_position + nn.functional.embedding(slot, self.temporal_code)[:, :, None])
+        pointers = pointers.reshape(pointers.shape[0], -1, MEMORY_WIDTH)
+        values = torch.cat((self._pool(memory), pointers), dim=1)
+
+        first, *others = self.layers
+        x = first.attend_self(tokens_of(embedding) + self.position, self.cosine, self.sine)
+        q = first.cross_query(x, self.cosine, self.sine).index_select(0, video)
+        x = self._attend_memory(first, x.index_select(0, video), q, placed, pointers, values)
+        for layer in others:
+            x = layer.attend_self(x, self.cosine, self.sine)
+            q = layer.cross_query(x, self.cosine, self.sine)
+            x = self._attend_memory(layer, x, q, placed, pointers, values)
+        return (image_of(self.norm(x), self.grid),)
+
+    def _attend_memory(self, layer: Layer, x: Tensor, q: Tensor, placed: Tensor, pointers: Tensor, values: Tensor) -> Tensor:
+        """Cross-attention and feed-forward of one layer; pointers carry no position and are not turned."""
+        spatial = self._pool(rotate(layer.cross_attention.key(placed), self.cosine, self.sine))
+        pointer_keys = layer.cross_attention.key(pointers)
+        bias = None
+        if self.pooling == "efficient1":  # compensates logits for the number of pooled tokens
+            boost = pooling_boost(placed).expand(spatial.shape[1])
+            bias = torch.cat((boost, boost.new_zeros(pointer_keys.shape[1])))
+        elif self.pooling == "efficient2":  # adds the same constant to every element of the pooled keys, which is not the same
+            spatial = spatial + pooling_boost(placed)
+        keys = torch.cat((spatial, pointer_keys), dim=1)
+        return layer.finish(x, attention(q[:, None], keys[:, None], values[:, None], bias)[:, 0])
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """[B, F, T, C] -> [B, tokens, C]."""
+        if self.pooling == "none":
+            return x.flatten(1, 2)
+        return average_pool(x, self.grid, pool_window(x))

@@ -1,0 +1,68 @@
+"""The whole network under the official parameter names, and the five stages cut from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
+from masklet_build.efficienttam.image_encoder import Encoder, ImageEncoder
+from masklet_build.efficienttam.layers import Mlp
+from masklet_build.efficienttam.mask_decoder import MaskDecoder, MaskDecoderParameters
+from masklet_build.efficienttam.mask_prompt import MaskPrompt
+from masklet_build.efficienttam.memory_attention import MemoryAttention, MemoryAttentionParameters
+from masklet_build.efficienttam.memory_encoder import MemoryEncoder, MemoryEncoderParameters
+from masklet_build.efficienttam.prompt_encoder import PromptEncoder
+
+
+class EfficientTAM(nn.Module):
+    """Every parameter of an official checkpoint, so that its state dict loads with strict=True (modeling/efficienttam_base.py:36-257)."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        self.image_encoder = Encoder(variant)
+        self.memory_attention = MemoryAttentionParameters(variant.memory_layers)
+        self.memory_encoder = MemoryEncoderParameters()
+        self.sam_prompt_encoder = PromptEncoder()
+        self.sam_mask_decoder = MaskDecoderParameters()
+        self.obj_ptr_proj = Mlp((HIDDEN, HIDDEN, HIDDEN, HIDDEN))
+        self.mask_downsample = nn.Conv2d(1, 1, 4, 4)
+        self.maskmem_tpos_enc = nn.Parameter(torch.zeros(variant.family.num_memories, 1, 1, MEMORY_WIDTH))
+        self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, HIDDEN))
+        self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, HIDDEN))  # in every checkpoint, never used
+        self.no_obj_ptr = nn.Parameter(torch.zeros(1, HIDDEN))
+
+
+def build_stages(parameters: Mapping[str, Tensor], variant: Variant) -> dict[str, nn.Module]:
+    """The five stages by the names of `masklet.contract.engines`, in evaluation mode; forward takes a contract's inputs in order.
+
+    `parameters`: the official state dict, complete (`masklet_build.checkpoints`).
+    """
+    network = EfficientTAM(variant)
+    network.load_state_dict(dict(parameters), strict=True)
+    network.eval().requires_grad_(False)
+    decoder = MaskDecoder(
+        network.sam_prompt_encoder,
+        network.sam_mask_decoder,
+        network.obj_ptr_proj,
+        network.no_mem_embed,
+        network.no_obj_ptr,
+        variant,
+    )
+    stages = {
+        "image_encoder": ImageEncoder(network.image_encoder, variant),
+        "mask_prompt": MaskPrompt(network.mask_downsample, variant),
+        "memory_attention": MemoryAttention(network.memory_attention, network.maskmem_tpos_enc, variant),
+        "mask_decoder": decoder,
+        "memory_encoder": MemoryEncoder(network.memory_encoder, variant),
+    }
+    return {name: stage.eval().requires_grad_(False) for name, stage in stages.items()}
+
+
+def parameter_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of an official checkpoint of this variant."""
+    with torch.device("meta"):
+        state = EfficientTAM(variant).state_dict()
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}

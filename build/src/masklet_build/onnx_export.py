@@ -1,0 +1,166 @@
+"""Export of the five engines to ONNX, each checked by numbers against PyTorch before anything becomes visible."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import nn
+
+from masklet.contract import Model, engines, resolve
+from masklet.contract import Tensor as TensorSpec
+from masklet.families import Variant
+from masklet_build.checkpoints import file_sha256, load_checkpoint
+from masklet_build.manifest import Manifest
+from masklet_build.samples import Sizes, sample_inputs
+from masklet_build.torch_stages import TorchStages
+
+OPSET = 17  # the first with LayerNormalization; read by every runtime that masklet targets
+
+# One and several of everything; one frame beside several, since the pooled variants treat it in another way.
+CHECKED_SIZES = (Sizes(), Sizes(V=2, B=3, F=2, P=3, N=3), Sizes(V=1, B=2, F=1, P=2, N=4), Sizes(V=2, B=1, F=3, P=1, N=2))
+
+_TRACED_SIZES = Sizes(V=2, B=3, F=2, P=3, N=4)  # all above 1, so that none is taken for a constant
+_ONNX_TYPES = {
+    "UINT8": onnx.TensorProto.UINT8,
+    "INT32": onnx.TensorProto.INT32,
+    "FP32": onnx.TensorProto.FLOAT,
+}
+
+
+class ExportError(Exception):
+    """The export was not possible, or its result is not what PyTorch computes."""
+
+
+def export(
+    variant: Variant,
+    checkpoint_path: str | Path,
+    out_dir: str | Path,
+    *,
+    force: bool = False,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Manifest:
+    """Writes <engine>.onnx for the five engines and manifest.json into `out_dir`, all or nothing.
+
+    `force` replaces an existing `out_dir`. `progress` gets a line per step. Raises CheckpointError and ExportError.
+    """
+    out, checkpoint = Path(out_dir), Path(checkpoint_path)
+    if out.exists() and not force:
+        raise ExportError(f"{out} exists already. Choose another folder, or replace it with force.")
+    progress(f"reading {checkpoint}")
+    reference = TorchStages(load_checkpoint(checkpoint, variant), variant)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+        folder = Path(scratch) / "engines"
+        folder.mkdir()
+        for model in engines(variant):
+            progress(f"exporting {model.name}")
+            path = folder / f"{model.name}.onnx"
+            export_engine(reference.stages[model.name], model, variant, path)
+            progress(f"checking {model.name}")
+            check_engine(path, model.name, reference, variant)
+        manifest = _manifest(variant, checkpoint, folder)
+        manifest.write(folder)
+        _publish(folder, out, Path(scratch))
+    return manifest
+
+
+def _manifest(variant: Variant, checkpoint: Path, folder: Path) -> Manifest:
+    tools = {"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+    files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
+    source = {"name": checkpoint.name, "sha256": file_sha256(checkpoint)}
+    return Manifest.now(variant=variant.name, checkpoint=source, opset=OPSET, tools=tools, files=files)
+
+
+def _publish(folder: Path, out: Path, scratch: Path) -> None:
+    """Renames the finished folder to `out`; what was there moves into the scratch folder, and back if the rename fails."""
+    folder.chmod(0o755)
+    old = scratch / "replaced"
+    if out.exists():
+        out.rename(old)
+    try:
+        folder.rename(out)
+    except OSError:
+        if old.exists():
+            old.rename(out)
+        raise
+
+
+def export_engine(stage: nn.Module, model: Model, variant: Variant, path: Path) -> None:
+    """Traces one stage and writes it with the names, types and dimensions of the contract."""
+    samples = sample_inputs(model.name, variant, _TRACED_SIZES, seed=0)
+    inputs = tuple(torch.from_numpy(samples[tensor.name]) for tensor in model.inputs)
+    shapes = {tensor.name: engine_dims(tensor, model, variant) for tensor in (*model.inputs, *model.outputs)}
+    free = {name: {axis: dim for axis, dim in enumerate(dims) if isinstance(dim, str)} for name, dims in shapes.items()}
+    with warnings.catch_warnings(), torch.no_grad():
+        # The tracing exporter is deprecated, but the other one's memory encoder does not run in OpenVINO for several objects.
+        # Tracer warnings are about Python numbers, which are constants here; `check_engine` would see a wrong one.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            stage,
+            inputs,
+            str(path),
+            input_names=[tensor.name for tensor in model.inputs],
+            output_names=[tensor.name for tensor in model.outputs],
+            dynamic_axes=free,
+            opset_version=OPSET,
+            dynamo=False,
+        )
+    graph = onnx.load(str(path))
+    _declare(graph, model, shapes)
+    onnx.checker.check_model(graph, full_check=True)
+    onnx.save(graph, str(path))
+
+
+def engine_dims(tensor: TensorSpec, model: Model, variant: Variant) -> tuple[int | str, ...]:
+    """Dimensions of an engine's tensor in its ONNX file: the contract's, with V in front where Triton batches."""
+    lead: tuple[str, ...] = ("V",) if model.batched else ()
+    return (*lead, *resolve(tensor.dims, variant))
+
+
+def _declare(graph: onnx.ModelProto, model: Model, shapes: Mapping[str, tuple[int | str, ...]]) -> None:
+    """Gives the graph's inputs and outputs the contract's types and dimensions: the tracer leaves some output dimensions unnamed."""
+    for values, tensors in ((graph.graph.input, model.inputs), (graph.graph.output, model.outputs)):
+        names = [value.name for value in values]
+        if names != [tensor.name for tensor in tensors]:
+            raise ExportError(f"{model.name}: the exported graph has {names}. An input that is not used gets lost: mend the stage.")
+        for value, tensor in zip(values, tensors, strict=True):
+            value.CopyFrom(onnx.helper.make_tensor_value_info(tensor.name, _ONNX_TYPES[tensor.dtype], shapes[tensor.name]))
+
+
+def check_engine(path: Path, engine_name: str, reference: TorchStages, variant: Variant) -> None:
+    """Runs an ONNX file beside PyTorch for several sizes. Raises ExportError that names the worst output."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    for sizes in CHECKED_SIZES:
+        inputs = sample_inputs(engine_name, variant, sizes, seed=1)
+        got = dict(zip(names, session.run(names, inputs), strict=True))
+        for name, wanted in reference.call(engine_name, inputs).items():
+            excess = worst_excess(got[name], wanted)
+            if excess > 1:
+                raise ExportError(
+                    f"{engine_name}: output {name} differs from PyTorch by {excess:.3g} times what rounding explains, for {sizes}. "
+                    "Nothing was written. Report this with the versions of torch and onnxruntime."
+                )
+
+
+def worst_excess(got: np.ndarray, wanted: np.ndarray) -> float:
+    """Largest difference in units of the bar: 1e-4 of the row's deviation, at least 1e-5; rows are the leading dimension.
+
+    A row of one number has no deviation: its bar is 1e-4 of the number, at least 1e-5. Infinite if shape or type differ, or for NaN.
+    """
+    if got.shape != wanted.shape or got.dtype != wanted.dtype or not np.isfinite(got).all():
+        return float("inf")
+    rows, bar = wanted.reshape(len(wanted), -1).astype(np.float64), 0.0
+    scale = rows.std(axis=1) if rows.shape[1] > 1 else np.abs(rows[:, 0])
+    bar = np.maximum(1e-4 * scale, 1e-5)
+    return float((np.abs(got.reshape(rows.shape) - rows) / bar[:, None]).max())
