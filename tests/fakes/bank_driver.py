@@ -45,7 +45,11 @@ class RecordingStages:
     def mask_prompt(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         objects, low = len(inputs["MASK"]), VARIANT.low_size
         present = inputs["MASK"].any(axis=(1, 2)).astype(np.int32)
-        return {"MASK_PROMPT": np.full((objects, 1, low, low), 99, np.float32), "LOW": np.full((objects, low, low), 7, np.float32), "PRESENT": present}
+        return {
+            "MASK_PROMPT": np.full((objects, 1, low, low), 99, np.float32),
+            "LOW": np.full((objects, low, low), 7, np.float32),
+            "PRESENT": present,
+        }
 
     def memory_attention(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         frames = inputs["EMBEDDING"][inputs["VIDEO"]]
@@ -61,7 +65,12 @@ class RecordingStages:
         clicks = inputs["POINTS"].sum(axis=(1, 2)) / 1e4
         logits = np.broadcast_to((number + read + clicks)[:, None, None], (objects, low, low))
         pointer = np.broadcast_to(number[:, None], (objects, 256))
-        return {"LOW": logits.astype(np.float32), "IOU": clicks.astype(np.float32), "SCORE": (1 + read).astype(np.float32), "POINTER": pointer.astype(np.float32)}
+        return {
+            "LOW": logits.astype(np.float32),
+            "IOU": clicks.astype(np.float32),
+            "SCORE": (1 + read).astype(np.float32),
+            "POINTER": pointer.astype(np.float32),
+        }
 
     def memory_encoder(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         number = inputs["EMBEDDING"][inputs["VIDEO"]][:, 0, 0, 0]
@@ -74,7 +83,7 @@ def service(stages: RecordingStages, *, max_conditioning: int = 0, engine_limit:
     settings = Settings(
         VARIANT,
         Limits(values["max_objects"], values["max_points"], max_conditioning),
-        Capacity(values["max_videos"], values["max_bytes"], values["idle_seconds"]),
+        Capacity(values["max_videos"], values["max_bytes"], values["idle_seconds"], VARIANT.object_bytes()),
         engine_limit,
         IDENTITY,
     )
@@ -95,7 +104,9 @@ def mask(object_id: int, *, empty: bool = False) -> dict:
     return {"object": object_id, "points": (), "labels": (), "mask": np.full((size, size), 0 if empty else 1, np.uint8)}
 
 
-def request(video: int | str, number: float | None, prompts: Sequence[dict] = (), *, start=False, end=False, status="", restore=None, **parameters) -> Request:
+def request(
+    video: int | str, number: float | None, prompts: Sequence[dict] = (), *, start=False, end=False, status="", restore=None, **parameters
+) -> Request:
     """A request as preprocess and the image encoder would hand it on. `number`: what EMBEDDING is filled with; None: a control request."""
     grid, size = VARIANT.grid, VARIANT.image_size
     masks = [item["mask"] for item in prompts if "mask" in item]

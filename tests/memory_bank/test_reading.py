@@ -4,7 +4,7 @@ import random
 
 import numpy as np
 import pytest
-from fakes.bank_driver import Client, RecordingStages, click, service
+from fakes.bank_driver import VARIANT, Client, RecordingStages, click, service
 
 
 def official_read(conditioning: list[int], tracked: set[int], frame: int, direction: int) -> tuple[list, list]:
@@ -102,16 +102,17 @@ def test_over_the_cap_the_farthest_prompted_frame_becomes_an_ordinary_one():
     assert pointers == [2, 4, 0]
 
 
-def test_state_stops_growing():
+def test_state_stops_growing_at_the_size_that_the_formula_gives():
     held = service(RecordingStages())
     client = Client(held)
     client.send(click(1, (10, 10)))
+    click_bytes = 2 * 4 + 4
     sizes = []
     for _ in range(50):
         client.send(number=7)
         sizes.append(held.videos.nbytes())
     assert sizes[0] < sizes[14]
-    assert len(set(sizes[15:])) == 1
+    assert set(sizes[15:]) == {VARIANT.object_bytes() + click_bytes}
 
 
 def test_the_bank_stores_bfloat16_and_hands_it_out_unchanged():

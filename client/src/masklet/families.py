@@ -110,6 +110,16 @@ class Variant:
         """Tokens of one memory."""
         return self.grid * self.grid
 
+    def object_bytes(self, conditioning: int = 1) -> int:
+        """Bytes that the server keeps of an object for ever: what the official predictor could still read, and the logits for a correction.
+
+        Memories are bfloat16, pointers and logits float32. One conditioning frame and six ordinary memories, the newest frame's memory and all
+        pointers stay; each further conditioning frame adds its memory, pointer and logits.
+        """
+        memory, pointer, low = self.memory_tokens * MEMORY_WIDTH * 2, HIDDEN * 4, self.low_size**2 * 4
+        ordinary = self.family.num_memories * memory + self.family.num_pointers * pointer + low
+        return ordinary + conditioning * (memory + pointer + low)
+
 
 _BASE = "modeling/efficienttam_base.py"
 _PREDICTOR = "efficienttam_video_predictor.py"

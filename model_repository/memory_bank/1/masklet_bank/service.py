@@ -114,7 +114,7 @@ class Service:
         settings = self.settings
         if len(request.tensors["RESTORE"]) and not request.status:
             video = snapshot.load(request.tensors["RESTORE"], settings.variant, settings.limits, settings.identity, options.owner)
-            if not self.videos.has_room(video.nbytes()):
+            if not self.videos.has_room(0, video.reserved(settings.capacity.object_bytes)):
                 raise ServerBusy("the memories of this snapshot do not fit into this server now. Retry later, or restore it on another server.")
         else:
             video = Video(settings.variant.family, settings.limits, options.owner)
@@ -132,7 +132,7 @@ class Service:
             raise ServerFault("the image encoder failed on this frame. The video goes on; the server's log says why.")
         plan = video.plan(prompts, options, Frame(features))
         added = [planned for planned in plan.objects if planned.object_id not in video.objects]
-        if added and not self.videos.has_room(len(added) * object_bytes(self.settings.variant)):
+        if added and not self.videos.has_room(len(added)):
             raise ServerBusy("the memory of a further object does not fit into this server now. Retry later, or remove objects.")
         return plan
 
@@ -165,13 +165,6 @@ class Service:
             "FRAME_SIZE": request.tensors["SIZE"].astype(np.int32),
             "SNAPSHOT": snapshot.dump(video, self.settings.variant, self.settings.identity) if options.snapshot else np.zeros(0, np.uint8),
         }
-
-
-def object_bytes(variant: Variant) -> int:
-    """Bytes that one object with one conditioning frame comes to hold: 7 memories, 16 pointers, the logits of two answers."""
-    family = variant.family
-    memories = family.num_memories * variant.memory_tokens * 64 * 2
-    return memories + family.num_pointers * 256 * 4 + 2 * variant.low_size**2 * 4
 
 
 def _caught(function: Callable[[A], R], argument: A) -> R | MaskletError:

@@ -67,6 +67,10 @@ class Video:
         """Bytes of everything that is remembered."""
         return sum(bank.nbytes() for bank in self.objects.values())
 
+    def reserved(self, object_bytes: int) -> int:
+        """Bytes that the video will need or holds already, if an object grows to `object_bytes`."""
+        return sum(max(bank.nbytes(), object_bytes) for bank in self.objects.values())
+
     def remove(self, prompts: list[Prompt]) -> None:
         """A control request: forgets objects. Raises UnknownObject before any is forgotten."""
         for object_id in self._removed(prompts):

@@ -18,11 +18,15 @@ VideoId = int | str
 
 @dataclass(frozen=True)
 class Capacity:
-    """What the server holds at most: videos, bytes of all memories, and seconds that a video may stay silent."""
+    """What the server holds at most: videos, bytes of all memories, and seconds that a video may stay silent.
+
+    object_bytes: what an object grows to; so much is set aside for it from its first frame on.
+    """
 
     max_videos: int
     max_bytes: int
     idle_seconds: float
+    object_bytes: int
 
 
 class Videos:
@@ -51,10 +55,9 @@ class Videos:
             return  # START on a live video of one's own takes its place
         if len(self._videos) >= self._capacity.max_videos:
             raise ServerBusy(f"{len(self._videos)} videos are live, which is this server's limit. Retry later, or open the video on another server.")
-        held = self.nbytes()
-        if held >= self._capacity.max_bytes:
+        if not self.has_room(1):
             raise ServerBusy(
-                f"memories fill {held >> 20} MiB of the {self._capacity.max_bytes >> 20} MiB that this server may use. "
+                f"memories fill {self.reserved() >> 20} MiB of the {self._capacity.max_bytes >> 20} MiB that this server may use. "
                 "Retry later, or open the video on another server."
             )
 
@@ -68,8 +71,8 @@ class Videos:
         video = self._videos.get(video_id)
         if video is None:
             raise VideoLost(
-                f"no video is live under id {video_id!r}: it ended, was silent for over {self._capacity.idle_seconds:g} s, or was refused when it began. "
-                "Open a new one."
+                f"no video is live under id {video_id!r}: it ended, was silent for over {self._capacity.idle_seconds:g} s, "
+                "or was refused when it began. Open a new one."
             )
         _check_owner(video, owner)
         self._last_used[video_id] = self._clock()
@@ -84,9 +87,13 @@ class Videos:
         """Bytes of all memories."""
         return sum(video.nbytes() for video in self._videos.values())
 
-    def has_room(self, extra: int) -> bool:
-        """Whether the byte budget allows `extra` bytes more."""
-        return self.nbytes() + extra <= self._capacity.max_bytes
+    def reserved(self) -> int:
+        """Bytes that the live videos will need, or hold already."""
+        return sum(video.reserved(self._capacity.object_bytes) for video in self._videos.values())
+
+    def has_room(self, objects: int, extra: int = 0) -> bool:
+        """Whether the byte budget allows so many further objects, and `extra` bytes more."""
+        return self.reserved() + objects * self._capacity.object_bytes + extra <= self._capacity.max_bytes
 
 
 def _check_owner(video: Video, owner: str | None) -> None:

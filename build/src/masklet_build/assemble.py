@@ -1,0 +1,186 @@
+"""Puts a Triton model repository together: the committed models, a variant's engines, and the modules that both need.
+
+    OUT/tracker preprocess memory_bank postprocess        from model_repository/, with the masklet modules they import beside them
+    OUT/image_encoder ... mask_prompt                     policy from model_repository/, tensors from masklet.contract, engines from `export`
+
+Configs are edited as protobuf messages, never as text, so what is written is what Triton reads. Comments are lost on the way: model_repository/ is
+for people, the result for machines.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+
+from google.protobuf import text_format
+from masklet import contract, families
+from tritonclient.grpc import model_config_pb2
+
+from masklet_build.manifest import Manifest
+from masklet_build.output import fresh_directory
+
+SOURCE = Path(__file__).parent / "model_repository"
+EMBEDDED_MODEL = Path(__file__).parent / "embedded" / "model.py"
+
+TARGETS = ("embedded", "onnxruntime")
+RUNTIMES = ("openvino", "onnxruntime")
+PRECISIONS = ("fp32", "bf16")
+
+# What the python models import of masklet; they import nothing else of it.
+VENDORED = ("contract", "families", "errors", "wire", "rle")
+
+# An object's attention scores in memory attention are a float32 matrix; so many bytes of them may stand in memory at once.
+_SCORE_BYTES = 256 << 20
+
+
+class AssembleError(Exception):
+    """The repository cannot be assembled; the message says why and what to do."""
+
+
+def assemble(
+    variant_name: str,
+    engines: Path,
+    out: Path,
+    *,
+    target: str = "embedded",
+    runtime: str = "openvino",
+    precision: str = "fp32",
+    threads: int = 0,
+    settings: Mapping[str, str] | None = None,
+    force: bool = False,
+) -> Path:
+    """Writes a model repository to `out`, whole or not at all.
+
+    engines     directory that `masklet-build export` wrote
+    target      "embedded": every engine runs in a python model, for Triton from the PyPI wheel; "onnxruntime": Triton's own backend, which
+                NVIDIA's image has
+    runtime     of the embedded target: "openvino" or "onnxruntime"
+    precision   "fp32", or "bf16" on OpenVINO
+    threads     CPU threads per engine; 0: all cores
+    settings    "model.parameter" -> value: limits and other parameters of the configs
+    Raises AssembleError.
+    """
+    variant = families.variant(variant_name)
+    manifest = _manifest(engines, variant)
+    if precision == "bf16" and (target, runtime) != ("embedded", "openvino"):
+        raise AssembleError("bf16 needs the embedded target with OpenVINO. Leave out --precision, or use --target embedded --runtime openvino.")
+    with fresh_directory(out, force=force) as draft:
+        shutil.copytree(SOURCE, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.md"))
+        for name in ("preprocess", "memory_bank", "postprocess"):
+            _vendor(draft / name / "1" / "masklet")
+        (draft / "tracker" / "1").mkdir(exist_ok=True)
+        shutil.copyfile(engines / Manifest.FILE, draft / "memory_bank" / Manifest.FILE)
+        for model in contract.engines(variant):
+            _place_engine(draft / model.name / "1", engines, model, target)
+        for model in contract.models(variant):
+            config = _read(draft / model.name)
+            _complete(config, model, variant)
+            if model in contract.engines(variant):
+                _set_backend(config, model, target, {"runtime": runtime, "precision": precision, "threads": str(threads)})
+            _fill(config, variant, manifest, precision)
+            _override(config, settings or {})
+            _write(draft / model.name, config)
+        _check_settings(settings or {})
+    return out
+
+
+def _manifest(engines: Path, variant: families.Variant) -> Manifest:
+    manifest = Manifest.read(engines)
+    if manifest.variant != variant.name:
+        raise AssembleError(f"{engines} holds engines of {manifest.variant}, not {variant.name}. Name that variant, or export {variant.name}.")
+    if manifest.contract_version != contract.CONTRACT_VERSION:
+        raise AssembleError(
+            f"{engines} was exported for contract {manifest.contract_version}; this masklet-build has {contract.CONTRACT_VERSION}. Export again."
+        )
+    manifest.check_files(engines)
+    return manifest
+
+
+def _vendor(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "__init__.py").write_text('"""The modules of masklet that this model needs, vendored at assembly."""\n')
+    spec = find_spec("masklet")
+    assert spec is not None
+    assert spec.origin is not None
+    for name in VENDORED:
+        shutil.copyfile(Path(spec.origin).parent / f"{name}.py", folder / f"{name}.py")
+
+
+def _place_engine(version: Path, engines: Path, model: contract.Model, target: str) -> None:
+    version.mkdir(exist_ok=True)
+    if target == "embedded":
+        shutil.copyfile(EMBEDDED_MODEL, version / "model.py")
+        shutil.copyfile(engines / f"{model.name}.onnx", version / "engine.onnx")
+    else:
+        shutil.copyfile(engines / f"{model.name}.onnx", version / "model.onnx")
+
+
+def _read(folder: Path) -> model_config_pb2.ModelConfig:
+    return text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+
+
+def _write(folder: Path, config: model_config_pb2.ModelConfig) -> None:
+    text = text_format.MessageToString(config)
+    if config.max_batch_size == 0:
+        text += "max_batch_size: 0\n"  # a default that protobuf leaves out, and that Triton would complete to something else
+    (folder / "config.pbtxt").write_text(text)
+
+
+def _complete(config: model_config_pb2.ModelConfig, model: contract.Model, variant: families.Variant) -> None:
+    """Gives every tensor the variant's sizes; adds the tensors that a policy-only config leaves out."""
+    for tensors, entries in ((model.inputs, config.input), (model.outputs, config.output)):
+        known = {entry.name: entry for entry in entries}
+        for tensor in tensors:
+            entry = known.get(tensor.name) or entries.add(name=tensor.name)
+            entry.data_type = model_config_pb2.DataType.Value(f"TYPE_{'STRING' if tensor.dtype == 'BYTES' else tensor.dtype}")
+            entry.dims[:] = [dim if isinstance(dim, int) else -1 for dim in contract.resolve(tensor.dims, variant)]
+
+
+def _set_backend(config: model_config_pb2.ModelConfig, model: contract.Model, target: str, parameters: Mapping[str, str]) -> None:
+    if target == "onnxruntime":
+        config.backend = "onnxruntime"
+        config.default_model_filename = "model.onnx"
+        return
+    config.backend = "python"
+    config.instance_group.add(kind=model_config_pb2.ModelInstanceGroup.KIND_CPU, count=1)
+    for key, value in {**parameters, "engine": model.name}.items():
+        config.parameters[key].string_value = value
+
+
+def _fill(config: model_config_pb2.ModelConfig, variant: families.Variant, manifest: Manifest, precision: str) -> None:
+    """Sets what only assembly knows, in the configs that ask for it."""
+    scores = variant.memory_tokens**2 * variant.family.num_memories * 4
+    known = {
+        "variant": variant.name,
+        "contract_version": str(contract.CONTRACT_VERSION),
+        "checkpoint_sha256": manifest.checkpoint_sha256,
+        "precision": precision,
+    }
+    if "max_engine_batch" in config.parameters:
+        limit = int(config.parameters["max_engine_batch"].string_value)
+        config.parameters["max_engine_batch"].string_value = str(max(1, min(limit, _SCORE_BYTES // scores)))
+    for key in set(known) & set(config.parameters):
+        config.parameters[key].string_value = known[key]
+
+
+def _override(config: model_config_pb2.ModelConfig, settings: Mapping[str, str]) -> None:
+    for name, value in settings.items():
+        model, _, key = name.partition(".")
+        if model != config.name:
+            continue
+        if key not in config.parameters:
+            raise AssembleError(f"{model} has no parameter {key!r}. It has: {', '.join(sorted(config.parameters)) or 'none'}.")
+        config.parameters[key].string_value = value
+
+
+def _check_settings(settings: Mapping[str, str]) -> None:
+    known = {path.parent.name for path in _source_configs()}
+    for name in settings:
+        if name.partition(".")[0] not in known:
+            raise AssembleError(f"--set {name}: no such model. Models: {', '.join(sorted(known))}. Write it as MODEL.PARAMETER=VALUE.")
+
+
+def _source_configs() -> Iterator[Path]:
+    yield from SOURCE.glob("*/config.pbtxt")

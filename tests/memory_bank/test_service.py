@@ -1,0 +1,208 @@
+"""Requests of many videos in one execution: what is batched, what fails alone, who may open a video and how it ends."""
+
+import numpy as np
+import pytest
+from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
+from masklet.contract import memory_bank
+from masklet.errors import BadParameter, BadRequest, MaskletError, NotOwner, ServerBusy, ServerFault, VideoLost
+
+
+@pytest.fixture
+def stages() -> RecordingStages:
+    return RecordingStages()
+
+
+def begin(held, videos, *prompts):
+    for video in videos:
+        Client(held, video).send(*prompts, number=10 * video)
+
+
+def test_objects_of_several_videos_share_one_call_of_each_engine(stages):
+    held = service(stages)
+    begin(held, (1, 2, 3), click(1, (10, 20)), click(2, (5, 5)))
+    stages.calls.clear()
+    answers = held.answer([request(video, 10 * video + 1) for video in (1, 2, 3)])
+    assert [name for name, _ in stages.calls] == ["memory_attention", "mask_decoder", "memory_encoder"]
+    attention = stages.calls[0][1]
+    assert attention["EMBEDDING"][:, 0, 0, 0].tolist() == [11, 21, 31]
+    assert attention["VIDEO"].tolist() == [0, 0, 1, 1, 2, 2]
+    assert attention["MEMORY"][:, 0, 0, 0].tolist() == [10, 10, 20, 20, 30, 30]
+    assert [answer["LOW"].shape[0] for answer in answers] == [2, 2, 2]
+
+
+def test_a_video_among_others_gets_the_answers_that_it_gets_alone(stages):
+    alone = Client(service(stages))
+    expected = [alone.send(click(1, (10, 20)))["LOW"], *(alone.send()["LOW"] for _ in range(9))]
+    held = service(stages)
+    got = []
+    for frame in range(10):
+        prompts = {
+            1: [click(1, (10, 20))] if frame == 0 else [],
+            2: [mask(4)] if frame == 0 else [],
+            3: [click(9, (1, 1), (2, 2))] if frame in (1, 5) else [],
+        }
+        numbers = {1: frame, 2: 100 + frame, 3: 50 + frame}
+        answers = held.answer([request(video, numbers[video], prompts[video], start=frame == 0) for video in (3, 1, 2)])
+        got.append(answers[1]["LOW"])
+    assert all(np.array_equal(one, other) for one, other in zip(expected, got, strict=True))
+
+
+def test_only_equal_shapes_share_a_call(stages):
+    held = service(stages)
+    young, old = Client(held, 1), Client(held, 2)
+    for client, frames in ((young, 1), (old, 3)):
+        client.send(click(1, (10, 20)))
+        for _ in range(frames):
+            client.send()
+    stages.calls.clear()
+    held.answer([request(1, 5), request(2, 6), request(3, 7, [click(1, (1, 1), (2, 2))], start=True)])
+    assert [call["MEMORY"].shape[:2] for call in stages.named("memory_attention")] == [(1, 2), (1, 4)]
+    assert sorted(call["LABELS"].shape for call in stages.named("mask_decoder")) == [(1, 3), (2, 2)]
+    assert [len(call["VIDEO"]) for call in stages.named("memory_encoder")] == [3]
+
+
+def test_engine_calls_keep_the_limit(stages):
+    held = service(stages, engine_limit=4)
+    client = Client(held)
+    client.send(*(click(number, (number, 1)) for number in range(1, 11)))
+    client.send()
+    sizes = [len(call["VIDEO"]) for call in stages.named("memory_attention")]
+    assert sizes == [4, 4, 2]
+
+
+def test_a_failing_engine_call_is_tried_object_by_object(stages):
+    held = service(stages)
+    begin(held, (1, 2), click(1, (10, 20)))
+    stages.fail, stages.fail_over = "memory_attention", 1
+    answers = held.answer([request(1, 11), request(2, 21)])
+    assert [answer["OBJECT_IDS"].tolist() for answer in answers] == [[1], [1]]
+
+
+def test_an_engine_that_fails_costs_one_frame_and_no_video(stages):
+    client = Client(service(stages))
+    client.send(click(1, (10, 20)))
+    before = client.send(number=1)
+    stages.fail = "mask_decoder"
+    with pytest.raises(ServerFault, match="mask_decoder failed"):
+        client.send(number=2)
+    stages.fail = None
+    after = client.send(number=2)
+    assert after["FRAME_INDEX"] == before["FRAME_INDEX"] + 1
+    assert stages.named("memory_attention")[-1]["MEMORY"][0, :, 0, 0].tolist() == [0, 1]
+
+
+def test_values_that_are_not_finite_never_reach_the_bank(stages):
+    client = Client(service(stages))
+    client.send(click(1, (10, 20)), number=0)
+    with pytest.raises(ServerFault, match="not finite"):
+        client.send(number=np.inf)
+    client.send(number=1)
+    assert stages.named("memory_attention")[-1]["MEMORY"][0, :, 0, 0].tolist() == [0]
+
+
+def test_a_failed_image_encoder_costs_one_frame(stages):
+    client = Client(service(stages))
+    client.send(click(1, (10, 20)))
+    with pytest.raises(ServerFault, match="image encoder"):
+        client.send(number=np.nan)
+    assert client.send()["FRAME_INDEX"].tolist() == [1]
+
+
+def test_an_error_of_preprocess_is_the_answer_and_the_video_goes_on(stages):
+    client = Client(service(stages))
+    with pytest.raises(MaskletError) as caught:
+        client.send(status="MASKLET_BAD_FRAME: not an image.")
+    assert caught.value.wire() == "MASKLET_BAD_FRAME: not an image."
+    assert client.send(click(1, (10, 20)))["FRAME_INDEX"].tolist() == [0]
+
+
+def test_one_bad_request_leaves_the_others_of_its_execution_alone(stages):
+    held = service(stages)
+    begin(held, (1, 2), click(1, (10, 20)))
+    answers = held.answer([request(1, 11, nonsense=1), request(2, 21), request(7, 1)])
+    assert isinstance(answers[0], BadParameter)
+    assert answers[1]["OBJECT_IDS"].tolist() == [1]
+    assert isinstance(answers[2], VideoLost)
+
+
+def test_start_on_a_live_video_takes_its_place(stages):
+    held = service(stages)
+    Client(held).send(click(1, (10, 20)))
+    answer = Client(held).send()
+    assert (answer["FRAME_INDEX"].tolist(), answer["OBJECT_IDS"].tolist()) == ([0], [])
+    assert len(held.videos) == 1
+
+
+def test_end_frees_the_video_even_with_an_error(stages):
+    held = service(stages)
+    client = Client(held)
+    client.send(click(1, (10, 20)))
+    with pytest.raises(MaskletError):
+        client.send(end=True, status="MASKLET_BAD_FRAME: x")
+    assert len(held.videos) == 0
+    with pytest.raises(VideoLost, match="Open a new one"):
+        client.send()
+
+
+def test_a_video_belongs_to_the_client_that_began_it(stages):
+    held = service(stages)
+    mine, other = Client(held), Client(held, began=True)
+    mine.send(click(1, (10, 20)), owner="me")
+    for options in ({"owner": "you"}, {}, {"owner": "you", "end": True}):
+        with pytest.raises(NotOwner):
+            other.send(click(2, (1, 1)), **options)
+    with pytest.raises(NotOwner):
+        Client(held).send(owner="you")
+    answer = mine.send(owner="me")
+    assert (answer["FRAME_INDEX"].tolist(), answer["OBJECT_IDS"].tolist()) == ([1], [1])
+
+
+def test_a_full_server_refuses_a_video_at_once_and_says_so_again(stages):
+    held = service(stages, max_videos=2)
+    begin(held, (1, 2))
+    third = Client(held, 3)
+    with pytest.raises(ServerBusy, match="2 videos are live"):
+        third.send()
+    with pytest.raises(VideoLost, match="refused"):
+        third.send()
+    Client(held, 1, began=True).send(control=True, end=True)
+    assert Client(held, 3).send()["FRAME_INDEX"].tolist() == [0]
+
+
+def test_the_byte_budget_refuses_objects_and_videos(stages):
+    held = service(stages, max_bytes=VARIANT.object_bytes() * 3 // 2)
+    client = Client(held)
+    client.send(click(1, (10, 20)))
+    with pytest.raises(ServerBusy, match="further object"):
+        client.send(click(2, (5, 5)))
+    assert client.send()["OBJECT_IDS"].tolist() == [1]
+    with pytest.raises(ServerBusy, match="memories fill"):
+        Client(held, 2).send()
+
+
+def test_a_silent_video_expires(stages):
+    now = [0.0]
+    held = service(stages, clock=lambda: now[0], idle_seconds=60)
+    quiet, busy = Client(held, 1), Client(held, 2)
+    quiet.send()
+    busy.send()
+    now[0] = 50
+    busy.send()
+    now[0] = 61
+    busy.send()
+    assert len(held.videos) == 1
+    with pytest.raises(VideoLost, match="60 s"):
+        quiet.send()
+
+
+def test_a_state_without_start_is_refused(stages):
+    client = Client(service(stages))
+    client.send()
+    with pytest.raises(BadRequest, match="START"):
+        client.send(restore=np.ones(4, np.uint8))
+
+
+def test_every_output_of_the_contract_is_given(stages):
+    answer = Client(service(stages)).send(click(1, (10, 20)))
+    wanted = {tensor.name: (tensor.numpy_dtype, len(tensor.dims)) for tensor in memory_bank(VARIANT).outputs}
+    assert {name: (array.dtype, array.ndim) for name, array in answer.items()} == wanted
