@@ -24,6 +24,8 @@ On the wire an error is `MASKLET_<CODE>: what happened. What to do.`; `code` is 
 
 from __future__ import annotations
 
+import re
+
 
 class MaskletError(Exception):
     """Base of all errors of this package."""
@@ -135,3 +137,79 @@ class ServerFault(MaskletError):
     """The server failed inside."""
 
     code = "SERVER_FAULT"
+
+
+def from_server(text: str) -> MaskletError:
+    """The exception for an error text of the server, masklet's own or Triton's.
+
+    masklet's errors are found by `MASKLET_<CODE>:` anywhere in the text, since Triton puts prefixes in front of it. Triton's own texts
+    are known by their words. What nobody knows becomes ServerFault; the server's words are always part of the message.
+    """
+    own = _OWN.search(text)
+    if own:
+        kind = _BY_CODE.get(own["code"])
+        return kind(own["message"]) if kind else ServerFault(f"{own[0]} (A newer server? This client does not know that code.)")
+    words = _PREFIX.sub("", text).strip().rstrip(".")
+    for pattern, kind, advice in _TRITON:
+        if pattern.search(words):
+            return kind(f"the server says: {words}. {advice}")
+    return ServerFault(f"the server failed: {words or 'it gave no reason'}. See its log.")
+
+
+def _tree(base: type[MaskletError]) -> dict[str, type[MaskletError]]:
+    codes = {base.code: base}
+    for kind in base.__subclasses__():
+        codes |= _tree(kind)
+    return codes
+
+
+_BY_CODE = _tree(MaskletError)
+_OWN = re.compile(r"MASKLET_(?P<code>[A-Z_]+): (?P<message>.*)", re.DOTALL)
+_PREFIX = re.compile(r"^(\[[^\]]*\] )?(in ensemble '[^']*', )?")
+
+# Triton's words -> our class and what to do; the first match counts. Triton promises none of these words to anybody.
+_TRITON: tuple[tuple[re.Pattern[str], type[MaskletError], str], ...] = tuple(
+    (re.compile("|".join(words), re.IGNORECASE), kind, advice)
+    for words, kind, advice in (
+        (
+            ("must specify the START flag",),
+            VideoLost,
+            "It no longer holds this video: it ended, was idle for too long, or the server restarted. Open a new video and prompt again.",
+        ),
+        (
+            ("non-zero or non-empty correlation ID", "correlation ID cannot be longer"),
+            BadVideoId,
+            "Use an integer from 1 to 2**63 - 1 or a string of 1 to 128 bytes.",
+        ),
+        (
+            ("unexpected (inference input|shape|datatype)", "data-type is", r"expected \d+ inputs", "byte size", "input '[^']*' for model"),
+            BadRequest,
+            "Client and server do not agree about the inputs: install the client of the server's version.",
+        ),
+        (
+            ("server (is )?(stopping|exiting)", "stopped accepting new inference", "timeout of the corresponding sequence", "maximum queue size"),
+            ServerBusy,
+            "It stops or is full. Open a new video, later or on another server.",
+        ),
+        (
+            ("stub process", "not healthy"),
+            ServerFault,
+            "Its python process died; whoever runs the server must restart it. Then open a new video.",
+        ),
+        (
+            (
+                "unknown model",
+                "is not (found|ready)",
+                "not at ready",
+                "failed to connect",
+                "connection (refused|reset)",
+                "no healthy upstream",
+                "name resolution",
+                "protocol is restricted",
+                r"^(UNAVAILABLE|UNIMPLEMENTED|UNAUTHENTICATED|PERMISSION_DENIED)\b",
+            ),
+            ServerUnavailable,
+            "Check the address, that it is the gRPC port, TLS and headers, and that the model `tracker` is loaded.",
+        ),
+    )
+)

@@ -1,0 +1,200 @@
+"""Streams over gRPC: one channel, and so one connection, per stream."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from masklet.transport import Broken, Event, Request, Tls
+
+_CLOSE_S = 2.0  # how long a graceful end of a stream may take before it is cut
+
+
+class GrpcTransport:
+    """Reaches Triton's gRPC port at `url` ("host:port"). Raises ValueError for a url that is not one, OSError for unreadable PEM files.
+
+    The one place that imports tritonclient and grpc.
+    """
+
+    def __init__(self, url: str, *, tls: Tls | None = None) -> None:
+        import grpc
+        import grpc.aio
+        from tritonclient.grpc import service_pb2_grpc
+
+        from masklet import grpc_messages
+
+        _check_url(url)
+        self._url = url
+        self._grpc = grpc
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub
+        self._messages = grpc_messages
+        self._credentials = None if tls is None else grpc.ssl_channel_credentials(*_pem(tls))
+
+    def open_stream(self, headers: Mapping[str, str]) -> GrpcStream:
+        """See `Transport`."""
+        channel = self._channel(self._grpc)
+        return GrpcStream(channel, self._stub(channel).ModelStreamInfer, _metadata(headers), self._messages)
+
+    def open_async_stream(self, headers: Mapping[str, str]) -> AsyncGrpcStream:
+        """See `AsyncTransport`."""
+        channel = self._channel(self._grpc.aio)
+        return AsyncGrpcStream(channel, self._stub(channel).ModelStreamInfer, _metadata(headers), self._messages)
+
+    def _channel(self, grpc: Any) -> Any:
+        if self._credentials is None:
+            return grpc.insecure_channel(self._url, options=_CHANNEL_OPTIONS)
+        return grpc.secure_channel(self._url, self._credentials, options=_CHANNEL_OPTIONS)
+
+
+_CHANNEL_OPTIONS = (
+    ("grpc.max_send_message_length", 2**31 - 1),  # Triton's own limit; the default of gRPC is 4 MiB
+    ("grpc.max_receive_message_length", 2**31 - 1),
+    ("grpc.use_local_subchannel_pool", 1),  # else channels to the same address share one connection
+    # A dead peer must be noticed while frames are on their way. Without frames there are no pings: Triton's default tolerates only one in
+    # five minutes of silence, and then closes the connection.
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.http2.max_pings_without_data", 2),
+)
+
+
+def _check_url(url: str) -> None:
+    if "://" in url:
+        raise ValueError(
+            f"url {url!r} must be host:port of the server's gRPC port without a scheme, such as localhost:8001. For TLS pass tls=masklet.Tls()."
+        )
+    if ":" not in url:
+        raise ValueError(f"url {url!r} has no port. Triton's gRPC port is usually 8001: {url}:8001.")
+
+
+def _pem(tls: Tls) -> tuple[bytes | None, bytes | None, bytes | None]:
+    files = (tls.root_certificates, tls.private_key, tls.certificate_chain)
+    return tuple(None if file is None else Path(file).read_bytes() for file in files)  # type: ignore[return-value]
+
+
+def _metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    return tuple((name.lower(), value) for name, value in headers.items())
+
+
+def _broken(error: Any) -> Broken:
+    """The end of a stream as its gRPC status tells it."""
+    return Broken(f"{error.code().name} {error.details() or ''}".strip())
+
+
+_ENDED = Broken("the server ended the stream")
+
+
+class GrpcStream:
+    """See `Stream`. A thread moves answers into a queue that belongs to this stream alone."""
+
+    def __init__(self, channel: Any, call: Callable[..., Any], metadata: tuple[tuple[str, str], ...], messages: Any) -> None:
+        self._channel = channel
+        self._messages = messages
+        self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._call = call(iter(self._outbox.get, None), metadata=metadata)
+        # The thread must not hold the stream, or a forgotten one would never be freed.
+        self._reader = threading.Thread(target=_read, args=(self._call, messages.to_event, self._inbox.put), name="masklet-stream", daemon=True)
+        self._reader.start()
+
+    def send(self, request: Request) -> None:
+        """See `Stream`."""
+        self._outbox.put(self._messages.to_message(request))
+
+    def receive(self, timeout_s: float) -> Event:
+        """See `Stream`."""
+        try:
+            return self._inbox.get(timeout=max(0.0, timeout_s))
+        except queue.Empty:
+            raise TimeoutError from None
+
+    def poll(self) -> Event | None:
+        """See `Stream`."""
+        try:
+            return self._inbox.get_nowait()
+        except queue.Empty:
+            return None
+
+    def close(self, *, cancel: bool = False) -> None:
+        """See `Stream`."""
+        if cancel:
+            self._call.cancel()
+        self._outbox.put(None)  # also ends the thread in which gRPC waits for requests
+        self._reader.join(_CLOSE_S)
+        self._channel.close()
+
+
+def _read(call: Any, to_event: Callable[[Any], Event], put: Callable[[Event], None]) -> None:
+    import grpc
+
+    try:
+        for message in call:
+            put(to_event(message))
+        put(_ENDED)
+    except grpc.RpcError as error:
+        put(_broken(error))
+    except Exception as error:  # an answer that cannot be read
+        call.cancel()
+        put(Broken(f"an answer cannot be read: {error!r}"))
+
+
+class AsyncGrpcStream:
+    """See `AsyncStream`. A task moves answers into a queue that belongs to this stream alone."""
+
+    def __init__(self, channel: Any, call: Callable[..., Any], metadata: tuple[tuple[str, str], ...], messages: Any) -> None:
+        self._channel = channel
+        self._messages = messages
+        self._outbox: asyncio.Queue[Any] = asyncio.Queue()
+        self._inbox: asyncio.Queue[Event] = asyncio.Queue()
+        self._call = call(_drain(self._outbox), metadata=metadata)
+        self._reader = asyncio.create_task(_read_async(self._call, messages.to_event, self._inbox.put_nowait))
+
+    def send(self, request: Request) -> None:
+        """See `AsyncStream`."""
+        self._outbox.put_nowait(self._messages.to_message(request))
+
+    async def receive(self, timeout_s: float) -> Event:
+        """See `AsyncStream`."""
+        try:
+            return await asyncio.wait_for(self._inbox.get(), timeout_s) if self._inbox.empty() else self._inbox.get_nowait()
+        except asyncio.TimeoutError:  # another class than TimeoutError in Python 3.10
+            raise TimeoutError from None
+
+    def poll(self) -> Event | None:
+        """See `AsyncStream`."""
+        return None if self._inbox.empty() else self._inbox.get_nowait()
+
+    async def close(self, *, cancel: bool = False) -> None:
+        """See `AsyncStream`."""
+        if cancel:
+            self._call.cancel()
+        self._outbox.put_nowait(None)
+        await asyncio.wait({self._reader}, timeout=_CLOSE_S)
+        await self._channel.close()
+        await asyncio.wait({self._reader})
+
+
+async def _drain(outbox: asyncio.Queue[Any]) -> AsyncIterator[Any]:
+    while (message := await outbox.get()) is not None:
+        yield message
+
+
+async def _read_async(call: Any, to_event: Callable[[Any], Event], put: Callable[[Event], None]) -> None:
+    import grpc
+
+    try:
+        async for message in call:
+            put(to_event(message))
+        put(_ENDED)
+    except grpc.RpcError as error:
+        put(_broken(error))
+    except asyncio.CancelledError:  # how grpc.aio reports a call that this side cancelled
+        put(Broken("CANCELLED by this client"))
+    except Exception as error:  # an answer that cannot be read
+        call.cancel()
+        put(Broken(f"an answer cannot be read: {error!r}"))

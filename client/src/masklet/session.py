@@ -1,0 +1,260 @@
+"""One video as the client sees it, without input or output: what to send next, and what an event means.
+
+`Video` and `AsyncVideo` add only the waiting. Requests are answered in order, so a deque of tickets is all the bookkeeping: an event
+always belongs to the oldest ticket without an outcome.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from masklet import prompts, results
+from masklet.errors import (
+    BadFrame,
+    BadRequest,
+    BadVideoId,
+    MaskletError,
+    NotOwner,
+    RequestError,
+    ServerBusy,
+    ServerFault,
+    ServerUnavailable,
+    UnknownObject,
+    VideoLost,
+    from_server,
+)
+from masklet.results import TrackedFrame
+from masklet.transport import Answer, Broken, Event, Refusal, Request
+from masklet.wire import Options
+
+Frame = NDArray[np.uint8] | bytes | bytearray | memoryview
+
+_END_AFTER_LOSS_S = 5.0  # how long `close` may take for a video that is lost already
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A request on its way. `outcome` is set once its event has come, and then never changes."""
+
+    waits_for: str  # for people: "frame 3"
+    options: Options
+    size: tuple[int, int] | None
+    outcome: TrackedFrame | Exception | None = None
+    heard: bool = False  # the server has answered or refused it
+
+    @property
+    def unheard(self) -> Exception | None:
+        """The error, if it is not the server's word on this request."""
+        return self.outcome if isinstance(self.outcome, Exception) and not self.heard else None
+
+    def result(self) -> TrackedFrame:
+        """The outcome; an error is raised."""
+        assert self.outcome is not None
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
+
+
+Made = tuple[Ticket, Request]
+
+
+def failed(error: Exception) -> Ticket:
+    """A ticket for what never became a request."""
+    return Ticket("nothing", Options(), None, outcome=error)
+
+
+class Session:
+    """The state of one video on this side. Every method that makes a request raises VideoLost once the video is lost or closed."""
+
+    def __init__(self, url: str, video_id: int | str | None, timeout_s: float) -> None:
+        self.video_id = secrets.randbelow(2**63 - 1) + 1 if video_id is None else _checked_id(video_id)
+        self._url = url
+        self._timeout_s = timeout_s
+        self._owner = secrets.token_hex(16)
+        self._prompts: list[prompts.Item] = []
+        self._pending: deque[Ticket] = deque()
+        self._frames_sent = 0
+        self._started = False  # a request was answered without an error: the server holds the video
+        self._may_exist = False  # a START was sent: the server may hold something
+        self._foreign = False  # another client owns the video of this id
+        self._lost: MaskletError | None = None
+        self._closed = False
+        self._waiting_since = 0.0
+
+    @property
+    def lost(self) -> bool:
+        """Whether the video is lost."""
+        return self._lost is not None
+
+    def prompt(self, object_id: int, **prompt: Any) -> None:
+        """Keeps a prompt for the next frame."""
+        self._check()
+        self._prompts.append(prompts.item(object_id, **prompt))
+
+    def frame(self, frame: Frame, **options: Any) -> Made:
+        """The request for a frame, with the prompts kept so far. Raises BadFrame and BadParameter, and then keeps the prompts."""
+        self._check()
+        tensors, size = _frame_tensors(frame)
+        parsed = Options.parse({**_plain(options), "masks": "bitmap" if size else "rle", "owner": self._owner})
+        items, self._prompts = self._prompts, []
+        waits_for = "the first frame" if self._frames_sent == 0 else f"frame {self._frames_sent}"
+        self._frames_sent += 1
+        return self._issue(Ticket(waits_for, parsed, size), items, tensors)
+
+    def restore(self, state: bytes) -> Made:
+        """The request that starts the video from a snapshot."""
+        if not isinstance(state, bytes | bytearray | memoryview) or len(state) == 0:
+            raise BadRequest("state must be the bytes of a snapshot, as Video.snapshot() gives them.")
+        ticket = Ticket("the restored video", Options(masks="none", owner=self._owner), None)
+        return self._issue(ticket, [], {"STATE": np.frombuffer(state, dtype=np.uint8)[None]})
+
+    def drop(self, object_id: int) -> bool:
+        """Drops the kept prompts of an object. True if there were some."""
+        kept = [item for item in self._prompts if item["object"] != prompts.identifier(object_id)]
+        dropped, self._prompts = len(kept) < len(self._prompts), kept
+        return dropped
+
+    def remove(self, object_id: int) -> Made:
+        """The request that forgets an object. Raises UnknownObject if the server has no video yet."""
+        self._check()
+        item = prompts.removal(object_id)
+        if not self._may_exist:
+            raise UnknownObject(f"object {object_id} was never prompted in this video.")
+        return self._issue(Ticket(f"the removal of object {object_id}", Options(masks="none", owner=self._owner), None), [item], {})
+
+    def snapshot(self) -> Made:
+        """The request for a snapshot."""
+        self._check()
+        if not self._may_exist:
+            raise BadRequest("there is nothing to take a snapshot of: no frame was sent yet.")
+        return self._issue(Ticket("the snapshot", Options(masks="none", snapshot=True, owner=self._owner), None), [], {})
+
+    @property
+    def must_end(self) -> bool:
+        """Whether the server may hold something that END would free."""
+        # Triton ends the sequence of an id whoever asks, so never for a video of somebody else. And where no server answers nobody hears it.
+        return self._may_exist and not self._foreign and not isinstance(self._lost, ServerUnavailable)
+
+    def end(self) -> Made:
+        """The request that frees the video on the server, lost or not."""
+        if self._lost:
+            self._timeout_s = min(self._timeout_s, _END_AFTER_LOSS_S)
+        return self._issue(Ticket("END", Options(masks="none", owner=self._owner), None), [], {}, end=True)
+
+    def close(self) -> None:
+        """No request can be made any more."""
+        self._closed = True
+
+    def patience(self) -> float:
+        """Seconds that the oldest request may still take: `timeout_s` since it was sent or since the answer before it."""
+        return max(0.0, self._waiting_since + self._timeout_s - time.monotonic())
+
+    def resolve(self, event: Event) -> None:
+        """Gives the oldest ticket its outcome. A broken stream is the outcome of all of them, and the video is lost."""
+        self._waiting_since = time.monotonic()
+        if isinstance(event, Broken):
+            self._lose(self._cause(event))
+        elif not self._pending:
+            self._lose(ServerFault(f"{self._url} answered something that was not asked. Open a new video."))
+        else:
+            ticket = self._pending.popleft()
+            ticket.heard = True
+            ticket.outcome = self._outcome(event, ticket)
+
+    def expire(self) -> None:
+        """The oldest request has taken too long: the video is lost, since a late answer could not be told from the next."""
+        waited = f"no answer for {self._pending[0].waits_for} from {self._url} within {self._timeout_s:g} s."
+        if self._started:
+            self._lose(VideoLost(f"{waited} Open a new video; if the server is only slow, with a larger timeout_s."))
+        else:
+            self._lose(
+                ServerBusy(f"{waited} The server may be full, or still warming up. Retry later or on another server, or with a larger timeout_s.")
+            )
+
+    def _check(self) -> None:
+        if self._closed:
+            raise VideoLost("this video is closed. Open a new one.")
+        if self._lost:
+            first = str(self._lost)
+            raise VideoLost(first if isinstance(self._lost, VideoLost) else f"this video was lost before: {first}") from self._lost
+
+    def _issue(self, ticket: Ticket, items: list[prompts.Item], tensors: dict[str, np.ndarray], *, end: bool = False) -> Made:
+        # START goes with every request until one is on its way or accepted: a refused START has started nothing.
+        start = not self._started and not self._pending and not end
+        if not self._pending:
+            self._waiting_since = time.monotonic()
+        text = json.dumps(items, separators=(",", ":"), allow_nan=False).encode()
+        request = Request(self.video_id, start, end, {**tensors, "PROMPTS": _bytes_tensor(text)}, ticket.options.parameters())
+        self._pending.append(ticket)
+        self._may_exist = True
+        return ticket, request
+
+    def _outcome(self, event: Answer | Refusal, ticket: Ticket) -> TrackedFrame | MaskletError:
+        try:
+            if isinstance(event, Answer):
+                result = results.read(event.tensors, ticket.options, ticket.size)
+                self._started = True
+                return result
+            error = from_server(event.text)
+        except ServerFault as unreadable:
+            error = unreadable
+        self._foreign |= isinstance(error, NotOwner)
+        # A request that was refused, or that failed inside, leaves the rest of the video to the server: the next answer tells.
+        if not isinstance(error, RequestError | ServerFault):
+            self._lost = self._lost or error
+        return error
+
+    def _cause(self, broken: Broken) -> MaskletError:
+        """What a broken stream means: for a video that runs, always a loss."""
+        place = f"while waiting for {self._pending[0].waits_for}" if self._pending else "between two requests"
+        error = from_server(broken.text)
+        if not self._started and isinstance(error, ServerUnavailable | ServerBusy):
+            return type(error)(f"{self._url}: {error}")
+        return VideoLost(f"the stream to {self._url} broke {place}: {broken.text}. Open a new video and prompt again, or restore a snapshot.")
+
+    def _lose(self, error: MaskletError) -> None:
+        self._lost = self._lost or error
+        while self._pending:
+            self._pending.popleft().outcome = error
+
+
+def _checked_id(video_id: int | str) -> int | str:
+    if isinstance(video_id, str):
+        good = 1 <= len(video_id.encode()) <= 128
+    else:
+        good = isinstance(video_id, int) and not isinstance(video_id, bool) and 1 <= video_id < 2**63
+    if not good:
+        raise BadVideoId(f"a video id must be an integer from 1 to 2**63 - 1 or a string of 1 to 128 bytes, got {str(video_id)[:140]!r}.")
+    return video_id
+
+
+def _frame_tensors(frame: Frame) -> tuple[dict[str, np.ndarray], tuple[int, int] | None]:
+    """The tensor of a frame, and its size where it is known."""
+    if isinstance(frame, bytes | bytearray | memoryview):
+        if len(frame) == 0:
+            raise BadFrame("the frame is empty. Send the bytes of a JPEG, PNG or WebP file.")
+        return {"FRAME_ENCODED": _bytes_tensor(bytes(frame))}, None
+    if not isinstance(frame, np.ndarray):
+        raise BadFrame(f"a frame must be a numpy array (H, W, 3) of uint8 or the bytes of a JPEG, PNG or WebP file, got {type(frame).__name__}.")
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
+        raise BadFrame(f"a frame must be RGB, uint8 (H, W, 3), got {frame.dtype} {frame.shape}.")
+    return {"FRAME": frame[None]}, (frame.shape[0], frame.shape[1])
+
+
+def _bytes_tensor(content: bytes) -> np.ndarray:
+    tensor = np.empty((1, 1), dtype=np.object_)
+    tensor[0, 0] = content
+    return tensor
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """The options that were given, numpy numbers as plain ones."""
+    return {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items() if value is not None}

@@ -1,0 +1,112 @@
+"""How requests reach a server: the protocol that `Tracker` needs, and TLS settings.
+
+A transport opens streams; a video has one. A stream takes requests and gives one event per request, in the order of the requests. Nothing
+of one stream ever appears on another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from os import PathLike
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request to the model `tracker`. Tensors have the batch dimension 1 in front; BYTES tensors are object arrays of bytes."""
+
+    video_id: int | str
+    start: bool
+    end: bool
+    tensors: Mapping[str, np.ndarray]
+    parameters: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The output tensors of one request, batch dimension removed."""
+
+    tensors: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """The server's error for one request; the stream goes on."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The stream has ended; nothing comes any more."""
+
+    text: str
+
+
+Event = Answer | Refusal | Broken
+
+
+class Stream(Protocol):
+    """One stream of one video."""
+
+    def send(self, request: Request) -> None:
+        """Queues a request. Does not wait; a broken stream shows itself as an event."""
+
+    def receive(self, timeout_s: float) -> Event:
+        """The next event. Raises TimeoutError after `timeout_s` seconds without one."""
+
+    def poll(self) -> Event | None:
+        """The next event if it is there already."""
+
+    def close(self, *, cancel: bool = False) -> None:
+        """Ends the stream and its connection. `cancel`: forget requests that are not answered yet. Later calls do nothing."""
+
+
+class AsyncStream(Protocol):
+    """`Stream` for asyncio."""
+
+    def send(self, request: Request) -> None:
+        """As `Stream.send`."""
+
+    async def receive(self, timeout_s: float) -> Event:
+        """As `Stream.receive`."""
+
+    def poll(self) -> Event | None:
+        """As `Stream.poll`."""
+
+    async def close(self, *, cancel: bool = False) -> None:
+        """As `Stream.close`."""
+
+
+class Transport(Protocol):
+    """Opens streams to one server."""
+
+    def open_stream(self, headers: Mapping[str, str]) -> Stream:
+        """A new stream with these HTTP/2 headers. Does not wait for the connection."""
+
+
+class AsyncTransport(Protocol):
+    """`Transport` for asyncio."""
+
+    def open_async_stream(self, headers: Mapping[str, str]) -> AsyncStream:
+        """As `Transport.open_stream`; called from a running event loop."""
+
+
+@dataclass(frozen=True)
+class Tls:
+    """TLS settings, as paths of PEM files. `Tls()` trusts the certificates that come with gRPC.
+
+    root_certificates   the authorities to trust, instead of the ones that come with gRPC
+    private_key, certificate_chain   the client's own key and certificate, for servers that ask for them (mutual TLS)
+    """
+
+    root_certificates: str | PathLike[str] | None = None
+    private_key: str | PathLike[str] | None = None
+    certificate_chain: str | PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        if (self.private_key is None) != (self.certificate_chain is None):
+            raise ValueError("Tls needs private_key and certificate_chain together, or neither.")
