@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import shutil
 import signal
 import socket
@@ -237,7 +238,7 @@ def _check_ports(address: Address) -> None:
             socket.create_server((address.host, port)).close()
         except OSError as error:
             raise ServeError(
-                f"cannot listen at {address.host}:{port} for {name}: {error.strerror}. "
+                f"cannot listen at {address.host}:{port} for {name}: {os.strerror(error.errno or 0)}. "
                 f"Stop what uses it, or choose another with --{name}-port (0 takes a free one)."
             ) from error
 

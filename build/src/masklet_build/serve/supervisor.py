@@ -47,7 +47,7 @@ class Supervisor:
         self._stopping = threading.Event()
         self._restarted: deque[float] = deque()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="probe")  # never waited for: a probe under way ends with its server
-        self._probes = (server.repository / MODEL / "config.pbtxt").exists()
+        self.probes = (server.repository / MODEL / "config.pbtxt").exists()
 
     def stop(self) -> None:
         """Asks `run` to return; may be called from a signal handler or another thread."""
@@ -79,7 +79,7 @@ class Supervisor:
             reason = self._ended(stubs)
             if reason:
                 return reason
-            if asked is None and self._probes and time.monotonic() >= due:
+            if asked is None and self.probes and time.monotonic() >= due:
                 asked = self._pool.submit(probe, self._server.grpc_url, policy.probe_deadline_s)
             if asked and asked.done():
                 finding, asked, due = asked.result(), None, time.monotonic() + policy.probe_every_s

@@ -1,0 +1,171 @@
+"""The supervisor: it notices what died or hangs, restarts it, and gives up where that does not help."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import tritonclient.grpc as grpc
+from masklet_build.serve import Policy, ServeError, Server, Supervisor
+from masklet_build.serve.cleanup import live_processes, shared_memory_regions
+from masklet_build.serve.errors import GaveUp
+from serving.toy import ask, request, write_repository
+
+FREE = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
+
+
+@dataclass
+class Supervised:
+    """A supervisor in a thread, and the lines that it says."""
+
+    server: Server
+    lines: queue.Queue[str] = field(default_factory=queue.Queue)
+
+    def line(self, begin: str) -> str:
+        while not (line := self.lines.get(timeout=20)).startswith(begin):
+            pass
+        return line
+
+
+@contextlib.contextmanager
+def supervised(repository: Path, serving_python: Path, policy: Policy) -> Iterator[Supervised]:
+    server = Server(repository, python=serving_python, exit_timeout_s=2, **FREE)
+    running = Supervised(server)
+    supervisor = Supervisor(server, policy=policy, say=running.lines.put)
+    thread = threading.Thread(target=supervisor.run)
+    thread.start()
+    try:
+        running.line("ready: ")
+        yield running
+    finally:
+        supervisor.stop()
+        thread.join(30)
+    assert not thread.is_alive()
+    assert shared_memory_regions(f"masklet_{os.getpid()}_") == []
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return write_repository(tmp_path)
+
+
+@pytest.mark.server
+def test_dead_processes_are_noticed_and_replaced_at_the_same_address(repository: Path, serving_python: Path) -> None:
+    with supervised(repository, serving_python, Policy()) as running:
+        first = ask(running.server.grpc_url)
+        os.kill(first, signal.SIGKILL)
+        assert "live videos are lost" in (line := running.line("restarting"))
+        assert "the process of tracker_0_0 died" in line
+        running.line("ready again")
+        assert ask(running.server.grpc_url) != first
+
+        killed = running.server.pid
+        os.kill(killed, signal.SIGKILL)
+        assert "ended by SIGKILL" in running.line("restarting")
+        running.line("ready again")
+        assert ask(running.server.grpc_url) in running.server.stubs()
+        assert live_processes(killed) == []
+
+
+@pytest.mark.server
+def test_a_model_that_hangs_is_noticed_by_a_request(repository: Path, serving_python: Path) -> None:
+    policy = Policy(probe_every_s=0.2, probe_deadline_s=0.5, doubts=2)
+    with supervised(repository, serving_python, policy) as running, grpc.InferenceServerClient(running.server.grpc_url) as client:
+        client.async_infer("tracker", [request(b"hang")], lambda result, error: None, sequence_id=9, sequence_start=True)
+        assert "no answer within 0.5 s" in running.line("restarting")
+        running.line("ready again")
+        assert ask(running.server.grpc_url) in running.server.stubs()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_command_with_exit_code_0(repository: Path, serving_python: Path, number: signal.Signals) -> None:
+    with _command(repository, serving_python) as command:
+        assert command.stdout is not None
+        assert any("ready: gRPC 127.0.0.1:" in line for line in iter(command.stdout.readline, ""))
+        assert shared_memory_regions(f"masklet_{command.pid}_")
+        command.send_signal(number)
+        assert command.wait(30) == 0
+        assert command.stdout.read().splitlines()[-1] == "stopped"
+    assert shared_memory_regions(f"masklet_{command.pid}_") == []
+
+
+@pytest.mark.server
+def test_a_failed_start_ends_the_command_with_exit_code_1(tmp_path: Path, serving_python: Path) -> None:
+    repository = write_repository(tmp_path, initialize="raise ValueError('no weights')")
+    with _command(repository, serving_python) as command:
+        assert command.wait(30) == 1
+        assert command.stderr is not None
+        assert "ValueError: no weights" in command.stderr.read()
+
+
+def _command(repository: Path, serving_python: Path) -> subprocess.Popen[str]:
+    script = (
+        "import argparse, sys; from masklet_build.serve import add_arguments, run_serve\n"
+        "parser = argparse.ArgumentParser(); add_arguments(parser); sys.exit(run_serve(parser.parse_args()))"
+    )
+    ports = ["--grpc-port=0", "--http-port=0", "--metrics-port=0"]
+    log = repository.parent / "triton.log"
+    words = [sys.executable, "-c", script, repository, "--python", serving_python, "--log", log, *ports]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+class DyingServer:
+    """Starts, and has ended at the next look. `starts` says at which starts it fails at once instead."""
+
+    grpc_url = http_url = metrics_url = "nowhere"
+    pid = 1
+
+    def __init__(self, repository: Path, fails: frozenset[int]) -> None:
+        self.repository = repository
+        self.fails = fails
+        self.starts = 0
+        self.running = False
+
+    def start(self, stopping: threading.Event | None = None) -> None:
+        self.starts += 1
+        if self.starts in self.fails:
+            raise ServeError(f"start {self.starts} failed")
+        self.running = True
+
+    def stop(self, *, graceful: bool = True) -> None:
+        self.running = False
+
+    def returncode(self) -> int | None:
+        return 9
+
+    def stubs(self) -> dict[int, str]:
+        return {}
+
+
+@pytest.mark.parametrize("fails", [frozenset(), frozenset({2, 3})], ids=["dies at once", "does not start again"])
+def test_it_gives_up_after_the_limit_of_restarts(tmp_path: Path, fails: frozenset[int]) -> None:
+    server, lines = DyingServer(tmp_path, fails), list[str]()
+    supervisor = Supervisor(server, policy=Policy(restarts=2, longest_delay_s=0.01), say=lines.append)
+    with pytest.raises(GaveUp, match="gave up after 2 restarts"):
+        supervisor.run()
+    assert server.starts == 3
+    assert sum(line.startswith("restarting") for line in lines) == 2
+    assert not server.running
+
+
+def test_a_first_start_that_fails_is_not_repeated(tmp_path: Path) -> None:
+    server = DyingServer(tmp_path, frozenset({1}))
+    with pytest.raises(ServeError, match="start 1 failed"):
+        Supervisor(server, say=lambda line: None).run()
+    assert server.starts == 1
+
+
+def test_a_repository_without_a_tracker_is_not_probed(tmp_path: Path) -> None:
+    """Nothing would answer, and the server would be restarted for ever."""
+    assert not Supervisor(DyingServer(tmp_path, frozenset())).probes
+    assert Supervisor(DyingServer(write_repository(tmp_path), frozenset())).probes

@@ -1,0 +1,58 @@
+"""A tiny model repository for the tests of the server itself. Its one model is named `tracker`, because that is what the probe asks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import tritonclient.grpc as grpc
+
+_CONFIG = """
+name: "tracker"
+backend: "python"
+max_batch_size: 1
+input { name: "PROMPTS" data_type: TYPE_STRING dims: [ 1 ] }
+output { name: "PROCESS" data_type: TYPE_INT64 dims: [ 1 ] }
+instance_group { kind: KIND_CPU count: 1 }
+sequence_batching { max_sequence_idle_microseconds: 60000000 oldest { max_candidate_sequences: 4 } }
+"""
+
+_MODEL = """
+import os, time
+import numpy as np
+import triton_python_backend_utils as pb
+
+class TritonPythonModel:
+    def initialize(self, args):
+        {initialize}
+
+    def execute(self, requests):
+        for request in requests:
+            if pb.get_input_tensor_by_name(request, "PROMPTS").as_numpy().item() == b"hang":
+                time.sleep(3600)
+        process = pb.Tensor("PROCESS", np.array([[os.getpid()]], np.int64))
+        return [pb.InferenceResponse([process]) for _ in requests]
+"""
+
+
+def write_repository(folder: Path, initialize: str = "pass") -> Path:
+    """Writes the repository, with a statement for the model's `initialize`, and returns it."""
+    version = folder / "tracker" / "1"
+    version.mkdir(parents=True)
+    (version.parent / "config.pbtxt").write_text(_CONFIG)
+    (version / "model.py").write_text(_MODEL.replace("{initialize}", initialize))
+    return folder
+
+
+def request(prompts: bytes = b"[]") -> grpc.InferInput:
+    """The model's one input. `hang` makes it sleep for ever."""
+    tensor = grpc.InferInput("PROMPTS", [1, 1], "BYTES")
+    tensor.set_data_from_numpy(np.array([[prompts]], dtype=np.object_))
+    return tensor
+
+
+def ask(url: str) -> int:
+    """One video of one frame; returns the process id of the stub that answered."""
+    with grpc.InferenceServerClient(url) as client:
+        answer = client.infer("tracker", [request()], sequence_id=7, sequence_start=True, sequence_end=True, client_timeout=10)
+        return int(answer.as_numpy("PROCESS").item())
