@@ -18,7 +18,7 @@ from google.protobuf import text_format
 from masklet import contract, families
 from tritonclient.grpc import model_config_pb2
 
-from masklet_build.manifest import Manifest
+from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
 from masklet_build.output import fresh_directory
 
 SOURCE = Path(__file__).parent / "model_repository"
@@ -71,7 +71,7 @@ def assemble(
         for name in ("preprocess", "memory_bank", "postprocess"):
             _vendor(draft / name / "1" / "masklet")
         (draft / "tracker" / "1").mkdir(exist_ok=True)
-        shutil.copyfile(engines / Manifest.FILE, draft / "memory_bank" / Manifest.FILE)
+        shutil.copyfile(engines / FILE_NAME, draft / "memory_bank" / FILE_NAME)
         for model in contract.engines(variant):
             _place_engine(draft / model.name / "1", engines, model, target)
         for model in contract.models(variant):
@@ -87,14 +87,21 @@ def assemble(
 
 
 def _manifest(engines: Path, variant: families.Variant) -> Manifest:
-    manifest = Manifest.read(engines)
+    try:
+        manifest = Manifest.read(engines)
+    except FileNotFoundError as error:
+        raise AssembleError(f"{engines} has no {FILE_NAME}, so it holds no engines. Make them with: masklet-build export") from error
+    except (TypeError, ValueError) as error:
+        raise AssembleError(f"{engines / FILE_NAME} cannot be read: {error}. Export again.") from error
     if manifest.variant != variant.name:
         raise AssembleError(f"{engines} holds engines of {manifest.variant}, not {variant.name}. Name that variant, or export {variant.name}.")
     if manifest.contract_version != contract.CONTRACT_VERSION:
         raise AssembleError(
             f"{engines} was exported for contract {manifest.contract_version}; this masklet-build has {contract.CONTRACT_VERSION}. Export again."
         )
-    manifest.check_files(engines)
+    for name, expected in manifest.files.items():
+        if not (engines / name).is_file() or file_sha256(engines / name) != expected:
+            raise AssembleError(f"{engines / name} is missing or not the file that was exported. Export again.")
     return manifest
 
 
@@ -155,7 +162,7 @@ def _fill(config: model_config_pb2.ModelConfig, variant: families.Variant, manif
     known = {
         "variant": variant.name,
         "contract_version": str(contract.CONTRACT_VERSION),
-        "checkpoint_sha256": manifest.checkpoint_sha256,
+        "checkpoint_sha256": manifest.checkpoint["sha256"],
         "precision": precision,
     }
     if "max_engine_batch" in config.parameters:

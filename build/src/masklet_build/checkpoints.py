@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from masklet.families import VARIANTS, Variant
 from torch import Tensor
 
-from masklet.families import VARIANTS, Variant
 from masklet_build.efficienttam import parameter_shapes
 
 _SHOWN = 3  # names listed of each kind of mismatch
@@ -33,15 +32,6 @@ def load_checkpoint(path: str | Path, variant: Variant) -> dict[str, Tensor]:
     if found != expected:
         raise CheckpointError(f"{path} does not fit {variant.name}. {_mismatch(found, expected)} {_guess(found)}")
     return {name: tensor.float() for name, tensor in state.items()}
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _read(path: Path) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 from collections.abc import Mapping
@@ -52,3 +53,9 @@ class Manifest:
     def read(cls, folder: Path) -> Manifest:
         """Reads manifest.json of `folder`. Raises FileNotFoundError, or TypeError and ValueError if it is not a manifest."""
         return cls(**json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
+
+
+def file_sha256(path: str | Path) -> str:
+    """The sha256 of a file's bytes, in hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -12,13 +11,13 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
-from torch import nn
-
 from masklet.contract import Model, engines, resolve
 from masklet.contract import Tensor as TensorSpec
 from masklet.families import Variant
-from masklet_build.checkpoints import file_sha256, load_checkpoint
-from masklet_build.manifest import Manifest
+from torch import nn
+
+from masklet_build.checkpoints import load_checkpoint
+from masklet_build.manifest import Manifest, file_sha256
 from masklet_build.samples import Sizes, sample_inputs
 from masklet_build.torch_stages import TorchStages
 
@@ -114,6 +113,7 @@ def export_engine(stage: nn.Module, model: Model, variant: Variant, path: Path) 
             dynamo=False,
         )
     graph = onnx.load(str(path))
+    _share_constants(graph)
     _declare(graph, model, shapes)
     onnx.checker.check_model(graph, full_check=True)
     onnx.save(graph, str(path))
@@ -133,6 +133,28 @@ def _declare(graph: onnx.ModelProto, model: Model, shapes: Mapping[str, tuple[in
             raise ExportError(f"{model.name}: the exported graph has {names}. An input that is not used gets lost: mend the stage.")
         for value, tensor in zip(values, tensors, strict=True):
             value.CopyFrom(onnx.helper.make_tensor_value_info(tensor.name, _ONNX_TYPES[tensor.dtype], shapes[tensor.name]))
+
+
+def _share_constants(graph: onnx.ModelProto) -> None:
+    """Turns constant nodes into initializers, equal ones into one: the tracer writes a table again wherever it is used."""
+    shared: dict[bytes, str] = {}
+    names: dict[str, str] = {}
+    kept = []
+    for node in graph.graph.node:
+        if node.op_type != "Constant":
+            kept.append(node)
+            continue
+        tensor = node.attribute[0].t
+        tensor.name = ""
+        key = tensor.SerializeToString()
+        if key not in shared:
+            shared[key] = tensor.name = f"constant_{len(shared)}"
+            graph.graph.initializer.append(tensor)
+        names[node.output[0]] = shared[key]
+    for node in kept:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    del graph.graph.node[:]
+    graph.graph.node.extend(kept)
 
 
 def check_engine(path: Path, engine_name: str, reference: TorchStages, variant: Variant) -> None:
@@ -160,7 +182,7 @@ def worst_excess(got: np.ndarray, wanted: np.ndarray) -> float:
     """
     if got.shape != wanted.shape or got.dtype != wanted.dtype or not np.isfinite(got).all():
         return float("inf")
-    rows, bar = wanted.reshape(len(wanted), -1).astype(np.float64), 0.0
+    rows = wanted.reshape(len(wanted), -1).astype(np.float64)
     scale = rows.std(axis=1) if rows.shape[1] > 1 else np.abs(rows[:, 0])
     bar = np.maximum(1e-4 * scale, 1e-5)
     return float((np.abs(got.reshape(rows.shape) - rows) / bar[:, None]).max())
