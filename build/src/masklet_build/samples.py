@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
-from masklet.contract import NUMPY_DTYPES, Tensor, engines, resolve
+from masklet.contract import Tensor, engines, resolve
 from masklet.families import Variant
 
 
@@ -29,7 +28,7 @@ def sample_inputs(engine_name: str, variant: Variant, sizes: Sizes, seed: int) -
     for tensor in model.inputs:
         dims = (*(("V",) if model.batched else ()), *resolve(tensor.dims, variant))
         shape = tuple(getattr(sizes, dim) if isinstance(dim, str) else dim for dim in dims)
-        inputs[tensor.name] = _values(tensor, shape, variant, sizes, random).astype(NUMPY_DTYPES[tensor.dtype])
+        inputs[tensor.name] = _values(tensor, shape, variant, sizes, random).astype(tensor.numpy_dtype)
     return inputs
 
 

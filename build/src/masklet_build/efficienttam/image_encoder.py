@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
+from masklet.families import HIDDEN, Variant
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import HIDDEN, Variant
-from masklet_build.efficienttam.layers import LayerNorm2d, Mlp, attention, merge_heads, split_heads
+from masklet_build.efficienttam.layers import LayerNorm2d, Mlp, attention
 from masklet_build.efficienttam.tables import resized_position_embedding
 
 
@@ -27,40 +27,38 @@ class TrunkAttention(nn.Module):
     follows once the padding is gone: the same numbers, without multiplying padding (42 % of the tokens at 512 pixels).
     """
 
-    def __init__(self, width: int, heads: int, window: int) -> None:
+    def __init__(self, variant: Variant, window: int) -> None:
         super().__init__()
-        self.qkv = nn.Linear(width, 3 * width)
-        self.proj = nn.Linear(width, width)
-        self.heads = heads
-        self.window = window  # 0: global
+        self.qkv = nn.Linear(variant.embed_dim, 3 * variant.embed_dim)
+        self.proj = nn.Linear(variant.embed_dim, variant.embed_dim)
+        self.heads, self.width = variant.num_heads, variant.embed_dim // variant.num_heads
+        self.grid, self.side = variant.grid, window
+        self.count = -(-self.grid // window)  # windows each way
 
     def forward(self, x: Tensor) -> Tensor:
         """[V, G, G, E] -> the same."""
-        grid = x.shape[1]
-        side = self.window or int(grid)
-        count = -(-int(grid) // side)
-        margin = count * side - int(grid)
         qkv = functional.linear(x, self.qkv.weight)
+        margin = self.count * self.side - self.grid
         if margin:
             qkv = functional.pad(qkv, (0, 0, 0, margin, 0, margin))
-        qkv = _windows(qkv, count, side) + self.qkv.bias
-        q, k, v = (split_heads(part, self.heads) for part in qkv.chunk(3, dim=-1))
-        out = merge_heads(attention(q * (q.shape[-1] ** -0.5), k, v))
-        out = _join_windows(out, count, side)[:, : int(grid), : int(grid)]
-        projected: Tensor = self.proj(out)
+        qkv = self._windows(qkv) + self.qkv.bias
+        q, k, v = qkv.reshape(-1, self.side**2, 3, self.heads, self.width).permute(2, 0, 3, 1, 4).unbind(0)
+        out = attention(q * self.width**-0.5, k, v).transpose(1, 2)
+        projected: Tensor = self.proj(self._join(out)[:, : self.grid, : self.grid])
         return projected
 
+    def _windows(self, x: Tensor) -> Tensor:
+        """[V, count * side, count * side, C] -> [V * count * count, side, side, C]."""
+        if self.count == 1:
+            return x
+        channels = 3 * self.heads * self.width
+        return x.reshape(-1, self.count, self.side, self.count, self.side * channels).transpose(2, 3).reshape(-1, self.side, self.side, channels)
 
-def _windows(x: Tensor, count: int, side: int) -> Tensor:
-    """[V, count * side, count * side, C] -> [V * count * count, side * side, C]."""
-    width = x.shape[-1]
-    return x.reshape(-1, count, side, count, side, width).transpose(2, 3).reshape(-1, side * side, width)
-
-
-def _join_windows(x: Tensor, count: int, side: int) -> Tensor:
-    """The inverse of `_windows`."""
-    width = x.shape[-1]
-    return x.reshape(-1, count, count, side, side, width).transpose(2, 3).reshape(-1, count * side, count * side, width)
+    def _join(self, x: Tensor) -> Tensor:
+        """[V * count * count, side * side, heads, width] -> [V, count * side, count * side, C]."""
+        channels, edge = self.heads * self.width, self.count * self.side
+        x = x.reshape(-1, self.count, self.count, self.side, self.side * channels)
+        return x.transpose(2, 3).reshape(-1, edge, edge, channels)
 
 
 class TrunkBlock(nn.Module):
@@ -69,9 +67,9 @@ class TrunkBlock(nn.Module):
     def __init__(self, variant: Variant, index: int) -> None:
         super().__init__()
         width = variant.embed_dim
-        window = variant.window_size if index in variant.window_blocks else 0
+        window = variant.window_size if index in variant.window_blocks else variant.grid
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = TrunkAttention(width, variant.num_heads, window)
+        self.attn = TrunkAttention(variant, window)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
         self.mlp = Mlp((width, int(variant.mlp_ratio * width), width), functional.gelu)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ class Mlp(nn.Module):
 
     def __init__(self, widths: Sequence[int], activation: Callable[[Tensor], Tensor] = torch.relu) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,21 +60,14 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Te
     return torch.softmax(logits, dim=-1) @ v
 
 
-def split_heads(x: Tensor, heads: int) -> Tensor:
-    """[B, tokens, heads * width] -> [B, heads, tokens, width]."""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+# The sizes below are given as Python numbers, although the tensors know them: so the exported graph reshapes by constants.
 
 
-def merge_heads(x: Tensor) -> Tensor:
-    """[B, heads, tokens, width] -> [B, tokens, heads * width]."""
-    return x.transpose(1, 2).flatten(2)
+def tokens_of(image: Tensor, grid: int, channels: int) -> Tensor:
+    """[B, channels, grid, grid] -> [B, grid * grid, channels], row-major."""
+    return image.reshape(-1, channels, grid * grid).transpose(1, 2)
 
 
-def tokens_of(image: Tensor) -> Tensor:
-    """[B, C, H, W] -> [B, H * W, C], row-major."""
-    return image.flatten(2).transpose(1, 2)
-
-
-def image_of(tokens: Tensor, grid: int) -> Tensor:
-    """[B, grid * grid, C] -> [B, C, grid, grid]."""
-    return tokens.transpose(1, 2).unflatten(2, (grid, grid))
+def image_of(tokens: Tensor, grid: int, channels: int) -> Tensor:
+    """[B, grid * grid, channels] -> [B, channels, grid, grid]."""
+    return tokens.transpose(1, 2).reshape(-1, channels, grid, grid)

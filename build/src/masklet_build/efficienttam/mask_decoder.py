@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import torch
+from masklet.contract import KIND_CLICK, KIND_MASK
+from masklet.families import HIDDEN, Variant
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.contract import KIND_CLICK, KIND_MASK
-from masklet.families import HIDDEN, Variant
-from masklet_build.efficienttam.layers import LayerNorm2d, Mlp, Projections, attention, merge_heads, split_heads, tokens_of
+from masklet_build.efficienttam.layers import LayerNorm2d, Mlp, Projections, attention, tokens_of
 from masklet_build.efficienttam.prompt_encoder import PromptEncoder
 from masklet_build.efficienttam.tables import dense_code
 
@@ -23,8 +23,11 @@ class ManyHeads(Projections):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """[B, tokens, 256] each -> as q."""
-        q, k, v = (split_heads(x, HEADS) for x in (self.q_proj(q), self.k_proj(k), self.v_proj(v)))
-        out: Tensor = self.out_proj(merge_heads(attention(q * q.shape[-1] ** -0.5, k, v)))
+        inner = self.q_proj.out_features
+        width = inner // HEADS
+        q, k, v = (x.reshape(x.shape[0], -1, HEADS, width).transpose(1, 2) for x in (self.q_proj(q), self.k_proj(k), self.v_proj(v)))
+        attended = attention(q * width**-0.5, k, v).transpose(1, 2)
+        out: Tensor = self.out_proj(attended.reshape(attended.shape[0], -1, inner))
         return out
 
 
@@ -151,8 +154,8 @@ class MaskDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Inputs and outputs as `masklet.contract.mask_decoder`: -> LOW [B, L, L], IOU [B], SCORE [B], POINTER [B, 256]."""
         by_mask = kind == KIND_MASK
-        image = tokens_of(features) + self.no_memory * (kind == KIND_CLICK).float()[:, None, None]
-        image = image + self.prompts.dense(mask_prompt, has_mask)
+        image = tokens_of(features, self.variant.grid, HIDDEN) + self.no_memory * (kind == KIND_CLICK).float()[:, None, None]
+        image = image + self.prompts.dense(mask_prompt, has_mask, self.variant)
         start = self.decoder.start_tokens(self.prompts.tokens(points, labels, self.variant))
         tokens, image = self.decoder.transformer(start, image, self.code)
 

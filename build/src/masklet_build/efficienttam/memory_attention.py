@@ -14,9 +14,9 @@ import math
 from typing import Literal
 
 import torch
+from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
 from torch import Tensor, nn
 
-from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
 from masklet_build.efficienttam.layers import Projections, attention, image_of, tokens_of
 from masklet_build.efficienttam.tables import rotary_table, sine_table
 
@@ -73,8 +73,8 @@ class FoldedAttention(nn.Module):
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turns the two halves of the last axis by tables [tokens, width / 2] (modeling/position_encoding.py:212-239)."""
-    a, b = x.chunk(2, dim=-1)
+    """Turns the two halves of the last axis, [..., T, 256], by tables [T, 128] (modeling/position_encoding.py:212-239)."""
+    a, b = x[..., : HIDDEN // 2], x[..., HIDDEN // 2 :]
     return torch.cat((a * cosine - b * sine, a * sine + b * cosine), dim=-1)
 
 
@@ -121,13 +121,6 @@ def pooling_boost(frames: Tensor) -> Tensor:
     return (pool_window(frames) - 1).float().reshape(1) * (2 * math.log(POOL))
 
 
-def average_pool(x: Tensor, grid: int, window: Tensor) -> Tensor:
-    """Averages windows of each frame: [B, F, grid * grid, C] -> [B, F * (grid / window)^2, C], rows first, then columns."""
-    batch, width = x.shape[0], x.shape[-1]
-    rows = x.reshape(-1, window, grid * width).mean(dim=1)
-    return rows.reshape(-1, window, width).mean(dim=1).reshape(batch, -1, width)
-
-
 class MemoryAttention(nn.Module):
     """Stage memory_attention (modeling/memory_attention.py:113-184; modeling/sam/transformer.py:255-532)."""
 
@@ -141,8 +134,8 @@ class MemoryAttention(nn.Module):
         tables = {
             "cosine": cosine,
             "sine": sine,
-            "position": 0.1 * tokens_of(sine_table(HIDDEN, variant.grid)[None]),
-            "memory_position": tokens_of(sine_table(MEMORY_WIDTH, variant.grid)[None]),
+            "position": 0.1 * tokens_of(sine_table(HIDDEN, variant.grid), variant.grid, HIDDEN),
+            "memory_position": tokens_of(sine_table(MEMORY_WIDTH, variant.grid), variant.grid, MEMORY_WIDTH),
             "temporal_code": temporal_code.detach().reshape(-1, MEMORY_WIDTH).clone(),
         }
         for name, table in tables.items():
@@ -152,21 +145,21 @@ class MemoryAttention(nn.Module):
         """EMBEDDING [V, 256, G, G], VIDEO [B], MEMORY [B, F, T, 64], SLOT [B, F], POINTERS [B, P, 256] -> CONDITIONED [B, 256, G, G]."""
         placed = memory + (self.memory_position + nn.functional.embedding(slot, self.temporal_code)[:, :, None])
         pointers = pointers.reshape(pointers.shape[0], -1, MEMORY_WIDTH)
-        values = torch.cat((self._pool(memory), pointers), dim=1)
+        values = torch.cat((self._pool(memory, MEMORY_WIDTH), pointers), dim=1)
 
         first, *others = self.layers
-        x = first.attend_self(tokens_of(embedding) + self.position, self.cosine, self.sine)
+        x = first.attend_self(tokens_of(embedding, self.grid, HIDDEN) + self.position, self.cosine, self.sine)
         q = first.cross_query(x, self.cosine, self.sine).index_select(0, video)
         x = self._attend_memory(first, x.index_select(0, video), q, placed, pointers, values)
         for layer in others:
             x = layer.attend_self(x, self.cosine, self.sine)
             q = layer.cross_query(x, self.cosine, self.sine)
             x = self._attend_memory(layer, x, q, placed, pointers, values)
-        return (image_of(self.norm(x), self.grid),)
+        return (image_of(self.norm(x), self.grid, HIDDEN),)
 
     def _attend_memory(self, layer: Layer, x: Tensor, q: Tensor, placed: Tensor, pointers: Tensor, values: Tensor) -> Tensor:
         """Cross-attention and feed-forward of one layer; pointers carry no position and are not turned."""
-        spatial = self._pool(rotate(layer.cross_attention.key(placed), self.cosine, self.sine))
+        spatial = self._pool(rotate(layer.cross_attention.key(placed), self.cosine, self.sine), HIDDEN)
         pointer_keys = layer.cross_attention.key(pointers)
         bias = None
         if self.pooling == "efficient1":  # compensates logits for the number of pooled tokens
@@ -177,8 +170,10 @@ class MemoryAttention(nn.Module):
         keys = torch.cat((spatial, pointer_keys), dim=1)
         return layer.finish(x, attention(q[:, None], keys[:, None], values[:, None], bias)[:, 0])
 
-    def _pool(self, x: Tensor) -> Tensor:
-        """[B, F, T, C] -> [B, tokens, C]."""
+    def _pool(self, x: Tensor, width: int) -> Tensor:
+        """[B, F, T, width] -> [B, tokens, width], averaged where the variant pools. Rows first, then columns."""
         if self.pooling == "none":
-            return x.flatten(1, 2)
-        return average_pool(x, self.grid, pool_window(x))
+            return x.reshape(x.shape[0], -1, width)
+        window = pool_window(x)
+        rows = x.reshape(-1, window, self.grid * width).mean(dim=1)
+        return rows.reshape(-1, window, width).mean(dim=1).reshape(x.shape[0], -1, width)

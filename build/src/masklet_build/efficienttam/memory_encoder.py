@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
+from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
 from masklet_build.efficienttam.layers import LayerNorm2d, tokens_of
 
 
@@ -64,7 +64,7 @@ class MemoryEncoder(nn.Module):
     def __init__(self, source: MemoryEncoderParameters, variant: Variant) -> None:
         super().__init__()
         self.source = source
-        self.family = variant.family
+        self.family, self.grid = variant.family, variant.grid
         self.scale = variant.image_size // variant.low_size
 
     def forward(self, embedding: Tensor, video: Tensor, low: Tensor, binarise: Tensor) -> tuple[Tensor]:
@@ -76,4 +76,4 @@ class MemoryEncoder(nn.Module):
         x = features + self.source.mask_downsampler.encoder(mask)
         for block in self.source.fuser.layers:
             x = block(x)
-        return (tokens_of(self.source.out_proj(x)),)
+        return (tokens_of(self.source.out_proj(x), self.grid, MEMORY_WIDTH),)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
 from torch import Tensor, nn
 
-from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
 from masklet_build.efficienttam.image_encoder import Encoder, ImageEncoder
 from masklet_build.efficienttam.layers import Mlp
 from masklet_build.efficienttam.mask_decoder import MaskDecoder, MaskDecoderParameters
@@ -51,7 +51,7 @@ def build_stages(parameters: Mapping[str, Tensor], variant: Variant) -> dict[str
         network.no_obj_ptr,
         variant,
     )
-    stages = {
+    stages: dict[str, nn.Module] = {
         "image_encoder": ImageEncoder(network.image_encoder, variant),
         "mask_prompt": MaskPrompt(network.mask_downsample, variant),
         "memory_attention": MemoryAttention(network.memory_attention, network.maskmem_tpos_enc, variant),

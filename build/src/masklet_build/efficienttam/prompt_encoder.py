@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
+from masklet.families import HIDDEN, Variant
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import HIDDEN, Variant
 from masklet_build.efficienttam.layers import LayerNorm2d, tokens_of
 from masklet_build.efficienttam.tables import fourier_code
 
@@ -53,7 +53,7 @@ class PromptEncoder(nn.Module):
         placed = code.masked_fill(labels[..., None] < 0, 0.0)
         return placed + functional.embedding(labels + 1, table)
 
-    def dense(self, mask_prompt: Tensor, has_mask: Tensor) -> Tensor:
+    def dense(self, mask_prompt: Tensor, has_mask: Tensor, variant: Variant) -> Tensor:
         """MASK_PROMPT [B, 1, L, L] and HAS_MASK [B] -> [B, T, 256]."""
-        encoded = tokens_of(self.mask_downscaling(mask_prompt))
+        encoded = tokens_of(self.mask_downscaling(mask_prompt), variant.grid, HIDDEN)
         return torch.where(has_mask[:, None, None] > 0, encoded, self.no_mask_embed.weight)

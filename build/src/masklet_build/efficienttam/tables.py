@@ -57,7 +57,7 @@ def dense_code(frequencies: Tensor, grid: int) -> Tensor:
 
 
 def antialias_matrix(size: int, factor: int) -> Tensor:
-    """Matrix [size / factor, size] that shrinks one axis as the bilinear antialiased resize does: a triangle of half-width `factor`, cut at the border."""
+    """Matrix [size / factor, size] that shrinks an axis like bilinear antialiased resize: a triangle of half-width `factor`, cut at the border."""
     target = (torch.arange(size // factor, dtype=torch.float64) + 0.5) * factor
     source = torch.arange(size, dtype=torch.float64) + 0.5
     weight = (1 - (source[None] - target[:, None]).abs() / factor).clamp(min=0)
