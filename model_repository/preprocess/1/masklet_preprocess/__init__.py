@@ -1,0 +1,1 @@
+"""Pure functions of the preprocess model: frames, prompts and masks to the fixed tensors of `contract.PREPROCESS`. No Triton here."""

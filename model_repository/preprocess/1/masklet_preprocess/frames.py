@@ -1,0 +1,73 @@
+"""Frames as the model sees them: stretched to a square of uint8 RGB, with the pixels that the official loader makes.
+
+The official loader (EfficientTAM utils/misc.py:92-94) opens the file with Pillow, converts it to RGB and calls `resize((S, S))`: bicubic,
+antialiased when it shrinks, uint8 between its two passes. No other library gives these pixels (and no JPEG draft mode does), so Pillow it is.
+"""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from masklet.errors import BadFrame, FrameTooLarge
+from PIL import Image, UnidentifiedImageError
+
+from masklet_preprocess.limits import Limits
+
+_FORMATS = ("JPEG", "PNG", "WEBP")
+# A progressive JPEG may repeat scans that cost bytes by the dozen and time by the megapixel. Real files have about ten.
+_MAX_JPEG_SCANS = 100
+_START_OF_SCAN = b"\xff\xda"
+
+
+def from_raw(frame: np.ndarray, limits: Limits) -> Image.Image:
+    """A frame (H, W, 3) of uint8 RGB as an image. Raises BadFrame, FrameTooLarge."""
+    if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
+        shape = " x ".join(str(side) for side in frame.shape)
+        raise BadFrame(f"FRAME has shape {shape}. Send height x width x 3 (RGB, uint8), or leave FRAME out of a request without a frame.")
+    height, width = frame.shape[:2]
+    _check_size(width, height, limits)
+    return Image.fromarray(frame)
+
+
+def from_encoded(data: bytes, limits: Limits) -> Image.Image:
+    """The file bytes of a JPEG, PNG or WebP as an image that is not decoded yet. Raises BadFrame, FrameTooLarge.
+
+    The size is checked from the header: no pixel of a frame that is too large is ever decoded.
+    """
+    if len(data) > limits.max_encoded_bytes:
+        raise FrameTooLarge(f"FRAME_ENCODED has {len(data)} bytes; the server takes {limits.max_encoded_bytes}. Compress it more or send it smaller.")
+    try:
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    except UnidentifiedImageError:
+        raise BadFrame(f"FRAME_ENCODED ({len(data)} bytes) is no JPEG, PNG or WebP file. Send one of these, or raw pixels as FRAME.") from None
+    except Image.DecompressionBombError as error:
+        raise FrameTooLarge(f"FRAME_ENCODED is too large: {error} Send it smaller.") from None
+    except Exception as error:  # what Pillow raises for a damaged header is not documented
+        raise _undecodable(error) from error
+    _check_size(*image.size, limits)
+    if image.format == "JPEG" and data.count(_START_OF_SCAN) > _MAX_JPEG_SCANS:
+        raise BadFrame(f"FRAME_ENCODED is a JPEG of more than {_MAX_JPEG_SCANS} scans. Save it again as an ordinary JPEG.")
+    return image
+
+
+def to_model(image: Image.Image, image_size: int) -> np.ndarray:
+    """The image at model size: (S, S, 3) uint8 RGB. EXIF rotation is ignored, as the official loader does. Raises BadFrame."""
+    try:
+        rgb = image.convert("RGB")
+    except Exception as error:  # as above; a truncated file is an OSError
+        raise _undecodable(error) from error
+    return np.asarray(rgb.resize((image_size, image_size)))
+
+
+def _undecodable(error: Exception) -> BadFrame:
+    return BadFrame(f"FRAME_ENCODED cannot be decoded: {error}. Send an undamaged JPEG, PNG or WebP file.")
+
+
+def _check_size(width: int, height: int, limits: Limits) -> None:
+    if max(width, height) > limits.max_frame_side:
+        raise FrameTooLarge(f"the frame is {width} x {height}; the server takes {limits.max_frame_side} pixels a side. Send it smaller.")
+    if width * height > limits.max_frame_pixels:
+        raise FrameTooLarge(
+            f"the frame is {width} x {height}, {width * height} pixels; the server takes {limits.max_frame_pixels} pixels. Send it smaller."
+        )

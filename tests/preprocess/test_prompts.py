@@ -1,0 +1,216 @@
+"""What a client may ask of an object, and how the answer says what is wrong."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from masklet import rle
+from masklet.errors import BadPrompt, TooManyPoints
+from masklet.wire import PromptFlag
+from masklet_preprocess.prompts import parse
+from masklet_preprocess.tensors import pack, scale_points
+
+SIZE = (100, 200)  # height, width of the frame
+SIDE = 64
+CLICK = {"object": 1, "points": [[10, 20]], "labels": [1]}
+MASK = np.zeros(SIZE, dtype=bool)
+MASK[20:60, 50:150] = True
+RLE = rle.encode(MASK)
+
+
+def read(limits, *items, size=SIZE):
+    return parse(json.dumps(items).encode(), size, limits)
+
+
+def tensors(limits, *items, size=SIZE):
+    return pack(read(limits, *items, size=size), size, SIDE)
+
+
+INVALID = {
+    "no object": ({"points": [[1, 1]], "labels": [1]}, '"object" is missing'),
+    "object is text": (CLICK | {"object": "1"}, "integer from 0 to 2"),
+    "object is true": (CLICK | {"object": True}, "integer from 0 to 2"),
+    "object is a float": (CLICK | {"object": 1.0}, "integer from 0 to 2"),
+    "object is negative": (CLICK | {"object": -1}, "integer from 0 to 2"),
+    "object beyond int64": (CLICK | {"object": 2**63}, "integer from 0 to 2"),
+    "no JSON object": (7, "7 is no JSON object"),
+    "unknown key": (CLICK | {"colour": 1}, "unknown key 'colour'. Known: object, points"),
+    "points without labels": ({"object": 1, "points": [[1, 1]]}, "go together"),
+    "labels without points": ({"object": 1, "labels": [1]}, "go together"),
+    "fewer labels": ({"object": 1, "points": [[1, 1], [2, 2]], "labels": [1]}, "2 points but 1 labels"),
+    "no points in the list": ({"object": 1, "points": [], "labels": []}, "at least one point"),
+    "points no list": (CLICK | {"points": 5}, "list of"),
+    "points null": (CLICK | {"points": None}, "list of"),
+    "point of three": (CLICK | {"points": [[1, 2, 3]]}, "A point is"),
+    "point is a number": (CLICK | {"points": [1]}, "A point is"),
+    "label 2": (CLICK | {"labels": [2]}, "label 2. A label is 1"),
+    "label -1": (CLICK | {"labels": [-1]}, "label -1. A label is 1"),
+    "label true": (CLICK | {"labels": [True]}, "label True. A label is 1"),
+    "x too large": (CLICK | {"points": [[200.5, 1]]}, "x is 200.5. In this frame x is a number from 0 to 200"),
+    "y too large": (CLICK | {"points": [[1, 101]]}, "y is 101. In this frame y is a number from 0 to 100"),
+    "x negative": (CLICK | {"points": [[-0.1, 1]]}, "x is -0.1"),
+    "x not a number": (CLICK | {"points": [[float("nan"), 1]]}, "x is nan"),
+    "y infinite": (CLICK | {"points": [[1, float("inf")]]}, "y is inf"),
+    "x huge": (CLICK | {"points": [[10**400, 1]]}, "x is 1000"),
+    "x true": (CLICK | {"points": [[True, 1]]}, "x is True"),
+    "x text": (CLICK | {"points": [["1", 1]]}, "x is '1'"),
+    "box of three": ({"object": 1, "box": [1, 2, 3]}, "A box is"),
+    "box null": ({"object": 1, "box": None}, "A box is"),
+    "empty box": ({"object": 1, "box": [5, 5, 5, 9]}, "has no area"),
+    "inverted box": ({"object": 1, "box": [9, 5, 5, 9]}, "has no area"),
+    "box outside": ({"object": 1, "box": [0, 0, 201, 9]}, "x is 201"),
+    "box and append": (CLICK | {"box": [1, 1, 5, 5], "append": True}, '"append"'),
+    "append alone": ({"object": 1, "append": True}, '"append" adds points'),
+    "append with clear only": ({"object": 1, "append": True, "clear": True}, '"append" adds points'),
+    "append text": (CLICK | {"append": "yes"}, "true or false"),
+    "clear null": (CLICK | {"clear": None}, "true or false"),
+    "mask and points": (CLICK | {"mask": RLE}, '"mask" does not go with'),
+    "mask and box": ({"object": 1, "mask": RLE, "box": [1, 1, 5, 5]}, '"mask" does not go with'),
+    "mask and append": ({"object": 1, "mask": RLE, "append": True}, '"append" adds points'),
+    "mask of another size": ({"object": 1, "mask": rle.encode(MASK.T)}, r"size \[200, 100\], but the frame is \[100, 200\]"),
+    "mask without counts": ({"object": 1, "mask": {"size": [100, 200]}}, "COCO run lengths"),
+    "mask text": ({"object": 1, "mask": "abc"}, "COCO run lengths"),
+    "remove and points": (CLICK | {"remove": True}, '"remove" stands alone'),
+    "remove and clear": ({"object": 1, "remove": True, "clear": True}, '"remove" stands alone'),
+    "remove and mask": ({"object": 1, "remove": True, "mask": RLE}, '"remove" stands alone'),
+    "nothing": ({"object": 1}, "asks for nothing"),
+    "nothing, said with false": ({"object": 1, "append": False, "remove": False}, "asks for nothing"),
+}
+
+
+@pytest.mark.parametrize(("item", "message"), INVALID.values(), ids=INVALID.keys())
+def test_an_invalid_prompt_is_refused_with_its_place_and_its_fault(limits, item, message):
+    with pytest.raises(BadPrompt, match=f"^prompt 1: .*{message}"):
+        read(limits, {"object": 99, "box": [1, 1, 2, 2]}, item)
+
+
+BAD_MASKS = {
+    "damaged text": {"size": list(SIZE), "counts": "###"},
+    "too few pixels": {"size": list(SIZE), "counts": rle.encode(MASK[:50])["counts"]},
+    "list with too few pixels": {"size": list(SIZE), "counts": [3, 4]},
+    "list with a negative run": {"size": list(SIZE), "counts": [-1, 20001]},
+    "list with a float": {"size": list(SIZE), "counts": [0.5, 19999.5]},
+    "list with true": {"size": list(SIZE), "counts": [True, 19999]},
+    "list with a huge run": {"size": list(SIZE), "counts": [10**30]},
+    "empty list": {"size": list(SIZE), "counts": []},
+    "counts null": {"size": list(SIZE), "counts": None},
+}
+
+
+@pytest.mark.parametrize("mask", BAD_MASKS.values(), ids=BAD_MASKS.keys())
+def test_a_damaged_mask_is_refused(limits, mask):
+    with pytest.raises(BadPrompt, match="mask"):
+        tensors(limits, {"object": 1, "mask": mask})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "no JSON"),
+        (b"{", "no JSON"),
+        (b"\xff\xfe[\x00]\x00", "no JSON"),
+        (b"[" * 40_000, "no JSON"),
+        (b"[" + b"9" * 5000 + b"]", "no JSON"),
+        (b"{}", "Send a list"),
+        (b"null", "Send a list"),
+        (b" " * 50_001, "50001 bytes"),
+    ],
+    ids=["empty", "damaged", "utf-16", "deep", "long integer", "object", "null", "long"],
+)
+def test_what_is_no_json_list_is_refused(limits, data, message):
+    with pytest.raises(BadPrompt, match=message):
+        parse(data, SIZE, limits)
+
+
+def test_an_object_may_have_one_prompt_a_request(limits):
+    with pytest.raises(BadPrompt, match="prompt 1: object 1 has a prompt already"):
+        read(limits, CLICK, CLICK)
+
+
+def test_the_number_of_prompts_is_limited(limits):
+    items = [CLICK | {"object": object_id} for object_id in range(5)]
+    assert len(read(limits, *items[:4])) == 4
+    with pytest.raises(BadPrompt, match="5 prompts in one request; the server takes 4"):
+        read(limits, *items)
+
+
+def test_the_number_of_points_is_limited_and_a_box_counts_as_two(limits):
+    def item(count, **more):
+        return {"object": 1, "points": [[1, 1]] * count, "labels": [1] * count, **more}
+
+    assert tensors(limits, item(6))["PROMPT_COUNT"] == [6]
+    assert tensors(limits, item(4, box=[1, 1, 2, 2]))["PROMPT_COUNT"] == [6]
+    with pytest.raises(TooManyPoints, match="7 points; the server takes 6"):
+        read(limits, item(7))
+    with pytest.raises(TooManyPoints, match="5 points; the server takes 4"):
+        read(limits, item(5, box=[1, 1, 2, 2]))
+
+
+@pytest.mark.parametrize("item", [CLICK, {"object": 1, "clear": True}, {"object": 1, "mask": RLE}], ids=["points", "clear", "mask"])
+def test_without_a_frame_prompts_may_only_remove(limits, item):
+    assert read(limits, {"object": 5, "remove": True}, size=None)[0].flags == PromptFlag.REMOVE
+    with pytest.raises(BadPrompt, match="has no frame"):
+        read(limits, item, size=None)
+
+
+def test_the_edges_of_the_frame_are_allowed(limits):
+    points = tensors(limits, {"object": 1, "points": [[0, 0], [200, 100]], "labels": [1, 0]})["PROMPT_POINTS"]
+    np.testing.assert_array_equal(points, [[0, 0], [SIDE, SIDE]])
+
+
+def test_points_are_scaled_in_float32_in_the_official_order():
+    points = np.random.default_rng(0).uniform(0, 600, (500, 2)).astype(np.float32)
+    expected = [[np.float32(np.float32(x / np.float32(854)) * 512), np.float32(np.float32(y / np.float32(480)) * 512)] for x, y in points]
+    scaled = scale_points(points, (480, 854), 512)
+    assert scaled.dtype == np.float32
+    np.testing.assert_array_equal(scaled, np.array(expected, dtype=np.float32))
+
+
+@pytest.mark.torch
+def test_points_are_scaled_as_torch_scales_them():
+    torch = pytest.importorskip("torch")
+    points = np.random.default_rng(1).uniform(0, 600, (500, 2)).astype(np.float32)
+    official = torch.from_numpy(points) / torch.tensor([854, 480]) * 512
+    np.testing.assert_array_equal(scale_points(points, (480, 854), 512), official.numpy())
+
+
+def test_a_box_is_two_points_in_front_of_the_clicks(limits):
+    result = tensors(limits, {"object": 3, "points": [[50, 50]], "labels": [0], "box": [0, 25, 100, 75]})
+    np.testing.assert_array_equal(result["PROMPT_POINTS"], [[0, 16], [32, 48], [16, 32]])
+    np.testing.assert_array_equal(result["PROMPT_LABELS"], [2, 3, 0])
+    assert result["PROMPT_FLAGS"] == [PromptFlag.BOX]
+
+
+def test_each_prompt_keeps_its_flags_points_and_mask(limits):
+    result = tensors(
+        limits,
+        CLICK | {"append": True},
+        {"object": 2, "mask": RLE},
+        {"object": 0, "remove": True},
+        {"object": 2**63 - 1, "points": [[1, 1], [2, 2]], "labels": [1, 0], "clear": True},
+    )
+    np.testing.assert_array_equal(result["PROMPT_OBJECT"], [1, 2, 0, 2**63 - 1])
+    np.testing.assert_array_equal(result["PROMPT_FLAGS"], [PromptFlag.APPEND, PromptFlag.MASK, PromptFlag.REMOVE, PromptFlag.CLEAR])
+    np.testing.assert_array_equal(result["PROMPT_COUNT"], [1, 0, 0, 2])
+    np.testing.assert_array_equal(result["PROMPT_LABELS"], [1, 1, 0])
+    assert result["PROMPT_MASKS"].shape == (1, SIDE, SIDE)
+
+
+def test_run_lengths_as_text_and_as_list_are_the_same_mask(limits):
+    columns = MASK.T.ravel()
+    edges = np.flatnonzero(np.diff(columns)) + 1
+    runs = np.diff([0, *edges.tolist(), columns.size]).tolist()
+    as_text = tensors(limits, {"object": 1, "mask": RLE})["PROMPT_MASKS"]
+    as_list = tensors(limits, {"object": 1, "mask": {"size": list(SIZE), "counts": runs}})["PROMPT_MASKS"]
+    np.testing.assert_array_equal(as_text, as_list)
+    # The rectangle spans 20..60 of 100 rows and 50..150 of 200 columns: with 64 pixels 13..38 and 16..48, but for its rounded edges.
+    assert as_text[0, 14:38, 17:47].all()
+    assert not as_text[0, :12].any()
+    assert not as_text[0, :, :15].any()
+
+
+def test_an_empty_mask_is_allowed(limits):
+    empty = rle.encode(np.zeros(SIZE, dtype=bool))
+    assert not tensors(limits, {"object": 1, "mask": empty})["PROMPT_MASKS"].any()
