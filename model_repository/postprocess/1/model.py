@@ -1,0 +1,53 @@
+"""Triton model `postprocess`: low-resolution logits become masks at frame size and boxes. Stateless.
+
+It is the last step, so unlike the steps before memory_bank it may fail a request: nothing comes after it that could lose START or END.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+# Triton appends this folder to sys.path. In front, the modules vendored beside this file win over an installed masklet.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from masklet.errors import MaskletError, ServerFault
+from masklet.wire import Options
+from masklet_postprocess.request import finish
+
+
+class TritonPythonModel:
+    """One loop over requests, responses out."""
+
+    def execute(self, requests: list[Any]) -> list[Any]:
+        """One response per request. A request that fails takes no other with it."""
+        return [_respond(request) for request in requests]
+
+
+def _respond(request: Any) -> Any:
+    try:
+        return _answer(request)
+    except MaskletError as error:
+        return _refusal(error)
+    except Exception as error:
+        pb_utils.Logger.log_error(f"postprocess: {type(error).__name__}: {error}")
+        return _refusal(ServerFault(f"postprocess failed with {type(error).__name__}: {error}. Report it with the request that caused it."))
+
+
+def _answer(request: Any) -> Any:
+    begin = time.monotonic()
+    arrays = {tensor.name(): tensor.as_numpy()[0] for tensor in request.inputs()}
+    height, width = (int(side) for side in arrays["FRAME_SIZE"])
+    tensors = finish(arrays["LOW"], (height, width), Options.parse(json.loads(request.parameters() or "{}")))
+    milliseconds = np.float32(1000 * (time.monotonic() - begin))
+    tensors["TIMING"] = np.append(arrays["TIMES"], milliseconds)
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, array[None]) for name, array in tensors.items()])
+
+
+def _refusal(error: MaskletError) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(error.wire()))
