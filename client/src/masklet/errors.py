@@ -152,7 +152,7 @@ def from_server(text: str) -> MaskletError:
     words = _PREFIX.sub("", text).strip().rstrip(".")
     for pattern, kind, advice in _TRITON:
         if pattern.search(words):
-            return kind(f"the server says: {words}. {advice}")
+            return kind(f"{words}. {advice}")
     return ServerFault(f"the server failed: {words or 'it gave no reason'}. See its log.")
 
 
@@ -165,7 +165,7 @@ def _tree(base: type[MaskletError]) -> dict[str, type[MaskletError]]:
 
 _BY_CODE = _tree(MaskletError)
 _OWN = re.compile(r"MASKLET_(?P<code>[A-Z_]+): (?P<message>.*)", re.DOTALL)
-_PREFIX = re.compile(r"^(\[[^\]]*\] )?(in ensemble '[^']*', )?")
+_PREFIX = re.compile(r"^((\[[^\]]*\]|in ensemble '[^']*',) )*")
 
 # Triton's words -> our class and what to do; the first match counts. Triton promises none of these words to anybody.
 _TRITON: tuple[tuple[re.Pattern[str], type[MaskletError], str], ...] = tuple(
@@ -182,7 +182,15 @@ _TRITON: tuple[tuple[re.Pattern[str], type[MaskletError], str], ...] = tuple(
             "Use an integer from 1 to 2**63 - 1 or a string of 1 to 128 bytes.",
         ),
         (
-            ("unexpected (inference input|shape|datatype)", "data-type is", r"expected \d+ inputs", "byte size", "input '[^']*' for model"),
+            (
+                "unexpected (inference input|shape)",
+                "data-type is",
+                "byte size mismatch",
+                "batch size does not match",
+                "out of bounds index",
+                "incomplete string data",
+                "already exists in request",
+            ),
             BadRequest,
             "Client and server do not agree about the inputs: install the client of the server's version.",
         ),

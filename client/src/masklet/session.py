@@ -37,7 +37,7 @@ from masklet.wire import Options
 
 Frame = NDArray[np.uint8] | bytes | bytearray | memoryview
 
-_END_AFTER_LOSS_S = 5.0  # how long `close` may take for a video that is lost already
+_END_AFTER_LOSS_S = 5.0  # how long a lost video may take to end; not worth more of anybody's time, nor less if frames are given less
 
 
 @dataclass(eq=False)
@@ -146,7 +146,7 @@ class Session:
     def end(self) -> Made:
         """The request that frees the video on the server, lost or not."""
         if self._lost:
-            self._timeout_s = min(self._timeout_s, _END_AFTER_LOSS_S)
+            self._timeout_s = _END_AFTER_LOSS_S
         return self._issue(Ticket("END", Options(masks="none", owner=self._owner), None), [], {}, end=True)
 
     def close(self) -> None:

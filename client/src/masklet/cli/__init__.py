@@ -1,0 +1,21 @@
+"""The command `masklet`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from masklet.cli.arguments import parse
+from masklet.cli.failure import Failure
+from masklet.cli.track import track
+from masklet.errors import MaskletError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command; gives the exit code, as `masklet --help` documents it."""
+    arguments = parse(argv)
+    try:
+        return track(arguments)
+    except (MaskletError, Failure, OSError, ValueError) as error:  # ValueError: a url that is none
+        print(f"masklet: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,132 @@
+"""The command line: its words, and prompts written as text."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+_EPILOG = """\
+prompts, all on the first frame:
+  --point 210,350               a click on the object, x,y in pixels
+  --point 2:210,350             a click on object 2; objects are numbered 1 to 255, and 1 by default
+  --point 2:220,300:0           a click beside object 2
+  --box 2:100,50,300,400        a box around object 2: x0,y0,x1,y1
+  --mask 3:dog.png              object 3 is where the image is not black
+
+examples:
+  masklet track bear.mp4 --url localhost:8001 --point 210,350 --out bear
+  masklet track frames/ --url gpu-1:8001 --box 1:10,20,200,180 --point 2:400,90 --point 2:390,150:0 --out two
+
+what is written to the folder --out:
+  masks/00000.png ...           one indexed PNG per frame as in DAVIS: 0 is background, else the object; where objects overlap, the last wins
+  masks.jsonl                   one JSON line per frame with the exact mask of every object as COCO RLE, its box and scores
+  overlay.mp4                   the video with the objects drawn on it
+
+exit codes: 0 done, or a camera stopped with Ctrl-C; 1 failure; 2 wrong usage; 130 stopped with Ctrl-C, what was written is kept
+"""
+
+_NUMBER = r"-?\d+(?:\.\d+)?"
+_POINT = re.compile(rf"(?:(?P<object>\d+):)?(?P<numbers>{_NUMBER},{_NUMBER})(?::(?P<label>[01]))?")
+_BOX = re.compile(rf"(?:(?P<object>\d+):)?(?P<numbers>{_NUMBER}(?:,{_NUMBER}){{3}})")
+_MASK = re.compile(r"(?:(?P<object>\d+):)?(?P<file>.+)")
+
+
+@dataclass
+class Prompt:
+    """What is said about one object."""
+
+    points: list[list[float]] = field(default_factory=list)
+    labels: list[int] = field(default_factory=list)
+    box: list[float] | None = None
+    mask: Path | None = None
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of the command; `prompts` maps object ids to a Prompt each. Wrong usage ends the program with exit code 2."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if not arguments.prompts:
+        parser.error("nothing to track: give at least one --point, --box or --mask (see masklet track --help)")
+    return arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser("masklet", description="Track objects through videos with a masklet server.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    track = commands.add_parser(
+        "track",
+        help="track objects through a video, and write masks and an overlay video",
+        description="Tracks objects through a video file, a folder of images (in natural order) or a camera, and writes masks and an overlay video.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    track.add_argument(
+        "video", metavar="VIDEO", help="video file, folder of images, or number of a camera (0 is /dev/video0, Linux only; Ctrl-C stops)"
+    )
+    track.add_argument("--url", required=True, metavar="HOST:PORT", help="gRPC port of the server, usually 8001")
+    track.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to, new or empty")
+    for name, metavar, pattern in (
+        ("point", "[OBJECT:]X,Y[:LABEL]", _POINT),
+        ("box", "[OBJECT:]X0,Y0,X1,Y1", _BOX),
+        ("mask", "[OBJECT:]FILE", _MASK),
+    ):
+        track.add_argument(f"--{name}", action=_AddPrompt, metavar=metavar, const=pattern, help=f"a {name} prompt, as often as needed; see below")
+    track.add_argument("--fps", type=_positive(float), help="frames per second of the overlay video; default: of the source, 25 for images")
+    track.add_argument("--max-frames", type=_positive(int), metavar="N", help="stop after N frames")
+    track.add_argument("--timeout-s", type=_positive(float), default=30.0, metavar="S", help="how long the server may take for a frame; default 30")
+    track.add_argument("--tls", action="store_true", help="use TLS")
+    track.add_argument("--root-certificates", metavar="FILE", help="PEM file of the authorities to trust, implies --tls")
+    track.add_argument("--header", action="append", default=[], type=_header, metavar="NAME=VALUE", help="header to send, for gateways")
+    track.set_defaults(prompts={})
+    return top
+
+
+class _AddPrompt(argparse.Action):
+    """Adds a prompt to `namespace.prompts`. `const` is the pattern of its text."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, option: str | None = None) -> None:
+        match = self.const.fullmatch(value)
+        if not match:
+            raise argparse.ArgumentError(self, f"{value!r} is not {self.metavar}")
+        object_id = int(match["object"] or 1)
+        if not 1 <= object_id <= 255:
+            raise argparse.ArgumentError(self, f"object {object_id} is not from 1 to 255")
+        # A new dictionary: the default is shared by all calls.
+        prompts: dict[int, Prompt] = dict(namespace.prompts)
+        prompts[object_id] = self._added(prompts.get(object_id, Prompt()), match)
+        namespace.prompts = prompts
+
+    def _added(self, prompt: Prompt, match: re.Match[str]) -> Prompt:
+        said = match.groupdict()
+        if "file" in said:
+            made = Prompt(prompt.points, prompt.labels, prompt.box, Path(said["file"]))
+        else:
+            numbers = [float(number) for number in said["numbers"].split(",")]
+            if len(numbers) == 4:
+                made = Prompt(prompt.points, prompt.labels, numbers, prompt.mask)
+            else:
+                made = Prompt([*prompt.points, numbers], [*prompt.labels, int(said["label"] or 1)], prompt.box, prompt.mask)
+        if made.mask and (made.points or made.box):
+            raise argparse.ArgumentError(self, "an object takes a mask, or points and a box, not both")
+        return made
+
+
+def _positive(kind: Any) -> Any:
+    def convert(text: str) -> Any:
+        if (number := kind(text)) <= 0:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return number
+
+    convert.__name__ = kind.__name__  # for argparse's message
+    return convert
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value

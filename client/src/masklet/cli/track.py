@@ -1,0 +1,69 @@
+"""`masklet track`: a video in, masks and an overlay video out."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from collections import deque
+from collections.abc import Iterator, Mapping
+
+from masklet.cli.arguments import Prompt
+from masklet.cli.failure import need
+from masklet.cli.sources import Frame, Source, open_source, read_image
+from masklet.cli.writers import Writer
+from masklet.results import TrackedFrame
+from masklet.tracker import Tracker, Video
+from masklet.transport import Tls
+
+_INTERRUPTED = 130  # what shells give for Ctrl-C
+
+
+def track(arguments: argparse.Namespace) -> int:
+    """Runs the command; gives its exit code. Raises Failure, MaskletError, OSError."""
+    tqdm, tracker = need("tqdm").tqdm, _tracker(arguments)
+    with (
+        open_source(arguments.video) as source,
+        Writer(arguments.out, arguments.fps or source.fps) as writer,
+        tqdm(total=_total(source, arguments.max_frames), unit="frame") as bar,
+    ):
+        try:
+            with tracker.open() as video:
+                _prompt(video, arguments.prompts)
+                for frame, result in _tracked(video, itertools.islice(source.frames, arguments.max_frames)):
+                    writer.write(frame, result)
+                    bar.update()
+        except KeyboardInterrupt:
+            print(f"\nstopped after {bar.n} frames; what was written to {arguments.out} is kept", file=sys.stderr)
+            return 0 if source.live else _INTERRUPTED
+    print(f"{bar.n} frames: {arguments.out}/masks, {arguments.out}/masks.jsonl, {arguments.out}/overlay.mp4")
+    return 0
+
+
+def _tracked(video: Video, frames: Iterator[Frame]) -> Iterator[tuple[Frame, TrackedFrame]]:
+    """Each frame with its result."""
+    on_their_way: deque[Frame] = deque()
+
+    def sent() -> Iterator[Frame]:
+        for frame in frames:
+            on_their_way.append(frame)
+            yield frame
+
+    for result in video.track_many(sent()):
+        yield on_their_way.popleft(), result
+
+
+def _prompt(video: Video, prompts: Mapping[int, Prompt]) -> None:
+    for object_id, said in prompts.items():
+        mask = None if said.mask is None else read_image(said.mask).any(axis=2)
+        video.prompt(object_id, points=said.points or None, labels=said.labels or None, box=said.box, mask=mask)
+
+
+def _tracker(arguments: argparse.Namespace) -> Tracker:
+    tls = Tls(root_certificates=arguments.root_certificates) if arguments.tls or arguments.root_certificates else None
+    return Tracker(arguments.url, tls=tls, headers=dict(arguments.header), timeout_s=arguments.timeout_s)
+
+
+def _total(source: Source, most: int | None) -> int | None:
+    counts = [count for count in (source.count, most) if count is not None]
+    return min(counts, default=None)
