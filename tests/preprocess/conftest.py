@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from fakes import loading
 
-FOLDER = loading.MODELS / "preprocess" / "1"
-sys.path.append(str(FOLDER))
+sys.path.append(str(loading.MODELS / "preprocess" / "1"))
 
 from masklet_preprocess.limits import Limits
 
+FOLDER = loading.MODELS / "preprocess" / "1"
 VARIANT = "efficienttam_ti_512"
 S = 512
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 
 import numpy as np
 import pytest
@@ -88,8 +89,6 @@ def test_an_encoded_frame_over_the_limits_is_refused_before_its_pixels_are_decod
 def test_a_decompression_bomb_is_refused_by_its_header(limits):
     data = bytearray(file_bytes(Image.new("L", (8, 8)), "PNG"))
     data[16:24] = (60_000).to_bytes(4, "big") * 2  # width and height in IHDR; the checksum after it is checked too
-    import zlib
-
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     with pytest.raises(FrameTooLarge):
         frames.from_encoded(bytes(data), limits)

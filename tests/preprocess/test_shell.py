@@ -73,12 +73,12 @@ def test_a_snapshot_over_the_limit_is_refused(shell):
 
 
 REFUSED = {
-    "BAD_REQUEST": dict(FRAME=np.zeros((4, 4, 3), np.uint8), FRAME_ENCODED=b"x"),
-    "BAD_FRAME": dict(FRAME_ENCODED=b"no image"),
-    "FRAME_TOO_LARGE": dict(FRAME=np.zeros((500, 4, 3), np.uint8)),
-    "BAD_PROMPT": dict(FRAME=np.zeros((4, 4, 3), np.uint8), PROMPTS=[CLICK]),
-    "TOO_MANY_POINTS": dict(FRAME=np.zeros((9, 9, 3), np.uint8), PROMPTS=[{"object": 1, "points": [[1, 1]] * 7, "labels": [1] * 7}]),
-    "BAD_PARAMETER": dict(FRAME=np.ones((4, 4, 3), np.uint8), parameters={"masks": "jpeg"}),
+    "BAD_REQUEST": {"FRAME": np.zeros((4, 4, 3), np.uint8), "FRAME_ENCODED": b"x"},
+    "BAD_FRAME": {"FRAME_ENCODED": b"no image"},
+    "FRAME_TOO_LARGE": {"FRAME": np.zeros((500, 4, 3), np.uint8)},
+    "BAD_PROMPT": {"FRAME": np.zeros((4, 4, 3), np.uint8), "PROMPTS": [CLICK]},
+    "TOO_MANY_POINTS": {"FRAME": np.zeros((9, 9, 3), np.uint8), "PROMPTS": [{"object": 1, "points": [[1, 1]] * 7, "labels": [1] * 7}]},
+    "BAD_PARAMETER": {"FRAME": np.ones((4, 4, 3), np.uint8), "parameters": {"masks": "jpeg"}},
 }
 
 

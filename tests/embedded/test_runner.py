@@ -1,0 +1,251 @@
+"""The python model that runs engines: both runtimes, batches, and what happens when an engine fails."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fakes import loading
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+onnx = pytest.importorskip("onnx", reason="engines of these tests are made with onnx")
+TensorProto, helper = onnx.TensorProto, onnx.helper
+
+MODEL = loading.REPOSITORY / "build" / "src" / "masklet_build" / "embedded" / "model.py"
+RUNTIMES = ("openvino", "onnxruntime")
+PARAMETERS = {"precision": "fp32", "threads": "1"}
+
+
+def graph(file: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: dict[str, float]) -> None:
+    initializers = [helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in constants.items()]
+    made = helper.make_graph(nodes, "engine", inputs, outputs, initializers)
+    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), file)
+
+
+def encoder_engine(file: Path) -> None:
+    """IMAGE u8 [n, 4, 4, 3] -> EMBEDDING: the image doubled, HIGH_RES: the image halved."""
+    graph(
+        file,
+        [
+            helper.make_node("Cast", ["IMAGE"], ["image"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["image", "two"], ["EMBEDDING"]),
+            helper.make_node("Div", ["image", "two"], ["HIGH_RES"]),
+        ],
+        [helper.make_tensor_value_info("IMAGE", TensorProto.UINT8, ["n", 4, 4, 3])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4, 4, 3]) for name in ("EMBEDDING", "HIGH_RES")],
+        {"two": 2.0},
+    )
+
+
+def attention_engine(file: Path, added: float) -> None:
+    """MEMORY [B, F, 2, 3] -> CONDITIONED: the memory and a constant that says which graph ran."""
+    graph(
+        file,
+        [helper.make_node("Add", ["MEMORY", "added"], ["CONDITIONED"])],
+        [helper.make_tensor_value_info("MEMORY", TensorProto.FLOAT, ["B", "F", 2, 3])],
+        [helper.make_tensor_value_info("CONDITIONED", TensorProto.FLOAT, ["B", "F", 2, 3])],
+        {"added": added},
+    )
+
+
+ENCODER = """name: "image_encoder" max_batch_size: 8 input { name: "IMAGE" data_type: TYPE_UINT8 dims: [4, 4, 3] }
+    output [ { name: "EMBEDDING" data_type: TYPE_FP32 dims: [4, 4, 3] }, { name: "HIGH_RES" data_type: TYPE_FP32 dims: [4, 4, 3] } ]"""
+ATTENTION = """name: "memory_attention" max_batch_size: 0 input { name: "MEMORY" data_type: TYPE_FP32 dims: [-1, -1, 2, 3] }
+    output { name: "CONDITIONED" data_type: TYPE_FP32 dims: [-1, -1, 2, 3] }"""
+
+Start = Callable[..., Any]
+
+
+@pytest.fixture
+def utils():
+    with loading.backend_utils() as utils:
+        yield utils
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The model's folder, with its version folder."""
+    (tmp_path / "1").mkdir()
+    return tmp_path
+
+
+@pytest.fixture
+def start(utils, folder) -> Start:
+    """Starts the model with a config and parameters, as Triton does."""
+
+    def start(config: str, **parameters: str) -> Any:
+        message = text_format.Parse(config, model_config_pb2.ModelConfig())
+        for name, value in (PARAMETERS | parameters).items():
+            message.parameters[name].string_value = value
+        model = loading.load(MODEL).TritonPythonModel()
+        model.initialize(loading.arguments(message, folder))
+        return model
+
+    return start
+
+
+@pytest.fixture
+def ask(utils):
+    """Runs requests of one tensor each; gives responses."""
+
+    def ask(model: Any, name: str, *arrays: np.ndarray) -> list[Any]:
+        return model.execute([utils.InferenceRequest(inputs=[utils.Tensor(name, array)]) for array in arrays])
+
+    return ask
+
+
+def named(response: Any) -> dict[str, np.ndarray]:
+    assert not response.has_error(), response.error().message()
+    return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
+
+
+def images(*counts: int) -> list[np.ndarray]:
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (count, 4, 4, 3), dtype=np.uint8) for count in counts]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("counts", [(1,), (1, 1, 1), (2, 1, 3)], ids=str)
+def test_every_request_of_a_batch_gets_its_own_rows(start, ask, folder, runtime, counts):
+    encoder_engine(folder / "1" / "engine.onnx")
+    requests = images(*counts)
+    responses = ask(start(ENCODER, runtime=runtime), "IMAGE", *requests)
+    for image, response in zip(requests, responses, strict=True):
+        answer = named(response)
+        np.testing.assert_array_equal(answer["EMBEDDING"], image.astype(np.float32) * 2)
+        np.testing.assert_array_equal(answer["HIGH_RES"], image.astype(np.float32) / 2)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_batch_is_one_run_of_the_engine(start, ask, folder, runtime, monkeypatch):
+    encoder_engine(folder / "1" / "engine.onnx")
+    model = start(ENCODER, runtime=runtime)
+    sizes = _count_runs(model, monkeypatch)
+    ask(model, "IMAGE", *images(1, 1, 1))
+    assert sizes == [3]
+
+
+def _count_runs(model: Any, monkeypatch: pytest.MonkeyPatch, failing: int | None = None) -> list[int]:
+    """Writes down the rows of every run of the engine. Runs whose first pixel is `failing` fail."""
+    run, sizes = model._engine, []
+
+    def counted(inputs):
+        sizes.append(len(inputs["IMAGE"]))
+        if failing is not None and (inputs["IMAGE"][:, 0, 0, 0] == failing).any():
+            raise RuntimeError("out of memory")
+        return run(inputs)
+
+    monkeypatch.setattr(model, "_engine", counted)
+    return sizes
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_image_that_fails_becomes_nan_and_spoils_no_other(start, ask, folder, runtime, monkeypatch, utils):
+    encoder_engine(folder / "1" / "engine.onnx")
+    model = start(ENCODER, runtime=runtime)
+    requests = images(1, 1, 1)
+    for image, mark in zip(requests, (1, 77, 2), strict=True):
+        image[:, 0, 0, 0] = mark
+    sizes = _count_runs(model, monkeypatch, failing=77)
+    answers = [named(response) for response in ask(model, "IMAGE", *requests)]
+    assert sizes == [3, 1, 1, 1]
+    for index in (0, 2):
+        np.testing.assert_array_equal(answers[index]["EMBEDDING"], requests[index].astype(np.float32) * 2)
+    for name in ("EMBEDDING", "HIGH_RES"):
+        assert answers[1][name].shape == (1, 4, 4, 3)
+        assert answers[1][name].dtype == np.float32
+        assert np.isnan(answers[1][name]).all()
+    assert utils.Logger.lines == [("ERROR", "engine image_encoder failed with RuntimeError: out of memory")]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_image_of_another_size_fails_alone(start, ask, folder, runtime):
+    encoder_engine(folder / "1" / "engine.onnx")
+    (good,) = images(1)
+    answers = [named(response) for response in ask(start(ENCODER, runtime=runtime), "IMAGE", good, good[:, :, :3], good)]
+    assert [bool(np.isnan(answer["EMBEDDING"]).any()) for answer in answers] == [False, True, False]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_engine_of_the_bank_answers_a_failure_with_an_error(start, ask, folder, runtime, utils):
+    attention_engine(folder / "1" / "engine.onnx", 1)
+    good, bad = np.zeros((2, 3, 2, 3), np.float32), np.zeros((2, 3, 9, 9), np.float32)
+    responses = ask(start(ATTENTION, runtime=runtime), "MEMORY", good, bad, good)
+    assert [response.has_error() for response in responses] == [False, True, False]
+    assert responses[1].error().message().startswith("engine memory_attention failed with ")
+    assert [level for level, _ in utils.Logger.lines] == ["ERROR"]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_an_answer_is_not_changed_by_the_next_run(start, ask, folder, runtime):
+    attention_engine(folder / "1" / "engine.onnx", 1)
+    model = start(ATTENTION, runtime=runtime)
+    first, second = (np.full((1, 2, 2, 3), value, np.float32) for value in (10, 20))
+    answers = [named(response)["CONDITIONED"] for response in ask(model, "MEMORY", first, second)]
+    np.testing.assert_array_equal(answers[0], first + 1)
+    np.testing.assert_array_equal(answers[1], second + 1)
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_single_memory_uses_its_own_graph_where_there_is_one(start, ask, folder, runtime):
+    attention_engine(folder / "1" / "engine.onnx", 1)
+    one, two = np.zeros((2, 1, 2, 3), np.float32), np.zeros((2, 2, 2, 3), np.float32)
+    answers = [named(response)["CONDITIONED"].flat[0] for response in ask(start(ATTENTION, runtime=runtime), "MEMORY", one, two)]
+    assert answers == [1, 1]
+    attention_engine(folder / "1" / "engine_first.onnx", 100)
+    answers = [named(response)["CONDITIONED"].flat[0] for response in ask(start(ATTENTION, runtime=runtime), "MEMORY", one, two)]
+    assert answers == [100, 1]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_missing_package_is_named(start, folder, runtime, monkeypatch):
+    attention_engine(folder / "1" / "engine.onnx", 1)
+    real = builtins.__import__
+
+    def absent(name, *rest):
+        if name == runtime:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(ModuleNotFoundError, match=f"package '{runtime}' is not installed in Triton's python environment"):
+        start(ATTENTION, runtime=runtime)
+
+
+def test_a_missing_engine_is_named(start, folder):
+    with pytest.raises(FileNotFoundError, match=r"1/engine\.onnx is missing"):
+        start(ATTENTION, runtime="openvino")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"runtime": "tensorflow"}, "use runtime openvino or onnxruntime"),
+        ({"runtime": "openvino", "precision": "fp16"}, "precision fp32 or bf16"),
+        ({"runtime": "openvino", "threads": "-1"}, "threads 0"),
+        ({"runtime": "onnxruntime", "precision": "bf16"}, "fp32 on a CPU, not in bf16"),
+        ({}, "'runtime' is missing"),
+    ],
+    ids=["runtime", "precision", "threads", "bf16 on onnxruntime", "missing"],
+)
+def test_a_wrong_parameter_is_explained(start, folder, parameters, message):
+    attention_engine(folder / "1" / "engine.onnx", 1)
+    with pytest.raises(ValueError, match=message):
+        start(ATTENTION, **parameters)
+
+
+@pytest.mark.parametrize("name", ["image_encoder", "memory_attention", "mask_decoder", "memory_encoder", "mask_prompt"])
+def test_the_configs_of_engines_are_policy_only(name):
+    """What differs between variants and targets comes from assembly."""
+    config = loading.config(name)
+    assert config.name == name
+    assert not config.input
+    assert not config.output
+    assert not config.backend
+    assert config.max_batch_size == (8 if name == "image_encoder" else 0)
+    assert config.dynamic_batching.preserve_ordering == (name == "image_encoder")

@@ -1,0 +1,9 @@
+"""The postprocess model: its pure functions importable."""
+
+from __future__ import annotations
+
+import sys
+
+from fakes import loading
+
+sys.path.append(str(loading.MODELS / "postprocess" / "1"))
