@@ -154,11 +154,7 @@ class MaskDecoder(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Inputs and outputs as `masklet.contract.mask_decoder`: -> LOW [B, L, L], IOU [B], SCORE [B], POINTER [B, 256]."""
         by_mask = kind == KIND_MASK
-        image = tokens_of(features, self.variant.grid, HIDDEN) + self.no_memory * (kind == KIND_CLICK).float()[:, None, None]
-        image = image + self.prompts.dense(mask_prompt, has_mask, self.variant)
-        start = self.decoder.start_tokens(self.prompts.tokens(points, labels, self.variant))
-        tokens, image = self.decoder.transformer(start, image, self.code)
-
+        tokens, image = self.transform(features, kind, points, labels, mask_prompt, has_mask)
         score = self.decoder.pred_obj_score_head(tokens[:, 0])[:, 0]
         seen = score > 0
         several = (multimask > 0) & ~by_mask
@@ -170,6 +166,16 @@ class MaskDecoder(nn.Module):
         pointer = torch.where((seen & (has_pixel | ~by_mask))[:, None], self.pointer(token), self.no_object)
         given = MASK_PROMPT_LOGIT * (2.0 * has_pixel.float() - 1.0)
         return low, iou.masked_fill(by_mask, 1.0), torch.where(by_mask, given, score), pointer
+
+    def transform(
+        self, features: Tensor, kind: Tensor, points: Tensor, labels: Tensor, mask_prompt: Tensor, has_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Tokens [B, 6 + N, 256] (score, IoU, masks, prompt) and image [B, T, 256] after the transformer."""
+        image = tokens_of(features, self.variant.grid, HIDDEN) + self.no_memory * (kind == KIND_CLICK).float()[:, None, None]
+        image = image + self.prompts.dense(mask_prompt, has_mask, self.variant)
+        start = self.decoder.start_tokens(self.prompts.tokens(points, labels, self.variant))
+        transformed: tuple[Tensor, Tensor] = self.decoder.transformer(start, image, self.code)
+        return transformed
 
     def _choose(self, mask_tokens: Tensor, iou_token: Tensor, fine: Tensor, several: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Mask logits [B, 16 T], IoU [B] and pointer token [B, 256] of the mask that counts (modeling/sam/mask_decoder.py:111-166, 258-295).
