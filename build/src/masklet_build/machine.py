@@ -5,21 +5,34 @@ Standard library only: set-up runs this before anything is installed.
 
 from __future__ import annotations
 
+import importlib.metadata
+import importlib.util
+import json
 import platform
+import sys
+import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
 
 GLIBC_NEEDED = (2, 35)  # platform tag of the nvidia-pytriton wheel: manylinux_2_35_x86_64
 
-# Evaluated in the interpreter in question; `shared_libpython` reads the result.
-PYTHON_FACTS = """{
-    "executable": sys.executable,
-    "version": "%d.%d" % sys.version_info[:2],
-    "prefix": sys.prefix,
-    "base_prefix": sys.base_prefix,
-    "libdir": sysconfig.get_config_var("LIBDIR"),
-    "multiarch": sysconfig.get_config_var("MULTIARCH"),
-}"""
+
+def python_facts() -> dict[str, str | None]:
+    """What a server needs to know of the running interpreter. Run this file with another interpreter to get its facts, as JSON."""
+    pytriton = importlib.util.find_spec("pytriton")  # located, never imported: only the binaries of its wheel are used
+    try:
+        numpy = importlib.metadata.version("numpy")
+    except importlib.metadata.PackageNotFoundError:
+        numpy = None
+    return {
+        "executable": sys.executable,
+        "version": f"{sys.version_info[0]}.{sys.version_info[1]}",
+        "base_prefix": sys.base_prefix,
+        "libdir": sysconfig.get_config_var("LIBDIR"),
+        "multiarch": sysconfig.get_config_var("MULTIARCH"),
+        "pytriton": pytriton.submodule_search_locations[0] if pytriton and pytriton.submodule_search_locations else None,
+        "numpy": numpy,
+    }
 
 
 def machine_problem() -> str | None:
@@ -41,7 +54,7 @@ def machine_problem() -> str | None:
 def shared_libpython(facts: Mapping[str, str | None]) -> Path | None:
     """The shared library of an interpreter, which Triton's python stub links to; None where that Python has none.
 
-    facts: PYTHON_FACTS of the interpreter. Another Python's library of the same version is no substitute: its compiled-in modules differ.
+    facts: `python_facts` of the interpreter. Another Python's library of the same version is no substitute: its compiled-in modules differ.
     """
     base, multiarch = Path(facts["base_prefix"] or "/"), facts["multiarch"] or ""
     folders = [Path(facts["libdir"] or base / "lib"), base / "lib", base / "lib64", base / "lib" / multiarch]
@@ -70,3 +83,7 @@ def _os_family() -> str:
     except OSError:
         return ""
     return f"{release.get('ID', '')} {release.get('ID_LIKE', '')}"
+
+
+if __name__ == "__main__":
+    print(json.dumps(python_facts()))

@@ -9,23 +9,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from masklet_build.machine import PYTHON_FACTS, libpython_advice, machine_problem, shared_libpython
+from masklet_build import machine
 from masklet_build.serve.errors import ServeError
 
 PYTHON_VARIABLE = "MASKLET_SERVING_PYTHON"
-
-# pytriton is located, never imported: only the binaries of its wheel are used.
-_INSPECT = f"""
-import importlib.metadata, importlib.util, json, sys, sysconfig
-facts = {PYTHON_FACTS}
-spec = importlib.util.find_spec("pytriton")
-facts["wheel"] = spec.submodule_search_locations[0] if spec else None
-try:
-    facts["numpy"] = importlib.metadata.version("numpy")
-except importlib.metadata.PackageNotFoundError:
-    facts["numpy"] = None
-print(json.dumps(facts))
-"""
 
 
 @dataclass(frozen=True)
@@ -58,7 +45,7 @@ def find_environment(python: str | Path | None = None) -> Environment:
     else the environment `serving` beside the running one (as `make setup` lays them out).
     Raises ServeError that names what is missing and how to get it.
     """
-    problem = machine_problem()
+    problem = machine.machine_problem()
     if problem:
         raise ServeError(problem)
     chosen = python or os.environ.get(PYTHON_VARIABLE)
@@ -66,14 +53,14 @@ def find_environment(python: str | Path | None = None) -> Environment:
         return _checked(_inspect(Path(chosen)))
     sibling = Path(sys.prefix).parent / "serving" / "bin" / "python"
     facts = _inspect(Path(sys.executable))
-    if facts["wheel"] is None and sibling.exists():
+    if facts["pytriton"] is None and sibling.exists():
         facts = _inspect(sibling)
     return _checked(facts)
 
 
 def _inspect(python: Path) -> dict[str, str | None]:
     try:
-        done = subprocess.run([python, "-I", "-c", _INSPECT], capture_output=True, text=True, timeout=60, check=True)
+        done = subprocess.run([python, "-I", machine.__file__], capture_output=True, text=True, timeout=60, check=True)
     except (OSError, subprocess.SubprocessError) as error:
         detail = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1]
         raise ServeError(f"the serving interpreter {python} does not run: {detail}. Name another with --python or ${PYTHON_VARIABLE}.") from error
@@ -83,7 +70,7 @@ def _inspect(python: Path) -> dict[str, str | None]:
 
 def _checked(facts: dict[str, str | None]) -> Environment:
     python, version = Path(str(facts["executable"])), str(facts["version"])
-    if facts["wheel"] is None:
+    if facts["pytriton"] is None:
         raise ServeError(
             f"nvidia-pytriton, which holds Triton's binaries, is not installed for {python}. Run `make setup` in the repository, or: "
             f"{python} -m pip install --no-deps nvidia-pytriton==0.7.0 ; or name an interpreter that has it with --python or ${PYTHON_VARIABLE}."
@@ -94,10 +81,10 @@ def _checked(facts: dict[str, str | None]) -> Environment:
             f"{python} has {have}, and Triton's python stub needs numpy < 2 (with numpy 2 every output arrives empty). "
             f"Install it there: {python} -m pip install 'numpy<2'"
         )
-    wheel = Path(facts["wheel"])
-    libpython = shared_libpython(facts)
+    wheel = Path(facts["pytriton"])
+    libpython = machine.shared_libpython(facts)
     if libpython is None:
-        raise ServeError(libpython_advice(facts))
+        raise ServeError(machine.libpython_advice(facts))
     found = Environment(python, version, wheel / "tritonserver", wheel.parent / "nvidia_pytriton.libs", libpython)
     if not found.stub.exists():
         stubs = sorted((path.parent.name for path in found.stub.parents[1].glob("*/*stub")), key=lambda name: int(name.split(".")[1]))

@@ -1,0 +1,42 @@
+# Commands of this repository. `make` lists them. Nothing here deletes outside .venv/, dist/ and caches.
+
+# A Python 3.11 or 3.12 for the virtual environments.
+PYTHON ?= $(shell for python in python3 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$python && break; done)
+BUILD_PY := .venv/build/bin/python
+SERVING_PY := .venv/serving/bin/python
+
+export MASKLET_SERVING_PYTHON := $(CURDIR)/$(SERVING_PY)
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-build demo test test-quick check format clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup:  ## make both environments, .venv/serving and .venv/build (about 2 GB)
+	@$(or $(PYTHON),python3) build/setup_env.py
+
+setup-build:
+	@$(or $(PYTHON),python3) build/setup_env.py build
+
+demo: setup  ## export a model, start Triton, track objects in a clip; pictures to look at go to dist/demo
+	$(BUILD_PY) benchmarks/demo.py --out dist/demo
+
+test: setup check  ## check, then all tests
+	$(BUILD_PY) -m pytest
+
+test-quick: setup-build  ## the tests that need neither torch nor a server
+	$(BUILD_PY) -m pytest -m "not torch and not server"
+
+check: setup-build  ## lint, format and types
+	$(BUILD_PY) -m ruff check
+	$(BUILD_PY) -m ruff format --check
+	$(BUILD_PY) -m mypy client/src build/src
+
+format: setup-build  ## rewrite the sources in the house style
+	$(BUILD_PY) -m ruff check --fix
+	$(BUILD_PY) -m ruff format
+
+clean:  ## remove environments, caches and dist/
+	rm -rf .venv dist .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
