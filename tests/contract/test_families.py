@@ -1,0 +1,30 @@
+"""Every number of a family or variant names the official line that it was read from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+
+import pytest
+from masklet.families import VARIANTS, Family, Variant
+
+NOT_READ_FROM_A_LINE = {"name", "official", "root", "licence", "family", "checkpoint", "sources"}
+FAMILIES = {variant.family.name: variant.family for variant in VARIANTS.values()}
+EVERYTHING = [*FAMILIES.values(), *VARIANTS.values()]
+
+
+@pytest.mark.parametrize("thing", EVERYTHING, ids=lambda thing: f"{type(thing).__name__}-{thing.name}")
+def test_every_number_names_its_source(thing: Family | Variant) -> None:
+    numbers = {field.name for field in fields(thing)} - NOT_READ_FROM_A_LINE
+    assert set(thing.sources) == numbers
+    not_lines = {name: source for name, source in thing.sources.items() if not re.fullmatch(r"[\w./+-]+\.(py|yaml):[1-9]\d*", source)}
+    assert not_lines == {}
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=lambda family: family.name)
+def test_the_official_code_is_pinned_to_a_commit(family: Family) -> None:
+    assert re.fullmatch(r"[\w.-]+/[\w.-]+@[0-9a-f]{40}", family.official)
+
+
+def test_variants_are_listed_under_their_names() -> None:
+    assert {name: variant.name for name, variant in VARIANTS.items()} == {name: name for name in VARIANTS}

@@ -1,0 +1,105 @@
+"""Who may import whom. The rules keep the client light, the server free of torch and the memory bank ours alone."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+STANDARD = frozenset(sys.stdlib_module_names)
+SHARED = frozenset({"masklet.contract", "masklet.families", "masklet.errors", "masklet.wire", "masklet.rle"})
+GRPC = frozenset({"grpc", "google", "tritonclient"})
+NEVER = ("tests", "benchmarks", "fakes", "serving", "build", "client")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Files (glob below the root, without those that another rule names) and what they may import besides the standard library.
+
+    A package stands for all its modules.
+    """
+
+    files: str
+    allowed: frozenset[str]
+    but: tuple[str, ...] = ()
+
+
+MODEL = frozenset({"triton_python_backend_utils"})
+CLIENT = "client/src/masklet"
+RULES = [
+    *(Rule(f"{CLIENT}/{name.removeprefix('masklet.')}.py", SHARED | {"numpy"}) for name in sorted(SHARED)),
+    Rule(f"{CLIENT}/grpc_*.py", frozenset({"masklet", "numpy"}) | GRPC),
+    Rule(f"{CLIENT}/cli/**/*.py", frozenset({"masklet", "numpy", "av", "PIL", "tqdm"})),
+    Rule(f"{CLIENT}/**/*.py", frozenset({"masklet", "numpy"}), but=("grpc_", "/cli/")),
+    Rule("model_repository/memory_bank/1/masklet_bank/**/*.py", SHARED - {"masklet.rle"} | {"masklet_bank", "numpy", "cupy"}),
+    Rule("model_repository/preprocess/1/masklet_preprocess/**/*.py", SHARED | {"masklet_preprocess", "numpy", "PIL"}),
+    Rule("model_repository/postprocess/1/masklet_postprocess/**/*.py", SHARED | {"masklet_postprocess", "numpy", "PIL"}),
+    *(
+        Rule(f"model_repository/{model}/1/model.py", SHARED | MODEL | {package, "numpy"})
+        for model, package in (("memory_bank", "masklet_bank"), ("preprocess", "masklet_preprocess"), ("postprocess", "masklet_postprocess"))
+    ),
+    Rule("build/src/masklet_build/serve/**/*.py", frozenset({"masklet_build.serve", "masklet_build.machine", "masklet", "numpy", "tritonclient"})),
+    Rule("build/src/masklet_build/machine.py", frozenset()),
+    Rule("build/setup_env.py", frozenset({"masklet_build.machine"})),
+]
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Line and full name of each import; `from package import name` counts as package.name."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative imports hide from this test"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
+
+
+def within(name: str, packages: frozenset[str]) -> bool:
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
+
+
+def violations(rule: Rule, root: Path = ROOT) -> list[str]:
+    found = []
+    for path in sorted(root.glob(rule.files)):
+        place = path.relative_to(root).as_posix()
+        if not any(word in place for word in rule.but):
+            found += [f"{place}:{line} imports {name}" for line, name in imports(path) if not within(name, STANDARD | rule.allowed)]
+    return found
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.files)
+def test_files_import_only_what_they_may(rule: Rule) -> None:
+    assert list(ROOT.glob(rule.files)), f"no file matches {rule.files}: a rule without files guards nothing"
+    assert violations(rule) == []
+
+
+def test_nothing_imports_tests_benchmarks_or_a_folder_name() -> None:
+    """`build` and `client` are folders of distributions; importing them works or not depending on where Python is started."""
+    sources = [path for folder in ("client/src", "build/src", "model_repository") for path in (ROOT / folder).rglob("*.py")]
+    assert [f"{path}:{line}" for path in sources for line, name in imports(path) if name.split(".")[0] in NEVER] == []
+
+
+def test_a_forbidden_import_is_found(tmp_path: Path) -> None:
+    (tmp_path / "one.py").write_text("def late():\n    from torch.nn import functional\n")
+    assert violations(Rule("*.py", frozenset({"numpy"})), tmp_path) == ["one.py:2 imports torch.nn.functional"]
+
+
+@pytest.mark.parametrize("module", ["masklet_build.serve", "masklet_build.assemble", "masklet_build.cli"])
+def test_serving_works_without_torch(module: str) -> None:
+    _run(f"import sys; sys.modules['torch'] = None; import {module}")
+
+
+def test_importing_the_client_loads_no_grpc() -> None:
+    """Its types, the mask codec and the mock are useful where gRPC is not installed, and the import is fast."""
+    _run("import sys; sys.modules['grpc'] = sys.modules['tritonclient'] = None; import masklet")
+
+
+def _run(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
