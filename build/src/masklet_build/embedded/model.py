@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -70,7 +71,7 @@ class OnnxRuntimeRunner:
         return dict(zip(self._names, self._session.run(None, inputs), strict=True))
 
 
-_RUNNERS = {"openvino": OpenVinoRunner, "onnxruntime": OnnxRuntimeRunner}
+_RUNNERS: dict[str, Callable[[Path, str, int], Runner]] = {"openvino": OpenVinoRunner, "onnxruntime": OnnxRuntimeRunner}
 
 
 class Engine:

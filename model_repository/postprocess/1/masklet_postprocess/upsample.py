@@ -41,9 +41,8 @@ def axis(size_in: int, size_out: int) -> Axis:
 
 def mask_at(low: np.ndarray, size: tuple[int, int]) -> Placed:
     """The mask of `low` (L, L) float32 logits at frame `size` (height, width)."""
-    positive = low > 0
-    rows = _near(axis(low.shape[0], size[0]), positive.any(axis=1))
-    columns = _near(axis(low.shape[1], size[1]), positive.any(axis=0))
+    rows = _near(axis(low.shape[0], size[0]), low.max(axis=1) > 0)
+    columns = _near(axis(low.shape[1], size[1]), low.max(axis=0) > 0)
     if rows is None or columns is None:
         return Placed(0, 0, np.zeros((0, 0), dtype=np.bool_))
     (top, vertical), (left, horizontal) = rows, columns

@@ -44,16 +44,26 @@ def resize_mask(mask: np.ndarray, image_size: int) -> np.ndarray:
     """A mask (H, W) of bool at model size: (S, S) of bool, what the official predictor makes of it."""
     if mask.shape == (image_size, image_size):
         return mask
-    rows = _along_first(mask.T.astype(_F32), image_size)  # [S, H]: the row pass
-    return _along_first(np.ascontiguousarray(rows.T), image_size) >= 0.5
+    return _resize_columns(_resize_rows(mask, image_size), image_size) >= 0.5
 
 
-def _along_first(image: np.ndarray, size_out: int) -> np.ndarray:
-    """Resizes (N, M) float32 to (size_out, M)."""
+def _resize_rows(mask: np.ndarray, size_out: int) -> np.ndarray:
+    """Each row of (H, W) bool to (H, S) float32. A weight times 0 or 1 is exact, so here plain and fused addition are the same."""
+    first, weights = taps(mask.shape[1], size_out)
+    columns = np.ascontiguousarray(mask.T)
+    result = np.zeros((size_out, mask.shape[0]), dtype=_F32)
+    for tap in range(weights.shape[1]):
+        source = columns[np.minimum(first + tap, len(columns) - 1)]  # beyond the last tap the weight is 0
+        result += source * weights[:, tap, None]
+    return np.ascontiguousarray(result.T)
+
+
+def _resize_columns(image: np.ndarray, size_out: int) -> np.ndarray:
+    """Each column of (H, S) float32 to (S, S) float32."""
     first, weights = taps(image.shape[0], size_out)
     result = np.zeros((size_out, image.shape[1]), dtype=_F32)
     for tap in range(weights.shape[1]):
-        source = image[np.minimum(first + tap, len(image) - 1)]  # beyond the last tap the weight is 0
+        source = image[np.minimum(first + tap, len(image) - 1)]
         # A product of two float32 is exact in float64, so this is one fused multiply-add but for a rare double rounding.
         result = (source.astype(np.float64) * weights[:, tap, None] + result).astype(_F32)
     return result
