@@ -13,7 +13,7 @@ from masklet_build.serve.environment import Environment
 from masklet_build.serve.errors import ServeError
 
 MIB = 1 << 20
-STUB_SHARED_MEMORY = 64 * MIB  # first size and growth step of each stub's region; pages count only once they are touched
+STUB_SHARED_MEMORY = 16 * MIB  # first size and growth step of each stub's region; taken at once, so nine stubs begin with 144 MiB
 KEEPALIVE_MS = 30_000  # the server pings idle connections this often, so that dead clients are noticed
 CLIENT_PING_MS = 10_000  # clients may ping this often; Triton's default of 5 minutes cuts off those that ping every 30 s
 
