@@ -11,7 +11,7 @@ Three rewritings save work and give the same numbers up to rounding:
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
@@ -107,18 +107,26 @@ class Layer(nn.Module):
         return out
 
 
-def pool_window(frames: Tensor) -> Tensor:
+class Remembered(NamedTuple):
+    """What an object remembers, ready for every layer."""
+
+    memory: Tensor  # [B, F, T, 64], with its position codes: becomes keys
+    pointers: Tensor  # [B, 4 P, 64]: become keys
+    values: Tensor  # [B, tokens, 64]: memories, pooled where the variant pools, then pointers
+    window: Tensor  # side of the pooling window, an integer
+
+
+def pool_window(memory: Tensor) -> Tensor:
     """Side of the pooling window for memory [B, F, T, 64]: 1 for one frame, else 2, as official (modeling/sam/transformer.py:378-381).
 
     Integer arithmetic on a shape, so that one graph without branches is right for every number of frames.
     """
-    count = torch.as_tensor(frames.shape[1])
-    return POOL - torch.div(1, count, rounding_mode="floor")
+    return POOL - torch.div(1, torch.as_tensor(memory.shape[1]), rounding_mode="trunc")
 
 
-def pooling_boost(frames: Tensor) -> Tensor:
-    """The pooled variants' constant, 2 ln 2, or 0 for a single frame, which is not pooled; shape [1]."""
-    return (pool_window(frames) - 1).float().reshape(1) * (2 * math.log(POOL))
+def pooling_boost(window: Tensor) -> Tensor:
+    """The pooled variants' constant, 2 ln 2, or 0 where a single frame is not pooled; shape [1]."""
+    return (window - 1).float().reshape(1) * (2 * math.log(POOL))
 
 
 class MemoryAttention(nn.Module):
@@ -143,37 +151,42 @@ class MemoryAttention(nn.Module):
 
     def forward(self, embedding: Tensor, video: Tensor, memory: Tensor, slot: Tensor, pointers: Tensor) -> tuple[Tensor]:
         """EMBEDDING [V, 256, G, G], VIDEO [B], MEMORY [B, F, T, 64], SLOT [B, F], POINTERS [B, P, 256] -> CONDITIONED [B, 256, G, G]."""
-        placed = memory + (self.memory_position + nn.functional.embedding(slot, self.temporal_code)[:, :, None])
-        pointers = pointers.reshape(pointers.shape[0], -1, MEMORY_WIDTH)
-        values = torch.cat((self._pool(memory, MEMORY_WIDTH), pointers), dim=1)
-
+        remembered = self._remembered(memory, slot, pointers)
         first, *others = self.layers
         x = first.attend_self(tokens_of(embedding, self.grid, HIDDEN) + self.position, self.cosine, self.sine)
         q = first.cross_query(x, self.cosine, self.sine).index_select(0, video)
-        x = self._attend_memory(first, x.index_select(0, video), q, placed, pointers, values)
+        x = self._attend_memory(first, x.index_select(0, video), q, remembered)
         for layer in others:
             x = layer.attend_self(x, self.cosine, self.sine)
             q = layer.cross_query(x, self.cosine, self.sine)
-            x = self._attend_memory(layer, x, q, placed, pointers, values)
+            x = self._attend_memory(layer, x, q, remembered)
         return (image_of(self.norm(x), self.grid, HIDDEN),)
 
-    def _attend_memory(self, layer: Layer, x: Tensor, q: Tensor, placed: Tensor, pointers: Tensor, values: Tensor) -> Tensor:
-        """Cross-attention and feed-forward of one layer; pointers carry no position and are not turned."""
-        spatial = self._pool(rotate(layer.cross_attention.key(placed), self.cosine, self.sine), HIDDEN)
-        pointer_keys = layer.cross_attention.key(pointers)
+    def _remembered(self, memory: Tensor, slot: Tensor, pointers: Tensor) -> Remembered:
+        """Memories get the code of their place and of their slot; a pointer is four tokens and carries no position."""
+        position = self.memory_position + nn.functional.embedding(slot, self.temporal_code)[:, :, None]
+        pointers = pointers.reshape(pointers.shape[0], -1, MEMORY_WIDTH)
+        window = pool_window(memory)
+        values = torch.cat((self._pool(memory, MEMORY_WIDTH, window), pointers), dim=1)
+        return Remembered(memory + position, pointers, values, window)
+
+    def _attend_memory(self, layer: Layer, x: Tensor, q: Tensor, remembered: Remembered) -> Tensor:
+        """Cross-attention and feed-forward of one layer; the keys of pointers are not turned."""
+        turned = rotate(layer.cross_attention.key(remembered.memory), self.cosine, self.sine)
+        spatial = self._pool(turned, HIDDEN, remembered.window)
+        pointers = layer.cross_attention.key(remembered.pointers)
         bias = None
         if self.pooling == "efficient1":  # compensates logits for the number of pooled tokens
-            boost = pooling_boost(placed).expand(spatial.shape[1])
-            bias = torch.cat((boost, boost.new_zeros(pointer_keys.shape[1])))
+            boost = pooling_boost(remembered.window).expand(spatial.shape[1])
+            bias = torch.cat((boost, boost.new_zeros(pointers.shape[1])))
         elif self.pooling == "efficient2":  # adds the same constant to every element of the pooled keys, which is not the same
-            spatial = spatial + pooling_boost(placed)
-        keys = torch.cat((spatial, pointer_keys), dim=1)
-        return layer.finish(x, attention(q[:, None], keys[:, None], values[:, None], bias)[:, 0])
+            spatial = spatial + pooling_boost(remembered.window)
+        keys = torch.cat((spatial, pointers), dim=1)
+        return layer.finish(x, attention(q[:, None], keys[:, None], remembered.values[:, None], bias)[:, 0])
 
-    def _pool(self, x: Tensor, width: int) -> Tensor:
-        """[B, F, T, width] -> [B, tokens, width], averaged where the variant pools. Rows first, then columns."""
+    def _pool(self, x: Tensor, width: int, window: Tensor) -> Tensor:
+        """[B, F, T, width] -> [B, tokens, width], averaged over windows where the variant pools: rows first, then columns."""
         if self.pooling == "none":
             return x.reshape(x.shape[0], -1, width)
-        window = pool_window(x)
         rows = x.reshape(-1, window, self.grid * width).mean(dim=1)
         return rows.reshape(-1, window, width).mean(dim=1).reshape(x.shape[0], -1, width)
