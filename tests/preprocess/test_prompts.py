@@ -162,8 +162,8 @@ def test_the_edges_of_the_frame_are_allowed(limits):
 
 def test_points_are_scaled_in_float32_in_the_official_order():
     points = np.random.default_rng(0).uniform(0, 600, (500, 2)).astype(np.float32)
-    expected = [[np.float32(np.float32(x / np.float32(854)) * 512), np.float32(np.float32(y / np.float32(480)) * 512)] for x, y in points]
-    scaled = scale_points(points, (480, 854), 512)
+    expected = [[np.float32(np.float32(x / np.float32(854)) * 1008), np.float32(np.float32(y / np.float32(480)) * 1008)] for x, y in points]
+    scaled = scale_points(points, (480, 854), 1008)  # with a power of two the order would not matter
     assert scaled.dtype == np.float32
     np.testing.assert_array_equal(scaled, np.array(expected, dtype=np.float32))
 
@@ -172,8 +172,8 @@ def test_points_are_scaled_in_float32_in_the_official_order():
 def test_points_are_scaled_as_torch_scales_them():
     torch = pytest.importorskip("torch")
     points = np.random.default_rng(1).uniform(0, 600, (500, 2)).astype(np.float32)
-    official = torch.from_numpy(points) / torch.tensor([854, 480]) * 512
-    np.testing.assert_array_equal(scale_points(points, (480, 854), 512), official.numpy())
+    official = torch.from_numpy(points) / torch.tensor([854, 480]) * 1008
+    np.testing.assert_array_equal(scale_points(points, (480, 854), 1008), official.numpy())
 
 
 def test_a_box_is_two_points_in_front_of_the_clicks(limits):

@@ -41,7 +41,7 @@ def from_encoded(data: bytes, limits: Limits) -> Image.Image:
         image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except UnidentifiedImageError:
         raise BadFrame(f"FRAME_ENCODED ({len(data)} bytes) is no JPEG, PNG or WebP file. Send one of these, or raw pixels as FRAME.") from None
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # the warning where it is made an error
         raise FrameTooLarge(f"FRAME_ENCODED is too large: {error} Send it smaller.") from None
     except Exception as error:  # what Pillow raises for a damaged header is not documented
         raise _undecodable(error) from error
