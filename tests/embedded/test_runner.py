@@ -217,6 +217,14 @@ def test_a_missing_package_is_named(start, folder, runtime, monkeypatch):
         start(ATTENTION, runtime=runtime)
 
 
+def test_bfloat16_on_openvino_is_near_float32(start, ask, folder):
+    encoder_engine(folder / "1" / "engine.onnx")
+    (image,) = images(1)
+    answer = named(ask(start(ENCODER, runtime="openvino", precision="bf16"), "IMAGE", image)[0])
+    assert answer["EMBEDDING"].dtype == np.float32
+    np.testing.assert_allclose(answer["EMBEDDING"], image.astype(np.float32) * 2, rtol=2**-7)  # bfloat16 keeps 8 bits
+
+
 def test_a_missing_engine_is_named(start, folder):
     with pytest.raises(FileNotFoundError, match=r"1/engine\.onnx is missing"):
         start(ATTENTION, runtime="openvino")

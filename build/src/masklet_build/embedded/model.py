@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
@@ -39,7 +38,7 @@ class OpenVinoRunner:
         properties = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
-            "INFERENCE_NUM_THREADS": threads or os.cpu_count(),
+            "INFERENCE_NUM_THREADS": threads,  # 0: all that this process may use; so in ONNX Runtime
         }
         compiled = openvino.Core().compile_model(str(file), "CPU", properties)
         self._request = compiled.create_infer_request()
