@@ -6,7 +6,7 @@ import re
 from dataclasses import fields
 
 import pytest
-from masklet.families import VARIANTS, Family, Variant
+from masklet.families import VARIANTS, Family, Variant, scaled_down, variant
 
 NOT_READ_FROM_A_LINE = {"name", "official", "root", "licence", "family", "checkpoint", "sources"}
 FAMILIES = {variant.family.name: variant.family for variant in VARIANTS.values()}
@@ -28,3 +28,22 @@ def test_the_official_code_is_pinned_to_a_commit(family: Family) -> None:
 
 def test_variants_are_listed_under_their_names() -> None:
     assert {name: variant.name for name, variant in VARIANTS.items()} == {name: name for name in VARIANTS}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_scaled_down_variant_is_found_by_the_name_that_it_has(name: str) -> None:
+    small = scaled_down(VARIANTS[name], 64)
+    assert variant(small.name) == small
+    assert (small.image_size, small.grid) == (64, 4)
+
+
+@pytest.mark.parametrize("name", ["", "nobody", "nobody@64", "efficienttam_ti@", "efficienttam_ti@-64", "efficienttam_ti@64@64"])
+def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
+    with pytest.raises(ValueError, match=r"unknown variant .* Known: efficienttam_ti_512, "):
+        variant(name)
+
+
+@pytest.mark.parametrize("side", [0, 8, 100])
+def test_a_side_without_a_whole_grid_is_refused(side: int) -> None:
+    with pytest.raises(ValueError, match=f"image size {side} .* stride, 16"):
+        variant(f"efficienttam_ti_512@{side}")

@@ -223,12 +223,15 @@ VARIANTS: Mapping[str, Variant] = {
 
 
 def variant(name: str) -> Variant:
-    """The variant of that name. Raises ValueError that lists the known names."""
-    if name not in VARIANTS:
+    """The variant of that name; NAME@SIDE is that variant scaled down. Raises ValueError that lists the known names."""
+    base, at, side = name.partition("@")
+    if base not in VARIANTS or (at and not (side.isascii() and side.isdigit())):
         raise ValueError(f"unknown variant {name!r}. Known: {', '.join(VARIANTS)}.")
-    return VARIANTS[name]
+    return scaled_down(VARIANTS[base], int(side)) if at else VARIANTS[base]
 
 
 def scaled_down(base: Variant, image_size: int) -> Variant:
-    """The same network at another image size, for tests: no official weights exist for it."""
+    """The same network at another image size, for tests: no official weights exist for it. Raises ValueError for a size without a whole grid."""
+    if image_size <= 0 or image_size % base.stride:
+        raise ValueError(f"image size {image_size} of {base.name} is not a multiple of its stride, {base.stride}.")
     return replace(base, name=f"{base.name}@{image_size}", image_size=image_size)
