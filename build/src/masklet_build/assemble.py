@@ -78,9 +78,10 @@ def assemble(
             config = _read(draft / model.name)
             _complete(config, model, variant)
             if model in contract.engines(variant):
-                _set_backend(config, model, target, {"runtime": runtime, "precision": precision, "threads": str(threads)})
+                _set_backend(config, target, {"runtime": runtime, "precision": precision, "threads": str(threads)})
             _fill(config, variant, manifest, precision)
             _override(config, settings or {})
+            _set_sequences(config)
             _write(draft / model.name, config)
         _check_settings(settings or {})
     return out
@@ -145,14 +146,14 @@ def _complete(config: model_config_pb2.ModelConfig, model: contract.Model, varia
             entry.dims[:] = [dim if isinstance(dim, int) else -1 for dim in contract.resolve(tensor.dims, variant)]
 
 
-def _set_backend(config: model_config_pb2.ModelConfig, model: contract.Model, target: str, parameters: Mapping[str, str]) -> None:
+def _set_backend(config: model_config_pb2.ModelConfig, target: str, parameters: Mapping[str, str]) -> None:
     if target == "onnxruntime":
         config.backend = "onnxruntime"
         config.default_model_filename = "model.onnx"
         return
     config.backend = "python"
     config.instance_group.add(kind=model_config_pb2.ModelInstanceGroup.KIND_CPU, count=1)
-    for key, value in {**parameters, "engine": model.name}.items():
+    for key, value in parameters.items():
         config.parameters[key].string_value = value
 
 
@@ -180,6 +181,17 @@ def _override(config: model_config_pb2.ModelConfig, settings: Mapping[str, str])
         if key not in config.parameters:
             raise AssembleError(f"{model} has no parameter {key!r}. It has: {', '.join(sorted(config.parameters)) or 'none'}.")
         config.parameters[key].string_value = value
+
+
+def _set_sequences(config: model_config_pb2.ModelConfig) -> None:
+    """Fits the places and the patience of Triton's sequence batcher to the limits of the model behind it.
+
+    More places than videos, since a video without a place waits for ever; less patience than the model's own, so that the model forgets last.
+    """
+    if config.HasField("sequence_batching"):
+        batching = config.sequence_batching
+        batching.oldest.max_candidate_sequences = 4 * int(config.parameters["max_videos"].string_value)
+        batching.max_sequence_idle_microseconds = int(0.8e6 * float(config.parameters["idle_seconds"].string_value))
 
 
 def _check_settings(settings: Mapping[str, str]) -> None:

@@ -10,7 +10,7 @@ Dimensions are integers or symbols. A symbol that a variant fixes is replaced by
     L    side of the low-resolution mask (4 G)     F    remembered frames per object
     T    tokens of one memory                      P    object pointers per object
                                                    N    prompt tokens per object
-    n m k   counts that differ from request to request (zero allowed)        H W   size of the frame that was sent
+    n m k   counts that differ from request to request (zero allowed)        H W C   size of the frame that was sent
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Model:
 
 def _in_frames() -> tuple[Tensor, ...]:
     return (
-        Tensor("FRAME", "UINT8", ("H", "W", 3), "RGB frame", optional=True),
+        Tensor("FRAME", "UINT8", ("H", "W", "C"), "RGB frame, C = 3; other shapes are answered with an error", optional=True),
         Tensor("FRAME_ENCODED", "BYTES", (1,), "the frame as JPEG, PNG or WebP file bytes", optional=True),
         Tensor("PROMPTS", "BYTES", (1,), "JSON list of prompts, [] for none", optional=True),
         Tensor("STATE", "UINT8", ("n",), "snapshot to start from, only with START", optional=True),

@@ -21,6 +21,7 @@ class Family:
     official                        repository and commit that `sources` are lines of
     root                            folder in it that the files in `sources` are relative to
     licence                         of code and checkpoints
+    weights                         where the official checkpoints lie, a URL that a file name is appended to
     num_memories                    memories that a tracked frame reads besides further conditioning ones: 1 + 6 previous frames
     num_pointers                    object pointers of ordinary frames reach back num_pointers - 1 frames
     memory_stride                   distance of remembered frames
@@ -41,6 +42,7 @@ class Family:
     official: str
     root: str
     licence: str
+    weights: str
     num_memories: int
     num_pointers: int
     memory_stride: int
@@ -131,6 +133,7 @@ EFFICIENTTAM = Family(
     official="yformer/EfficientTAM@abcd061ebd3cc6e7527d152d75b890126aaa53f6",
     root="efficient_track_anything",
     licence="Apache-2.0",
+    weights="https://huggingface.co/yunyangx/efficient-track-anything/resolve/main/",
     num_memories=7,
     num_pointers=16,
     memory_stride=1,

@@ -1,0 +1,171 @@
+"""The command `masklet-build`: from an official checkpoint to a running server."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from masklet import families
+
+from masklet_build import serve
+from masklet_build.assemble import PRECISIONS, RUNTIMES, TARGETS, AssembleError, assemble
+from masklet_build.output import OutputExists
+
+EPILOG = """from a checkpoint to masks:
+  masklet-build variants
+  masklet-build export efficienttam_ti_512 --checkpoint efficienttam_ti_512x512.pt --out engines/
+  masklet-build assemble efficienttam_ti_512 --engines engines/ --out repository/
+  masklet-build serve repository/
+  masklet track clip.mp4 --url localhost:8001 --point 210,350 --out masks/
+
+The variant is always said, never guessed: the four checkpoints of one size have the same tensors.
+
+exit codes: 0 done, 1 it failed and the last line says why, 2 wrong arguments (`serve` has codes of its own)"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command. Returns the exit code."""
+    args = _parser().parse_args(arguments)
+    run: Callable[[argparse.Namespace], int] = args.run
+    return run(args)
+
+
+def _parser() -> argparse.ArgumentParser:
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="masklet-build", description=__doc__, epilog=EPILOG, formatter_class=raw)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add(commands, "variants", "list what can be served, with sizes and sources", _variants)
+    _export_arguments(_add(commands, "export", "turn a checkpoint into checked ONNX engines", _export))
+    _assemble_arguments(_add(commands, "assemble", "put engines and models together into a Triton model repository", _assemble))
+    serve.add_arguments(_add(commands, "serve", "run Triton from the PyPI wheel on a model repository", serve.run_serve))
+    _verify_arguments(_add(commands, "verify", "replay golden scenarios through a real server", _verify))
+    return parser
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, run: Callable[[argparse.Namespace], int]
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    parser.set_defaults(run=run)
+    return parser
+
+
+def _variant_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("variant", metavar="VARIANT", choices=families.VARIANTS, help=f"one of {', '.join(families.VARIANTS)}")
+
+
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    _variant_argument(parser)
+    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="official checkpoint (.pt) of this variant")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where engines and manifest.json go, whole or not at all")
+    parser.add_argument("--force", action="store_true", help="replace DIR")
+
+
+def _assemble_arguments(parser: argparse.ArgumentParser) -> None:
+    _variant_argument(parser)
+    parser.add_argument("--engines", type=Path, required=True, metavar="DIR", help="what `masklet-build export` wrote")
+    parser.add_argument("--out", type=Path, required=True, metavar="REPO", help="where the model repository goes, whole or not at all")
+    parser.add_argument(
+        "--target",
+        choices=TARGETS,
+        default="embedded",
+        help="embedded: engines run in python models, for Triton from the PyPI wheel; onnxruntime: Triton's own backend, for NVIDIA's image "
+        "(default: %(default)s)",
+    )
+    parser.add_argument("--runtime", choices=RUNTIMES, default="openvino", help="of the embedded target (default: %(default)s)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="bf16 needs OpenVINO (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads per engine (default: all cores)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="MODEL.PARAMETER=VALUE",
+        help="change a limit or another parameter of a config, as in --set memory_bank.max_videos=8 (repeatable)",
+    )
+    parser.add_argument("--force", action="store_true", help="replace REPO")
+
+
+def _verify_arguments(parser: argparse.ArgumentParser) -> None:
+    _variant_argument(parser)
+    parser.add_argument("--golden", type=Path, required=True, metavar="FOLDER", help="folder with recipe.json, expected_<scenario>.npz, frames/ ...")
+    parser.add_argument("--scenario", action="append", default=[], metavar="NAME", help="(default: all of them; repeatable)")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="openvino", help="(default: %(default)s)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="the bars are those of fp32 (default: %(default)s)")
+    parser.add_argument("--python", metavar="FILE", help="interpreter of the serving environment")
+
+
+def _variants(args: argparse.Namespace) -> int:
+    print(f"{'variant':<22}{'image':>6}{'mask':>6}{'memory attention':>18}{'KiB per object':>16}  checkpoint")
+    for variant in families.VARIANTS.values():
+        size = variant.object_bytes() >> 10
+        print(f"{variant.name:<22}{variant.image_size:>6}{variant.low_size:>6}{variant.pooling:>18}{size:>16}  {variant.checkpoint}")
+    for family in {variant.family.name: variant.family for variant in families.VARIANTS.values()}.values():
+        print(f"\n{family.name}: {family.licence}, from {family.official}\ncheckpoints: {family.weights}<checkpoint>")
+    return 0
+
+
+def _export(args: argparse.Namespace) -> int:
+    if find_spec("torch") is None:
+        return _fail("export", "torch is not installed here. Use the build environment: pip install 'masklet-build[export]'.")
+    from masklet_build.checkpoints import CheckpointError
+    from masklet_build.onnx_export import ExportError, export
+
+    try:
+        export(families.variant(args.variant), args.checkpoint, args.out, force=args.force, progress=_say)
+    except (CheckpointError, ExportError, OutputExists, OSError) as error:
+        return _fail("export", error)
+    _say(f"wrote {args.out}. Next: masklet-build assemble {args.variant} --engines {args.out} --out REPO")
+    return 0
+
+
+def _assemble(args: argparse.Namespace) -> int:
+    try:
+        assemble(
+            args.variant,
+            args.engines,
+            args.out,
+            target=args.target,
+            runtime=args.runtime,
+            precision=args.precision,
+            threads=args.threads,
+            settings=_settings(args.set),
+            force=args.force,
+        )
+    except (AssembleError, OutputExists, OSError) as error:
+        return _fail("assemble", error)
+    run = f"masklet-build serve {args.out}" if args.target == "embedded" else f"tritonserver --model-repository={args.out}, in NVIDIA's image"
+    _say(f"wrote {args.out}. Next: {run}")
+    return 0
+
+
+def _settings(words: Sequence[str]) -> dict[str, str]:
+    for word in words:
+        if "=" not in word:
+            raise AssembleError(f"--set {word}: write it as MODEL.PARAMETER=VALUE.")
+    return dict(word.split("=", 1) for word in words)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    if find_spec("torch") is None:
+        return _fail("verify", "torch is not installed here. Use the build environment: pip install 'masklet-build[export]'.")
+    from masklet_build.golden import GoldenError
+    from masklet_build.verify import table, verify
+
+    try:
+        reports = verify(args.variant, args.golden, args.scenario, runtime=args.runtime, precision=args.precision, python=args.python, progress=_say)
+    except (GoldenError, serve.ServeError, OSError) as error:
+        return _fail("verify", error)
+    print(table(reports))
+    return 0 if all(report.comparison.within for report in reports) else 1
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _fail(command: str, error: object) -> int:
+    print(f"masklet-build {command}: {error}", file=sys.stderr)
+    return 1
