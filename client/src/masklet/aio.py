@@ -18,7 +18,7 @@ from masklet.errors import MaskletError, RequestError, UnknownObject
 from masklet.grpc_transport import GrpcTransport
 from masklet.results import TrackedFrame
 from masklet.session import Frame, Made, Session, Ticket, failed
-from masklet.tracker import stream_headers
+from masklet.tracker import UNSENT, stream_headers
 from masklet.transport import AsyncStream, AsyncTransport, Broken, Event, Tls
 
 
@@ -187,7 +187,11 @@ class AsyncVideo:
 
     def _send(self, made: Made) -> Ticket:
         ticket, request = made
-        self._stream.send(request)
+        try:
+            self._stream.send(request)
+        except BaseException:  # such as a message that is too large: from here on answers would be taken for those of other requests
+            self._session.resolve(UNSENT)
+            raise
         return ticket
 
     def _send_frame(self, frame: Frame, **options: Any) -> Ticket:

@@ -15,7 +15,7 @@
     │   ├── BadVideoId          the correlation id is 0, empty or too long
     │   └── NotOwner            another client owns the video of this id
     ├── VideoLost               the server no longer holds this video: open a new one
-    ├── ServerBusy              the server takes no further video now: retry later or elsewhere
+    ├── ServerBusy              the server takes no further video or object now: retry later or elsewhere
     ├── ServerUnavailable       no server answers at this address
     └── ServerFault             the server failed inside; the message says how
 
@@ -122,7 +122,7 @@ class VideoLost(MaskletError):
 
 
 class ServerBusy(MaskletError):
-    """The server takes no further video now. Retry later or on another server."""
+    """The server takes no further video or object now. Retry later or on another server."""
 
     code = "SERVER_BUSY"
 

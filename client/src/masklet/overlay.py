@@ -113,12 +113,12 @@ def _rectangle(image: Image, box: NDArray[np.float32], paint: Image, width: int)
 
 
 def _number(image: Image, mask: NDArray[np.bool_], number: int, scale: int) -> None:
-    """The number in black on white in the middle of the mask, as far as it fits into the image."""
+    """The number in black on white above the mask, as far as it fits into the image."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     if len(rows) == 0:
         return
     label = _label(number, scale)
-    top = max(0, (rows[0] + rows[-1]) // 2 - label.shape[0] // 2)
+    top = max(0, rows[0] - label.shape[0])
     left = max(0, (columns[0] + columns[-1]) // 2 - label.shape[1] // 2)
     target = image[top : top + label.shape[0], left : left + label.shape[1]]
     target[...] = np.where(label, 0, 255)[: target.shape[0], : target.shape[1], None]

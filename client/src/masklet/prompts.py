@@ -40,6 +40,19 @@ def item(
     return made | {name: True for name, value in (("append", append), ("clear", clear)) if value}
 
 
+def joined(earlier: Item | None, later: Item) -> Item:
+    """What two prompts of one object for one frame mean together: the later one replaces the earlier, or adds its points. Raises BadPrompt."""
+    if earlier is None:
+        return later
+    clear = {"clear": True} if "clear" in earlier else {}
+    if "append" not in later:
+        return later | clear
+    if "mask" in earlier:
+        raise BadPrompt("points cannot be appended to a mask prompt of the same frame. Send them with a later frame, or with refine=True.")
+    points = {name: [*earlier.get(name, ()), *later[name]] for name in ("points", "labels")}
+    return earlier | points
+
+
 def removal(object_id: int) -> Item:
     """The item that makes the server forget an object."""
     return {"object": identifier(object_id), "remove": True}
@@ -51,18 +64,20 @@ def identifier(object_id: int) -> int:
         number = operator.index(object_id)
     except TypeError:
         number = None
-    if number is None or isinstance(object_id, bool) or not -(2**63) <= number < 2**63:
-        raise BadPrompt(f"an object id must be a 64-bit integer, got {object_id!r}.")
+    if number is None or isinstance(object_id, bool) or not 0 <= number < 2**63:
+        raise BadPrompt(f"an object id must be an integer from 0 to 2**63 - 1, got {object_id!r}.")
     return number
 
 
 def _check_combination(points: object, labels: object, box: object, mask: object, append: bool, clear: bool) -> None:
-    if points is None and box is None and mask is None and not clear:
-        raise BadPrompt("a prompt needs points, a box or a mask (or clear=True to forget the ones of this frame).")
     if labels is not None and points is None:
         raise BadPrompt("labels without points: give one label per point.")
+    if points is None and box is None and mask is None and not clear:
+        raise BadPrompt("a prompt needs points, a box or a mask (or clear=True to forget the ones of this frame).")
     if mask is not None and (points is not None or box is not None or append):
         raise BadPrompt("a mask prompt stands alone: send points and boxes with another call, on another frame or with refine=True.")
+    if append and points is None:
+        raise BadPrompt("append adds points to earlier ones: give points.")
     if box is not None and append:
         raise BadPrompt("a box cannot be appended to other prompts: send it with append=False, its points in the same call.")
 

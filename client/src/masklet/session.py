@@ -23,7 +23,6 @@ from masklet.errors import (
     BadVideoId,
     MaskletError,
     NotOwner,
-    RequestError,
     ServerBusy,
     ServerFault,
     ServerUnavailable,
@@ -49,6 +48,7 @@ class Ticket:
     size: tuple[int, int] | None
     outcome: TrackedFrame | Exception | None = None
     heard: bool = False  # the server has answered or refused it
+    end: bool = False
 
     @property
     def unheard(self) -> Exception | None:
@@ -79,7 +79,7 @@ class Session:
         self._url = url
         self._timeout_s = timeout_s
         self._owner = secrets.token_hex(16)
-        self._prompts: list[prompts.Item] = []
+        self._prompts: dict[int, prompts.Item] = {}  # by object: the server takes one of each per frame
         self._pending: deque[Ticket] = deque()
         self._frames_sent = 0
         self._started = False  # a request was answered without an error: the server holds the video
@@ -97,14 +97,15 @@ class Session:
     def prompt(self, object_id: int, **prompt: Any) -> None:
         """Keeps a prompt for the next frame."""
         self._check()
-        self._prompts.append(prompts.item(object_id, **prompt))
+        item = prompts.item(object_id, **prompt)
+        self._prompts[item["object"]] = prompts.joined(self._prompts.get(item["object"]), item)
 
     def frame(self, frame: Frame, **options: Any) -> Made:
         """The request for a frame, with the prompts kept so far. Raises BadFrame and BadParameter, and then keeps the prompts."""
         self._check()
         tensors, size = _frame_tensors(frame)
         parsed = Options.parse({**_plain(options), "masks": "bitmap" if size else "rle", "owner": self._owner})
-        items, self._prompts = self._prompts, []
+        items, self._prompts = list(self._prompts.values()), {}
         waits_for = "the first frame" if self._frames_sent == 0 else f"frame {self._frames_sent}"
         self._frames_sent += 1
         return self._issue(Ticket(waits_for, parsed, size), items, tensors)
@@ -118,9 +119,7 @@ class Session:
 
     def drop(self, object_id: int) -> bool:
         """Drops the kept prompts of an object. True if there were some."""
-        kept = [item for item in self._prompts if item["object"] != prompts.identifier(object_id)]
-        dropped, self._prompts = len(kept) < len(self._prompts), kept
-        return dropped
+        return self._prompts.pop(prompts.identifier(object_id), None) is not None
 
     def remove(self, object_id: int) -> Made:
         """The request that forgets an object. Raises UnknownObject if the server has no video yet."""
@@ -147,7 +146,7 @@ class Session:
         """The request that frees the video on the server, lost or not."""
         if self._lost:
             self._timeout_s = _END_AFTER_LOSS_S
-        return self._issue(Ticket("END", Options(masks="none", owner=self._owner), None), [], {}, end=True)
+        return self._issue(Ticket("END", Options(masks="none", owner=self._owner), None, end=True), [], {})
 
     def close(self) -> None:
         """No request can be made any more."""
@@ -167,6 +166,7 @@ class Session:
         else:
             ticket = self._pending.popleft()
             ticket.heard = True
+            self._may_exist = self._may_exist and not ticket.end  # even a refused END leaves nothing to free
             ticket.outcome = self._outcome(event, ticket)
 
     def expire(self) -> None:
@@ -186,13 +186,13 @@ class Session:
             first = str(self._lost)
             raise VideoLost(first if isinstance(self._lost, VideoLost) else f"this video was lost before: {first}") from self._lost
 
-    def _issue(self, ticket: Ticket, items: list[prompts.Item], tensors: dict[str, np.ndarray], *, end: bool = False) -> Made:
+    def _issue(self, ticket: Ticket, items: list[prompts.Item], tensors: dict[str, np.ndarray]) -> Made:
         # START goes with every request until one is on its way or accepted: a refused START has started nothing.
-        start = not self._started and not self._pending and not end
+        start = not self._started and not self._pending and not ticket.end
         if not self._pending:
             self._waiting_since = time.monotonic()
         text = json.dumps(items, separators=(",", ":"), allow_nan=False).encode()
-        request = Request(self.video_id, start, end, {**tensors, "PROMPTS": _bytes_tensor(text)}, ticket.options.parameters())
+        request = Request(self.video_id, start, ticket.end, {**tensors, "PROMPTS": _bytes_tensor(text)}, ticket.options.parameters())
         self._pending.append(ticket)
         self._may_exist = True
         return ticket, request
@@ -207,8 +207,8 @@ class Session:
         except ServerFault as unreadable:
             error = unreadable
         self._foreign |= isinstance(error, NotOwner)
-        # A request that was refused, or that failed inside, leaves the rest of the video to the server: the next answer tells.
-        if not isinstance(error, RequestError | ServerFault):
+        # Whatever else was refused, the video goes on, or begins with the next request.
+        if isinstance(error, VideoLost):
             self._lost = self._lost or error
         return error
 

@@ -18,6 +18,8 @@ from masklet.results import TrackedFrame
 from masklet.session import Frame, Made, Session, Ticket, failed
 from masklet.transport import Broken, Event, Stream, Tls, Transport
 
+UNSENT = Broken("a request could not be sent")
+
 
 class Tracker:
     """A masklet server. Makes no connection itself: every video has its own.
@@ -82,8 +84,9 @@ def stream_headers(headers: Mapping[str, str], video_id: int | str) -> dict[str,
 class Video:
     """One live video: objects are prompted, then tracked through the frames that follow.
 
-    Errors: a RequestError refuses one call and changes nothing, the video goes on, but prompts sent with a refused frame are gone.
-    VideoLost, ServerBusy and ServerUnavailable end the video; every later call raises VideoLost. `close` is needed after all of them.
+    Errors: a RequestError means that one call was refused and changed nothing, and a ServerFault that it failed inside; the video goes on,
+    but prompts that went with a refused frame are gone. ServerBusy refuses a video, or one more object; the same call may be tried again.
+    After VideoLost, a deadline or a broken stream the video is over and every later call raises VideoLost. `close` is needed after all of them.
     """
 
     def __init__(self, session: Session, open_stream: Callable[[], Stream], forget: Callable[[Video], None]) -> None:
@@ -112,6 +115,8 @@ class Video:
         clear: bool = False,
     ) -> None:
         """Says where an object is, in the next frame that is sent. Sends nothing itself.
+
+        A second prompt for the same object before that frame replaces the first, or adds its points with `append`.
 
         object_id  any integer; a new one makes a new object
         points     (N, 2): x, y in pixels of the frame
@@ -152,7 +157,7 @@ class Video:
         frame_index  index of this frame; by default the next one in the direction of travel
         reverse      the video is sent backwards
 
-        Raises RequestError (the video goes on) or VideoLost, ServerBusy, ServerUnavailable (it does not), ServerFault (the next call will tell).
+        Raises any MaskletError; the errors of `Video` say what each means for the video.
         """
         options = {"logits": logits, "snapshot": snapshot, "refine": refine, "track": track, "frame_index": frame_index, "reverse": reverse}
         return self._wait(self._send_frame(frame, **options))
@@ -220,7 +225,11 @@ class Video:
     def _send(self, make: Callable[[], Made]) -> Ticket:
         with self._sending:  # requests must be sent in the order in which the session made them
             ticket, request = make()
-            self._stream.send(request)
+            try:
+                self._stream.send(request)
+            except BaseException:  # such as Ctrl-C: from here on answers would be taken for those of other requests
+                self._session.resolve(UNSENT)
+                raise
             return ticket
 
     def _send_frame(self, frame: Frame, **options: Any) -> Ticket:

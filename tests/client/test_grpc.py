@@ -1,0 +1,146 @@
+"""The gRPC transport over a real connection, for both clients."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from fakes.toy_grpc import serving
+from fakes.toy_tracker import ENCODED_SIZE, ToyTracker, toy_mask
+from masklet import ServerUnavailable, Tls, Tracker, VideoLost
+
+FRAME = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+BLACK = np.zeros_like(FRAME)
+
+
+def slow_on_black(handler, seconds):
+    """The handler, slow for black frames."""
+
+    def handle(request):
+        if "FRAME" in request.tensors and not request.tensors["FRAME"].any():
+            time.sleep(seconds)
+        return handler(request)
+
+    return handle
+
+
+def test_a_video_over_the_wire_is_the_video_that_was_sent(make_tracker):
+    received = []
+    toy = ToyTracker()
+
+    def handler(request):
+        received.append(request)
+        return toy(request)
+
+    with serving(handler) as (url, servicer, _):
+        with make_tracker(url, headers={"Authorization": "Bearer x"}) as tracker, tracker.open("cam/é") as video:
+            video.prompt(4, points=[(1, 2)])
+            video.prompt(9, mask=np.ones((24, 32), dtype=bool))
+            for result in video.track_many([FRAME, FRAME[:, ::-1], b"jpeg"]):
+                size = ENCODED_SIZE if result.frame_index == 2 else (24, 32)
+                assert result.object_ids == (4, 9)
+                np.testing.assert_array_equal(result.masks, [toy_mask(size, result.frame_index, object_id) for object_id in (4, 9)])
+            state = video.snapshot()
+            video.remove(4)
+        with make_tracker(url) as tracker, tracker.open(12, state=state) as video:
+            result = video.track(FRAME, logits=True)
+    assert (result.frame_index, result.object_ids, result.logits.shape) == (3, (4, 9), (2, 8, 8))
+    np.testing.assert_array_equal(received[0].tensors["FRAME"], FRAME[None])
+    np.testing.assert_array_equal(received[1].tensors["FRAME"], FRAME[None, :, ::-1])
+    assert received[2].tensors["FRAME_ENCODED"].tolist() == [[b"jpeg"]]
+    assert {request.video_id for request in received} == {"cam/é", 12}
+    assert set(servicer.models) == {"tracker"}
+    assert [(header["x-video-id"], header.get("authorization")) for header in servicer.headers] == [("cam/%C3%A9", "Bearer x"), ("12", None)]
+    assert toy.videos == {}
+    assert servicer.ended == [True, True], "streams end in good order, they are not cut"
+
+
+def test_late_answers_do_not_reach_what_comes_after(make_tracker):
+    toy = ToyTracker()
+    with serving(slow_on_black(toy, 0.5)) as (url, servicer, _):
+        tracker = make_tracker(url, timeout_s=0.2)
+        video = tracker.open()
+        video.track(FRAME)
+        with pytest.raises(VideoLost, match="no answer for frame 1"):
+            video.track(BLACK)
+        video.close()
+        assert toy.videos == {}
+        assert len(servicer.headers) == 2, "END goes over a stream of its own"
+        with tracker.open() as video:
+            assert video.track(FRAME).frame_index == 0
+
+
+def test_a_dying_server_loses_the_video(make_tracker):
+    with serving(ToyTracker()) as (url, _, server), make_tracker(url, timeout_s=2) as tracker:
+        video = tracker.open()
+        video.track(FRAME)
+        server.stop(None).wait()
+        with pytest.raises(VideoLost, match=f"the stream to {url} broke while waiting for frame 1"):
+            video.track(FRAME)
+        with pytest.raises(VideoLost):
+            video.track(FRAME)
+        video.close()
+
+
+def test_nobody_at_the_address(make_tracker):
+    with serving(ToyTracker()) as (url, _, server):
+        server.stop(None).wait()
+        with make_tracker(url, timeout_s=5) as tracker, tracker.open() as video, pytest.raises(ServerUnavailable, match=url):
+            video.track(FRAME)
+
+
+def test_an_answer_that_is_not_understood_breaks_the_stream(make_tracker):
+    def odd(request):
+        answer = toy(request)
+        return type(answer)({**answer.tensors, "SCORES": np.zeros(0, np.float16)})
+
+    toy = ToyTracker()
+    with serving(odd) as (url, _, _), make_tracker(url) as tracker, tracker.open() as video, pytest.raises(VideoLost, match=r"cannot be read.*FP16"):
+        video.track(FRAME)
+
+
+def test_every_video_has_a_connection_of_its_own(make_tracker):
+    with serving(ToyTracker()) as (url, servicer, _), make_tracker(url) as tracker:
+        for _ in range(3):
+            tracker.open().track(FRAME)
+        assert len(set(servicer.peers)) == 3
+
+
+def test_videos_leave_no_threads_behind_whether_they_end_or_break():
+    def threads():
+        return [thread.name for thread in threading.enumerate() if not thread.name.startswith("ThreadPoolExecutor")]  # those are the server's
+
+    def play(tracker, frames):
+        with suppress(VideoLost), tracker.open() as video:
+            for frame in frames:
+                video.track(frame)
+
+    with serving(slow_on_black(ToyTracker(), 0.1)) as (url, _, _), Tracker(url, timeout_s=0.05) as tracker:
+        play(tracker, [FRAME])
+        before = len(threads())
+        for _ in range(3):
+            play(tracker, [FRAME])
+            play(tracker, [FRAME, BLACK])
+        deadline = time.monotonic() + 3
+        while len(threads()) > before and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(threads()) == before, threads()
+
+
+@pytest.mark.parametrize(("url", "says"), [("http://localhost:8001", "without a scheme"), ("localhost", "has no port")], ids=["scheme", "no_port"])
+def test_an_address_that_is_none_is_refused_with_advice(make_tracker, url, says):
+    with pytest.raises(ValueError, match=says):
+        make_tracker(url)
+
+
+def test_half_a_client_certificate_is_refused():
+    with pytest.raises(ValueError, match="together"):
+        Tls(private_key="key.pem")
+
+
+def test_a_missing_certificate_is_told_by_its_name(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"missing\.pem"):
+        Tracker("localhost:1", tls=Tls(root_certificates=tmp_path / "missing.pem"))

@@ -1,0 +1,59 @@
+"""What `import masklet` offers and what it costs; which modules a server can take along."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import types
+
+import masklet
+import pytest
+
+HEAVY = ("tritonclient", "grpc", "PIL", "av", "tqdm", "torch")
+VENDORED = ("contract", "families", "errors", "wire", "rle")
+
+
+def test_all_names_are_exactly_the_public_ones():
+    public = [name for name, value in vars(masklet).items() if not name.startswith("_") and not isinstance(value, types.ModuleType)]
+    assert sorted(masklet.__all__) == sorted(public)
+
+
+def test_every_public_name_is_documented():
+    assert [name for name in masklet.__all__ if not getattr(masklet, name).__doc__] == []
+
+
+def test_every_error_is_public():
+    errors = [name for name, value in vars(masklet.errors).items() if isinstance(value, type) and issubclass(value, Exception)]
+    assert set(errors) <= set(masklet.__all__)
+
+
+def imported_by(code: str) -> set[str]:
+    """The top-level modules in a fresh interpreter after the code, that are not part of Python."""
+    command = [sys.executable, "-c", f"import sys\n{code}\nprint(*sys.modules)"]
+    loaded = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return {name.split(".")[0] for name in loaded}
+
+
+def test_importing_masklet_imports_nothing_heavy():
+    assert imported_by("import masklet").isdisjoint(HEAVY)
+
+
+def test_the_tests_of_imports_can_see_heavy_ones():
+    assert {"tritonclient", "grpc"} <= imported_by("import masklet; masklet.Tracker('localhost:1')")
+
+
+@pytest.mark.parametrize("name", VENDORED)
+def test_what_servers_take_along_needs_nothing_of_the_client(name, tmp_path):
+    package = tmp_path / "masklet"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    for module in VENDORED:
+        (package / f"{module}.py").symlink_to(f"{masklet.__path__[0]}/{module}.py")
+    assert imported_by(
+        f"sys.path.insert(0, {str(tmp_path)!r})\nimport masklet.{name} as m\nassert m.__file__.startswith({str(tmp_path)!r})"
+    ).isdisjoint(HEAVY)
+
+
+def test_the_asyncio_client_has_the_same_names():
+    for plain, twin in ((masklet.Tracker, masklet.AsyncTracker), (masklet.Video, masklet.AsyncVideo)):
+        assert {name for name in vars(plain) if not name.startswith("_")} == {name for name in vars(twin) if not name.startswith("_")}

@@ -1,0 +1,77 @@
+"""A gRPC server in this process that speaks Triton's protocol, with a handler of requests behind it.
+
+It reads and writes tensors with tritonclient's own functions, so that the client's way of doing it is compared with the original.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import numpy as np
+from masklet import Answer, Refusal, Request
+from masklet.contract import TRACKER
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, serialize_byte_tensor, triton_to_np_dtype
+
+Handler = Callable[[Request], Answer | Refusal]
+
+
+@dataclass
+class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
+    """Answers a stream's requests in order. `headers` and `peers` are those of each stream; `ended`: its client closed it in good order."""
+
+    handler: Handler
+    headers: list[dict[str, str]] = field(default_factory=list)
+    peers: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
+    ended: list[bool] = field(default_factory=list)
+
+    def ModelStreamInfer(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
+        self.headers.append(dict(context.invocation_metadata()))
+        self.peers.append(context.peer())
+        for message in requests:
+            self.models.append(message.model_name)
+            yield _response(self.handler(_request(message)))
+        self.ended.append(True)
+
+
+@contextmanager
+def serving(handler: Handler) -> Iterator[tuple[str, Servicer, grpc.Server]]:
+    """A server on a free port: its address, its record, itself."""
+    servicer = Servicer(handler)
+    server = grpc.server(ThreadPoolExecutor(8))
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+    port = server.add_insecure_port("localhost:0")
+    server.start()
+    try:
+        yield f"localhost:{port}", servicer, server
+    finally:
+        server.stop(None).wait()
+
+
+def _request(message: Any) -> Request:
+    parameters = {name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in message.parameters.items()}
+    tensors = {}
+    for tensor, raw in zip(message.inputs, message.raw_input_contents, strict=True):
+        assert tensor.datatype == next(known.dtype for known in TRACKER.inputs if known.name == tensor.name)
+        flat = deserialize_bytes_tensor(raw) if tensor.datatype == "BYTES" else np.frombuffer(raw, triton_to_np_dtype(tensor.datatype))
+        tensors[tensor.name] = flat.reshape(tuple(tensor.shape))
+    names = ("sequence_id", "sequence_start", "sequence_end")
+    return Request(*(parameters.pop(name) for name in names), tensors, parameters)
+
+
+def _response(reply: Answer | Refusal) -> Any:
+    if isinstance(reply, Refusal):
+        return service_pb2.ModelStreamInferResponse(error_message=reply.text)
+    response = service_pb2.ModelInferResponse(model_name="tracker")
+    for name, array in reply.tensors.items():
+        response.outputs.add(name=name, datatype=np_to_triton_dtype(array.dtype), shape=(1, *array.shape))
+        serialised = serialize_byte_tensor(array) if array.dtype == np.object_ else array
+        raw = serialised.item() if array.dtype == np.object_ and array.size else serialised.tobytes()
+        response.raw_output_contents.append(raw)
+    return service_pb2.ModelStreamInferResponse(infer_response=response)
