@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from masklet.cli.arguments import parse
 from masklet.cli.failure import Failure
-from masklet.cli.track import track
+from masklet.cli.track import run
 from masklet.errors import MaskletError
 
 
@@ -15,7 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; gives the exit code, as `masklet --help` documents it."""
     arguments = parse(argv)
     try:
-        return track(arguments)
+        return run(arguments)
     except (MaskletError, Failure, OSError, ValueError) as error:  # ValueError: a url that is none
         print(f"masklet: {error}", file=sys.stderr)
         return 1

@@ -19,7 +19,7 @@ from masklet.transport import Tls
 _INTERRUPTED = 130  # what shells give for Ctrl-C
 
 
-def track(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Runs the command; gives its exit code. Raises Failure, MaskletError, OSError."""
     tqdm, tracker = need("tqdm").tqdm, _tracker(arguments)
     with (
