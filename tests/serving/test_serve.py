@@ -36,14 +36,22 @@ def _shared_memory() -> list[Path]:
     return shared_memory_regions(f"masklet_{os.getpid()}_")
 
 
-def test_a_server_answers_and_leaves_nothing_behind(repository: Path, serving_python: Path) -> None:
+@pytest.fixture(autouse=True)
+def others() -> Iterator[list[Path]]:
+    """Shared memory of other servers of this process. Each test has to leave exactly that."""
+    before = _shared_memory()
+    yield before
+    assert _shared_memory() == before
+
+
+def test_a_server_answers_and_leaves_nothing_behind(repository: Path, serving_python: Path, others: list[Path]) -> None:
     with Server(repository, python=serving_python, **FREE) as server:
         session, run_dir = server.pid, server.log_path.parent
         assert ask(server.grpc_url) in server.stubs()
-        assert _shared_memory()
+        assert len(_shared_memory()) > len(others)
         assert run_dir.exists()
     assert live_processes(session) == []
-    assert _shared_memory() == []
+    assert _shared_memory() == others
     assert not run_dir.exists()
 
 
@@ -61,14 +69,12 @@ def test_a_model_that_fails_is_named_with_its_traceback(tmp_path: Path, serving_
         Server(repository, python=serving_python, **FREE).start()
     assert "model 'tracker' failed to load" in str(caught.value)
     assert f"{repository}/tracker/1/model.py(8): initialize" in str(caught.value)
-    assert _shared_memory() == []
 
 
 def test_a_start_without_end_runs_into_its_deadline(tmp_path: Path, serving_python: Path) -> None:
     repository = write_repository(tmp_path, initialize="time.sleep(3600)")
     with pytest.raises(ServeError, match=r"not ready after 1\.5 s"):
         Server(repository, python=serving_python, ready_timeout_s=1.5, **FREE).start()
-    assert _shared_memory() == []
 
 
 def test_a_used_port_is_named(repository: Path, serving_python: Path) -> None:
@@ -109,7 +115,6 @@ def test_an_open_stream_does_not_keep_a_stopped_server_alive(repository: Path, s
         server.stop()
         assert time.monotonic() - began > 2, "Triton stopped by itself: this test no longer shows anything"
         assert live_processes(session) == []
-    assert _shared_memory() == []
 
 
 def test_a_killed_owner_leaves_nothing_behind(repository: Path, serving_python: Path) -> None:
