@@ -105,7 +105,7 @@ def _difference(scenario: Scenario, frame: int, object_id: int, key: str, kind: 
         iou(answer.masks[row], scenario.mask(key)),
         float(np.median(logits)),
         float(logits.max()),
-        score is None or (answer.scores[row] > 0) == (score > 0),
+        score is None or bool(answer.scores[row] > 0) == (score > 0),
     )
 
 

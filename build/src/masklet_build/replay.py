@@ -54,9 +54,7 @@ class _Object:
     def reads_all(self, frame: int, direction: int) -> bool:
         """Whether the live video still holds everything that the official predictor reads for `frame`."""
         wanted = [(distance, frame - direction * distance) for distance in range(1, 16)]
-        return all(
-            past in self.pointers and (distance > 6 or past in self.memories) for distance, past in wanted if past in self.official
-        )
+        return all(past in self.pointers and (distance > 6 or past in self.memories) for distance, past in wanted if past in self.official)
 
 
 class Planner:

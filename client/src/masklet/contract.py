@@ -16,6 +16,7 @@ Dimensions are integers or symbols. A symbol that a variant fixes is replaced by
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ CONTRACT_VERSION = 1
 Dim = int | str
 
 # Triton data type -> numpy dtype. BYTES tensors hold one bytes object per element.
-NUMPY_DTYPES = {
+NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
     "UINT8": np.dtype(np.uint8),
     "INT32": np.dtype(np.int32),
     "INT64": np.dtype(np.int64),
@@ -47,7 +48,7 @@ class Tensor:
     optional: bool = False
 
     @property
-    def numpy_dtype(self) -> np.dtype:
+    def numpy_dtype(self) -> np.dtype[Any]:
         """The numpy dtype of `dtype`."""
         return NUMPY_DTYPES[self.dtype]
 
