@@ -255,6 +255,12 @@ def test_reverse_needs_an_index_to_begin_with_and_ends_at_zero(client):
         client.send(reverse=True)
 
 
+def test_the_last_index_is_the_last_that_fits_the_wire(client):
+    assert client.send(frame_index=2**63 - 1)["FRAME_INDEX"].tolist() == [2**63 - 1]
+    with pytest.raises(BadFrameIndex, match="last index"):
+        client.send()
+
+
 def test_prompts_ahead_free_the_direction(client):
     client.send(click(1, (10, 20)), number=8, frame_index=8)
     client.send(number=9)

@@ -157,6 +157,22 @@ def test_a_video_belongs_to_the_client_that_began_it(stages):
     assert (answer["FRAME_INDEX"].tolist(), answer["OBJECT_IDS"].tolist()) == ([1], [1])
 
 
+@pytest.mark.parametrize("owner", [7, "", "x" * 129], ids=["number", "empty", "too long"])
+def test_a_video_begun_with_an_owner_that_nobody_can_be_is_everybodys(stages, owner):
+    client = Client(service(stages))
+    with pytest.raises(MaskletError):
+        client.send(status="MASKLET_BAD_PARAMETER: owner", owner=owner)
+    assert client.send(owner="me")["FRAME_INDEX"].tolist() == [0]
+
+
+def test_a_request_needs_a_frame_or_a_command(stages):
+    client = Client(service(stages))
+    client.send(control=True)  # START is one
+    with pytest.raises(BadRequest, match="neither a frame nor a command"):
+        client.send(control=True)
+    assert len(client.send(control=True, snapshot=True)["SNAPSHOT"]) > 0
+
+
 def test_a_full_server_refuses_a_video_at_once_and_says_so_again(stages):
     held = service(stages, max_videos=2)
     begin(held, (1, 2))

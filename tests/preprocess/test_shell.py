@@ -66,8 +66,9 @@ def test_a_snapshot_is_passed_on(shell):
     np.testing.assert_array_equal(shell(PROMPTS=[], STATE=state)["RESTORE"], state)
 
 
-def test_a_snapshot_over_the_limit_is_refused(shell):
-    answer = shell(PROMPTS=[], STATE=np.zeros(1001, np.uint8))
+@pytest.mark.parametrize("size", [0, 1001])
+def test_a_snapshot_that_is_empty_or_over_the_limit_is_refused(shell, size):
+    answer = shell(PROMPTS=[], STATE=np.zeros(size, np.uint8))
     assert status(answer).startswith("MASKLET_BAD_STATE: ")
     assert len(answer["RESTORE"]) == 0
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 from masklet.contract import TIMING_FIELDS
-from masklet.errors import BadRequest, MaskletError, ServerBusy, ServerFault
+from masklet.errors import BadParameter, BadRequest, MaskletError, ServerBusy, ServerFault
 from masklet.families import Variant
 from masklet.wire import Options
 
@@ -122,7 +122,11 @@ class Service:
         return video
 
     def _control(self, request: Request, options: Options, video: Video, prompts: list[Prompt]) -> dict[str, np.ndarray]:
-        """A request without a frame: END, remove, snapshot, START with STATE. The frame index stands still."""
+        """A request without a frame: START, END, remove, snapshot. The frame index stands still."""
+        if not (request.start or request.end or prompts or options.snapshot):
+            raise BadRequest(
+                "the request has neither a frame nor a command. Send FRAME or FRAME_ENCODED; or remove an object, ask for a snapshot, or END."
+            )
         video.remove(prompts)
         return self._tensors(request, options, video, [])
 
@@ -179,9 +183,11 @@ def _caught(function: Callable[[A], R], argument: A) -> R | MaskletError:
 
 
 def _owner_only(parameters: Mapping[str, object]) -> Options:
-    """The owner of a request whose other parameters may be wrong."""
-    owner = parameters.get("owner")
-    return Options(owner=owner if isinstance(owner, str) else None)
+    """The owner of a request whose parameters may be wrong."""
+    try:
+        return Options.parse({name: value for name, value in parameters.items() if name == "owner"})
+    except BadParameter:  # nobody can be its owner
+        return Options()
 
 
 def _times(request: Request, begin: float, watch: Stopwatch) -> np.ndarray:

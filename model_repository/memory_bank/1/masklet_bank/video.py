@@ -17,6 +17,8 @@ from masklet_bank.plan import ObjectPlan, plan_object
 from masklet_bank.prompts import Prompt
 from masklet_bank.step import Frame, Job
 
+_LAST_INDEX = 2**63 - 1  # FRAME_INDEX is INT64
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -141,6 +143,8 @@ class Video:
             index = 0 if self.frame is None else self.frame + direction
         if index < 0:
             raise BadFrameIndex("the frame before frame 0 was asked for. A video sent in reverse ends at frame 0; begin with a larger frame_index.")
+        if index > _LAST_INDEX:
+            raise BadFrameIndex(f"frame {index} was asked for; the last index is {_LAST_INDEX}. Open a new video.")
         if options.track and self.travelled and self.frame is not None:
             self._check_travel(index, direction, self.frame)
         return index, direction

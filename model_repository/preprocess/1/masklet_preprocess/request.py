@@ -78,8 +78,8 @@ def _check_parameters(text: str) -> None:
 
 
 def _checked_state(state: np.ndarray, limits: Limits) -> np.ndarray:
-    if state.ndim != 1 or state.nbytes > limits.max_state_bytes:
-        raise BadState(f"STATE has shape {list(state.shape)}; the server takes {limits.max_state_bytes} bytes. Send what SNAPSHOT gave.")
+    if state.ndim != 1 or not 0 < state.nbytes <= limits.max_state_bytes:
+        raise BadState(f"STATE has shape {list(state.shape)}; the server takes 1 to {limits.max_state_bytes} bytes. Send what SNAPSHOT gave.")
     return state
 
 

@@ -1,0 +1,58 @@
+"""A whole server with a small random network, started once per session."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from masklet import Tracker
+from masklet.families import variant
+from masklet_build.assemble import assemble
+from masklet_build.serve import Server
+
+VARIANT = "efficienttam_ti_512@64"
+
+Serve = Callable[[Mapping[str, str]], AbstractContextManager[Server]]
+
+
+@pytest.fixture(scope="session")
+def small_engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Engines of a random network for frames of 64 x 64."""
+    from masklet_build.onnx_export import export  # torch, which not every test of this folder needs
+    from masklet_build.random_weights import random_checkpoint
+    from masklet_build.rebuilt import save_checkpoint
+
+    folder, small = tmp_path_factory.mktemp("small"), variant(VARIANT)
+    save_checkpoint(random_checkpoint(small, seed=1), folder / "checkpoint.pt")
+    export(small, folder / "checkpoint.pt", folder / "engines")
+    return folder / "engines"
+
+
+@pytest.fixture(scope="session")
+def serve_small(small_engines: Path, serving_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Serve:
+    """Runs a server with these settings ("model.parameter" -> value)."""
+    folder, numbers = tmp_path_factory.mktemp("repositories"), itertools.count()
+
+    @contextmanager
+    def serve(settings: Mapping[str, str]) -> Iterator[Server]:
+        repository = assemble(VARIANT, small_engines, folder / str(next(numbers)), settings=settings)
+        with Server(repository, python=serving_python, grpc_port=0, http_port=0, metrics_port=0, exit_timeout_s=1) as server:
+            yield server
+
+    return serve
+
+
+@pytest.fixture(scope="session")
+def small_server(serve_small: Serve) -> Iterator[Server]:
+    """A server that all tests share, with the limits of the committed configs."""
+    with serve_small({}) as server:
+        yield server
+
+
+@pytest.fixture
+def tracker(small_server: Server) -> Iterator[Tracker]:
+    with Tracker(small_server.grpc_url) as tracker:
+        yield tracker
