@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}-port", type=int, default=port, metavar="PORT", help="(default: %(default)s; 0: a free one)")
     parser.add_argument("--python", type=Path, metavar="FILE", help="interpreter of the serving environment")
     parser.add_argument("--ready-timeout", type=float, default=300.0, metavar="SECONDS", help="for loading all models (default: %(default)g)")
-    parser.add_argument("--exit-timeout", type=int, default=30, metavar="SECONDS", help="for frames in flight at the end (default: %(default)s)")
+    parser.add_argument("--exit-timeout", type=int, default=10, metavar="SECONDS", help="for frames in flight at the end (default: %(default)s)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="append Triton's log to FILE (default: a new file in the temporary folder)")
     parser.add_argument("--verbose", action="store_true", help="show Triton's log here as well")
 

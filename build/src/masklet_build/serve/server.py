@@ -51,7 +51,7 @@ class Server:
         http_port: int = 8000,
         metrics_port: int = 8002,
         ready_timeout_s: float = 300.0,
-        exit_timeout_s: int = 30,
+        exit_timeout_s: int = 10,
         log: str | Path | None = None,
     ) -> None:
         self.repository = Path(repository)
