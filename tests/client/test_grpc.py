@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import numpy as np
 import pytest
 from fakes.toy_grpc import serving
 from fakes.toy_tracker import ENCODED_SIZE, ToyTracker, toy_mask
-from masklet import ServerUnavailable, Tls, Tracker, VideoLost
+from masklet import AsyncTracker, ServerUnavailable, Tls, Tracker, VideoLost
 
 FRAME = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 BLACK = np.zeros_like(FRAME)
@@ -25,6 +27,14 @@ def slow_on_black(handler, seconds):
         return handler(request)
 
     return handle
+
+
+def within(seconds, condition):
+    """Whether the condition becomes true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return condition()
 
 
 def test_a_video_over_the_wire_is_the_video_that_was_sent(make_tracker):
@@ -58,6 +68,46 @@ def test_a_video_over_the_wire_is_the_video_that_was_sent(make_tracker):
     assert servicer.ended == [True, True], "streams end in good order, they are not cut"
 
 
+def test_threads_that_share_a_video_get_the_results_of_their_own_frames():
+    with serving(ToyTracker()) as (url, _, _), Tracker(url, timeout_s=2) as tracker, tracker.open() as video, ThreadPoolExecutor(8) as pool:
+        video.prompt(1, points=[(1, 2)])
+        sizes = [(20 + number, 30) for number in range(24)]
+        results = list(pool.map(lambda size: video.track(np.ones((*size, 3), dtype=np.uint8)), sizes))
+    assert [result.masks.shape[1:] for result in results] == sizes
+    assert sorted(result.frame_index for result in results) == list(range(24))
+
+
+def test_tasks_that_share_a_video_get_the_results_of_their_own_frames():
+    async def play(url):
+        async with AsyncTracker(url, timeout_s=2) as tracker, tracker.open() as video:
+
+            async def one_by_one():
+                return [(await video.track(FRAME)).frame_index for _ in range(12)]
+
+            async def many():
+                return [result.frame_index async for result in video.track_many([FRAME] * 12)]
+
+            return await asyncio.gather(*(video.track(FRAME) for _ in range(24))), await asyncio.gather(one_by_one(), many())
+
+    with serving(ToyTracker()) as (url, _, _):
+        at_once, in_turns = asyncio.run(play(url))
+    assert [result.frame_index for result in at_once] == list(range(24))
+    assert in_turns == [sorted(indices) for indices in in_turns]
+    assert sorted(in_turns[0] + in_turns[1]) == list(range(24, 48))
+
+
+def test_a_task_that_gives_up_does_not_shift_the_answers():
+    async def play(url):
+        async with AsyncTracker(url, timeout_s=2) as tracker, await tracker.open() as video:
+            await video.track(FRAME)
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(video.track(BLACK), 0.02)
+            return await video.track(FRAME)
+
+    with serving(slow_on_black(ToyTracker(), 0.1)) as (url, _, _):
+        assert asyncio.run(play(url)).frame_index == 2
+
+
 def test_late_answers_do_not_reach_what_comes_after(make_tracker):
     toy = ToyTracker()
     with serving(slow_on_black(toy, 0.5)) as (url, servicer, _):
@@ -66,6 +116,7 @@ def test_late_answers_do_not_reach_what_comes_after(make_tracker):
         video.track(FRAME)
         with pytest.raises(VideoLost, match="no answer for frame 1"):
             video.track(BLACK)
+        assert within(2, lambda: servicer.over == 1), "the old stream is cut at once, not when the video is closed"
         video.close()
         assert toy.videos == {}
         assert len(servicer.headers) == 2, "END goes over a stream of its own"
@@ -124,10 +175,7 @@ def test_videos_leave_no_threads_behind_whether_they_end_or_break():
         for _ in range(3):
             play(tracker, [FRAME])
             play(tracker, [FRAME, BLACK])
-        deadline = time.monotonic() + 3
-        while len(threads()) > before and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert len(threads()) == before, threads()
+        assert within(3, lambda: len(threads()) == before), threads()
 
 
 @pytest.mark.parametrize(("url", "says"), [("http://localhost:8001", "without a scheme"), ("localhost", "has no port")], ids=["scheme", "no_port"])

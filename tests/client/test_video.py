@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import json
 import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -20,12 +23,15 @@ from masklet import (
     MockTransport,
     NotOwner,
     Refusal,
+    Request,
     ServerBusy,
     ServerFault,
     ServerUnavailable,
+    Tracker,
     UnknownObject,
     VideoLost,
 )
+from masklet.mock import MockStream
 
 SIZE = (24, 32)
 FRAME = np.zeros((*SIZE, 3), dtype=np.uint8)
@@ -305,6 +311,20 @@ def test_at_least_one_frame_must_be_in_flight(open_video):
         video.track_many([FRAME], in_flight=0)
 
 
+def test_requests_are_sent_in_the_order_in_which_they_were_made_whatever_thread_makes_them(monkeypatch):
+    plain = MockStream.send
+
+    def slow_at_first(stream, request):
+        time.sleep(0.05 if request.start else 0)
+        plain(stream, request)
+
+    monkeypatch.setattr(MockStream, "send", slow_at_first)
+    with Tracker("test:1", transport=Server().transport, timeout_s=2) as tracker, tracker.open() as video, ThreadPoolExecutor(4) as pool:
+        sizes = [(8 + number, 9) for number in range(4)]
+        results = list(pool.map(lambda size: video.track(np.zeros((*size, 3), dtype=np.uint8)), sizes))
+    assert [result.masks.shape[1:] for result in results] == sizes
+
+
 # ---- errors
 
 
@@ -419,6 +439,26 @@ def test_a_stream_that_broke_while_idle_does_not_make_close_fail(open_video):
     assert server.toy.videos == {}
 
 
+def test_a_request_that_could_not_be_sent_loses_the_video_rather_than_the_order(open_video):
+    server = Server()
+    toy = server.toy
+
+    def fail_once(request):
+        if len(server.transport.requests) == 2:
+            raise MemoryError
+        return toy(request)
+
+    server.toy = fail_once
+    video = open_video(server)
+    video.track(FRAME)
+    with pytest.raises(MemoryError):
+        video.track(FRAME)
+    with pytest.raises(VideoLost, match="could not be sent"):
+        video.track(FRAME)
+    video.close()
+    assert toy.videos == {}
+
+
 # ---- deadlines
 
 
@@ -493,6 +533,24 @@ def test_a_tracker_closes_its_videos(make_tracker):
         tracker.open().track(FRAME)
         tracker.open().track(FRAME)
     assert server.toy.videos == {}
+
+
+def test_closed_videos_are_not_kept():
+    with Tracker("test:1", transport=Server().transport) as tracker:
+        video = tracker.open()
+        video.track(FRAME)
+        video.close()
+        kept = weakref.ref(video)
+        del video
+        gc.collect()
+        assert kept() is None
+
+
+def test_the_mock_holds_up_all_behind_a_missing_answer_as_a_real_stream_does():
+    stream = MockTransport(lambda request: None if request.start else Refusal("later")).open_stream({})
+    stream.send(Request(1, True, False, {}, {}))
+    stream.send(Request(1, False, False, {}, {}))
+    assert stream.poll() is None
 
 
 def test_an_answer_that_cannot_be_read_is_an_error_of_its_frame(open_video):

@@ -23,21 +23,27 @@ Handler = Callable[[Request], Answer | Refusal]
 
 @dataclass
 class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
-    """Answers a stream's requests in order. `headers` and `peers` are those of each stream; `ended`: its client closed it in good order."""
+    """Answers a stream's requests in order. `headers` and `peers` are those of each stream; `ended`: its client closed it in good order;
+    `over`: how many are over, one way or the other."""
 
     handler: Handler
     headers: list[dict[str, str]] = field(default_factory=list)
     peers: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     ended: list[bool] = field(default_factory=list)
+    over: int = 0
 
     def ModelStreamInfer(self, requests: Iterator[Any], context: Any) -> Iterator[Any]:
         self.headers.append(dict(context.invocation_metadata()))
         self.peers.append(context.peer())
+        context.add_callback(self._count)
         for message in requests:
             self.models.append(message.model_name)
             yield _response(self.handler(_request(message)))
         self.ended.append(True)
+
+    def _count(self) -> None:
+        self.over += 1
 
 
 @contextmanager

@@ -95,10 +95,7 @@ class _AddPrompt(argparse.Action):
         object_id = int(match["object"] or 1)
         if not 1 <= object_id <= 255:
             raise argparse.ArgumentError(self, f"object {object_id} is not from 1 to 255")
-        # A new dictionary: the default is shared by all calls.
-        prompts: dict[int, Prompt] = dict(namespace.prompts)
-        prompts[object_id] = self._added(prompts.get(object_id, Prompt()), match)
-        namespace.prompts = prompts
+        namespace.prompts[object_id] = self._added(namespace.prompts.get(object_id, Prompt()), match)
 
     def _added(self, prompt: Prompt, match: re.Match[str]) -> Prompt:
         said = match.groupdict()
