@@ -1,0 +1,243 @@
+"""EfficientTAM as plain eager PyTorch, object by object in the official order: what masklet's speed is compared with.
+
+Written in the shape of the official code (commit in `masklet.families`): values are projected, the rotary code turns interleaved pairs as complex
+numbers, windows are cut from a padded map, all masks are multiplied out and upsampled. Only the parameters and constant tables are shared with
+masklet's own stages. It tracks objects that were clicked once on the first frame.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
+from masklet_build.efficienttam.layers import LayerNorm2d, Projections
+from masklet_build.efficienttam.mask_decoder import HEADS, TwoWayBlock
+from masklet_build.efficienttam.memory_attention import LayerParameters
+from masklet_build.efficienttam.network import EfficientTAM
+from masklet_build.efficienttam.tables import dense_code, fourier_code, resized_position_embedding, rotary_table, sine_table
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded mask: low-resolution logits [1, 1, L, L], the same at image size [1, 1, S, S], presence logit [1, 1], pointer [1, 256]."""
+
+    low: Tensor
+    high: Tensor
+    score: Tensor
+    pointer: Tensor
+
+
+class Eager:
+    """The stages for one object, float32 on the CPU. Raises ValueError for variants that pool their memory."""
+
+    def __init__(self, parameters: Mapping[str, Tensor], variant: Variant) -> None:
+        """`parameters`: the official state dict, complete."""
+        if variant.pooling != "none":
+            raise ValueError(f"{variant.name} pools its memory, which this comparison does not do.")
+        self.variant = variant
+        self.network = EfficientTAM(variant)
+        self.network.load_state_dict(dict(parameters))
+        self.network.eval().requires_grad_(False)
+        grid, encoder = variant.grid, self.network.sam_prompt_encoder
+        self.trunk_position = resized_position_embedding(self.network.image_encoder.trunk.pos_embed, grid)
+        self.position = sine_table(HIDDEN, grid).flatten(1).T[None]
+        self.memory_position = sine_table(MEMORY_WIDTH, grid).flatten(1).T
+        self.turns = torch.complex(*rotary_table(grid, HIDDEN))
+        self.code = dense_code(encoder.pe_layer.positional_encoding_gaussian_matrix, grid)[None]
+
+    def normalised(self, image: np.ndarray) -> Tensor:
+        """uint8 [S, S, 3] -> [1, 3, S, S]; the official predictor does this for all frames when a video is loaded."""
+        family = self.variant.family
+        pixels = (torch.from_numpy(image).float() / 255.0 - torch.tensor(family.pixel_mean)) / torch.tensor(family.pixel_std)
+        return pixels.permute(2, 0, 1)[None].contiguous()
+
+    def embed(self, pixels: Tensor) -> Tensor:
+        """[1, 3, S, S] -> [1, 256, G, G]."""
+        trunk, neck = self.network.image_encoder.trunk, self.network.image_encoder.neck.convs[0]
+        x = trunk.patch_embed.proj(pixels).permute(0, 2, 3, 1) + self.trunk_position
+        for index, block in enumerate(trunk.blocks):
+            y = block.norm1(x)
+            side = self.variant.window_size if index in self.variant.window_blocks else self.variant.grid
+            x = x + _windowed(block.attn, y, side, self.variant.num_heads)
+            x = x + block.mlp(block.norm2(x))
+        y = _norm_channels(neck.conv_1x1(x.permute(0, 3, 1, 2)), neck.norm_0)
+        return _norm_channels(neck.conv_3x3(y), neck.norm_1)
+
+    def attend(self, embedding: Tensor, memories: Sequence[Tensor], slots: Sequence[int], pointers: Sequence[Tensor]) -> Tensor:
+        """Embedding, F memories [T, 64] with their rows of the temporal code, P pointers [1, 256] -> conditioned [1, 256, G, G]."""
+        network, grid = self.network.memory_attention, self.variant.grid
+        codes = [self.memory_position + self.network.maskmem_tpos_enc[slot, 0] for slot in slots]
+        tokens = torch.cat(list(pointers)).reshape(-1, MEMORY_WIDTH)
+        memory = torch.cat([*memories, tokens])[None]  # bfloat16 memories become float32 beside the pointers
+        position = torch.cat([*codes, torch.zeros_like(tokens)])[None]
+        x = embedding.flatten(2).transpose(1, 2) + 0.1 * self.position
+        for layer in network.layers:
+            x = self._layer(layer, x, memory, position, len(tokens))
+        return network.norm(x).transpose(1, 2).reshape(1, HIDDEN, grid, grid)
+
+    def _layer(self, layer: LayerParameters, x: Tensor, memory: Tensor, position: Tensor, unturned: int) -> Tensor:
+        y = layer.norm1(x)
+        x = x + self._turned_attention(layer.self_attn, y, y, y, 0)
+        x = x + self._turned_attention(layer.cross_attn_image, layer.norm2(x), memory + position, memory, unturned)
+        return x + layer.linear2(torch.relu(layer.linear1(layer.norm3(x))))
+
+    def _turned_attention(self, attention: Projections, q: Tensor, k: Tensor, v: Tensor, unturned: int) -> Tensor:
+        """One head with the rotary code; the last `unturned` keys are left as they are."""
+        q, k, v = attention.q_proj(q)[:, None], attention.k_proj(k)[:, None], attention.v_proj(v)[:, None]
+        turned = k.shape[2] - unturned
+        turns = self.turns[None, None]
+        q = _turn(q, turns)
+        k[:, :, :turned] = _turn(k[:, :, :turned], turns[:, :, None].expand(-1, -1, turned // q.shape[2], -1, -1).flatten(2, 3))
+        return attention.out_proj(functional.scaled_dot_product_attention(q, k, v)[:, 0])
+
+    def decode(self, features: Tensor, point: Tensor | None) -> Decoded:
+        """Features [1, 256, G, G]; a click [2] in model pixels, or None. The best of three masks, as for every tracked frame and single click."""
+        network, grid = self.network.sam_mask_decoder, self.variant.grid
+        own = torch.cat((network.obj_score_token.weight, network.iou_token.weight, network.mask_tokens.weight))[None]
+        start = torch.cat((own, self._prompt_tokens(point)), dim=1)
+        dense = self.network.sam_prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand_as(features)
+        tokens, image = self._two_way(start, (features + dense).flatten(2).transpose(1, 2))
+        wide, norm, gelu, fine, last = network.output_upscaling
+        x = gelu(_norm_channels(wide(image.transpose(1, 2).reshape(1, HIDDEN, grid, grid)), norm))
+        x = last(fine(x))
+        factors = torch.stack([mlp(tokens[:, 2 + index]) for index, mlp in enumerate(network.output_hypernetworks_mlps)], dim=1)
+        masks = (factors @ x.flatten(2)).reshape(1, -1, 4 * grid, 4 * grid)
+        ious = torch.sigmoid(network.iou_prediction_head(tokens[:, 1]))
+        return self._chosen(masks[:, 1:], ious[:, 1:], tokens[:, 3:6], network.pred_obj_score_head(tokens[:, 0]))
+
+    def _chosen(self, masks: Tensor, ious: Tensor, tokens: Tensor, score: Tensor) -> Decoded:
+        """The best of three, gated by presence. All three are upsampled first, as officially."""
+        seen = score > 0
+        masks = torch.where(seen[:, None, None], masks, self.variant.family.no_object_score)
+        high = functional.interpolate(masks, (self.variant.image_size,) * 2, mode="bilinear", align_corners=False)
+        best = int(ious.argmax())
+        pointer = seen.float() * self.network.obj_ptr_proj(tokens[:, best]) + (1 - seen.float()) * self.network.no_obj_ptr
+        return Decoded(masks[:, best : best + 1], high[:, best : best + 1], score, pointer)
+
+    def _prompt_tokens(self, point: Tensor | None) -> Tensor:
+        """A click and the padding point, or two padding points, as [1, 2, 256]."""
+        encoder = self.network.sam_prompt_encoder
+        padding = encoder.not_a_point_embed.weight[None]
+        if point is None:
+            return torch.cat((padding, padding), dim=1)
+        code = fourier_code((point + 0.5) / self.variant.image_size, encoder.pe_layer.positional_encoding_gaussian_matrix)
+        return torch.cat((code[None, None] + encoder.point_embeddings[1].weight, padding), dim=1)
+
+    def _two_way(self, start: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens and image [1, T, 256] attend to each other."""
+        transformer, tokens = self.network.sam_mask_decoder.transformer, start
+        for index, block in enumerate(transformer.layers):
+            tokens, image = _two_way_block(block, tokens, image, start, self.code, first=index == 0)
+        attended = _many_heads(transformer.final_attn_token_to_image, tokens + start, image + self.code, image)
+        return transformer.norm_final_attn(tokens + attended), image
+
+    def memory(self, embedding: Tensor, high: Tensor, prompted: bool) -> Tensor:
+        """Embedding and mask logits [1, 1, S, S] -> memory [T, 64]."""
+        network, family = self.network.memory_encoder, self.variant.family
+        mask = (high > 0).float() if prompted else torch.sigmoid(high)
+        mask = mask * family.sigmoid_scale + family.sigmoid_bias
+        for layer in network.mask_downsampler.encoder:
+            mask = _norm_channels(mask, layer) if isinstance(layer, LayerNorm2d) else layer(mask)
+        x = network.pix_feat_proj(embedding) + mask
+        for block in network.fuser.layers:
+            y = _norm_channels(block.dwconv(x), block.norm).permute(0, 2, 3, 1)
+            y = block.gamma * block.pwconv2(functional.gelu(block.pwconv1(y)))
+            x = x + y.permute(0, 3, 1, 2)
+        return network.out_proj(x)[0].flatten(1).T
+
+
+@dataclass
+class _Object:
+    """What is remembered of one object: the clicked frame, the last memories and pointers, oldest first."""
+
+    conditioning: tuple[Tensor, Tensor]  # memory, pointer
+    memories: deque[Tensor] = field(default_factory=deque)
+    pointers: deque[Tensor] = field(default_factory=deque)
+
+
+class EagerVideo:
+    """Objects through the frames of one video, one object after the other."""
+
+    def __init__(self, model: Eager, height: int, width: int) -> None:
+        """height, width: of the masks."""
+        self.model, self.size = model, (height, width)
+        self.objects: list[_Object] = []
+
+    @torch.inference_mode()
+    def click(self, image: np.ndarray, points: Iterable[tuple[float, float]]) -> None:
+        """The first frame, uint8 [S, S, 3], and a click (x, y in model pixels) on each object."""
+        embedding = self.model.embed(self.model.normalised(image))
+        for point in points:
+            decoded = self.model.decode(embedding + self.model.network.no_mem_embed.reshape(1, -1, 1, 1), torch.tensor(point))
+            self.objects.append(_Object((_rounded(self.model.memory(embedding, decoded.high, prompted=True)), decoded.pointer)))
+
+    @torch.inference_mode()
+    def track(self, pixels: Tensor) -> Tensor:
+        """A further frame, normalised -> masks [N, H, W] bool."""
+        embedding = self.model.embed(pixels)
+        logits = torch.cat([self._track(known, embedding) for known in self.objects])
+        return functional.interpolate(logits, self.size, mode="bilinear", align_corners=False)[:, 0] > 0
+
+    def _track(self, known: _Object, embedding: Tensor) -> Tensor:
+        family = self.model.variant.family
+        slots = [family.num_memories - 1, *range(len(known.memories) - 1, -1, -1)]
+        conditioned = self.model.attend(
+            embedding, [known.conditioning[0], *known.memories], slots, [known.conditioning[1], *reversed(known.pointers)]
+        )
+        decoded = self.model.decode(conditioned, None)
+        memory = _rounded(self.model.memory(embedding, decoded.high, prompted=False))
+        known.memories = deque([*known.memories, memory], family.num_memories - 1)
+        known.pointers = deque([*known.pointers, decoded.pointer], family.num_pointers - 1)
+        return decoded.low
+
+
+def _rounded(memory: Tensor) -> Tensor:
+    """Memories are kept as bfloat16, also by the official predictor in float32 (efficienttam_video_predictor.py:790)."""
+    return memory.to(torch.bfloat16)
+
+
+def _turn(x: Tensor, turns: Tensor) -> Tensor:
+    """Interleaved pairs [1, 1, n, 256] times complex numbers [1, 1, n, 128]."""
+    return torch.view_as_real(torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2)) * turns).flatten(3)
+
+
+def _norm_channels(x: Tensor, norm: nn.LayerNorm) -> Tensor:
+    """Norm over the channels of an NCHW map, written out as officially (modeling/efficienttam_utils.py:141-153)."""
+    mean = x.mean(1, keepdim=True)
+    variance = (x - mean).pow(2).mean(1, keepdim=True)
+    return norm.weight[:, None, None] * ((x - mean) / torch.sqrt(variance + norm.eps)) + norm.bias[:, None, None]
+
+
+def _windowed(attention: nn.Module, x: Tensor, side: int, heads: int) -> Tensor:
+    """Self-attention [1, G, G, E] in windows of a map that is padded with zeros."""
+    grid, width = x.shape[1], x.shape[3]
+    count = -(-grid // side)
+    margin = count * side - grid
+    x = functional.pad(x, (0, 0, 0, margin, 0, margin))
+    x = x.view(1, count, side, count, side, width).permute(0, 1, 3, 2, 4, 5).reshape(-1, side * side, width)
+    q, k, v = attention.qkv(x).reshape(len(x), side * side, 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+    x = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(len(x), side * side, width)
+    x = attention.proj(x).reshape(1, count, count, side, side, width).permute(0, 1, 3, 2, 4, 5)
+    return x.reshape(1, count * side, count * side, width)[:, :grid, :grid]
+
+
+def _many_heads(attention: Projections, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    q, k, v = (x.reshape(1, x.shape[1], HEADS, -1).transpose(1, 2) for x in (attention.q_proj(q), attention.k_proj(k), attention.v_proj(v)))
+    return attention.out_proj(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+def _two_way_block(block: TwoWayBlock, tokens: Tensor, image: Tensor, start: Tensor, code: Tensor, first: bool) -> tuple[Tensor, Tensor]:
+    if first:
+        tokens = block.norm1(_many_heads(block.self_attn, tokens, tokens, tokens))
+    else:
+        tokens = block.norm1(tokens + _many_heads(block.self_attn, tokens + start, tokens + start, tokens))
+    tokens = block.norm2(tokens + _many_heads(block.cross_attn_token_to_image, tokens + start, image + code, image))
+    tokens = block.norm3(tokens + block.mlp(tokens))
+    image = block.norm4(image + _many_heads(block.cross_attn_image_to_token, image + code, tokens + start, tokens))
+    return tokens, image

@@ -1,0 +1,62 @@
+"""Engines to try things with: made once per folder, and used again while they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from masklet.contract import CONTRACT_VERSION
+from masklet.families import Variant
+from masklet_build.manifest import Manifest, file_sha256
+
+Say = Callable[[str], None]
+
+_SEED = 7
+
+
+def ready_engines(folder: Path, variant: Variant, checkpoint: Path | None, say: Say) -> Path:
+    """The folder of a variant's engines below `folder`, exported unless they are there and fit. Only the export needs torch.
+
+    checkpoint  official file; None: random weights. Raises CheckpointError and ExportError.
+    """
+    engines = folder / "engines"
+    name = f"random-{variant.name}-{_SEED}.pt"
+    if _fits(engines, variant, checkpoint, name):
+        say(f"engines: those in {engines} fit")
+        return engines
+    from masklet_build.onnx_export import export
+
+    if checkpoint is None:
+        checkpoint = _random_checkpoint(folder / name, variant, say)
+    say(f"engines: exporting {variant.name} to ONNX and checking every engine against PyTorch")
+    export(variant, checkpoint, engines, force=True)
+    return engines
+
+
+def random_weights(engines: Path) -> bool:
+    """Whether these engines have random weights, so that their masks mean nothing."""
+    return Manifest.read(engines).checkpoint["name"].startswith("random-")
+
+
+def _random_checkpoint(file: Path, variant: Variant, say: Say) -> Path:
+    from masklet_build.random_weights import random_checkpoint
+    from masklet_build.rebuilt import save_checkpoint
+
+    say("engines: no checkpoint given, making one with RANDOM weights: everything works as with trained ones, but the masks will mean nothing")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(random_checkpoint(variant, _SEED), file)
+    return file
+
+
+def _fits(engines: Path, variant: Variant, checkpoint: Path | None, random_name: str) -> bool:
+    try:
+        manifest = Manifest.read(engines)
+    except (OSError, TypeError, ValueError):
+        return False
+    if (manifest.variant, manifest.contract_version) != (variant.name, CONTRACT_VERSION):
+        return False
+    if checkpoint is None and manifest.checkpoint["name"] != random_name:
+        return False
+    if checkpoint is not None and (not checkpoint.is_file() or manifest.checkpoint["sha256"] != file_sha256(checkpoint)):
+        return False
+    return all((engines / name).is_file() and file_sha256(engines / name) == expected for name, expected in manifest.files.items())

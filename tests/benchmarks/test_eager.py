@@ -1,0 +1,55 @@
+"""The plain PyTorch run that speed is compared with computes what the product's stages compute."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from eager import Eager, EagerVideo
+from masklet.families import scaled_down, variant
+from masklet_build.random_weights import random_checkpoint
+from masklet_build.torch_stages import TorchStages
+from stagewise import differences
+
+pytestmark = pytest.mark.torch
+
+SIZE = 96  # pixels
+BAR = 1e-3  # logits deviate by 6, features by 1
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[Eager, TorchStages]:
+    chosen = scaled_down(variant("efficienttam_ti_512"), SIZE)
+    state = random_checkpoint(chosen, seed=4)
+    return Eager(state, chosen), TorchStages(state, chosen)
+
+
+@pytest.mark.parametrize("frames", [1, 3, 7])
+def test_every_stage_equals_the_products(small: tuple[Eager, TorchStages], frames: int) -> None:
+    found = differences(*small, frames=frames, pointers=2 * frames, seed=frames)
+    assert max(found.values()) < BAR, found
+
+
+def test_a_wrong_weight_is_seen(small: tuple[Eager, TorchStages]) -> None:
+    """The check above would notice: every stage has one weight changed, and stands on the reference's inputs, not on the other stages."""
+    model, reference = small
+    changed = (
+        "image_encoder.trunk.blocks.1.attn.qkv.bias",
+        "maskmem_tpos_enc",
+        "sam_mask_decoder.iou_token.weight",
+        "memory_encoder.fuser.layers.0.gamma",
+    )
+    state = {name: 1.2 * value if name in changed else value for name, value in model.network.state_dict().items()}
+    found = differences(Eager(state, model.variant), reference, frames=7, pointers=4, seed=1)
+    assert min(found.values()) > BAR, found
+
+
+def test_memory_is_bounded_and_masks_have_the_size_of_the_video(small: tuple[Eager, TorchStages]) -> None:
+    model, _ = small
+    video = EagerVideo(model, 40, 60)
+    images = np.random.default_rng(0).integers(0, 256, (19, SIZE, SIZE, 3), dtype=np.uint8)
+    video.click(images[0], [(30.0, 40.0), (80.0, 60.0)])
+    for image in images[1:]:
+        masks = video.track(model.normalised(image))
+    assert (tuple(masks.shape), masks.dtype) == ((2, 40, 60), torch.bool)
+    assert [(len(known.memories), len(known.pointers)) for known in video.objects] == [(6, 15), (6, 15)]
