@@ -67,16 +67,19 @@ def _distribution(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
 
 
 def _calibrate(state: dict[str, Tensor], variant: Variant, seed: int) -> None:
-    """Sets the last biases of the mask and score heads by what one clicked frame makes of them."""
-    stages = build_stages(state, variant)
+    """Sets the last biases of the mask and score heads by what one clicked frame makes of them.
+
+    In double precision: what differs from machine to machine, and even from run to run, is lost when the result is rounded to single.
+    """
+    stages = {name: stage.double() for name, stage in build_stages(state, variant).items()}
     decoder = stages["mask_decoder"]
     assert isinstance(decoder, MaskDecoder)
     image = torch.from_numpy(sample_inputs("image_encoder", variant, Sizes(), seed)["IMAGE"])
     features = stages["image_encoder"](image)[0]
     one = torch.ones(1, dtype=torch.int32)
-    points = torch.full((1, 2, 2), variant.image_size / 2)
+    points = torch.full((1, 2, 2), variant.image_size / 2, dtype=torch.float64)
     labels = torch.tensor([[1, -1]], dtype=torch.int32)
-    no_mask = torch.zeros(1, 1, variant.low_size, variant.low_size)
+    no_mask = torch.zeros(1, 1, variant.low_size, variant.low_size, dtype=torch.float64)
     tokens, image_tokens = decoder.transform(features, KIND_CLICK * one, points, labels, no_mask, 0 * one)
     fine = decoder.decoder.upscale(image_tokens)[0]
     for index in range(MASK_TOKENS):
@@ -87,9 +90,9 @@ def _calibrate(state: dict[str, Tensor], variant: Variant, seed: int) -> None:
 
 def _calibrate_mask(state: dict[str, Tensor], layer: str, fine: Tensor, seed: int) -> None:
     """Gives one mask head a bias along which the features [pixels, 32] vary, and of which the wanted share is positive."""
-    direction = torch.from_numpy(noise(seed, f"{layer}.direction", (fine.shape[1],)))
+    direction = torch.from_numpy(noise(seed, f"{layer}.direction", (fine.shape[1],))).double()
     direction *= _LOGIT_DEVIATION / (fine @ direction).std()
-    level = torch.linalg.lstsq(fine, torch.ones(len(fine), 1)).solution[:, 0]  # the logits of this factor are about 1 everywhere
+    level = torch.linalg.lstsq(fine, fine.new_ones(len(fine), 1)).solution[:, 0]  # the logits of this factor are about 1 everywhere
     threshold = torch.quantile(fine @ direction, _BACKGROUND)
-    state[f"{layer}.bias"] = direction - threshold / (fine @ level).mean() * level
+    state[f"{layer}.bias"] = (direction - threshold / (fine @ level).mean() * level).float()
     state[f"{layer}.weight"] *= 0.5  # prompts still change the mask, but do not decide whether there is one

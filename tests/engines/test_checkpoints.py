@@ -1,0 +1,104 @@
+"""A checkpoint loads completely or not at all, and the refusal says what the file is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from masklet.families import VARIANTS, variant
+from masklet_build.checkpoints import CheckpointError, load_checkpoint
+from masklet_build.efficienttam import parameter_shapes
+from masklet_build.rebuilt import noise, save_checkpoint
+
+pytestmark = pytest.mark.torch
+
+TI, S = variant("efficienttam_ti_512"), variant("efficienttam_s_512")
+
+
+@pytest.fixture(scope="module")
+def state():
+    return {name: torch.from_numpy(noise(0, name, shape)) for name, shape in parameter_shapes(TI).items()}
+
+
+@pytest.fixture
+def refusal(tmp_path):
+    def load(content, wanted=TI) -> str:
+        path = tmp_path / "file.pt"
+        path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+        with pytest.raises(CheckpointError) as caught:
+            load_checkpoint(path, wanted)
+        assert str(path) in str(caught.value)
+        return str(caught.value)
+
+    return load
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_an_official_checkpoint_has_455_tensors_of_the_documented_size(name):
+    shapes = parameter_shapes(variant(name))
+    trainable = sum(torch.Size(shape).numel() for key, shape in shapes.items() if not key.endswith("gaussian_matrix"))
+    assert len(shapes) == 455
+    assert trainable == (17_866_018 if "_ti" in name else 34_055_842)
+
+
+def test_a_complete_checkpoint_loads_with_its_own_values(state, tmp_path):
+    save_checkpoint(state, tmp_path / "file.pt")
+    loaded = load_checkpoint(tmp_path / "file.pt", TI)
+    assert loaded.keys() == state.keys()
+    assert all(torch.equal(loaded[name], state[name]) for name in state)
+
+
+def test_a_missing_an_unexpected_and_a_misshapen_tensor_are_all_named(state, refusal):
+    changed = {name: tensor for name, tensor in state.items() if name != "no_obj_ptr"} | {"extra": torch.zeros(1), "no_mem_embed": torch.zeros(2)}
+    message = refusal({"model": changed})
+    assert "1 tensors missing: no_obj_ptr." in message
+    assert "1 tensors unexpected: extra." in message
+    assert "no_mem_embed is (2,), not (1, 1, 256)" in message
+    assert "changed or saved in part" in message
+
+
+def test_weights_of_the_other_size_are_recognised(state, refusal):
+    message = refusal({"model": state}, wanted=S)
+    assert "does not fit efficienttam_s_512" in message
+    assert "It fits efficienttam_ti_512, efficienttam_ti, efficienttam_ti_1, efficienttam_ti_2" in message
+
+
+@pytest.mark.parametrize(
+    ("extra", "words"),
+    [
+        (["image_encoder.trunk.pos_embed_window", "no_obj_embed_spatial"], "a SAM 2.1 checkpoint"),
+        (["image_encoder.trunk.pos_embed_window"], "a SAM 2 checkpoint"),
+        (["spatial_perceiver.latents"], "an EdgeTAM checkpoint"),
+        (["tracker.maskmem_tpos_enc"], "a SAM 3 checkpoint"),
+        (["conv1.weight"], "does not look like a SAM-family checkpoint"),
+    ],
+)
+def test_checkpoints_of_other_families_are_recognised(refusal, extra, words):
+    assert words in refusal({"model": dict.fromkeys(extra, torch.zeros(1))})
+
+
+def test_a_truncated_file_is_called_unreadable_with_its_size(state, refusal, tmp_path):
+    save_checkpoint(state, tmp_path / "whole.pt")
+    message = refusal((tmp_path / "whole.pt").read_bytes()[:100_000])
+    assert "(100,000 bytes) cannot be read as a PyTorch checkpoint" in message
+    assert "incomplete download" in message
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>"])
+def test_a_file_of_another_kind_is_called_unreadable(refusal, content):
+    assert "cannot be read as a PyTorch checkpoint" in refusal(content)
+
+
+def test_a_missing_file_says_so(tmp_path):
+    with pytest.raises(CheckpointError, match="There is no checkpoint file"):
+        load_checkpoint(tmp_path / "absent.pt", TI)
+
+
+@pytest.mark.parametrize("content", [{"state_dict": {}}, torch.zeros(3), {"model": {"epoch": 3}}])
+def test_a_file_without_parameters_says_what_it_holds(refusal, content):
+    assert "An official checkpoint holds a dict with 'model'" in refusal(content)
+
+
+def test_a_file_that_would_run_code_is_not_run(refusal):
+    assert "cannot be read as a PyTorch checkpoint" in refusal({"model": replace})

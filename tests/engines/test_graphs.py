@@ -1,0 +1,177 @@
+"""The exported graphs: names and dimensions of the contract, operators that every runtime knows, and the numbers of PyTorch."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx
+import onnxruntime
+import openvino
+import pytest
+from masklet.contract import engines, resolve
+from masklet.families import VARIANTS
+from masklet_build.onnx_export import OPSET, worst_excess
+from masklet_build.samples import Sizes, sample_inputs
+
+pytestmark = pytest.mark.torch
+
+ENGINES = ("image_encoder", "mask_prompt", "memory_attention", "mask_decoder", "memory_encoder")
+SIZES = (Sizes(), Sizes(V=2, B=4, F=2, P=3, N=3), Sizes(V=2, B=3, F=7, P=16, N=5), Sizes(V=1, B=2, F=1, P=2, N=2))
+
+# Operators that ONNX Runtime, OpenVINO and TensorRT all run on the device: no branches, loops, data-dependent shapes or scatters.
+OPERATORS = {
+    "Add",
+    "And",
+    "ArgMax",
+    "Cast",
+    "Clip",
+    "Concat",
+    "ConstantOfShape",
+    "Conv",
+    "Cos",
+    "Div",
+    "Equal",
+    "Erf",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "Gemm",
+    "Greater",
+    "GreaterOrEqual",
+    "Identity",
+    "LayerNormalization",
+    "Less",
+    "MatMul",
+    "Mul",
+    "Not",
+    "Or",
+    "Pad",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceSum",
+    "Relu",
+    "Reshape",
+    "Resize",
+    "Shape",
+    "Sigmoid",
+    "Sin",
+    "Slice",
+    "Softmax",
+    "Split",
+    "Squeeze",
+    "Sub",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+}
+TYPES = {"UINT8": onnx.TensorProto.UINT8, "INT32": onnx.TensorProto.INT32, "FP32": onnx.TensorProto.FLOAT}
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def small(request, exported):
+    return exported(request.param)
+
+
+@pytest.fixture(scope="module", params=ENGINES)
+def engine(request) -> str:
+    return request.param
+
+
+def load(folder, engine) -> onnx.ModelProto:
+    return onnx.load(folder / f"{engine}.onnx")
+
+
+@pytest.fixture(scope="module")
+def model(small, engine) -> onnx.ModelProto:
+    return load(small[1], engine)
+
+
+@pytest.fixture(scope="module")
+def calls(small, engine) -> list[tuple[Sizes, dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Sizes, inputs and PyTorch's outputs."""
+    inputs = [(sizes, sample_inputs(engine, small[0].variant, sizes, seed=7)) for sizes in SIZES]
+    return [(sizes, given, small[0].stages.call(engine, given)) for sizes, given in inputs]
+
+
+def test_inputs_and_outputs_are_the_contracts(small, engine, model):
+    variant = small[0].variant
+    wanted = next(wanted for wanted in engines(variant) if wanted.name == engine)
+    lead = ("V",) if wanted.batched else ()
+    for values, tensors in ((model.graph.input, wanted.inputs), (model.graph.output, wanted.outputs)):
+        found = [(value.name, value.type.tensor_type.elem_type, _dims(value)) for value in values]
+        assert found == [(tensor.name, TYPES[tensor.dtype], (*lead, *resolve(tensor.dims, variant))) for tensor in tensors]
+
+
+def _dims(value: onnx.ValueInfoProto) -> tuple[int | str, ...]:
+    return tuple(dim.dim_param or dim.dim_value for dim in value.type.tensor_type.shape.dim)
+
+
+def test_graphs_use_only_operators_that_every_runtime_has(model):
+    assert {node.op_type for node in model.graph.node} <= OPERATORS
+    assert {node.domain for node in model.graph.node} == {""}
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", OPSET)]
+
+
+def test_every_norm_is_one_node(small, engine, model):
+    network, _ = small
+    layers = network.variant.memory_layers
+    norms = {
+        "image_encoder": 2 * network.variant.depth + 2,
+        "mask_prompt": 0,
+        "memory_attention": 3 * layers + 1,
+        "mask_decoder": 2 * 4 + 1 + 2 + 1,  # two blocks, the last look, mask prompt, upscaling
+        "memory_encoder": 4 + 2,
+    }
+    assert [node.op_type for node in model.graph.node].count("LayerNormalization") == norms[engine]
+
+
+def test_attention_is_a_product_a_softmax_and_a_product_of_rank_4(exported):
+    network, folder = exported("efficienttam_ti_1")
+    counts = {"image_encoder": network.variant.depth, "memory_attention": 2 * network.variant.memory_layers, "mask_decoder": 2 * 3 + 1}
+    for engine, count in counts.items():
+        model = onnx.shape_inference.infer_shapes(load(folder, engine))
+        ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in model.graph.value_info}
+        users = {name: node for node in model.graph.node for name in node.input}
+        makers = {name: node for node in model.graph.node for name in node.output}
+        softmaxes = [node for node in model.graph.node if node.op_type == "Softmax"]
+        assert len(softmaxes) == count
+        for node in softmaxes:
+            product = makers[node.input[0]]
+            if product.op_type == "Add":  # the pooled variant's compensation
+                product = makers[product.input[0]]
+            assert (product.op_type, users[node.output[0]].op_type) == ("MatMul", "MatMul")
+            assert [ranks[name] for name in (*product.input, *product.output)] == [4, 4, 4]
+
+
+def test_resize_is_by_scales_without_antialias(exported):
+    graph = load(exported("efficienttam_ti_512")[1], "memory_encoder").graph
+    (node,) = [node for node in graph.node if node.op_type == "Resize"]
+    constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    np.testing.assert_array_equal(constants[node.input[2]], [1, 1, 4, 4])
+    assert (attributes["mode"], attributes["coordinate_transformation_mode"]) == (b"linear", b"half_pixel")
+
+
+def test_no_table_is_stored_twice(model):
+    tensors = [tensor for tensor in model.graph.initializer if math.prod(tensor.dims) > 1000]
+    assert len({tensor.raw_data for tensor in tensors}) == len(tensors)
+
+
+def run_onnxruntime(path, calls):
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return [dict(zip(names, session.run(names, inputs), strict=True)) for inputs in calls]
+
+
+def run_openvino(path, calls):
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return [{output.any_name: value.copy() for output, value in compiled(inputs).items()} for inputs in calls]
+
+
+@pytest.mark.parametrize("run", [run_onnxruntime, run_openvino], ids=["onnxruntime", "openvino"])
+def test_runtimes_compute_what_pytorch_does_for_every_number_of_videos_objects_and_memories(small, engine, calls, run):
+    results = run(small[1] / f"{engine}.onnx", [inputs for _, inputs, _ in calls])
+    for (sizes, _, wanted), got in zip(calls, results, strict=True):
+        for name, value in wanted.items():
+            assert worst_excess(got[name], value) <= 1, (name, sizes)

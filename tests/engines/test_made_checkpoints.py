@@ -1,0 +1,56 @@
+"""Checkpoints that are made: the same for the same seed, and alive."""
+
+from __future__ import annotations
+
+import json
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from masklet.contract import KIND_CLICK
+from masklet.families import scaled_down, variant
+from masklet_build.efficienttam import parameter_shapes
+from masklet_build.random_weights import random_checkpoint
+from masklet_build.rebuilt import rebuild, weights_sha256
+from masklet_build.samples import Sizes, sample_inputs
+
+pytestmark = pytest.mark.torch
+
+
+def test_a_recipe_gives_offset_scale_and_a_generator_per_name_and_stored_tensors_win(tmp_path):
+    recipe = {"seed": 11, "params": {"a": {"shape": [2, 3], "offset": 1.0, "scale": 0.5}, "b": {"shape": [2], "offset": 0.0, "scale": 1.0}}}
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    np.savez(tmp_path / "calibrated.npz", b=np.float32([7, 8]))
+    state = rebuild(tmp_path)
+    normal = np.random.Generator(np.random.PCG64(zlib.crc32(b"11/a"))).standard_normal((2, 3), dtype=np.float32)
+    assert torch.equal(state["a"], torch.from_numpy(np.float32(1) + np.float32(0.5) * normal))
+    assert state["b"].tolist() == [7, 8]
+    assert state["a"].dtype == torch.float32
+
+
+def test_the_hash_covers_names_and_values_but_not_the_order():
+    state = {"b": torch.ones(2), "a": torch.zeros(3)}
+    assert weights_sha256(state) == weights_sha256(dict(reversed(state.items())))
+    assert weights_sha256(state) != weights_sha256({**state, "b": torch.tensor([1.0, 2.0])})
+    assert weights_sha256(state) != weights_sha256({"c": torch.ones(2), "a": torch.zeros(3)})
+
+
+def test_a_random_checkpoint_belongs_to_its_seed():
+    tiny = scaled_down(variant("efficienttam_ti_512"), 64)
+    first, again, other = (weights_sha256(random_checkpoint(tiny, seed)) for seed in (3, 3, 4))
+    assert first == again != other
+
+
+@pytest.mark.parametrize("name", ["efficienttam_ti_512", "efficienttam_s_2"])
+def test_a_random_checkpoint_is_complete_and_its_masks_are_neither_empty_nor_full(network, name):
+    small = network(name, 128)
+    assert {key: tuple(value.shape) for key, value in small.state.items()} == parameter_shapes(small.variant)
+    for seed in range(4):
+        inputs = sample_inputs("mask_decoder", small.variant, Sizes(), seed)
+        image = sample_inputs("image_encoder", small.variant, Sizes(), seed)
+        inputs.update(small.stages.call("image_encoder", image), KIND=np.int32([KIND_CLICK]), HAS_MASK=np.int32([0]))
+        inputs["FEATURES"] = inputs.pop("EMBEDDING")
+        result = small.stages.call("mask_decoder", inputs)
+        assert result["SCORE"][0] > 0
+        assert 0.02 < (result["LOW"] > 0).mean() < 0.7
