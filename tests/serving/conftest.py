@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,7 @@ from masklet import Tracker
 from masklet.families import variant
 from masklet_build.assemble import assemble
 from masklet_build.serve import Server
-
-VARIANT = "efficienttam_ti_512@64"
-
-Serve = Callable[[Mapping[str, str]], AbstractContextManager[Server]]
+from serving.small import VARIANT, Serve
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +30,7 @@ def small_engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def serve_small(small_engines: Path, serving_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Serve:
-    """Runs a server with these settings ("model.parameter" -> value)."""
+    """Assembles and runs a server, as often as wanted."""
     folder, numbers = tmp_path_factory.mktemp("repositories"), itertools.count()
 
     @contextmanager
