@@ -62,3 +62,17 @@ def make_tracker(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]
     yield lambda *args, **kwargs: Blocking(loop, loop.run_until_complete(made(*args, **kwargs)))
     loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
+
+
+@pytest.fixture(autouse=True)
+def short_end(monkeypatch):
+    """Tests of a silent server need not wait as long as users."""
+    monkeypatch.setattr("masklet.session._END_AFTER_LOSS_S", 0.05)
+
+
+@pytest.fixture
+def open_video(make_tracker):
+    def make(server, timeout_s=0.05, **opened):
+        return make_tracker("test:1", timeout_s=timeout_s, transport=server.transport).open(**opened)
+
+    return make

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import av
@@ -233,6 +235,33 @@ def test_python_dash_m_masklet_runs_over_grpc(clip, tmp_path):
     assert done.returncode == 0, done.stderr
     assert servicer.headers[0]["x-key"] == "1"
     assert len(list((tmp_path / "out" / "masks").iterdir())) == FRAMES
+
+
+def test_a_real_ctrl_c_ends_the_video_on_the_server(clip, tmp_path):
+    toy, out = ToyTracker(), tmp_path / "out"
+
+    def slow(request):
+        time.sleep(0.2)
+        return toy(request)
+
+    # Background jobs of a shell start with SIGINT ignored, and hand that on.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from masklet.cli import main; sys.exit(main())"
+    with serving(slow) as (url, servicer, _):
+        words = [sys.executable, "-c", code, "track", clip, "--url", url, "--point", "1,1", "--out", out]
+        with subprocess.Popen(list(map(str, words)), stderr=subprocess.PIPE, text=True) as process:
+            deadline = time.monotonic() + 30
+            while not (out / "masks" / "00002.png").exists() and time.monotonic() < deadline:
+                time.sleep(0.02)
+            process.send_signal(signal.SIGINT)
+            error = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    assert toy.videos == {}
+    assert servicer.ended == [True]
+    lines = (out / "masks.jsonl").read_text().splitlines()
+    assert 2 <= len(lines) < FRAMES
+    with av.open(str(out / "overlay.mp4")) as film:
+        assert len(list(film.decode(video=0))) - len(lines) in (0, 1), "only the frame that was being written may be cut"
 
 
 def test_help_teaches_by_examples(capsys):

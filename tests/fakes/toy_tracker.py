@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from masklet import Answer, NotOwner, Refusal, Request, UnknownObject, rle
+from masklet import Answer, MockTransport, NotOwner, Refusal, Request, UnknownObject, rle
 from masklet.wire import Options
 
 ENCODED_SIZE = (30, 40)  # of every frame that comes as bytes
@@ -97,3 +98,26 @@ def answer(index: int, objects: list[int], masks: list[bytes], options: Options,
 
 def _encode(mask: np.ndarray, form: str) -> bytes:
     return json.dumps(rle.encode(mask)).encode() if form == "rle" else np.packbits(mask).tobytes()
+
+
+class Server:
+    """A toy tracker behind a MockTransport; `replies` overrules its answer to the n-th request."""
+
+    def __init__(self, replies: dict[int, object] | None = None) -> None:
+        self.toy = ToyTracker()
+        self.replies = replies or {}
+        self.transport = MockTransport(self._handle)
+
+    def _handle(self, request: Request) -> Any:
+        number = len(self.transport.requests) - 1
+        return self.replies[number] if number in self.replies else self.toy(request)
+
+    @property
+    def flags(self) -> list[str]:
+        """What START and END the requests carried, as text."""
+        return ["".join(name for name, on in (("S", request.start), ("E", request.end)) if on) for request in self.transport.requests]
+
+    @property
+    def prompts(self) -> list[list[dict]]:
+        """The PROMPTS of each request."""
+        return [json.loads(request.tensors["PROMPTS"][0, 0]) for request in self.transport.requests]

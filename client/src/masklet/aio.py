@@ -6,18 +6,19 @@ What is not said here is said there.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import AsyncExitStack, nullcontext, suppress
 from types import TracebackType
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from masklet.errors import MaskletError, RequestError, UnknownObject
+from masklet.errors import MaskletError, UnknownObject
 from masklet.grpc_transport import GrpcTransport
+from masklet.inputs import Frame
+from masklet.pipeline import AsyncResults, as_async
 from masklet.results import TrackedFrame
-from masklet.session import Frame, Made, Session, Ticket, failed
+from masklet.session import Made, Session, Ticket
 from masklet.tracker import UNSENT, stream_headers
 from masklet.transport import AsyncStream, AsyncTransport, Broken, Event, Tls
 
@@ -54,15 +55,17 @@ class AsyncTracker:
         return video
 
     async def close(self) -> None:
-        """Closes the videos that are still open."""
-        for video in list(self._videos):
-            await video.close()
+        """See `Tracker.close`."""
+        async with AsyncExitStack() as stack:
+            for video in self._videos:
+                stack.push_async_callback(video.close)
 
     async def __aenter__(self) -> AsyncTracker:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        await self.close()
+        with suppress(MaskletError) if error else nullcontext():  # the first error is the one to see
+            await self.close()
 
 
 class Opening:
@@ -137,7 +140,7 @@ class AsyncVideo:
         """See `Video.track_many`. `frames` may be an asynchronous iterable, as of a camera; a plain one must not block."""
         if in_flight < 1:
             raise ValueError(f"in_flight must be at least 1, got {in_flight}.")
-        return _AsyncResults(self, aiter(frames) if isinstance(frames, AsyncIterable) else _as_async(frames), in_flight)
+        return AsyncResults(self, aiter(frames) if isinstance(frames, AsyncIterable) else as_async(frames), in_flight)
 
     async def snapshot(self) -> bytes:
         """See `Video.snapshot`."""
@@ -222,39 +225,3 @@ class AsyncVideo:
         self._session.resolve(event)
         if isinstance(event, Broken):
             await self._stream.close(cancel=True)
-
-
-class _AsyncResults(AsyncIterator[TrackedFrame]):
-    """The iterator of `AsyncVideo.track_many`."""
-
-    def __init__(self, video: AsyncVideo, frames: AsyncIterator[Frame], in_flight: int) -> None:
-        self._video = video
-        self._frames: AsyncIterator[Frame] | None = frames
-        self._in_flight = in_flight
-        self._tickets: deque[Ticket] = deque()
-
-    async def __anext__(self) -> TrackedFrame:
-        await self._fill()
-        if not self._tickets:
-            raise StopAsyncIteration
-        return await self._video._wait(self._tickets.popleft())
-
-    async def _fill(self) -> None:
-        """See `_Results._fill`."""
-        while self._frames and len(self._tickets) < self._in_flight:
-            try:
-                frame = await anext(self._frames)
-                self._tickets.append(self._video._send_frame(frame))
-            except StopAsyncIteration:
-                self._frames = None
-            except Exception as error:  # in its place, behind the results of the frames before
-                self._tickets.append(failed(error))
-                self._frames = self._frames if isinstance(error, RequestError) else None
-            if self._tickets and await self._video._settled(self._tickets[0]):
-                return
-
-
-async def _as_async(frames: Iterable[Frame]) -> AsyncIterator[Frame]:
-    for frame in frames:
-        yield frame
-        await asyncio.sleep(0)  # lets answers arrive

@@ -46,7 +46,7 @@ def to_event(message: service_pb2.ModelStreamInferResponse) -> Event:
 def _array(datatype: str, shape: tuple[int, ...], raw: bytes) -> np.ndarray:
     if datatype == "BYTES":
         return _unpack(raw).reshape(shape)
-    array: np.ndarray = np.frombuffer(raw, dtype=NUMPY_DTYPES[datatype])  # type: ignore[call-overload]
+    array: np.ndarray = np.frombuffer(raw, dtype=NUMPY_DTYPES[datatype])
     return array.reshape(shape)
 
 

@@ -19,7 +19,7 @@ Tensors = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class TrackedFrame:
-    """The objects of one frame: N of them, in the order in which they were first prompted.
+    """The objects of one frame: N of them, in the order in which they were first prompted. Arrays other than `masks` are read-only.
 
     frame_index  index of the frame, counted since the video began
     object_ids   the N ids; an object is absent before its first prompt

@@ -14,13 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from masklet import prompts, results
 from masklet.errors import (
-    BadFrame,
     BadRequest,
-    BadVideoId,
     MaskletError,
     NotOwner,
     ServerBusy,
@@ -30,11 +27,10 @@ from masklet.errors import (
     VideoLost,
     from_server,
 )
+from masklet.inputs import Frame, bytes_tensor, checked_id, frame_tensors
 from masklet.results import TrackedFrame
 from masklet.transport import Answer, Broken, Event, Refusal, Request
 from masklet.wire import Options
-
-Frame = NDArray[np.uint8] | bytes | bytearray | memoryview
 
 _END_AFTER_LOSS_S = 5.0  # how long a lost video may take to end; not worth more of anybody's time, nor less if frames are given less
 
@@ -75,7 +71,7 @@ class Session:
     """The state of one video on this side. Every method that makes a request raises VideoLost once the video is lost or closed."""
 
     def __init__(self, url: str, video_id: int | str | None, timeout_s: float) -> None:
-        self.video_id = secrets.randbelow(2**63 - 1) + 1 if video_id is None else _checked_id(video_id)
+        self.video_id = secrets.randbelow(2**63 - 1) + 1 if video_id is None else checked_id(video_id)
         self._url = url
         self._timeout_s = timeout_s
         self._owner = secrets.token_hex(16)
@@ -103,7 +99,7 @@ class Session:
     def frame(self, frame: Frame, **options: Any) -> Made:
         """The request for a frame, with the prompts kept so far. Raises BadFrame and BadParameter, and then keeps the prompts."""
         self._check()
-        tensors, size = _frame_tensors(frame)
+        tensors, size = frame_tensors(frame)
         parsed = Options.parse({**_plain(options), "masks": "bitmap" if size else "rle", "owner": self._owner})
         items, self._prompts = list(self._prompts.values()), {}
         waits_for = "the first frame" if self._frames_sent == 0 else f"frame {self._frames_sent}"
@@ -192,7 +188,7 @@ class Session:
         if not self._pending:
             self._waiting_since = time.monotonic()
         text = json.dumps(items, separators=(",", ":"), allow_nan=False).encode()
-        request = Request(self.video_id, start, ticket.end, {**tensors, "PROMPTS": _bytes_tensor(text)}, ticket.options.parameters())
+        request = Request(self.video_id, start, ticket.end, {**tensors, "PROMPTS": bytes_tensor(text)}, ticket.options.parameters())
         self._pending.append(ticket)
         self._may_exist = True
         return ticket, request
@@ -224,35 +220,6 @@ class Session:
         self._lost = self._lost or error
         while self._pending:
             self._pending.popleft().outcome = error
-
-
-def _checked_id(video_id: int | str) -> int | str:
-    if isinstance(video_id, str):
-        good = 1 <= len(video_id.encode()) <= 128
-    else:
-        good = isinstance(video_id, int) and not isinstance(video_id, bool) and 1 <= video_id < 2**63
-    if not good:
-        raise BadVideoId(f"a video id must be an integer from 1 to 2**63 - 1 or a string of 1 to 128 bytes, got {str(video_id)[:140]!r}.")
-    return video_id
-
-
-def _frame_tensors(frame: Frame) -> tuple[dict[str, np.ndarray], tuple[int, int] | None]:
-    """The tensor of a frame, and its size where it is known."""
-    if isinstance(frame, bytes | bytearray | memoryview):
-        if len(frame) == 0:
-            raise BadFrame("the frame is empty. Send the bytes of a JPEG, PNG or WebP file.")
-        return {"FRAME_ENCODED": _bytes_tensor(bytes(frame))}, None
-    if not isinstance(frame, np.ndarray):
-        raise BadFrame(f"a frame must be a numpy array (H, W, 3) of uint8 or the bytes of a JPEG, PNG or WebP file, got {type(frame).__name__}.")
-    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
-        raise BadFrame(f"a frame must be RGB, uint8 (H, W, 3), got {frame.dtype} {frame.shape}.")
-    return {"FRAME": frame[None]}, (frame.shape[0], frame.shape[1])
-
-
-def _bytes_tensor(content: bytes) -> np.ndarray:
-    tensor = np.empty((1, 1), dtype=np.object_)
-    tensor[0, 0] = content
-    return tensor
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
 from numpy.typing import ArrayLike
 
-from masklet.errors import MaskletError, RequestError, UnknownObject
+from masklet.errors import MaskletError, UnknownObject
 from masklet.grpc_transport import GrpcTransport
+from masklet.inputs import Frame
+from masklet.pipeline import Results
 from masklet.results import TrackedFrame
-from masklet.session import Frame, Made, Session, Ticket, failed
+from masklet.session import Made, Session, Ticket
 from masklet.transport import Broken, Event, Stream, Tls, Transport
 
 UNSENT = Broken("a request could not be sent")
@@ -65,15 +66,17 @@ class Tracker:
         return video
 
     def close(self) -> None:
-        """Closes the videos that are still open."""
-        for video in list(self._videos):
-            video.close()
+        """Closes the videos that are still open, all of them, whatever error one of them has."""
+        with ExitStack() as stack:
+            for video in self._videos:
+                stack.callback(video.close)
 
     def __enter__(self) -> Tracker:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self.close()
+        with suppress(MaskletError) if error else nullcontext():  # the first error is the one to see
+            self.close()
 
 
 def stream_headers(headers: Mapping[str, str], video_id: int | str) -> dict[str, str]:
@@ -171,7 +174,7 @@ class Video:
         """
         if in_flight < 1:
             raise ValueError(f"in_flight must be at least 1, got {in_flight}.")
-        return _Results(self, iter(frames), in_flight)
+        return Results(self, iter(frames), in_flight)
 
     def snapshot(self) -> bytes:
         """The state of the video after the last frame. `Tracker.open(state=...)` goes on from it, here or on another server."""
@@ -260,33 +263,3 @@ class Video:
         self._session.resolve(event)
         if isinstance(event, Broken):
             self._stream.close(cancel=True)
-
-
-class _Results(Iterator[TrackedFrame]):
-    """The iterator of `Video.track_many`."""
-
-    def __init__(self, video: Video, frames: Iterator[Frame], in_flight: int) -> None:
-        self._video = video
-        self._frames: Iterator[Frame] | None = frames
-        self._in_flight = in_flight
-        self._tickets: deque[Ticket] = deque()
-
-    def __next__(self) -> TrackedFrame:
-        self._fill()
-        if not self._tickets:
-            raise StopIteration
-        return self._video._wait(self._tickets.popleft())
-
-    def _fill(self) -> None:
-        """Sends a frame, and more while the oldest one has no answer: a slow server is kept busy, a slow camera does not hold up results."""
-        while self._frames and len(self._tickets) < self._in_flight:
-            try:
-                frame = next(self._frames)
-                self._tickets.append(self._video._send_frame(frame))
-            except StopIteration:
-                self._frames = None
-            except Exception as error:  # in its place, behind the results of the frames before
-                self._tickets.append(failed(error))
-                self._frames = self._frames if isinstance(error, RequestError) else None
-            if self._tickets and self._video._settled(self._tickets[0]):
-                return

@@ -1,0 +1,99 @@
+"""Several frames on their way at a time: order, laziness, errors in their place."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from fakes.toy_tracker import Server
+from masklet import (
+    BadFrame,
+    Refusal,
+    ServerBusy,
+    Tracker,
+)
+from masklet.mock import MockStream
+
+FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
+
+
+def test_track_many_gives_results_in_order(open_video):
+    with open_video(Server()) as video:
+        video.prompt(1, points=[(1, 2)])
+        assert [result.frame_index for result in video.track_many([FRAME] * 9, in_flight=3)] == list(range(9))
+
+
+@pytest.mark.parametrize("in_flight", [1, 2, 5])
+def test_track_many_takes_frames_only_as_far_as_in_flight(open_video, in_flight):
+    server = Server(dict.fromkeys(range(20)))  # silent: nothing is ever answered
+    taken = []
+    with open_video(server) as video, pytest.raises(ServerBusy):
+        next(video.track_many((taken.append(index) or FRAME for index in itertools.count()), in_flight))
+    assert len(taken) == in_flight
+
+
+def test_track_many_does_not_wait_for_more_frames_than_it_needs(open_video):
+    taken = []
+    with open_video(Server()) as video:
+        results = video.track_many(taken.append(index) or FRAME for index in itertools.count())
+        for _ in range(3):
+            result = next(results)
+            assert result.frame_index == len(taken) - 1, "a server that has answered must not wait for a camera"
+
+
+def test_an_error_comes_in_the_place_of_its_frame_and_the_rest_goes_on(open_video):
+    server = Server({2: Refusal("MASKLET_BAD_FRAME: frame 2. Mend it.")})
+    got = []
+    with open_video(server) as video:
+        results = video.track_many([FRAME] * 3 + [FRAME[0]] + [FRAME] * 2, in_flight=4)
+        for _ in range(6):
+            try:
+                got.append(next(results).frame_index)
+            except BadFrame as error:
+                got.append(str(error)[:12])
+        with pytest.raises(StopIteration):
+            next(results)
+    assert got == [0, 1, "frame 2. Men", "a frame must", 2, 3]
+
+
+def test_results_before_a_failing_camera_are_not_lost(open_video):
+    def camera():
+        yield FRAME
+        yield FRAME
+        raise OSError("cable")
+
+    with open_video(Server()) as video:
+        results = video.track_many(camera(), in_flight=4)
+        assert [next(results).frame_index, next(results).frame_index] == [0, 1]
+        with pytest.raises(OSError, match="cable"):
+            next(results)
+
+
+def test_an_iterator_that_is_left_behind_does_not_disturb_what_follows(open_video):
+    with open_video(Server()) as video:
+        results = video.track_many([FRAME] * 9)
+        next(results)
+        sent = video.track(FRAME).frame_index
+        assert video.track(FRAME).frame_index == sent + 1
+
+
+def test_at_least_one_frame_must_be_in_flight(open_video):
+    with open_video(Server()) as video, pytest.raises(ValueError, match="at least 1"):
+        video.track_many([FRAME], in_flight=0)
+
+
+def test_requests_are_sent_in_the_order_in_which_they_were_made_whatever_thread_makes_them(monkeypatch):
+    plain = MockStream.send
+
+    def slow_at_first(stream, request):
+        time.sleep(0.05 if request.start else 0)
+        plain(stream, request)
+
+    monkeypatch.setattr(MockStream, "send", slow_at_first)
+    with Tracker("test:1", transport=Server().transport, timeout_s=2) as tracker, tracker.open() as video, ThreadPoolExecutor(4) as pool:
+        sizes = [(8 + number, 9) for number in range(4)]
+        results = list(pool.map(lambda size: video.track(np.zeros((*size, 3), dtype=np.uint8)), sizes))
+    assert [result.masks.shape[1:] for result in results] == sizes
