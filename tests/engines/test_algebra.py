@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from engines import plain
 from masklet.contract import KIND_CLICK, KIND_MASK, KIND_TRACKED
 from masklet_build.onnx_export import worst_excess
 from masklet_build.samples import Sizes, sample_inputs
 from masklet_build.torch_stages import TorchStages
+from reference import plain
 
 pytestmark = pytest.mark.torch
 
