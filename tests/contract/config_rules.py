@@ -1,0 +1,113 @@
+"""What every set of Triton configs must keep. Each rule gives the breaches that it finds, as sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fakes.loading import data_type
+from masklet import contract
+from masklet.families import Variant
+
+Configs = Mapping[str, Any]  # name -> ModelConfig
+
+STATELESS = ("preprocess", "image_encoder", "postprocess")
+
+
+def breaches(configs: Configs, variant: Variant, *, assembled: bool) -> list[str]:
+    """All breaches. Committed configs leave to assembly what differs between variants: sizes, and the tensors of engines."""
+    models = {model.name: model for model in contract.models(variant)}
+    if set(configs) != set(models):
+        return [f"models {sorted(configs)} instead of {sorted(models)}"]
+    found = [breach for name, config in configs.items() for breach in _tensors(config, models[name], variant, assembled)]
+    return [*found, *_ordering(configs), *_sequences(configs["memory_bank"]), *_wires(configs, models)]
+
+
+def _tensors(config: Any, model: contract.Model, variant: Variant, assembled: bool) -> Iterator[str]:
+    if (config.max_batch_size > 0) != model.batched:
+        yield f"{model.name} has max_batch_size {config.max_batch_size}"
+    for entries, tensors in ((config.input, model.inputs), (config.output, model.outputs)):
+        if not assembled and not entries:
+            continue  # policy only
+        if sorted(entry.name for entry in entries) != sorted(tensor.name for tensor in tensors):
+            yield f"{model.name} has the tensors {[entry.name for entry in entries]}, not {[tensor.name for tensor in tensors]}"
+            continue
+        known = {entry.name: entry for entry in entries}
+        for tensor in tensors:
+            yield from _tensor(f"{model.name}.{tensor.name}", known[tensor.name], tensor, variant, assembled)
+    yield from _ragged(config, model, variant)
+
+
+def _tensor(place: str, entry: Any, tensor: contract.Tensor, variant: Variant, assembled: bool) -> Iterator[str]:
+    dims = contract.resolve(tensor.dims, variant) if assembled else tensor.dims
+    wanted = [dim if isinstance(dim, int) else -1 for dim in dims]
+    if data_type(entry) != tensor.dtype:
+        yield f"{place} is {data_type(entry)}, not {tensor.dtype}"
+    if list(entry.dims) != wanted:
+        yield f"{place} has dims {list(entry.dims)}, not {wanted}"
+    if getattr(entry, "optional", False) != tensor.optional:
+        yield f"{place} is {'' if tensor.optional else 'not '}optional in the contract only"
+
+
+def _ragged(config: Any, model: contract.Model, variant: Variant) -> Iterator[str]:
+    """Without this, requests of different sizes do not share a batch. An ensemble batches nothing itself."""
+    if not model.batched or config.platform == "ensemble":
+        return
+    flags = {entry.name: entry.allow_ragged_batch for entry in config.input}
+    for tensor in model.inputs:
+        varies = any(isinstance(dim, str) for dim in contract.resolve(tensor.dims, variant))
+        if varies and not flags.get(tensor.name):
+            yield f"{model.name}.{tensor.name} varies, but has no allow_ragged_batch"
+
+
+def _ordering(configs: Configs) -> Iterator[str]:
+    for name in STATELESS:
+        if not configs[name].dynamic_batching.preserve_ordering:
+            yield f"{name} may answer frames of a video in the wrong order: it has no preserve_ordering"
+
+
+def _sequences(config: Any) -> Iterator[str]:
+    batching, parameters = config.sequence_batching, {key: value.string_value for key, value in config.parameters.items()}
+    if batching.oldest.max_candidate_sequences < 4 * int(parameters["max_videos"]):
+        yield f"{batching.oldest.max_candidate_sequences} places for {parameters['max_videos']} videos: further ones wait without an answer"
+    if not 0 < batching.max_sequence_idle_microseconds < 1e6 * float(parameters["idle_seconds"]):
+        yield "memory_bank forgets a video before Triton does"
+    if batching.control_input:
+        yield "memory_bank has control inputs, which are not in the contract"
+    if [(group.count, group.kind) for group in config.instance_group] != [(1, 2)]:  # 2: KIND_CPU
+        yield "memory_bank must be one instance: a video lives in one process"
+
+
+def _wires(configs: Configs, models: Mapping[str, contract.Model]) -> Iterator[str]:
+    """The ensemble: every wire has one source and fits where it ends."""
+    tracker = configs["tracker"]
+    inputs, outputs = {tensor.name for tensor in contract.TRACKER.inputs}, {tensor.name for tensor in contract.TRACKER.outputs}
+    sources = {tensor.name: tensor for tensor in contract.TRACKER.inputs}
+    produced: Counter[str] = Counter()
+    for step in tracker.ensemble_scheduling.step:
+        model = models[step.model_name]
+        known = {tensor.name: tensor for tensor in model.outputs}
+        if set(step.output_map) != set(known):
+            yield f"step {model.name} maps the outputs {sorted(step.output_map)}, not {sorted(known)}"
+        produced.update(step.output_map.values())
+        sources.update({wire: known[name] for name, wire in step.output_map.items() if name in known})
+    twice = sorted({wire for wire, count in produced.items() if count > 1} | (inputs & set(produced)) | (inputs & outputs))
+    yield from (f"the name {wire} stands for two tensors" for wire in twice)
+    yield from (f"nobody gives the output {name}" for name in sorted(outputs - set(produced)))
+    used = {wire for step in tracker.ensemble_scheduling.step for wire in step.input_map.values()}
+    yield from (f"nobody takes {wire}" for wire in sorted((inputs | set(produced)) - used - outputs))
+    for step in tracker.ensemble_scheduling.step:
+        yield from _fed(step, models[step.model_name], sources)
+
+
+def _fed(step: Any, model: contract.Model, sources: Mapping[str, contract.Tensor]) -> Iterator[str]:
+    needed = {tensor.name: tensor for tensor in model.inputs}
+    if set(step.input_map) != set(needed):
+        yield f"step {model.name} feeds the inputs {sorted(step.input_map)}, not {sorted(needed)}"
+    for name in set(step.input_map) & set(needed):
+        source = sources.get(step.input_map[name])
+        if source is None:
+            yield f"{model.name}.{name} is fed by {step.input_map[name]}, which nobody gives"
+        elif (source.dtype, source.dims) != (needed[name].dtype, needed[name].dims):
+            yield f"{model.name}.{name} is fed by {source.name}, which is {source.dtype} {source.dims}"

@@ -1,0 +1,138 @@
+"""The Triton configs, committed and assembled, say what masklet.contract says, and keep the rules that a video's life hangs on."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from contract.config_rules import breaches
+from fakes.loading import MODELS
+from google.protobuf import text_format
+from masklet import contract
+from masklet.families import VARIANTS, Variant, variant
+from masklet_build.assemble import TARGETS, AssembleError, assemble
+from masklet_build.manifest import Manifest, file_sha256
+from tritonclient.grpc import model_config_pb2
+
+ONE = variant("efficienttam_ti_512")
+SHA256 = "5" * 64
+
+
+def read(repository: Path) -> dict[str, Any]:
+    """Every config of a repository, by the name of its folder. Raises text_format.ParseError where Triton would refuse one."""
+    files = sorted(repository.glob("*/config.pbtxt"))
+    return {file.parent.name: text_format.Parse(file.read_text(), model_config_pb2.ModelConfig()) for file in files}
+
+
+def engines(folder: Path, of: Variant) -> Path:
+    """Something with the names of engines: assembly copies them and reads the manifest."""
+    folder.mkdir()
+    for model in contract.engines(of):
+        (folder / f"{model.name}.onnx").write_bytes(model.name.encode())
+    files = {path.name: file_sha256(path) for path in folder.iterdir()}
+    Manifest.now(variant=of.name, checkpoint={"name": "x.pt", "sha256": SHA256}, opset=17, tools={}, files=files).write(folder)
+    return folder
+
+
+@pytest.fixture
+def assembled(tmp_path: Path) -> Callable[..., Path]:
+    """Assembles a repository of a variant."""
+    return lambda of=ONE, **options: assemble(of.name, engines(tmp_path / "engines", of), tmp_path / "repository", **options)
+
+
+def test_the_committed_configs_keep_the_rules() -> None:
+    assert breaches(read(MODELS), ONE, assembled=False) == []
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("of", VARIANTS.values(), ids=lambda of: of.name)
+def test_assembled_configs_keep_the_rules(assembled: Callable[..., Path], of: Variant, target: str) -> None:
+    repository = assembled(of, target=target)
+    configs = read(repository)
+    assert breaches(configs, of, assembled=True) == []
+    assert {name: config.name for name, config in configs.items()} == {name: name for name in configs}
+    for model in contract.engines(of):
+        text = (repository / model.name / "config.pbtxt").read_text()
+        assert re.search(r"^max_batch_size: \d", text, re.MULTILINE), "left out, Triton completes it to something else"
+        assert configs[model.name].backend == {"embedded": "python", "onnxruntime": "onnxruntime"}[target]
+    bank = {key: value.string_value for key, value in configs["memory_bank"].parameters.items()}
+    assert (bank["variant"], bank["checkpoint_sha256"], bank["precision"]) == (of.name, SHA256, "fp32")
+    assert bank["contract_version"] == str(contract.CONTRACT_VERSION)
+    assert configs["preprocess"].parameters["variant"].string_value == of.name
+
+
+@pytest.mark.parametrize(("videos", "seconds"), [("1", "2"), ("500", "600")])
+def test_places_and_patience_follow_the_settings(assembled: Callable[..., Path], videos: str, seconds: str) -> None:
+    repository = assembled(settings={"memory_bank.max_videos": videos, "memory_bank.idle_seconds": seconds})
+    configs = read(repository)
+    assert breaches(configs, ONE, assembled=True) == []
+    assert configs["memory_bank"].parameters["max_videos"].string_value == videos
+    assert configs["memory_bank"].sequence_batching.oldest.max_candidate_sequences == 4 * int(videos)
+
+
+@pytest.mark.parametrize("setting", ["memory_bank.max_video", "bank.max_videos", "max_videos"])
+def test_a_setting_that_nobody_has_is_refused_and_leaves_nothing(assembled: Callable[..., Path], tmp_path: Path, setting: str) -> None:
+    with pytest.raises(AssembleError, match=re.escape(setting.rpartition(".")[2])):
+        assembled(settings={setting: "1"})
+    assert not (tmp_path / "repository").exists()
+
+
+def _tensor(entries: Any, name: str) -> Any:
+    return next(entry for entry in entries if entry.name == name)
+
+
+def _step(configs: dict[str, Any], name: str) -> Any:
+    return next(step for step in configs["tracker"].ensemble_scheduling.step if step.model_name == name)
+
+
+def _drop(entries: Any, name: str) -> None:
+    del entries[[entry.name for entry in entries].index(name)]
+
+
+BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "a model is missing": (lambda c: c.pop("mask_prompt"), "models"),
+    "a tensor is missing": (lambda c: _drop(c["postprocess"].output, "BOXES"), "postprocess has the tensors"),
+    "a tensor is too many": (lambda c: c["memory_bank"].input.add(name="CORRID"), "memory_bank has the tensors"),
+    "another type": (lambda c: setattr(_tensor(c["memory_bank"].output, "FRAME_INDEX"), "data_type", 8), "FRAME_INDEX is INT32, not INT64"),
+    "another size": (lambda c: _tensor(c["image_encoder"].output, "EMBEDDING").dims.__setitem__(1, 16), "EMBEDDING has dims"),
+    "not optional": (
+        lambda c: setattr(_tensor(c["preprocess"].input, "STATE"), "optional", False),
+        "preprocess.STATE is optional in the contract only",
+    ),
+    "batched engine": (lambda c: setattr(c["mask_decoder"], "max_batch_size", 8), "mask_decoder has max_batch_size 8"),
+    "ragged preprocess": (lambda c: setattr(_tensor(c["preprocess"].input, "FRAME"), "allow_ragged_batch", False), "preprocess.FRAME varies"),
+    "ragged bank": (lambda c: setattr(_tensor(c["memory_bank"].input, "RESTORE"), "allow_ragged_batch", False), "memory_bank.RESTORE varies"),
+    "unordered": (lambda c: setattr(c["image_encoder"].dynamic_batching, "preserve_ordering", False), "image_encoder may answer"),
+    "not batched": (lambda c: c["postprocess"].ClearField("dynamic_batching"), "postprocess may answer"),
+    "few places": (lambda c: setattr(c["memory_bank"].sequence_batching.oldest, "max_candidate_sequences", 255), "255 places for 64 videos"),
+    "patient Triton": (lambda c: setattr(c["memory_bank"].sequence_batching, "max_sequence_idle_microseconds", 75_000_000), "before Triton does"),
+    "two banks": (lambda c: setattr(c["memory_bank"].instance_group[0], "count", 2), "must be one instance"),
+    "an output not mapped": (lambda c: _step(c, "preprocess").output_map.pop("STATUS"), "step preprocess maps the outputs"),
+    "an unknown output mapped": (lambda c: _step(c, "preprocess").output_map.update({"NOISE": "noise"}), "step preprocess maps the outputs"),
+    "an input not fed": (lambda c: _step(c, "memory_bank").input_map.pop("CLOCK"), "step memory_bank feeds the inputs"),
+    "a wire from nowhere": (lambda c: _step(c, "postprocess").input_map.update({"LOW": "logits"}), "LOW is fed by logits, which nobody gives"),
+    "crossed wires": (lambda c: _step(c, "memory_bank").input_map.update({"SIZE": "status"}), "memory_bank.SIZE is fed by STATUS"),
+    "a name used twice": (lambda c: _step(c, "memory_bank").output_map.update({"FRAME_SIZE": "size"}), "size stands for two tensors"),
+    "an input's name reused": (lambda c: _step(c, "preprocess").output_map.update({"RESTORE": "STATE"}), "STATE stands for two tensors"),
+    "an output not given": (lambda c: _step(c, "memory_bank").output_map.update({"IOUS": "ious"}), "nobody gives the output IOUS"),
+    "an input not taken": (lambda c: _step(c, "preprocess").input_map.update({"STATE": "PROMPTS"}), "nobody takes STATE"),
+}
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("configs")
+    return read(assemble(ONE.name, engines(folder / "engines", ONE), folder / "repository"))
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_config_is_found(good: dict[str, Any], name: str) -> None:
+    change, says = BROKEN[name]
+    configs = deepcopy(good)
+    change(configs)
+    found = breaches(configs, ONE, assembled=True)
+    assert any(says in breach for breach in found), found
