@@ -159,6 +159,12 @@ def test_a_refused_snapshot_ends_the_video_that_it_began(open_video):
     assert server.flags == ["S", "E"]
 
 
+def test_a_refused_snapshot_is_the_error_to_see_even_if_nobody_hears_the_end(open_video):
+    server = Server({0: Refusal("MASKLET_BAD_STATE: the snapshot is damaged. Take another."), 1: None, 2: None})
+    with pytest.raises(MaskletError, match="snapshot is damaged"):
+        open_video(server, state=b"xyz")
+
+
 def test_nothing_is_a_snapshot_of_nothing(open_video):
     with open_video(Server()) as video, pytest.raises(BadRequest, match="no frame was sent"):
         video.snapshot()

@@ -177,7 +177,8 @@ class AsyncVideo:
         try:
             await self._wait(self._send(self._session.restore(state)))
         except BaseException:
-            await self.close()
+            with suppress(MaskletError):  # the first error is the one to see
+                await self.close()
             raise
 
     async def _end(self) -> Exception | None:

@@ -214,7 +214,8 @@ class Video:
         try:
             self._wait(self._send(lambda: self._session.restore(state)))
         except BaseException:
-            self.close()
+            with suppress(MaskletError):  # the first error is the one to see
+                self.close()
             raise
 
     def _end(self) -> Exception | None:
