@@ -177,6 +177,11 @@ class EagerVideo:
             decoded = self.model.decode(embedding + self.model.network.no_mem_embed.reshape(1, -1, 1, 1), torch.tensor(point))
             self.objects.append(_Object((_rounded(self.model.memory(embedding, decoded.high, prompted=True)), decoded.pointer)))
 
+    def repeat(self, count: int) -> None:
+        """Makes the first object `count` objects, with what is remembered of it."""
+        first = self.objects[0]
+        self.objects = [_Object(first.conditioning, first.memories.copy(), first.pointers.copy()) for _ in range(count)]
+
     @torch.inference_mode()
     def track(self, pixels: Tensor) -> Tensor:
         """A further frame, normalised -> masks [N, H, W] bool."""

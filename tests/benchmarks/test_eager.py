@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
@@ -18,10 +20,13 @@ BAR = 1e-3  # logits deviate by 6, features by 1
 
 
 @pytest.fixture(scope="module")
-def small() -> tuple[Eager, TorchStages]:
+def small() -> Iterator[tuple[Eager, TorchStages]]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # more gain nothing at this size, and wait for each other for long where the machine is busy
     chosen = scaled_down(variant("efficienttam_ti_512"), SIZE)
     state = random_checkpoint(chosen, seed=4)
-    return Eager(state, chosen), TorchStages(state, chosen)
+    yield Eager(state, chosen), TorchStages(state, chosen)
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("frames", [1, 3, 7])

@@ -1,0 +1,91 @@
+"""What a tracked video looks like: an overlay video and a contact sheet, both with a caption that says what one sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from masklet.cli.writers import Film
+from masklet.overlay import colour, contact_sheet, overlay
+from masklet.results import TrackedFrame
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+Frame = NDArray[np.uint8]
+Prompt = Mapping[str, Any]
+
+_PANEL = 480  # width of a panel of the sheet, pixels
+_PANELS = 9
+_COLUMNS = 3
+_GAP = 8
+
+
+class Pictures:
+    """Writes overlay.mp4 frame by frame and contact_sheet.png at the end.
+
+    note: a line below every picture. A frame is drawn with masks and their boxes; on the sheet the first panel shows the prompts instead.
+    """
+
+    def __init__(self, out: Path, fps: float, note: str) -> None:
+        self.film, self.sheet = out / "overlay.mp4", out / "contact_sheet.png"
+        self._film = Film(self.film, fps)
+        self._note = note
+        self._panels: list[Frame] = []
+
+    def add(self, frame: Frame, result: TrackedFrame, prompts: Mapping[int, Prompt]) -> None:
+        """A frame and its result; `prompts` by object, if it was prompted."""
+        drawn = overlay(frame, result.masks, result.object_ids, result.boxes)
+        self._film.add(_with_caption(drawn, f"frame {result.frame_index}", self._note))
+        if prompts:
+            self._panels.append(_panel(_prompted(frame, prompts), f"frame {result.frame_index}: prompts"))
+        self._panels.append(_panel(drawn, f"frame {result.frame_index}"))
+
+    def __enter__(self) -> Pictures:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._film.close()
+        if self._panels:
+            picked = np.linspace(1, len(self._panels) - 1, min(_PANELS, len(self._panels)) - 1).round().astype(int)
+            sheet = contact_sheet([self._panels[0], *(self._panels[index] for index in picked)], _COLUMNS, _GAP)
+            Image.fromarray(_with_caption(np.pad(sheet, ((_GAP, 0), (_GAP, _GAP), (0, 0))), "masklet", self._note)).save(self.sheet)
+
+
+def _panel(image: Frame, title: str) -> Frame:
+    height = round(image.shape[0] * _PANEL / image.shape[1])
+    small = np.asarray(Image.fromarray(image).resize((_PANEL, height), Image.Resampling.LANCZOS))
+    return _with_caption(small, title, "")
+
+
+def _with_caption(image: Frame, left: str, right: str) -> Frame:
+    """The image on top of a dark band with two texts; the second gets as large as fits."""
+    width = image.shape[1]
+    size = max(11, round(width / 45))
+    band = Image.new("RGB", (width, 2 * size), (24, 24, 24))
+    draw = ImageDraw.Draw(band)
+    font = ImageFont.load_default(size)
+    draw.text((size / 2, size), left, font=font, fill=(200, 200, 200), anchor="lm")
+    room = width - 2 * size - draw.textlength(left, font=font)
+    if right:
+        needed = draw.textlength(right, font=font)
+        fitting = font if needed <= room else ImageFont.load_default(size * room / needed)
+        draw.text((width - size / 2, size), right, font=fitting, fill=(255, 210, 90), anchor="rm")
+    return np.concatenate([image, np.asarray(band)])
+
+
+def _prompted(frame: Frame, prompts: Mapping[int, Prompt]) -> Frame:
+    """The frame with what the user said: a dot for a click, a rectangle for a box, an outlined tint for a mask."""
+    masks = {object_id: prompt["mask"] for object_id, prompt in prompts.items() if "mask" in prompt}
+    stacked = np.stack(list(masks.values())) if masks else np.zeros((0, *frame.shape[:2]), np.bool_)
+    image = Image.fromarray(overlay(frame, stacked, list(masks)))
+    draw = ImageDraw.Draw(image)
+    unit = max(frame.shape[:2]) / 160
+    for object_id, prompt in prompts.items():
+        for x, y in prompt.get("points", ()):
+            draw.ellipse((x - 2 * unit, y - 2 * unit, x + 2 * unit, y + 2 * unit), fill=colour(object_id), outline="white", width=round(unit / 2))
+        if "box" in prompt:
+            draw.rectangle(tuple(prompt["box"]), outline=colour(object_id), width=max(1, round(unit / 2)))
+    return np.asarray(image)

@@ -1,0 +1,171 @@
+"""The figures of a speed run: collected, summed up, written as JSON and Markdown."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from masklet.contract import TIMING_FIELDS
+from masklet_build.serve.environment import find_environment
+
+_ROOT = Path(__file__).resolve().parents[1]
+_PACKAGES = ("torch", "openvino", "onnxruntime", "numpy", "tritonclient")
+
+
+@dataclass
+class Result:
+    """Milliseconds of every frame of one precision and number of objects.
+
+    server, eager  per frame
+    bare           per frame, by engine
+    timing         what the server says that it spent, by stage (`masklet.contract.TIMING_FIELDS`)
+    """
+
+    precision: str
+    objects: int
+    server: list[float] = field(default_factory=list)
+    eager: list[float] = field(default_factory=list)
+    bare: list[dict[str, float]] = field(default_factory=list)
+    timing: list[dict[str, float]] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """Medians with quartiles, in milliseconds, and the ratios of medians."""
+        bare = [sum(frame.values()) for frame in self.bare]
+        server, eager, engines = (spread(values) for values in (self.server, self.eager, bare))
+        return {
+            "precision": self.precision,
+            "objects": self.objects,
+            "server_ms": server,
+            "fps": 1000 / server["median"],
+            "eager_ms": eager,
+            "bare_ms": engines,
+            "times_faster_than_eager": eager["median"] / server["median"],
+            "times_the_bare_engines": server["median"] / engines["median"],
+            "bare_engine_ms": {name: median([frame[name] for frame in self.bare]) for name in self.bare[0]},
+            "server_timing_ms": {name: median([frame[name] for frame in self.timing]) for name in TIMING_FIELDS},
+        }
+
+    def line(self) -> str:
+        """The medians so far, for people who wait."""
+        bare = [sum(frame.values()) for frame in self.bare]
+        return f"server {median(self.server):.0f} ms, eager {median(self.eager):.0f} ms, bare engines {median(bare):.0f} ms"
+
+
+def median(values: list[float]) -> float:
+    """The median."""
+    return float(np.median(values))
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median, quartiles and number of values."""
+    low, middle, high = np.percentile(values, (25, 50, 75)).tolist()
+    return {"median": middle, "quartile_1": low, "quartile_3": high, "frames": len(values)}
+
+
+def write(out: Path, variant: str, results: list[Result], *, threads: int, load: float) -> None:
+    """Prints the table, and writes speed.json and speed.md into `out`."""
+    content = {
+        "variant": variant,
+        "threads": threads,
+        "load_before": round(load, 2),
+        "command": shlex.join(["python", *sys.orig_argv[1:]]),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": _commit(),
+        "machine": machine_facts(),
+        "versions": versions(),
+        "results": [result.summary() for result in results],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "speed.json").write_text(json.dumps(_rounded(content), indent=1) + "\n", encoding="utf-8")
+    (out / "speed.md").write_text(markdown(content), encoding="utf-8")
+    print(markdown(content))
+    print(f"written: {out / 'speed.json'}, {out / 'speed.md'}")
+
+
+def markdown(content: dict[str, Any]) -> str:
+    """The tables of a run, and where they come from."""
+    results, machine = content["results"], content["machine"]
+    lines = [
+        f"# Speed of {content['variant']} on a CPU",
+        "",
+        "Milliseconds per frame late in a video (7 memories and 16 pointers per object): median and quartiles.",
+        "`benchmarks/README.md` says how to read them.",
+        "",
+        "| precision | objects | server | fps | eager PyTorch fp32 | bare engines | server faster than eager | server / bare engines |",
+        "|---|---|---|---|---|---|---|---|",
+        *(_row(result) for result in results),
+        "",
+        "Where the time goes: what the server reports (TIMING), and the bare engine beside it, medians in ms.",
+        "",
+        "| precision | objects | " + " | ".join(TIMING_FIELDS) + " | outside these |",
+        "|---|---|" + "---|" * (len(TIMING_FIELDS) + 1),
+        *(_breakdown(result) for result in results),
+        "",
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['ram_gib']} GiB; {content['threads']} threads, "
+        f"load average before the run {content['load_before']}.",
+        ", ".join(f"{name} {version}" for name, version in content["versions"].items()) + ".",
+        "",
+        f"`{content['command']}`, {content['date']}, commit {content['commit']}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _row(result: dict[str, Any]) -> str:
+    times = [_with_quartiles(result[name]) for name in ("server_ms", "eager_ms", "bare_ms")]
+    ratios = f"{result['times_faster_than_eager']:.2f} x | {result['times_the_bare_engines']:.2f}"
+    return f"| {result['precision']} | {result['objects']} | {times[0]} | {result['fps']:.2f} | {times[1]} | {times[2]} | {ratios} |"
+
+
+def _with_quartiles(values: dict[str, float]) -> str:
+    return f"{values['median']:.0f} ({values['quartile_1']:.0f}-{values['quartile_3']:.0f})"
+
+
+def _breakdown(result: dict[str, Any]) -> str:
+    timing, bare = result["server_timing_ms"], result["bare_engine_ms"]
+    cells = [f"{timing[name]:.1f}" + (f" ({bare[name]:.1f})" if name in bare else "") for name in TIMING_FIELDS]
+    outside = result["server_ms"]["median"] - sum(timing.values())
+    return f"| {result['precision']} | {result['objects']} | " + " | ".join(cells) + f" | {outside:.1f} |"
+
+
+def machine_facts() -> dict[str, Any]:
+    """What the run ran on."""
+    cpu = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown")
+    ram = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    return {"cpu": cpu, "cores": os.cpu_count(), "ram_gib": round(ram, 1), "system": platform.platform()}
+
+
+def versions() -> dict[str, str]:
+    """Of Python and what computes here, and of Triton's wheel in the serving environment."""
+    found = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
+    code = "import importlib.metadata as m; print(m.version('nvidia-pytriton'), m.version('openvino'))"
+    said = subprocess.run([find_environment().python, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    return found | {"nvidia-pytriton": said[0], "openvino of the server": said[1]}
+
+
+def _commit() -> str:
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(_ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + (" with changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def _rounded(value: Any) -> Any:
+    """Numbers to four digits after the point, all through."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(value, 4) if isinstance(value, float) else value
