@@ -123,14 +123,21 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(engines, tmp_path, chan
 
 
 def test_what_stands_there_is_replaced_only_by_force(engines, tmp_path):
-    out = tmp_path / "repository"
-    out.mkdir()
+    out = assemble(VARIANT.name, engines, tmp_path / "repository")
     (out / "mine").write_text("keep")
     with pytest.raises(OutputExists, match="--force"):
         assemble(VARIANT.name, engines, out)
     assert (out / "mine").read_text() == "keep"
     assemble(VARIANT.name, engines, out, force=True)
     assert not (out / "mine").exists()
+
+
+def test_force_never_replaces_what_assembly_did_not_write(engines, tmp_path):
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis").write_text("keep")
+    with pytest.raises(OutputExists, match="something else"):
+        assemble(VARIANT.name, engines, tmp_path / "home", force=True)
+    assert (tmp_path / "home" / "thesis").read_text() == "keep"
 
 
 def test_the_command_says_what_to_do_next(engines, tmp_path, capsys):

@@ -13,6 +13,7 @@ from masklet_build import onnx_export
 from masklet_build.checkpoints import CheckpointError
 from masklet_build.manifest import Manifest
 from masklet_build.onnx_export import ExportError, export, worst_excess
+from masklet_build.output import OutputExists
 from masklet_build.rebuilt import save_checkpoint
 
 pytestmark = pytest.mark.torch
@@ -48,8 +49,9 @@ def test_the_manifest_names_variant_checkpoint_and_every_file(tiny, checkpoint, 
 def test_an_existing_folder_is_kept_unless_forced(tiny, checkpoint, tmp_path):
     out = tmp_path / "engines"
     out.mkdir()
+    (out / "manifest.json").write_text("old")
     (out / "precious").write_text("old")
-    with pytest.raises(ExportError, match="exists already"):
+    with pytest.raises(OutputExists, match="exists already"):
         export(tiny, checkpoint, out)
     assert (out / "precious").read_text() == "old"
     export(tiny, checkpoint, out, force=True)

@@ -66,7 +66,7 @@ def assemble(
     manifest = _manifest(engines, variant)
     if precision == "bf16" and (target, runtime) != ("embedded", "openvino"):
         raise AssembleError("bf16 needs the embedded target with OpenVINO. Leave out --precision, or use --target embedded --runtime openvino.")
-    with fresh_directory(out, force=force) as draft:
+    with fresh_directory(out, mark="tracker/config.pbtxt", force=force) as draft:
         shutil.copytree(SOURCE, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.md"))
         for name in ("preprocess", "memory_bank", "postprocess"):
             _vendor(draft / name / "1" / "masklet")

@@ -17,7 +17,8 @@ from masklet.families import Variant
 from torch import nn
 
 from masklet_build.checkpoints import load_checkpoint
-from masklet_build.manifest import Manifest, file_sha256
+from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
+from masklet_build.output import fresh_directory
 from masklet_build.samples import Sizes, sample_inputs
 from masklet_build.torch_stages import TorchStages
 
@@ -48,17 +49,13 @@ def export(
 ) -> Manifest:
     """Writes <engine>.onnx for the five engines and manifest.json into `out_dir`, all or nothing.
 
-    `force` replaces an existing `out_dir`. `progress` gets a line per step. Raises CheckpointError and ExportError.
+    `force` replaces engines that were written to `out_dir` before. `progress` gets a line per step. Raises OutputExists, CheckpointError and
+    ExportError.
     """
-    out, checkpoint = Path(out_dir), Path(checkpoint_path)
-    if out.exists() and not force:
-        raise ExportError(f"{out} exists already. Choose another folder, or replace it with force.")
-    progress(f"reading {checkpoint}")
-    reference = TorchStages(load_checkpoint(checkpoint, variant), variant)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
-        folder = Path(scratch) / "engines"
-        folder.mkdir()
+    checkpoint = Path(checkpoint_path)
+    with fresh_directory(Path(out_dir), mark=FILE_NAME, force=force) as folder:
+        progress(f"reading {checkpoint}")
+        reference = TorchStages(load_checkpoint(checkpoint, variant), variant)
         for model in engines(variant):
             progress(f"exporting {model.name}")
             path = folder / f"{model.name}.onnx"
@@ -67,7 +64,6 @@ def export(
             check_engine(path, model.name, reference, variant)
         manifest = _manifest(variant, checkpoint, folder)
         manifest.write(folder)
-        _publish(folder, out, Path(scratch))
     return manifest
 
 
@@ -76,20 +72,6 @@ def _manifest(variant: Variant, checkpoint: Path, folder: Path) -> Manifest:
     files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
     source = {"name": checkpoint.name, "sha256": file_sha256(checkpoint)}
     return Manifest.now(variant=variant.name, checkpoint=source, opset=OPSET, tools=tools, files=files)
-
-
-def _publish(folder: Path, out: Path, scratch: Path) -> None:
-    """Renames the finished folder to `out`; what was there moves into the scratch folder, and back if the rename fails."""
-    folder.chmod(0o755)
-    old = scratch / "replaced"
-    if out.exists():
-        out.rename(old)
-    try:
-        folder.rename(out)
-    except OSError:
-        if old.exists():
-            old.rename(out)
-        raise
 
 
 def export_engine(stage: nn.Module, model: Model, variant: Variant, path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,22 +13,34 @@ class OutputExists(Exception):
 
 
 @contextmanager
-def fresh_directory(out: Path, *, force: bool = False) -> Iterator[Path]:
+def fresh_directory(out: Path, *, mark: str, force: bool = False) -> Iterator[Path]:
     """Gives an empty draft directory beside `out` that takes its place when the block ends well, and vanishes when it does not.
 
-    `force`: what stands at `out` is replaced; else OutputExists is raised before anything is done.
+    mark    a file below the directory by which one of its kind is known
+    force   what was written to `out` before is replaced; anything else never is
+    Raises OutputExists, before anything is done.
     """
     out = out.absolute()
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]) and not force:
-        raise OutputExists(f"{out} exists. Choose another directory, or replace it with --force.")
+    _check(out, mark, force)
     out.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as scratch:
+        draft, old = Path(scratch) / "draft", Path(scratch) / "old"
+        draft.mkdir()
         yield draft
-        draft.chmod(0o755)
-        if out.is_dir():
-            shutil.rmtree(out)
-        draft.rename(out)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+        if out.exists():
+            out.rename(old)
+        try:
+            draft.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
+
+
+def _check(out: Path, mark: str, force: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / mark).exists():
+        raise OutputExists(f"{out} exists and holds something else (it has no {mark}). Choose another directory.")
+    if not force:
+        raise OutputExists(f"{out} exists already. Choose another directory, or replace it with --force.")
