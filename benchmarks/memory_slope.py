@@ -1,6 +1,7 @@
 """Whether the server grows with the length of a video: its processes and shared memory over many frames, and a straight line through them.
 
-A video's memory is bounded, so the line must be flat, but for the allocators of Triton, Python and the engines, which settle in the first frames.
+A video's memory is bounded, so the line must be flat, but for allocators and garbage collectors, which settle in the first hundreds to thousands
+of frames: look at the second half, too.
 """
 
 from __future__ import annotations
@@ -43,6 +44,12 @@ def slope(frames: Sequence[int], sizes: Sequence[int]) -> Slope:
     per_frame = float(x @ y / (x @ x))
     rest = y - y.mean() - per_frame * x
     return Slope(per_frame, float(np.sqrt(rest @ rest / (len(x) - 2) / (x @ x))))
+
+
+def after(first: int, frames: Sequence[int], sizes: Sequence[int]) -> tuple[list[int], list[int]]:
+    """The points from frame `first` on."""
+    late = [number for number, frame in enumerate(frames) if frame >= first]
+    return [frames[number] for number in late], [sizes[number] for number in late]
 
 
 def memory(server: Server) -> int:
@@ -103,10 +110,10 @@ def report(frames: list[int], sizes: list[int], variant: str) -> None:
     """Prints the memory along the way and the line after SETTLED."""
     for frame, size in list(zip(frames, sizes, strict=True))[:: max(1, len(frames) // 10)]:
         print(f"frame {frame:>6}  {size / 2**20:9.2f} MiB")
-    late = [number for number, frame in enumerate(frames) if frame >= SETTLED]
-    line = slope([frames[number] for number in late], [sizes[number] for number in late])
+    for first in (SETTLED, frames[len(frames) // 2]):
+        line = slope(*after(first, frames, sizes))
+        print(f"after frame {first}: {line.per_frame:+.1f} bytes per frame, standard error {line.error:.1f}")
     object_bytes = families.variant(variant).object_bytes()
-    print(f"after frame {SETTLED}: {line.per_frame:+.1f} bytes per frame, standard error {line.error:.1f}, over {len(late)} points")
     print(f"({OBJECTS} objects; one object's whole memory is {object_bytes} bytes)")
 
 
