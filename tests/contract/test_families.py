@@ -8,7 +8,7 @@ from dataclasses import fields
 import pytest
 from masklet.families import VARIANTS, Family, Variant, scaled_down, variant
 
-NOT_READ_FROM_A_LINE = {"name", "official", "root", "licence", "family", "checkpoint", "sources"}
+NOT_READ_FROM_A_LINE = {"name", "official", "root", "licence", "weights", "family", "checkpoint", "sources"}
 FAMILIES = {variant.family.name: variant.family for variant in VARIANTS.values()}
 EVERYTHING = [*FAMILIES.values(), *VARIANTS.values()]
 

@@ -211,6 +211,14 @@ def test_a_silent_video_expires(stages):
         quiet.send()
 
 
+def test_a_refused_restore_opens_no_empty_video(stages):
+    client = Client(service(stages))
+    with pytest.raises(MaskletError):
+        client.send(status="MASKLET_BAD_STATE: x", restore=np.zeros(1, np.uint8))
+    with pytest.raises(VideoLost):
+        client.send()
+
+
 def test_a_state_without_start_is_refused(stages):
     client = Client(service(stages))
     client.send()

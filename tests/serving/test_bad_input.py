@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from masklet import errors, rle
 from masklet_build.serve import Server
-from serving.bad_requests import ANYWHERE, BOMBS, BY_TRITON, FIRST, FRAME, LATE, LATER, TRUNCATED, Bad
+from serving.bad_requests import ANYWHERE, BOMBS, BY_TRITON, FIRST, FRAME, LATE, LATER, PARAMETERS, PROMPTS, TRUNCATED, Bad
 from serving.clips import clip
 from serving.wire import Answer, Wire
 
@@ -241,6 +241,14 @@ def test_a_bad_snapshot_opens_nothing(wire: Wire, state: np.ndarray, alone: dict
     assert isinstance(mine.send(), errors.VideoLost)
     assert same(mine.send(start=True, end=True), alone[1][0])
     assert "FRAME_INDEX" in wire.ask(next(_ids), {"STATE": state}, start=True, end=True), "undamaged it is fine"
+
+
+@pytest.mark.parametrize("bad", [TRUNCATED, PARAMETERS[0], PROMPTS[0]], ids=str)
+def test_a_good_snapshot_with_a_bad_request_opens_nothing(wire: Wire, state: np.ndarray, bad: Bad) -> None:
+    """An empty video in its place would go on as if nothing had ever been prompted."""
+    video_id = next(_ids)
+    check(wire.ask(video_id, {**bad.tensors, "STATE": state}, start=True, **bad.parameters), bad)
+    assert isinstance(wire.ask(video_id, {"FRAME": FRAME}), errors.VideoLost)
 
 
 def test_a_video_must_begin_and_is_over_after_its_end(wire: Wire) -> None:

@@ -43,11 +43,15 @@ class TritonPythonModel:
         try:
             return _response(prepare(_read(request), self._image_size, self._limits), begin)
         except MaskletError as error:
-            return _response(refuse(error, self._image_size), begin)
+            return self._refuse(request, error, begin)
         except Exception as error:
             pb_utils.Logger.log_error(f"preprocess: {type(error).__name__}: {error}")
             fault = ServerFault(f"preprocess failed with {type(error).__name__}: {error}. Report it with the request that caused it.")
-            return _response(refuse(fault, self._image_size), begin)
+            return self._refuse(request, fault, begin)
+
+    def _refuse(self, request: Any, error: MaskletError, begin: float) -> Any:
+        restores = any(tensor.name() == "STATE" for tensor in request.inputs())
+        return _response(refuse(error, self._image_size, restores=restores), begin)
 
 
 def _read(request: Any) -> Request:

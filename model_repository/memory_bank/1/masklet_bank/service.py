@@ -112,7 +112,9 @@ class Service:
         self.videos.admit(request.video_id, options.owner)
         self.videos.end(request.video_id)
         settings = self.settings
-        if len(request.tensors["RESTORE"]) and not request.status:
+        if len(request.tensors["RESTORE"]):
+            if request.status:  # an empty video would go on as if nothing had ever been prompted
+                raise Refused(request.status)
             video = snapshot.load(request.tensors["RESTORE"], settings.variant, settings.limits, settings.identity, options.owner)
             if not self.videos.has_room(0, video.reserved(settings.capacity.object_bytes)):
                 raise ServerBusy("the memories of this snapshot do not fit into this server now. Retry later, or restore it on another server.")

@@ -52,9 +52,15 @@ def prepare(request: Request, image_size: int, limits: Limits) -> Tensors:
     return tensors | pack(prompts, size, image_size)
 
 
-def refuse(error: MaskletError, image_size: int) -> Tensors:
-    """The outputs of a request that memory_bank shall answer with `error`: nothing else is in them."""
-    return _empty(image_size) | {"STATUS": np.array([error.wire().encode()], dtype=np.object_)}
+def refuse(error: MaskletError, image_size: int, *, restores: bool) -> Tensors:
+    """The outputs of a request that memory_bank shall answer with `error`: nothing else is in them.
+
+    restores: the request has a STATE. One byte of RESTORE stands for it, so that memory_bank does not open an empty video in its place.
+    """
+    return _empty(image_size) | {
+        "STATUS": np.array([error.wire().encode()], dtype=np.object_),
+        "RESTORE": np.zeros(int(restores), dtype=np.uint8),
+    }
 
 
 def _empty(image_size: int) -> Tensors:
