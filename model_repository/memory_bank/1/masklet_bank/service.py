@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import numpy as np
 from masklet.contract import TIMING_FIELDS
-from masklet.errors import BadParameter, BadRequest, MaskletError, ServerBusy, ServerFault
+from masklet.errors import BadParameter, BadRequest, MaskletError, ServerBusy, ServerFault, from_server
 from masklet.families import Variant
 from masklet.wire import Options
 
@@ -41,14 +41,6 @@ class Request:
     parameters: Mapping[str, object]
     status: str
     tensors: Mapping[str, np.ndarray]
-
-
-class Refused(MaskletError):
-    """An error that was found upstream and arrives as finished text."""
-
-    def wire(self) -> str:
-        """The text as it came."""
-        return str(self)
 
 
 @dataclass(frozen=True)
@@ -100,7 +92,7 @@ class Service:
         options = Options.parse(request.parameters) if not request.status else _owner_only(request.parameters)
         video = self._begin(request, options) if request.start else self.videos.get(request.video_id, options.owner)
         if request.status:
-            raise Refused(request.status)
+            raise from_server(request.status)
         if not request.start and len(request.tensors["RESTORE"]):
             raise BadRequest("STATE was given without START. A snapshot restores a video when it begins: send it with the first request.")
         prompts = list(unpack(request.tensors))
@@ -114,7 +106,7 @@ class Service:
         settings = self.settings
         if len(request.tensors["RESTORE"]):
             if request.status:  # an empty video would go on as if nothing had ever been prompted
-                raise Refused(request.status)
+                raise from_server(request.status)
             video = snapshot.load(request.tensors["RESTORE"], settings.variant, settings.limits, settings.identity, options.owner)
             if not self.videos.has_room(0, video.reserved(settings.capacity.object_bytes)):
                 raise ServerBusy("the memories of this snapshot do not fit into this server now. Retry later, or restore it on another server.")
