@@ -72,12 +72,13 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"median": middle, "quartile_1": low, "quartile_3": high, "frames": len(values)}
 
 
-def write(out: Path, variant: str, results: list[Result], *, threads: int, load: float) -> None:
-    """Prints the table, and writes speed.json and speed.md into `out`."""
+def write(out: Path, variant: str, results: list[Result], *, peaks: dict[str, float], threads: int, load: float) -> None:
+    """Prints the table, and writes speed.json and speed.md into `out`. `peaks`: see `peak.peaks`."""
     content = {
         "variant": variant,
         "threads": threads,
         "load_before": round(load, 2),
+        "matrix_product_gflops": peaks,
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": _commit(),
@@ -111,6 +112,10 @@ def markdown(content: dict[str, Any]) -> str:
         "|---|---|" + "---|" * (len(TIMING_FIELDS) + 1),
         *(_breakdown(result) for result in results),
         "",
+        "A matrix product of 2048 x 2048 in the same run, GFLOP/s: "
+        + ", ".join(f"{name} {value:.0f}" for name, value in content["matrix_product_gflops"].items())
+        + ".",
+        "",
         f"{machine['cpu']}, {machine['cores']} cores, {machine['ram_gib']} GiB; {content['threads']} threads, "
         f"load average before the run {content['load_before']}.",
         ", ".join(f"{name} {version}" for name, version in content["versions"].items()) + ".",
@@ -138,8 +143,10 @@ def _breakdown(result: dict[str, Any]) -> str:
 
 
 def machine_facts() -> dict[str, Any]:
-    """What the run ran on."""
-    cpu = next((line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), "unknown")
+    """What the run ran on. Family and model tell CPUs apart that share a name."""
+    lines = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line]
+    first = {key.strip(): value.strip() for key, value in reversed(lines)}
+    cpu = f"{first.get('model name', 'unknown CPU')} (family {first.get('cpu family')}, model {first.get('model')})"
     ram = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     return {"cpu": cpu, "cores": os.cpu_count(), "ram_gib": round(ram, 1), "system": platform.platform()}
 

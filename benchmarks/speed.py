@@ -27,6 +27,7 @@ from masklet_build.assemble import PRECISIONS, assemble
 from masklet_build.checkpoints import load_checkpoint
 from masklet_build.serve import Server
 from masklet_build.torch_stages import TorchStages
+from peak import peaks
 from PIL import Image
 from report import Result, write
 from stagewise import differences
@@ -186,11 +187,12 @@ def main() -> int:
     load = os.getloadavg()[0]
     try:
         with tempfile.TemporaryDirectory(prefix="masklet-speed-") as folder:
+            best = peaks(args.threads)
             results = run(args, Path(folder), lambda line: print(line, flush=True))
     except KeyboardInterrupt:
         print("\nstopped; nothing was written", file=sys.stderr)
         return 130
-    write(args.out, VARIANT.name, results, threads=args.threads, load=load)
+    write(args.out, VARIANT.name, results, peaks=best, threads=args.threads, load=load)
     return 0
 
 
