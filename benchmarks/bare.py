@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import openvino
+
 from masklet.families import Variant
 from masklet_build.samples import Sizes, sample_inputs
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from clips import bounding_box, clip, inner_point
 from engines import Say, random_weights, ready_engines
 from masklet import families
@@ -26,7 +28,6 @@ from masklet.results import TrackedFrame
 from masklet.tracker import Tracker, Video
 from masklet_build.assemble import AssembleError, assemble
 from masklet_build.serve import ServeError, Server
-from numpy.typing import NDArray
 from pictures import Pictures
 
 Frame = NDArray[np.uint8]

@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
 from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
 from masklet_build.efficienttam.layers import LayerNorm2d, Projections
 from masklet_build.efficienttam.mask_decoder import HEADS, TwoWayBlock
 from masklet_build.efficienttam.memory_attention import LayerParameters
 from masklet_build.efficienttam.network import EfficientTAM
 from masklet_build.efficienttam.tables import dense_code, fourier_code, resized_position_embedding, rotary_table, sine_table
-from torch import Tensor, nn
-from torch.nn import functional
 
 
 @dataclass(frozen=True)

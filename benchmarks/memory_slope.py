@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
+
 from clips import clip, inner_point
 from engines import ready_engines
 from masklet import families
@@ -22,7 +24,6 @@ from masklet.tracker import Tracker, Video
 from masklet_build.assemble import assemble
 from masklet_build.serve import Server
 from masklet_build.serve.cleanup import live_processes
-from tqdm import tqdm
 
 SETTLED = 200  # frames until the allocators have settled
 EVERY = 10  # frames between two looks

@@ -8,11 +8,12 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
 from masklet.cli.writers import Film
 from masklet.overlay import colour, contact_sheet, overlay
 from masklet.results import TrackedFrame
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
 
 Frame = NDArray[np.uint8]
 Prompt = Mapping[str, Any]

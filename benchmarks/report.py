@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from masklet.contract import TIMING_FIELDS
 from masklet_build.serve.environment import find_environment
 

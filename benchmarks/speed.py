@@ -17,6 +17,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import Tensor
+
 from bare import BareEngines, steady_inputs
 from clips import clip, inner_point
 from eager import Eager, EagerVideo
@@ -28,10 +31,8 @@ from masklet_build.checkpoints import load_checkpoint
 from masklet_build.serve import Server
 from masklet_build.torch_stages import TorchStages
 from peak import peaks
-from PIL import Image
 from report import Result, write
 from stagewise import differences
-from torch import Tensor
 
 RESULTS = Path(__file__).parent / "results"
 VARIANT = families.variant("efficienttam_ti_512")

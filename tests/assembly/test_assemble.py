@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
 from masklet import contract, families
 from masklet_build.assemble import VENDORED, AssembleError, assemble
 from masklet_build.cli import main
 from masklet_build.manifest import Manifest
 from masklet_build.output import OutputExists
-from tritonclient.grpc import model_config_pb2
 
 VARIANT = families.variant("efficienttam_ti_512")
 

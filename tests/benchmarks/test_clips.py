@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from clips import bounding_box, clip, inner_point
 
 SMALL = {"frames": 12, "height": 90, "width": 160, "objects": 4}

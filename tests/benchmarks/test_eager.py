@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+
 from eager import Eager, EagerVideo
 from masklet.families import scaled_down, variant
 from masklet_build.random_weights import random_checkpoint

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from engines import random_weights, ready_engines
 from masklet.families import variant
 from masklet_build.manifest import Manifest, file_sha256

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from masklet.contract import TIMING_FIELDS
 from report import Result, markdown, spread
 
@@ -39,6 +40,7 @@ def test_every_row_of_the_tables_has_as_many_cells_as_their_heads(result: Result
         "variant": "v",
         "threads": 2,
         "load_before": 0.1,
+        "matrix_product_gflops": {"torch fp32": 200.0},
         "command": "c",
         "date": "d",
         "commit": "e",

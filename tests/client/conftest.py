@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+
 from masklet import AsyncTracker, Tracker
 from masklet.aio import AsyncVideo, Opening
 

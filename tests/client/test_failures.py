@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+
 from fakes.toy_tracker import Server
 from masklet import (
     BadPrompt,

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
+
 from fakes.toy_grpc import serving
 from fakes.toy_tracker import ENCODED_SIZE, ToyTracker, toy_mask
 from masklet import AsyncTracker, ServerUnavailable, Tls, Tracker, VideoLost

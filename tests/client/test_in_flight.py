@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+
 from fakes.toy_tracker import Server
 from masklet import (
     BadFrame,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from masklet.overlay import colour, contact_sheet, overlay
 
 FRAME = np.random.default_rng(1).integers(0, 256, (60, 80, 3), dtype=np.uint8)

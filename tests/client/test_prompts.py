@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from masklet import BadPrompt, prompts, rle
 
 MASK = np.eye(4, dtype=np.uint8)

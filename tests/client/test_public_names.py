@@ -6,8 +6,9 @@ import subprocess
 import sys
 import types
 
-import masklet
 import pytest
+
+import masklet
 
 HEAVY = ("tritonclient", "grpc", "PIL", "av", "tqdm", "torch")
 VENDORED = ("contract", "families", "errors", "wire", "rle")

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+
 from masklet import ServerFault, UnknownObject, results, rle
 from masklet.contract import TIMING_FIELDS
 from masklet.wire import Options

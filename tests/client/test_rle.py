@@ -6,8 +6,9 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from masklet import rle
 from pycocotools import mask as coco
+
+from masklet import rle
 
 RANDOM = np.random.default_rng(20)
 

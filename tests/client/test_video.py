@@ -7,6 +7,7 @@ import weakref
 
 import numpy as np
 import pytest
+
 from fakes.toy_tracker import ENCODED_SIZE, Server, toy_mask
 from masklet import (
     BadFrame,

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
 from contract.config_rules import breaches
 from fakes.loading import MODELS
-from google.protobuf import text_format
 from masklet import contract
 from masklet.families import VARIANTS, Variant, variant
 from masklet_build.assemble import TARGETS, AssembleError, assemble
 from masklet_build.manifest import Manifest, file_sha256
-from tritonclient.grpc import model_config_pb2
 
 ONE = variant("efficienttam_ti_512")
 SHA256 = "5" * 64

@@ -6,6 +6,7 @@ import re
 from dataclasses import fields
 
 import pytest
+
 from masklet.families import VARIANTS, Family, Variant, scaled_down, variant
 
 NOT_READ_FROM_A_LINE = {"name", "official", "root", "licence", "weights", "family", "checkpoint", "sources"}

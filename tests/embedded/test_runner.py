@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fakes import loading
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
+
+from fakes import loading
 
 onnx = pytest.importorskip("onnx", reason="engines of these tests are made with onnx")
 TensorProto, helper = onnx.TensorProto, onnx.helper

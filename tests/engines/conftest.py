@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from masklet.families import Variant, scaled_down, variant
 from masklet_build.onnx_export import export
 from masklet_build.random_weights import random_checkpoint

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from masklet.contract import KIND_CLICK, KIND_MASK, KIND_TRACKED
 from masklet_build.onnx_export import worst_excess
 from masklet_build.samples import Sizes, sample_inputs

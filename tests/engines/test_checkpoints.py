@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+
 from masklet.families import VARIANTS, variant
 from masklet_build.checkpoints import CheckpointError, load_checkpoint
 from masklet_build.efficienttam import parameter_shapes

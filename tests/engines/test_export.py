@@ -8,6 +8,7 @@ import json
 import numpy as np
 import pytest
 import torch
+
 from masklet.contract import CONTRACT_VERSION
 from masklet_build import onnx_export
 from masklet_build.checkpoints import CheckpointError

@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import openvino
 import pytest
+
 from masklet.contract import engines, resolve
 from masklet.families import VARIANTS
 from masklet_build.onnx_export import OPSET, worst_excess

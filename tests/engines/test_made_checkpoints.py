@@ -8,6 +8,7 @@ import zlib
 import numpy as np
 import pytest
 import torch
+
 from masklet.contract import KIND_CLICK
 from masklet.families import scaled_down, variant
 from masklet_build.efficienttam import parameter_shapes

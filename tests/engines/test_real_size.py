@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from masklet.families import variant
 from masklet_build.onnx_export import export
 from masklet_build.random_weights import random_checkpoint

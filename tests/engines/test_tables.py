@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+
 from masklet_build.efficienttam.tables import antialias_matrix, resized_position_embedding, rotary_table, sine_table
 
 pytestmark = pytest.mark.torch

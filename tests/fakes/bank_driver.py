@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from masklet import families
 from masklet.contract import memory_bank
 from masklet.errors import MaskletError

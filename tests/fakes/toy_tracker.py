@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
 from masklet import Answer, MockTransport, NotOwner, Refusal, Request, UnknownObject, rle
 from masklet.wire import Options
 

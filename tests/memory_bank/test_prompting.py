@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, service
 from masklet.contract import KIND_CLICK, KIND_MASK, KIND_TRACKED
 from masklet.errors import BadFrameIndex, TooManyObjects, TooManyPoints, UnknownObject

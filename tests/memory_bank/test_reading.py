@@ -4,6 +4,7 @@ import random
 
 import numpy as np
 import pytest
+
 from fakes.bank_driver import VARIANT, Client, RecordingStages, click, service
 
 

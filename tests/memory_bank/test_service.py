@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
 from masklet.contract import memory_bank
 from masklet.errors import BadParameter, BadRequest, MaskletError, NotOwner, ServerBusy, ServerFault, VideoLost

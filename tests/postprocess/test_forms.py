@@ -7,11 +7,12 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from masklet import rle
 from masklet.wire import MASK_FORMS
 from masklet_postprocess.forms import box, encode
 from masklet_postprocess.upsample import Placed
-from PIL import Image
 
 SIZE = (45, 71)
 

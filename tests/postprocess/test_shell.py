@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+
 from fakes import loading
 from masklet import rle
 from masklet.contract import POSTPROCESS

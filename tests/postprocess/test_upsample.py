@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from masklet_postprocess.forms import box
 from masklet_postprocess.upsample import axis, mask_at
 

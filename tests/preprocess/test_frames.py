@@ -7,9 +7,10 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import Image, ImageFile
+
 from masklet.errors import BadFrame, FrameTooLarge
 from masklet_preprocess import frames
-from PIL import Image, ImageFile
 
 SIDE = 64
 

@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+
 from masklet import rle
 from masklet.errors import BadPrompt, TooManyPoints
 from masklet.wire import PromptFlag

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from masklet_preprocess.resample import resize_mask, taps
 
 SIZES = [  # height, width, side of the model image

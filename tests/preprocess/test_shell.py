@@ -7,10 +7,11 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from fakes import loading
 from masklet.contract import PREPROCESS
 from masklet.families import variant
-from PIL import Image
 
 from .conftest import FOLDER, VARIANT, S
 

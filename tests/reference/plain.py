@@ -10,9 +10,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from masklet.families import Variant
 from torch import Tensor
 from torch.nn import functional
+
+from masklet.families import Variant
 
 State = Mapping[str, Tensor]
 

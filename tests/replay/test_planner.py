@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from masklet_build import golden
 from masklet_build.compare import Comparison
 from masklet_build.golden import GoldenError, Scenario

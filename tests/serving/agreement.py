@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+
 from masklet import TrackedFrame
 from masklet_build.compare import EARLY, iou
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from masklet import errors, rle
 from PIL import Image
+
+from masklet import errors, rle
 from serving.clips import clip, encoded
 
 FRAME = clip(1)[0]  # 48 x 64, as every clip of the tests of bad input

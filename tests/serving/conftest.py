@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from masklet import Tracker
 from masklet.families import variant
 from masklet_build.assemble import assemble

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+
 from masklet import errors, rle
 from masklet_build.serve import Server
 from serving.bad_requests import ANYWHERE, BOMBS, BY_TRITON, FIRST, FRAME, LATE, LATER, PARAMETERS, PROMPTS, TRUNCATED, Bad

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from masklet import families
 from masklet.tracker import Tracker
 from masklet_build import golden

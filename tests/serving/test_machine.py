@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from masklet_build import machine
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import tritonclient.grpc as grpc
+
 from masklet import AsyncTracker, AsyncVideo, TrackedFrame
 from masklet_build.serve import Server
 from serving.agreement import assert_close, equal

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from masklet import Tracker
 from masklet.families import variant
 from masklet_build.assemble import assemble

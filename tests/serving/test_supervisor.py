@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import tritonclient.grpc as grpc
+
 from masklet_build.serve import Policy, ServeError, Server, Supervisor
 from masklet_build.serve.cleanup import live_processes, shared_memory_regions
 from masklet_build.serve.errors import GaveUp

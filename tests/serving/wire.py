@@ -10,9 +10,10 @@ from typing import Any
 
 import grpc
 import numpy as np
-from masklet.errors import MaskletError, from_server
 from tritonclient.grpc import InferResult, service_pb2, service_pb2_grpc
 from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
+
+from masklet.errors import MaskletError, from_server
 
 TIMEOUT_S = 30  # for a whole stream
 

@@ -15,9 +15,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from google.protobuf import text_format
-from masklet import contract, families
 from tritonclient.grpc import model_config_pb2
 
+from masklet import contract, families
 from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
 from masklet_build.output import fresh_directory
 

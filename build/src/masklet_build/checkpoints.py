@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from masklet.families import VARIANTS, Variant
 from torch import Tensor
 
+from masklet.families import VARIANTS, Variant
 from masklet_build.efficienttam import parameter_shapes
 
 _SHOWN = 3  # names listed of each kind of mismatch

@@ -9,7 +9,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from masklet import families
-
 from masklet_build import serve
 from masklet_build.assemble import PRECISIONS, RUNTIMES, TARGETS, AssembleError, assemble
 from masklet_build.output import OutputExists

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from masklet.results import TrackedFrame
 
+from masklet.results import TrackedFrame
 from masklet_build.golden import Scenario
 from masklet_build.replay import Request
 

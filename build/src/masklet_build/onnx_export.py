@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 import onnxruntime
 import torch
+from torch import nn
+
 from masklet.contract import Model, engines, resolve
 from masklet.contract import Tensor as TensorSpec
 from masklet.families import Variant
-from torch import nn
-
 from masklet_build.checkpoints import load_checkpoint
 from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
 from masklet_build.output import fresh_directory

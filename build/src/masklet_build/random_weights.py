@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 
 import torch
-from masklet.contract import KIND_CLICK
-from masklet.families import Variant
 from torch import Tensor
 
+from masklet.contract import KIND_CLICK
+from masklet.families import Variant
 from masklet_build.efficienttam import build_stages, parameter_shapes
 from masklet_build.efficienttam.mask_decoder import MASK_TOKENS, MaskDecoder
 from masklet_build.rebuilt import noise

@@ -13,7 +13,6 @@ from typing import Any
 
 from masklet.results import TrackedFrame
 from masklet.tracker import Tracker, Video
-
 from masklet_build.golden import Scenario
 
 OTHER_OBJECTS = "what a prompt call returned for the other objects (a repetition)"

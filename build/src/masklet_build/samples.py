@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+
 from masklet.contract import Tensor, engines, resolve
 from masklet.families import Variant
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import torch
-from masklet.contract import engines
-from masklet.families import Variant
 from torch import Tensor
 
+from masklet.contract import engines
+from masklet.families import Variant
 from masklet_build.efficienttam import build_stages
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from masklet import families
 from masklet.tracker import Tracker
-
 from masklet_build import golden
 from masklet_build.assemble import assemble
 from masklet_build.compare import EARLY, EARLY_FRAMES, LATE, Comparison, Difference

@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 import triton_python_backend_utils as pb_utils
+
 from masklet import contract, families
 from masklet.errors import MaskletError, ServerFault
 from masklet_bank.service import Request, Service, Settings

@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import numpy as np
 import triton_python_backend_utils as pb_utils
+
 from masklet.errors import MaskletError, ServerFault
 from masklet.wire import Options
 from masklet_postprocess.request import finish

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from masklet.contract import KIND_CLICK, KIND_MASK
-from masklet.families import HIDDEN, Variant
 from torch import Tensor, nn
 from torch.nn import functional
 
+from masklet.contract import KIND_CLICK, KIND_MASK
+from masklet.families import HIDDEN, Variant
 from masklet_build.efficienttam.layers import LayerNorm2d, Mlp, Projections, attention, tokens_of
 from masklet_build.efficienttam.prompt_encoder import PromptEncoder
 from masklet_build.efficienttam.tables import dense_code

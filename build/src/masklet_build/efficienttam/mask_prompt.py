@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import torch
-from masklet.families import Variant
 from torch import Tensor, nn
 
+from masklet.families import Variant
 from masklet_build.efficienttam.tables import antialias_matrix
 
 MASK_SCALE, MASK_BIAS = 20.0, -10.0  # logits of a user's mask (:423)

@@ -14,9 +14,9 @@ import math
 from typing import Literal, NamedTuple
 
 import torch
-from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
 from torch import Tensor, nn
 
+from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
 from masklet_build.efficienttam.layers import Projections, attention, image_of, tokens_of
 from masklet_build.efficienttam.tables import rotary_table, sine_table
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
 from torch import Tensor, nn
 from torch.nn import functional
 
+from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
 from masklet_build.efficienttam.layers import LayerNorm2d, tokens_of
 
 

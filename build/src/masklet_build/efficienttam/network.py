@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
 from torch import Tensor, nn
 
+from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
 from masklet_build.efficienttam.image_encoder import Encoder, ImageEncoder
 from masklet_build.efficienttam.layers import Mlp
 from masklet_build.efficienttam.mask_decoder import MaskDecoder, MaskDecoderParameters

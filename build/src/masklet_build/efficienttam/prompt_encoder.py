@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from masklet.families import HIDDEN, Variant
 from torch import Tensor, nn
 from torch.nn import functional
 
+from masklet.families import HIDDEN, Variant
 from masklet_build.efficienttam.layers import LayerNorm2d, tokens_of
 from masklet_build.efficienttam.tables import fourier_code
 

@@ -14,9 +14,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from masklet.errors import TooManyPoints
 from masklet.wire import Options, PromptFlag
-
 from masklet_bank.bank import Answer, ObjectBank
 from masklet_bank.prompts import Prompt
 from masklet_bank.step import Frame, Job

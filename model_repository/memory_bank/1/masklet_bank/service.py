@@ -9,11 +9,11 @@ from time import monotonic
 from typing import TypeVar
 
 import numpy as np
+
 from masklet.contract import TIMING_FIELDS
 from masklet.errors import BadParameter, BadRequest, MaskletError, ServerBusy, ServerFault, from_server
 from masklet.families import Variant
 from masklet.wire import Options
-
 from masklet_bank import snapshot
 from masklet_bank.bank import Answer
 from masklet_bank.prompts import Prompt, unpack

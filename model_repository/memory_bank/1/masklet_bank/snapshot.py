@@ -17,9 +17,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
 from masklet.errors import BadState
 from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
-
 from masklet_bank.bank import Answer, ObjectBank, Result
 from masklet_bank.video import Limits, Video
 

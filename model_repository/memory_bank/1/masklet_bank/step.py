@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
 from masklet.contract import KIND_CLICK, KIND_MASK, KIND_TRACKED
 from masklet.families import Variant
-
 from masklet_bank import bfloat16
 from masklet_bank.bank import Reading, Result
 from masklet_bank.stages import EngineError, Stages, Stopwatch, groups

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from masklet.errors import BadFrameIndex, TooManyObjects, UnknownObject
 from masklet.families import Family
 from masklet.wire import Options, PromptFlag
-
 from masklet_bank.bank import Answer, ObjectBank
 from masklet_bank.plan import ObjectPlan, plan_object
 from masklet_bank.prompts import Prompt

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from time import monotonic
 
 from masklet.errors import NotOwner, ServerBusy, VideoLost
-
 from masklet_bank.video import Video
 
 VideoId = int | str

@@ -7,9 +7,9 @@ import json
 from collections.abc import Callable
 
 import numpy as np
-from masklet import rle
 from PIL import Image
 
+from masklet import rle
 from masklet_postprocess.upsample import Placed
 
 

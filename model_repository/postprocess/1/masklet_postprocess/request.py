@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+
 from masklet.errors import ServerFault
 from masklet.wire import Options
-
 from masklet_postprocess.forms import box, encode
 from masklet_postprocess.upsample import mask_at
 

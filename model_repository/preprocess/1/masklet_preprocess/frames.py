@@ -9,9 +9,9 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from masklet.errors import BadFrame, FrameTooLarge
 from PIL import Image, UnidentifiedImageError
 
+from masklet.errors import BadFrame, FrameTooLarge
 from masklet_preprocess.limits import Limits
 
 _FORMATS = ("JPEG", "PNG", "WEBP")

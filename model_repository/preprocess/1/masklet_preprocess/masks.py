@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+
 from masklet import rle
 from masklet.errors import BadPrompt
-
 from masklet_preprocess.prompts import Size
 
 

@@ -9,7 +9,6 @@ from reprlib import repr as short  # of any value of a stranger, never long
 
 from masklet.errors import BadPrompt, RequestError, TooManyPoints
 from masklet.wire import PromptFlag
-
 from masklet_preprocess.limits import Limits
 
 Size = tuple[int, int]

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
-from masklet.errors import BadParameter, BadRequest, BadState, MaskletError
-from masklet.wire import Options
 from PIL import Image
 
+from masklet.errors import BadParameter, BadRequest, BadState, MaskletError
+from masklet.wire import Options
 from masklet_preprocess import frames
 from masklet_preprocess.limits import Limits
 from masklet_preprocess.prompts import parse
