@@ -48,12 +48,12 @@ class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
 
 
 @contextmanager
-def serving(handler: Handler) -> Iterator[tuple[str, Servicer, grpc.Server]]:
-    """A server on a free port: its address, its record, itself."""
+def serving(handler: Handler, credentials: grpc.ServerCredentials | None = None) -> Iterator[tuple[str, Servicer, grpc.Server]]:
+    """A server on a free port: its address, its record, itself. `credentials`: of TLS."""
     servicer = Servicer(handler)
     server = grpc.server(ThreadPoolExecutor(8))
     service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
-    port = server.add_insecure_port("localhost:0")
+    port = server.add_secure_port("localhost:0", credentials) if credentials else server.add_insecure_port("localhost:0")
     server.start()
     try:
         yield f"localhost:{port}", servicer, server
