@@ -127,3 +127,16 @@ def test_the_bank_stores_bfloat16_and_hands_it_out_unchanged():
     client.send(number=1)
     # 1.005859375 lies between the bfloat16 neighbours 1.0 and 1.0078125, nearer to the second
     assert stages.named("memory_attention")[0]["MEMORY"][0, 0, 0, 0] == np.float32(1.0078125)
+
+
+def test_refining_the_newest_frame_reads_what_tracking_it_read():
+    stages = RecordingStages()
+    client = Client(service(stages))
+    client.send(click(1, (10, 10)))
+    for _ in range(20):
+        client.send()
+    client.send(click(1, (20, 20)), refine=True, number=20)
+    tracked, refined = stages.named("memory_attention")[-2:]
+    assert recorded_read(refined) == recorded_read(tracked)
+    assert len(recorded_read(refined)[0]) == 7
+    assert len(recorded_read(refined)[1]) == 16
