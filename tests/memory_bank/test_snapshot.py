@@ -150,6 +150,6 @@ def test_dump_and_load_are_inverse(stages):
     held = service(stages)
     client = tracked(held)
     video = held.videos.get(client.video, None)
-    state = snapshot.dump(video, VARIANT, IDENTITY)
-    again = snapshot.dump(snapshot.load(state, VARIANT, video.limits, IDENTITY, None), VARIANT, IDENTITY)
+    state = snapshot.dump(video, IDENTITY)
+    again = snapshot.dump(snapshot.load(state, VARIANT, video.limits, IDENTITY, None), IDENTITY)
     assert np.array_equal(state, again)

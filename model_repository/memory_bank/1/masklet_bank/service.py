@@ -161,7 +161,7 @@ class Service:
             "IOUS": np.array([result.iou for result in results], np.float32),
             "LOW": np.stack([result.low for result in results]) if results else np.zeros((0, low, low), np.float32),
             "FRAME_SIZE": request.tensors["SIZE"].astype(np.int32),
-            "SNAPSHOT": snapshot.dump(video, self.settings.variant, self.settings.identity) if options.snapshot else np.zeros(0, np.uint8),
+            "SNAPSHOT": snapshot.dump(video, self.settings.identity) if options.snapshot else np.zeros(0, np.uint8),
         }
 
 

@@ -27,7 +27,7 @@ _MAGIC = b"MASKLET\x01"
 _DTYPES = {"<f4": np.dtype("<f4"), "<i4": np.dtype("<i4"), "<u2": np.dtype("<u2")}
 
 
-def dump(video: Video, variant: Variant, identity: Mapping[str, str]) -> np.ndarray:
+def dump(video: Video, identity: Mapping[str, str]) -> np.ndarray:
     """The video as uint8 [k]. `identity` is what the server that restores it must agree on."""
     writer = _Writer()
     header = {
