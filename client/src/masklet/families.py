@@ -24,7 +24,6 @@ class Family:
     weights                         where the official checkpoints lie, a URL that a file name is appended to
     num_memories                    memories that a tracked frame reads besides further conditioning ones: 1 + 6 previous frames
     num_pointers                    object pointers of ordinary frames reach back num_pointers - 1 frames
-    memory_stride                   distance of remembered frames
     max_conditioning                conditioning frames read at most; 0: all of them
     multimask_min_points, multimask_max_points   three masks are decoded, and the best is taken, for so many points
     corrections_condition           a correction of a tracked frame becomes a conditioning frame
@@ -45,7 +44,6 @@ class Family:
     weights: str
     num_memories: int
     num_pointers: int
-    memory_stride: int
     max_conditioning: int
     multimask_min_points: int
     multimask_max_points: int
@@ -136,7 +134,6 @@ EFFICIENTTAM = Family(
     weights="https://huggingface.co/yunyangx/efficient-track-anything/resolve/main/",
     num_memories=7,
     num_pointers=16,
-    memory_stride=1,
     max_conditioning=0,
     multimask_min_points=0,
     multimask_max_points=1,
@@ -155,7 +152,6 @@ EFFICIENTTAM = Family(
     sources={
         "num_memories": f"{_TI}:91",
         "num_pointers": f"{_BASE}:71",
-        "memory_stride": f"{_BASE}:65",
         "max_conditioning": f"{_BASE}:43",
         "multimask_min_points": f"{_TI}:116",
         "multimask_max_points": f"{_TI}:117",

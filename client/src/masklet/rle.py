@@ -57,25 +57,6 @@ def decode(rle: Mapping[str, object], size: tuple[int, int] | None = None) -> ND
     return mask
 
 
-def area(rle: Mapping[str, object]) -> int:
-    """Pixels of the mask. Raises ValueError as `decode` does."""
-    return int(_parse(rle)[2][1::2].sum())
-
-
-def bbox(rle: Mapping[str, object]) -> tuple[int, int, int, int]:
-    """x0, y0, x1, y1 of the mask in pixels, ends exclusive; zeros for an empty mask. Raises ValueError as `decode` does."""
-    height, _, counts = _parse(rle)
-    ends = np.cumsum(counts)[1::2]
-    starts = ends - counts[1::2]
-    starts, last = starts[ends > starts], ends[ends > starts] - 1
-    if len(starts) == 0:
-        return 0, 0, 0, 0
-    x0, x1 = starts[0] // height, last[-1] // height + 1
-    if np.any(starts // height != last // height):  # a run that goes on in the next column touches bottom and top
-        return int(x0), 0, int(x1), height
-    return int(x0), int((starts % height).min()), int(x1), int((last % height).max()) + 1
-
-
 def _runs(mask: NDArray[np.bool_]) -> Ints:
     """Lengths of the runs down the columns, beginning with zeros."""
     height, width = mask.shape

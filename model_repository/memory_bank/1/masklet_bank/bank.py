@@ -82,7 +82,10 @@ class ObjectBank:
         return any(direction * (frame - prompted) > 0 for prompted in self.conditioning)
 
     def read(self, frame: int, direction: int) -> Reading:
-        """What tracking on `frame` reads (efficienttam_base.py:524-652). Changes nothing."""
+        """What tracking on `frame` reads (efficienttam_base.py:524-652). Changes nothing.
+
+        Every frame counts: memory_temporal_stride_for_eval is 1 in all official configurations (efficienttam_base.py:65).
+        """
         prompted = [answer for answer in self.conditioning.values() if answer.frame != frame]
         # The last row of the temporal code belongs to conditioning frames; an ordinary frame gets the row of its distance, whether or
         # not the frames between are there.
