@@ -30,6 +30,7 @@ class Result:
     server, eager  per frame
     bare           per frame, by engine
     timing         what the server says that it spent, by stage (`masklet.contract.TIMING_FIELDS`)
+    ends           where each round ends in the three lists
     """
 
     precision: str
@@ -38,11 +39,29 @@ class Result:
     eager: list[float] = field(default_factory=list)
     bare: list[dict[str, float]] = field(default_factory=list)
     timing: list[dict[str, float]] = field(default_factory=list)
+    ends: list[tuple[int, int, int]] = field(default_factory=list)
+
+    def end_round(self) -> None:
+        """Every block has had its turn."""
+        self.ends.append((len(self.server), len(self.eager), len(self.bare)))
+
+    def ratios(self) -> tuple[list[float], list[float]]:
+        """eager / server and server / bare engines of each round, by the medians of that round.
+
+        Shared machines have faster and slower minutes. Within a round they touch all three alike; medians of a whole run they would not.
+        """
+        gained, cost = [], []
+        for begin, end in zip([(0, 0, 0), *self.ends], self.ends, strict=False):
+            server = median(self.server[begin[0] : end[0]])
+            gained.append(median(self.eager[begin[1] : end[1]]) / server)
+            cost.append(server / median([sum(frame.values()) for frame in self.bare[begin[2] : end[2]]]))
+        return gained, cost
 
     def summary(self) -> dict[str, Any]:
         """Medians with quartiles, in milliseconds, and the ratios of medians."""
         bare = [sum(frame.values()) for frame in self.bare]
         server, eager, engines = (spread(values) for values in (self.server, self.eager, bare))
+        gained, cost = (spread(values) for values in self.ratios())
         return {
             "precision": self.precision,
             "objects": self.objects,
@@ -50,8 +69,8 @@ class Result:
             "fps": 1000 / server["median"],
             "eager_ms": eager,
             "bare_ms": engines,
-            "times_faster_than_eager": eager["median"] / server["median"],
-            "times_the_bare_engines": server["median"] / engines["median"],
+            "times_faster_than_eager": gained,
+            "times_the_bare_engines": cost,
             "bare_engine_ms": {name: median([frame[name] for frame in self.bare]) for name in self.bare[0]},
             "server_timing_ms": {name: median([frame[name] for frame in self.timing]) for name in TIMING_FIELDS},
         }
@@ -70,7 +89,7 @@ def median(values: list[float]) -> float:
 def spread(values: list[float]) -> dict[str, float]:
     """Median, quartiles and number of values."""
     low, middle, high = np.percentile(values, (25, 50, 75)).tolist()
-    return {"median": middle, "quartile_1": low, "quartile_3": high, "frames": len(values)}
+    return {"median": middle, "quartile_1": low, "quartile_3": high, "count": len(values)}
 
 
 def write(out: Path, variant: str, results: list[Result], *, peaks: dict[str, float], threads: int, load: float) -> None:
@@ -100,7 +119,8 @@ def markdown(content: dict[str, Any]) -> str:
     lines = [
         f"# Speed of {content['variant']} on a CPU",
         "",
-        "Milliseconds per frame late in a video (7 memories and 16 pointers per object): median and quartiles.",
+        "Milliseconds per frame late in a video (7 memories and 16 pointers per object): median and quartiles. Ratios are those of each round,",
+        "their median and quartiles.",
         "`benchmarks/README.md` says how to read them.",
         "",
         "| precision | objects | server | fps | eager PyTorch fp32 | bare engines | server faster than eager | server / bare engines |",
@@ -128,12 +148,12 @@ def markdown(content: dict[str, Any]) -> str:
 
 def _row(result: dict[str, Any]) -> str:
     times = [_with_quartiles(result[name]) for name in ("server_ms", "eager_ms", "bare_ms")]
-    ratios = f"{result['times_faster_than_eager']:.2f} x | {result['times_the_bare_engines']:.2f}"
+    ratios = " | ".join(_with_quartiles(result[name], 2) for name in ("times_faster_than_eager", "times_the_bare_engines"))
     return f"| {result['precision']} | {result['objects']} | {times[0]} | {result['fps']:.2f} | {times[1]} | {times[2]} | {ratios} |"
 
 
-def _with_quartiles(values: dict[str, float]) -> str:
-    return f"{values['median']:.0f} ({values['quartile_1']:.0f}-{values['quartile_3']:.0f})"
+def _with_quartiles(values: dict[str, float], digits: int = 0) -> str:
+    return f"{values['median']:.{digits}f} ({values['quartile_1']:.{digits}f}-{values['quartile_3']:.{digits}f})"
 
 
 def _breakdown(result: dict[str, Any]) -> str:

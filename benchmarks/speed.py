@@ -127,6 +127,7 @@ def measure(blocks: dict[str, Block], rounds: int, result: Result, say: Say) -> 
         for name in order:
             time.sleep(REST_S)
             blocks[name](result)
+        result.end_round()
         order = [*order[1:], order[0]]
         say(f"  round {number + 1} of {rounds}: {result.line()}")
 
