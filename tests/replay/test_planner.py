@@ -93,6 +93,13 @@ def test_turning_round_after_too_long_is_left_out():
     assert len(planner.left_out) == 3  # frame 10 is prompted: its answer is given again
 
 
+def test_memories_are_forgotten_sooner_than_pointers():
+    steps = [click(10, 1), propagate(10, 8), propagate(10, 3, reverse=True)]  # at frame 18 the memory of 11 is gone, its pointer is not
+    records = [("prompt", 0, 10, 1), *(("track", 1, frame, 1) for frame in range(10, 19)), *(("track", 2, frame, 1) for frame in range(10, 6, -1))]
+    planner = Planner(scenario(steps, records))
+    assert list(planner.left_out.values()) == [FORGOTTEN] * 3
+
+
 def test_frames_before_the_first_prompt_are_left_out():
     records = [("prompt", 0, 2, 1), ("prompt", 1, 0, 2), *(("track", 2, frame, number) for frame in range(4) for number in (1, 2))]
     planner = Planner(scenario([click(2, 1), click(0, 2), propagate(0, 3)], records))
