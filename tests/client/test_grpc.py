@@ -163,20 +163,20 @@ def test_every_video_has_a_connection_of_its_own(make_tracker):
 
 def test_videos_leave_no_threads_behind_whether_they_end_or_break():
     def threads():
-        return [thread.name for thread in threading.enumerate() if not thread.name.startswith("ThreadPoolExecutor")]  # those are the server's
+        return {thread for thread in threading.enumerate() if not thread.name.startswith("ThreadPoolExecutor")}  # those are the server's
 
     def play(tracker, frames):
         with suppress(VideoLost), tracker.open() as video:
             for frame in frames:
                 video.track(frame)
 
-    with serving(slow_on_black(ToyTracker(), 0.1)) as (url, _, _), Tracker(url, timeout_s=0.05) as tracker:
+    with serving(slow_on_black(ToyTracker(), 0.8)) as (url, _, _), Tracker(url, timeout_s=0.4) as tracker:
         play(tracker, [FRAME])
-        before = len(threads())
+        before = threads()  # threads of other tests may still end, so the number says nothing
         for _ in range(3):
             play(tracker, [FRAME])
             play(tracker, [FRAME, BLACK])
-        assert within(3, lambda: len(threads()) == before), threads()
+        assert within(3, lambda: threads() <= before), threads() - before
 
 
 @pytest.mark.parametrize(("url", "says"), [("http://localhost:8001", "without a scheme"), ("localhost", "has no port")], ids=["scheme", "no_port"])
