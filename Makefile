@@ -8,7 +8,7 @@ SERVING_PY := .venv/serving/bin/python
 
 export MASKLET_SERVING_PYTHON := $(CURDIR)/$(SERVING_PY)
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build demo test test-quick check format clean
+.PHONY: help setup setup-build setup-serving demo test test-quick check format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,8 +19,11 @@ setup:  ## make both environments, .venv/serving and .venv/build (about 2 GB)
 setup-build:
 	@$(or $(PYTHON),python3) build/setup_env.py build
 
-demo: setup  ## export a model, start Triton, track objects in a clip; pictures to look at go to dist/demo
-	$(BUILD_PY) benchmarks/demo.py --out dist/demo
+setup-serving:
+	@$(or $(PYTHON),python3) build/setup_env.py serving
+
+demo: setup-serving  ## start Triton, track objects in a clip; no torch, no download of weights; pictures go to dist/demo
+	$(SERVING_PY) benchmarks/demo.py --out dist/demo
 
 test: setup check  ## check, then all tests
 	$(BUILD_PY) -m pytest

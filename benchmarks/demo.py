@@ -1,6 +1,7 @@
-"""masklet from end to end: a model is exported, Triton started, objects are tracked through a clip, and what came out is drawn.
+"""masklet from end to end: Triton is started on our own small model, objects are clicked and tracked through a clip, and what came out is drawn.
 
-Without a checkpoint the weights are random: all is computed as with trained ones, but the masks mean nothing. See --checkpoint.
+The clip is drawn by a program and was never seen in training; one object is hidden for a while, one leaves and comes back. Its true masks are known,
+so the masks get a mark. Your own video has no such mark: --video. Another model needs its official weights and PyTorch: --variant, --checkpoint.
 """
 
 from __future__ import annotations
@@ -12,28 +13,32 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from clips import bounding_box, clip, inner_point
-from engines import Say, random_weights, ready_engines
+from engines import Say, ready_engines
 from masklet import families
 from masklet.cli.failure import Failure
 from masklet.cli.sources import open_source
 from masklet.errors import MaskletError
 from masklet.results import TrackedFrame
 from masklet.tracker import Tracker, Video
+from masklet_build import nano
 from masklet_build.assemble import AssembleError, assemble
+from masklet_build.clips import Clip, inner_point, make_clip
+from masklet_build.quality.measures import boundary_accuracy, region_similarity
 from masklet_build.serve import ServeError, Server
 from pictures import Pictures
 
 Frame = NDArray[np.uint8]
 Prompt = dict[str, Any]  # of Video.prompt
 
-OWN_FRAMES = 36  # of the clip that is drawn here
+CLIP = 7  # of the test split: one object is occluded, one leaves and comes back, and something looks like another
+CLIP_FRAMES, CLIP_FPS = 60, 12.0
 
 
 def main() -> int:
@@ -55,29 +60,56 @@ def main() -> int:
     return 0
 
 
+def own_clip() -> Clip:
+    """The clip that is drawn here."""
+    return make_clip("test", CLIP, frames=CLIP_FRAMES, height=360, width=480, objects=4, story="return")
+
+
 def demo(args: argparse.Namespace, say: Say) -> None:
     """Everything, in order."""
     variant = families.variant(args.variant)
-    with _source(args) as (frames, fps, prompts):
-        first = next(frames, None)
+    with _source(args, say) as source:
+        first = next(source.frames, None)
         if first is None:
             raise Failure(f"{args.video} holds no frames.")
-        _check_prompts(prompts, first)
-        engines = _engines(args.out, variant, args.checkpoint, say)
-        note = "RANDOM WEIGHTS: these masks mean nothing, only that it runs" if random_weights(engines) else f"{variant.name}, {args.checkpoint.name}"
-        repository = assemble(variant.name, engines, args.out / "repository", precision=args.precision, force=True)
+        _check_prompts(source.prompts, first)
+        repository = assemble(variant.name, _engines(args, variant, say), args.out / "repository", precision=args.precision, force=True)
         say(f"server: starting Triton on {repository}")
         with Server(repository, grpc_port=0, http_port=0, metrics_port=0) as server, Tracker(server.grpc_url, timeout_s=60) as tracker:
-            say(f"server: ready at {server.grpc_url} (gRPC); tracking {len(prompts)} object{'s' if len(prompts) > 1 else ''}")
-            with tracker.open() as video, Pictures(args.out, fps, note) as pictures:
-                speed = _track(video, itertools.chain([first], frames), prompts, pictures, say)
-        say(f"tracked at {speed:.1f} frames per second, {len(prompts)} object{'s' if len(prompts) > 1 else ''}, on {os.cpu_count()} CPUs")
-    if random_weights(engines):
-        say("the weights are RANDOM, so the masks mean nothing. With a trained checkpoint: --checkpoint FILE --variant NAME")
+            say(f"server: ready at {server.grpc_url} (gRPC); tracking {_count(source.prompts)}")
+            with tracker.open() as video, Pictures(args.out, source.fps, f"{variant.name}: one prompt per object on frame 0") as pictures:
+                marks = Marks(source.truth)
+                speed = _track(video, itertools.chain([first], source.frames), source.prompts, pictures, marks, say)
+        say(f"tracked at {speed:.1f} frames per second, {_count(source.prompts)}, on {os.cpu_count()} CPUs")
+    if marks.given:
+        say(f"against the true masks: {marks}")
     say(f"look at {pictures.sheet} and {pictures.film}")
 
 
-def _track(video: Video, frames: Iterator[Frame], prompts: dict[int, Prompt], pictures: Pictures, say: Say) -> float:
+def _count(prompts: dict[int, Prompt]) -> str:
+    return f"{len(prompts)} object{'s' if len(prompts) > 1 else ''}"
+
+
+class Marks:
+    """J&F of the masks of a clip whose true masks (T, N, H, W) are known; without the first and the last frame, as DAVIS counts."""
+
+    def __init__(self, truth: NDArray[np.bool_] | None) -> None:
+        self._truth = truth
+        self.given: list[tuple[float, float]] = []
+
+    def add(self, result: TrackedFrame) -> None:
+        """Marks a frame."""
+        if self._truth is None or not 0 < result.frame_index < len(self._truth) - 1:
+            return
+        for truth, mask in zip(self._truth[result.frame_index], result.masks, strict=True):
+            self.given.append((float(region_similarity(truth, mask)), boundary_accuracy(truth, mask)))
+
+    def __str__(self) -> str:
+        j, f = np.mean(self.given, axis=0)
+        return f"J&F {(j + f) / 2:.3f} (J {j:.3f}, F {f:.3f})"
+
+
+def _track(video: Video, frames: Iterator[Frame], prompts: dict[int, Prompt], pictures: Pictures, marks: Marks, say: Say) -> float:
     """Tracks and draws. Returns frames per second without the first frame and without the time for drawing."""
     for object_id, prompt in prompts.items():
         video.prompt(object_id, **prompt)
@@ -87,6 +119,7 @@ def _track(video: Video, frames: Iterator[Frame], prompts: dict[int, Prompt], pi
         result = video.track(frame)
         spent.append(time.perf_counter() - begin)
         pictures.add(frame, result, prompts if len(spent) == 1 else {})
+        marks.add(result)
         if len(spent) % 12 == 0:
             say(f"{len(spent)} frames: {_presence(result)}")
     return len(spent[1:]) / sum(spent[1:]) if len(spent) > 1 else 1 / spent[0]
@@ -97,31 +130,43 @@ def _presence(result: TrackedFrame) -> str:
     return ", ".join(f"object {object_id} {'in view' if score > 0 else 'away'}" for object_id, score in pairs)
 
 
-def _engines(out: Path, variant: families.Variant, checkpoint: Path | None, say: Say) -> Path:
+def _engines(args: argparse.Namespace, variant: families.Variant, say: Say) -> Path:
+    if args.checkpoint is None:
+        if variant != families.NANO:
+            raise Failure(f"--variant {variant.name} needs its official weights, {variant.checkpoint}: say where the file is by --checkpoint.")
+        return nano.ENGINES
     try:
-        return ready_engines(out, variant, checkpoint, say)
+        return ready_engines(args.out, variant, args.checkpoint, say)
     except ImportError as error:
-        raise Failure(f"the export needs PyTorch and ONNX, but {error.name} is not installed here. Run `make demo`.") from error
+        raise Failure(
+            f"the export needs PyTorch and ONNX, but {error.name} is not installed here. Run `make setup`, then .venv/build/bin/python."
+        ) from error
     except Exception as error:
         if type(error).__name__ in ("CheckpointError", "ExportError"):  # classes of modules that import torch
             raise Failure(str(error)) from error
         raise
 
 
+@dataclass(frozen=True)
+class Source:
+    """Frames (H, W, 3) RGB, frames per second, prompts by object, and the true masks (T, N, H, W) where they are known."""
+
+    frames: Iterator[Frame]
+    fps: float
+    prompts: dict[int, Prompt]
+    truth: NDArray[np.bool_] | None = None
+
+
 @contextmanager
-def _source(args: argparse.Namespace) -> Iterator[tuple[Iterator[Frame], float, dict[int, Prompt]]]:
-    """Frames, frames per second and prompts by object."""
+def _source(args: argparse.Namespace, say: Say) -> Iterator[Source]:
     if args.video is None:
-        made = clip(seed=3, frames=OWN_FRAMES)
-        yield iter(made.frames), 12.0, _three_ways(made.masks[0])
+        say(f"clip: drawing {CLIP_FRAMES} frames")
+        made = own_clip()
+        clicks = {number: {"points": [inner_point(mask)]} for number, mask in enumerate(made.masks[0], 1)}
+        yield Source(iter(made.frames), CLIP_FPS, clicks, made.masks)
         return
     with open_source(args.video) as source:
-        yield itertools.islice(source.frames, args.max_frames), source.fps, _given(args)
-
-
-def _three_ways(masks: NDArray[np.bool_]) -> dict[int, Prompt]:
-    """A click, a box and a mask on the three objects of the clip."""
-    return {1: {"points": [inner_point(masks[0])]}, 2: {"box": bounding_box(masks[1])}, 3: {"mask": masks[2]}}
+        yield Source(itertools.islice(source.frames, args.max_frames), source.fps, _given(args))
 
 
 def _given(args: argparse.Namespace) -> dict[int, Prompt]:
@@ -144,8 +189,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="engines, model repository and pictures; a second run uses the engines again"
     )
-    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="official checkpoint of --variant")
-    parser.add_argument("--variant", choices=families.VARIANTS, default="efficienttam_ti_512", metavar="NAME", help="(default: %(default)s)")
+    parser.add_argument("--checkpoint", type=Path, metavar="FILE", help="official checkpoint of --variant (nano has its own)")
+    parser.add_argument("--variant", choices=families.VARIANTS, default="nano", metavar="NAME", help="(default: %(default)s)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="bf16 is faster where the CPU has it (default: %(default)s)")
     parser.add_argument("--video", metavar="FILE_OR_FOLDER", help="your own video or folder of images, instead of a clip drawn here")
     parser.add_argument(

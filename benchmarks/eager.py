@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
+from masklet.families import MEMORY_WIDTH, Variant
 from masklet_build.efficienttam.layers import LayerNorm2d, Projections
 from masklet_build.efficienttam.mask_decoder import HEADS, TwoWayBlock
 from masklet_build.efficienttam.memory_attention import LayerParameters
@@ -26,7 +26,7 @@ from masklet_build.efficienttam.tables import dense_code, fourier_code, resized_
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded mask: low-resolution logits [1, 1, L, L], the same at image size [1, 1, S, S], presence logit [1, 1], pointer [1, 256]."""
+    """A decoded mask: low-resolution logits [1, 1, L, L], the same at image size [1, 1, S, S], presence logit [1, 1], pointer [1, hidden]."""
 
     low: Tensor
     high: Tensor
@@ -47,9 +47,9 @@ class Eager:
         self.network.eval().requires_grad_(False)
         grid, encoder = variant.grid, self.network.sam_prompt_encoder
         self.trunk_position = resized_position_embedding(self.network.image_encoder.trunk.pos_embed, grid)
-        self.position = sine_table(HIDDEN, grid).flatten(1).T[None]
+        self.position = sine_table(variant.hidden, grid).flatten(1).T[None]
         self.memory_position = sine_table(MEMORY_WIDTH, grid).flatten(1).T
-        self.turns = torch.complex(*rotary_table(grid, HIDDEN))
+        self.turns = torch.complex(*rotary_table(grid, variant.hidden))
         self.code = dense_code(encoder.pe_layer.positional_encoding_gaussian_matrix, grid)[None]
 
     def normalised(self, image: np.ndarray) -> Tensor:
@@ -59,9 +59,9 @@ class Eager:
         return pixels.permute(2, 0, 1)[None].contiguous()
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """[1, 3, S, S] -> [1, 256, G, G]."""
+        """[1, 3, S, S] -> [1, hidden, G, G]."""
         trunk, neck = self.network.image_encoder.trunk, self.network.image_encoder.neck.convs[0]
-        x = trunk.patch_embed.proj(pixels).permute(0, 2, 3, 1) + self.trunk_position
+        x = trunk.patch_embed(pixels).permute(0, 2, 3, 1) + self.trunk_position
         for index, block in enumerate(trunk.blocks):
             y = block.norm1(x)
             side = self.variant.window_size if index in self.variant.window_blocks else self.variant.grid
@@ -71,7 +71,7 @@ class Eager:
         return _norm_channels(neck.conv_3x3(y), neck.norm_1)
 
     def attend(self, embedding: Tensor, memories: Sequence[Tensor], slots: Sequence[int], pointers: Sequence[Tensor]) -> Tensor:
-        """Embedding, F memories [T, 64] with their rows of the temporal code, P pointers [1, 256] -> conditioned [1, 256, G, G]."""
+        """Embedding, F memories [T, 64] with their rows of the temporal code, P pointers [1, hidden] -> conditioned [1, hidden, G, G]."""
         network, grid = self.network.memory_attention, self.variant.grid
         codes = [self.memory_position + self.network.maskmem_tpos_enc[slot, 0] for slot in slots]
         tokens = torch.cat(list(pointers)).reshape(-1, MEMORY_WIDTH)
@@ -80,7 +80,7 @@ class Eager:
         x = embedding.flatten(2).transpose(1, 2) + 0.1 * self.position
         for layer in network.layers:
             x = self._layer(layer, x, memory, position, len(tokens))
-        return network.norm(x).transpose(1, 2).reshape(1, HIDDEN, grid, grid)
+        return network.norm(x).transpose(1, 2).reshape(1, -1, grid, grid)
 
     def _layer(self, layer: LayerParameters, x: Tensor, memory: Tensor, position: Tensor, unturned: int) -> Tensor:
         y = layer.norm1(x)
@@ -98,14 +98,14 @@ class Eager:
         return attention.out_proj(functional.scaled_dot_product_attention(q, k, v)[:, 0])
 
     def decode(self, features: Tensor, point: Tensor | None) -> Decoded:
-        """Features [1, 256, G, G]; a click [2] in model pixels, or None. The best of three masks, as for every tracked frame and single click."""
+        """Features [1, hidden, G, G]; a click [2] in model pixels, or None. The best of three masks, as for every tracked frame and single click."""
         network, grid = self.network.sam_mask_decoder, self.variant.grid
         own = torch.cat((network.obj_score_token.weight, network.iou_token.weight, network.mask_tokens.weight))[None]
         start = torch.cat((own, self._prompt_tokens(point)), dim=1)
         dense = self.network.sam_prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand_as(features)
         tokens, image = self._two_way(start, (features + dense).flatten(2).transpose(1, 2))
         wide, norm, gelu, fine, last = network.output_upscaling
-        x = gelu(_norm_channels(wide(image.transpose(1, 2).reshape(1, HIDDEN, grid, grid)), norm))
+        x = gelu(_norm_channels(wide(image.transpose(1, 2).reshape(1, -1, grid, grid)), norm))
         x = last(fine(x))
         factors = torch.stack([mlp(tokens[:, 2 + index]) for index, mlp in enumerate(network.output_hypernetworks_mlps)], dim=1)
         masks = (factors @ x.flatten(2)).reshape(1, -1, 4 * grid, 4 * grid)
@@ -122,7 +122,7 @@ class Eager:
         return Decoded(masks[:, best : best + 1], high[:, best : best + 1], score, pointer)
 
     def _prompt_tokens(self, point: Tensor | None) -> Tensor:
-        """A click and the padding point, or two padding points, as [1, 2, 256]."""
+        """A click and the padding point, or two padding points, as [1, 2, hidden]."""
         encoder = self.network.sam_prompt_encoder
         padding = encoder.not_a_point_embed.weight[None]
         if point is None:
@@ -131,7 +131,7 @@ class Eager:
         return torch.cat((code[None, None] + encoder.point_embeddings[1].weight, padding), dim=1)
 
     def _two_way(self, start: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens and image [1, T, 256] attend to each other."""
+        """Tokens and image [1, T, hidden] attend to each other."""
         transformer, tokens = self.network.sam_mask_decoder.transformer, start
         for index, block in enumerate(transformer.layers):
             tokens, image = _two_way_block(block, tokens, image, start, self.code, first=index == 0)
@@ -209,7 +209,7 @@ def _rounded(memory: Tensor) -> Tensor:
 
 
 def _turn(x: Tensor, turns: Tensor) -> Tensor:
-    """Interleaved pairs [1, 1, n, 256] times complex numbers [1, 1, n, 128]."""
+    """Interleaved pairs [1, 1, n, hidden] times complex numbers [1, 1, n, hidden / 2]."""
     return torch.view_as_real(torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2)) * turns).flatten(3)
 
 

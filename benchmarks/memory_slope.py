@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from clips import clip, inner_point
 from engines import ready_engines
 from masklet import families
 from masklet.tracker import Tracker, Video
 from masklet_build.assemble import assemble
+from masklet_build.clips import inner_point, make_clip
 from masklet_build.serve import Server
 from masklet_build.serve.cleanup import live_processes
 
@@ -90,7 +90,7 @@ def main() -> int:
     args = parser.parse_args()
     if args.frames < SETTLED + 3 * EVERY:
         parser.error(f"--frames {args.frames}: at least {SETTLED + 3 * EVERY} are needed.")
-    made = clip(seed=1, frames=16, height=90, width=160, objects=OBJECTS)
+    made = make_clip("test", 1, frames=16, height=90, width=160, objects=OBJECTS)
     with tempfile.TemporaryDirectory(prefix="masklet-memory-") as scratch:
         engines = ready_engines(Path(scratch), families.variant(args.variant), None, print)
         repository = assemble(args.variant, engines, Path(scratch) / "repository")

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
-import os
-import platform
 import shlex
-import subprocess
 import sys
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -17,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from masklet.contract import TIMING_FIELDS
-from masklet_build.serve.environment import find_environment
+from masklet_build import provenance
 
-_ROOT = Path(__file__).resolve().parents[1]
 _PACKAGES = ("torch", "openvino", "onnxruntime", "numpy", "tritonclient")
 
 
@@ -101,13 +96,13 @@ def write(out: Path, variant: str, results: list[Result], *, peaks: dict[str, fl
         "matrix_product_gflops": peaks,
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "commit": _commit(),
-        "machine": machine_facts(),
-        "versions": versions(),
+        "commit": provenance.commit(),
+        "machine": provenance.machine_facts(),
+        "versions": provenance.versions(_PACKAGES) | provenance.server_versions(),
         "results": [result.summary() for result in results],
     }
     out.mkdir(parents=True, exist_ok=True)
-    (out / "speed.json").write_text(json.dumps(_rounded(content), indent=1) + "\n", encoding="utf-8")
+    (out / "speed.json").write_text(json.dumps(provenance.rounded(content), indent=1) + "\n", encoding="utf-8")
     (out / "speed.md").write_text(markdown(content), encoding="utf-8")
     print(markdown(content))
     print(f"written: {out / 'speed.json'}, {out / 'speed.md'}")
@@ -161,39 +156,3 @@ def _breakdown(result: dict[str, Any]) -> str:
     cells = [f"{timing[name]:.1f}" + (f" ({bare[name]:.1f})" if name in bare else "") for name in TIMING_FIELDS]
     outside = result["server_ms"]["median"] - sum(timing.values())
     return f"| {result['precision']} | {result['objects']} | " + " | ".join(cells) + f" | {outside:.1f} |"
-
-
-def machine_facts() -> dict[str, Any]:
-    """What the run ran on. Family and model tell CPUs apart that share a name."""
-    lines = [line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line]
-    first = {key.strip(): value.strip() for key, value in reversed(lines)}
-    cpu = f"{first.get('model name', 'unknown CPU')} (family {first.get('cpu family')}, model {first.get('model')})"
-    ram = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
-    return {"cpu": cpu, "cores": os.cpu_count(), "ram_gib": round(ram, 1), "system": platform.platform()}
-
-
-def versions() -> dict[str, str]:
-    """Of Python and what computes here, and of Triton's wheel in the serving environment."""
-    found = {"python": platform.python_version(), **{name: importlib.metadata.version(name) for name in _PACKAGES}}
-    code = "import importlib.metadata as m; print(m.version('nvidia-pytriton'), m.version('openvino'))"
-    said = subprocess.run([find_environment().python, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    return found | {"nvidia-pytriton": said[0], "openvino of the server": said[1]}
-
-
-def _commit() -> str:
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(_ROOT), *words], capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + (" with changes" if git("status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def _rounded(value: Any) -> Any:
-    """Numbers to four digits after the point, all through."""
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_rounded(item) for item in value]
-    return round(value, 4) if isinstance(value, float) else value

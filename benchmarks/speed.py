@@ -21,13 +21,13 @@ from PIL import Image
 from torch import Tensor
 
 from bare import BareEngines, steady_inputs
-from clips import clip, inner_point
 from eager import Eager, EagerVideo
 from engines import Say, ready_engines
 from masklet import families
 from masklet.tracker import Tracker, Video
 from masklet_build.assemble import PRECISIONS, assemble
 from masklet_build.checkpoints import load_checkpoint
+from masklet_build.clips import inner_point, make_clip
 from masklet_build.serve import Server
 from masklet_build.torch_stages import TorchStages
 from peak import peaks
@@ -51,7 +51,7 @@ class Setting:
     clicks: list[tuple[int, int]] = field(init=False)
 
     def __post_init__(self) -> None:
-        made = clip(seed=1, frames=16, height=self.height, width=self.width, objects=self.objects)
+        made = make_clip("test", 1, frames=16, height=self.height, width=self.width, objects=self.objects)
         self.frames, self.clicks = list(made.frames), [inner_point(mask) for mask in made.masks[0]]
 
     def later_frames(self) -> Iterator[np.ndarray]:

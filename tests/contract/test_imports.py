@@ -45,6 +45,9 @@ RULES = [
         for model, package in (("memory_bank", "masklet_bank"), ("preprocess", "masklet_preprocess"), ("postprocess", "masklet_postprocess"))
     ),
     Rule("build/src/masklet_build/serve/**/*.py", frozenset({"masklet_build.serve", "masklet_build.machine", "masklet", "numpy", "tritonclient"})),
+    Rule("build/src/masklet_build/clips/**/*.py", frozenset({"masklet_build.clips", "numpy", "PIL"})),
+    Rule("build/src/masklet_build/quality/**/*.py", frozenset({"masklet", "masklet_build", "numpy", "tritonclient", "PIL"})),
+    Rule("build/src/masklet_build/train/**/*.py", frozenset({"masklet", "masklet_build", "torch", "matplotlib"})),
     Rule("build/src/masklet_build/machine.py", frozenset()),
     Rule("build/setup_env.py", frozenset({"masklet_build.machine"})),
 ]
@@ -90,7 +93,7 @@ def test_a_forbidden_import_is_found(tmp_path: Path) -> None:
     assert violations(Rule("*.py", frozenset({"numpy"})), tmp_path) == ["one.py:2 imports torch.nn.functional"]
 
 
-@pytest.mark.parametrize("module", ["masklet_build.serve", "masklet_build.assemble", "masklet_build.cli"])
+@pytest.mark.parametrize("module", ["masklet_build.serve", "masklet_build.assemble", "masklet_build.cli", "masklet_build.quality.report"])
 def test_serving_works_without_torch(module: str) -> None:
     _run(f"import sys; sys.modules['torch'] = None; import {module}")
 

@@ -24,7 +24,7 @@ def tensor(array: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])
-@pytest.mark.parametrize("name", POOLINGS)
+@pytest.mark.parametrize("name", [*POOLINGS, "nano"])
 def test_memory_attention_equals_its_definition(network, name, frames):
     small = network(name, 128)
     inputs = sample_inputs("memory_attention", small.variant, Sizes(V=2, B=3, F=frames, P=3), seed=2)
@@ -51,7 +51,7 @@ def test_the_two_poolings_and_none_differ_from_two_frames_on_only(network):
     assert min(worst_excess(pair[a], pair[b]) for a, b in ((0, 1), (0, 2), (1, 2))) > 100
 
 
-@pytest.mark.parametrize(("name", "size"), [("efficienttam_ti_512", 128), ("efficienttam_ti_512", 256), ("efficienttam_s", 128)])
+@pytest.mark.parametrize(("name", "size"), [("efficienttam_ti_512", 128), ("efficienttam_ti_512", 256), ("efficienttam_s", 128), ("nano", 256)])
 def test_image_encoder_equals_its_definition_with_windows_that_overhang_the_grid(network, name, size):
     small = network(name, size)
     inputs = sample_inputs("image_encoder", small.variant, Sizes(V=2), seed=3)
@@ -62,8 +62,9 @@ def test_image_encoder_equals_its_definition_with_windows_that_overhang_the_grid
 
 
 @pytest.mark.parametrize("binarise", [0, 1])
-def test_memory_encoder_equals_its_definition(network, binarise):
-    small = network("efficienttam_ti_512", 128)
+@pytest.mark.parametrize("name", ["efficienttam_ti_512", "nano"])
+def test_memory_encoder_equals_its_definition(network, name, binarise):
+    small = network(name, 128)
     inputs = sample_inputs("memory_encoder", small.variant, Sizes(V=2, B=3), seed=4)
     inputs["BINARISE"][:] = binarise
     inputs["LOW"][2] = small.variant.family.no_object_score
@@ -83,7 +84,7 @@ def decoder_inputs(variant, *, kind: int, multimask: int, with_mask: bool = Fals
 def plain_decode(state, variant, inputs) -> plain.Decoded:
     features = tensor(inputs["FEATURES"][0])
     if inputs["KIND"][0] == KIND_CLICK:
-        features = features + state["no_mem_embed"].reshape(256, 1, 1)
+        features = features + state["no_mem_embed"].reshape(-1, 1, 1)
     mask = tensor(inputs["MASK_PROMPT"][0, 0]) if inputs["HAS_MASK"][0] else None
     return plain.decode(state, variant, features, tensor(inputs["POINTS"][0]), tensor(inputs["LABELS"][0]), mask)
 
@@ -94,9 +95,9 @@ def close(got: np.ndarray, wanted: torch.Tensor) -> bool:
 
 @pytest.mark.parametrize("kind", [KIND_TRACKED, KIND_CLICK])
 @pytest.mark.parametrize("with_mask", [False, True])
-@pytest.mark.parametrize("points", [1, 2, 4])
-def test_multimask_takes_the_best_of_three_masks_and_its_token(network, kind, with_mask, points):
-    small = network("efficienttam_ti_512", 128)
+@pytest.mark.parametrize(("name", "points"), [("efficienttam_ti_512", 1), ("efficienttam_ti_512", 2), ("efficienttam_ti_512", 4), ("nano", 2)])
+def test_multimask_takes_the_best_of_three_masks_and_its_token(network, kind, with_mask, name, points):
+    small = network(name, 128)
     inputs = decoder_inputs(small.variant, kind=kind, multimask=1, with_mask=with_mask, points=points)
     wanted = plain_decode(small.state, small.variant, inputs)
     best = 1 + int(wanted.ious[1:].argmax())

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+import safetensors
 import torch
 
 from masklet.families import VARIANTS, variant
+from masklet_build import checkpoints
 from masklet_build.checkpoints import CheckpointError, load_checkpoint
 from masklet_build.efficienttam import parameter_shapes
 from masklet_build.rebuilt import noise, save_checkpoint
 
 pytestmark = pytest.mark.torch
 
-TI, S = variant("efficienttam_ti_512"), variant("efficienttam_s_512")
+TI, S, NANO = variant("efficienttam_ti_512"), variant("efficienttam_s_512"), variant("nano")
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +37,7 @@ def refusal(tmp_path):
     return load
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [name for name, variant in VARIANTS.items() if variant.official])
 def test_an_official_checkpoint_has_455_tensors_of_the_documented_size(name):
     shapes = parameter_shapes(variant(name))
     trainable = sum(torch.Size(shape).numel() for key, shape in shapes.items() if not key.endswith("gaussian_matrix"))
@@ -89,6 +91,53 @@ def test_a_truncated_file_is_called_unreadable_with_its_size(state, refusal, tmp
 @pytest.mark.parametrize("content", [b"", b"<html>not found</html>"])
 def test_a_file_of_another_kind_is_called_unreadable(refusal, content):
     assert "cannot be read as a PyTorch checkpoint" in refusal(content)
+
+
+@pytest.fixture(scope="module")
+def nano_state():
+    return {name: torch.from_numpy(noise(0, name, shape)) for name, shape in parameter_shapes(NANO).items()}
+
+
+def test_masklets_own_checkpoint_keeps_every_tensor_rounded_to_half_precision(nano_state, tmp_path):
+    path = tmp_path / "nano.safetensors"
+    checkpoints.save_checkpoint(path, nano_state, metadata={"steps": "3"})
+    loaded = load_checkpoint(path, NANO)
+    assert {tensor.dtype for tensor in loaded.values()} == {torch.float32}
+    assert loaded.keys() == nano_state.keys()
+    assert all(torch.equal(loaded[name], nano_state[name].half().float()) for name in nano_state)
+    numbers = sum(tensor.numel() for tensor in nano_state.values())
+    assert 2 * numbers < path.stat().st_size < 2 * numbers + 100_000
+    with safetensors.safe_open(path, "pt") as file:
+        assert file.metadata() == {"steps": "3"}
+
+
+def test_saving_what_was_loaded_changes_no_byte(nano_state, tmp_path):
+    first, second = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
+    checkpoints.save_checkpoint(first, nano_state, metadata={})
+    checkpoints.save_checkpoint(second, load_checkpoint(first, NANO), metadata={})
+    assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("value", [float("nan"), 1e6])
+def test_a_number_that_half_precision_cannot_hold_is_not_saved(nano_state, tmp_path, value):
+    broken = {**nano_state, "no_obj_ptr": torch.full((1, 128), value)}
+    with pytest.raises(ValueError, match="no_obj_ptr: not finite, or over 65504"):
+        checkpoints.save_checkpoint(tmp_path / "nano.safetensors", broken, metadata={})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_truncated_safetensors_file_is_called_unreadable_with_its_size(nano_state, tmp_path):
+    path = tmp_path / "nano.safetensors"
+    checkpoints.save_checkpoint(path, nano_state, metadata={})
+    path.write_bytes(path.read_bytes()[:100_000])
+    with pytest.raises(CheckpointError, match=r"nano.safetensors \(100,000 bytes\) cannot be read as safetensors"):
+        load_checkpoint(path, NANO)
+
+
+def test_weights_of_nano_are_recognised(nano_state, tmp_path):
+    checkpoints.save_checkpoint(tmp_path / "nano.safetensors", nano_state, metadata={})
+    with pytest.raises(CheckpointError, match=r"does not fit efficienttam_ti_512.*It fits nano: name the variant"):
+        load_checkpoint(tmp_path / "nano.safetensors", TI)
 
 
 def test_a_missing_file_says_so(tmp_path):

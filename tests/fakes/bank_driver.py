@@ -65,7 +65,7 @@ class RecordingStages:
         number, read = features[:, 0, 0, 0], features[:, 1, 0, 0]
         clicks = inputs["POINTS"].sum(axis=(1, 2)) / 1e4
         logits = np.broadcast_to((number + read + clicks)[:, None, None], (objects, low, low))
-        pointer = np.broadcast_to(number[:, None], (objects, 256))
+        pointer = np.broadcast_to(number[:, None], (objects, VARIANT.hidden))
         return {
             "LOW": logits.astype(np.float32),
             "IOU": clicks.astype(np.float32),
@@ -113,7 +113,7 @@ def request(
     masks = [item["mask"] for item in prompts if "mask" in item]
     points = [point for item in prompts for point in item["points"]]
     tensors = {
-        "EMBEDDING": np.full((256, grid, grid), -1 if number is None else number, np.float32),
+        "EMBEDDING": np.full((VARIANT.hidden, grid, grid), -1 if number is None else number, np.float32),
         "SIZE": np.array([0, 0] if number is None else [48, 64], np.int32),
         "PROMPT_OBJECT": np.array([item["object"] for item in prompts], np.int64),
         "PROMPT_FLAGS": np.array([_flags(item) for item in prompts], np.int32),

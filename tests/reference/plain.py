@@ -62,13 +62,14 @@ def sine_code(channels: int, grid: int) -> Tensor:
 
 
 def turn(x: Tensor, grid: int) -> Tensor:
-    """Rotary code on interleaved pairs as complex numbers; x is [tokens, 256], whole frames of grid * grid tokens."""
-    frequency = torch.tensor([10000 ** (-4 * m / 256) for m in range(64)], dtype=torch.float64)
+    """Rotary code on interleaved pairs as complex numbers; x is [tokens, hidden], whole frames of grid * grid tokens."""
+    width = x.shape[1]
+    frequency = torch.tensor([10000 ** (-4 * m / width) for m in range(width // 4)], dtype=torch.float64)
     token = torch.arange(grid * grid)
     angle = torch.cat((torch.outer(token % grid, frequency), torch.outer(token // grid, frequency)), dim=1)
     factor = torch.polar(torch.ones_like(angle), angle).to(torch.complex64).repeat(len(x) // (grid * grid), 1)
-    pairs = torch.view_as_complex(x.reshape(len(x), 128, 2))
-    return torch.view_as_real(pairs * factor).reshape(len(x), 256)
+    pairs = torch.view_as_complex(x.reshape(len(x), width // 2, 2))
+    return torch.view_as_real(pairs * factor).reshape(len(x), width)
 
 
 def average(x: Tensor, grid: int) -> Tensor:
@@ -78,23 +79,23 @@ def average(x: Tensor, grid: int) -> Tensor:
 
 
 def memory_attention(state: State, variant: Variant, features: Tensor, memory: Tensor, slot: Tensor, pointers: Tensor) -> Tensor:
-    """One object: features [256, G, G], memory [F, T, 64], slot [F], pointers [P, 256] -> [256, G, G]."""
+    """One object: features [hidden, G, G], memory [F, T, 64], slot [F], pointers [P, hidden] -> [hidden, G, G]."""
     grid = variant.grid
     position = sine_code(64, grid)[None] + state["maskmem_tpos_enc"].reshape(-1, 1, 64)[slot.long()]
     spatial, placed = memory.reshape(-1, 64), (memory + position).reshape(-1, 64)
     tokens = pointers.reshape(-1, 64)
-    x = features.reshape(256, -1).T + 0.1 * sine_code(256, grid)
+    x = features.flatten(1).T + 0.1 * sine_code(variant.hidden, grid)
     for index in range(variant.memory_layers):
         layer = part(state, f"memory_attention.layers.{index}")
         y = norm(x, layer, "norm1")
         q, k, v = (linear(y, layer, f"self_attn.{name}_proj") for name in "qkv")
-        attended = torch.softmax(turn(q, grid) @ turn(k, grid).T / 16, dim=-1) @ v
+        attended = torch.softmax(turn(q, grid) @ turn(k, grid).T / math.sqrt(variant.hidden), dim=-1) @ v
         x = x + linear(attended, layer, "self_attn.out_proj")
         q = turn(linear(norm(x, layer, "norm2"), layer, "cross_attn_image.q_proj"), grid)
         attended = _cross(layer, variant, q, spatial, placed, tokens)
         x = x + linear(attended, layer, "cross_attn_image.out_proj")
         x = x + linear(functional.relu(linear(norm(x, layer, "norm3"), layer, "linear1")), layer, "linear2")
-    return norm(x, state, "memory_attention.norm").T.reshape(256, grid, grid)
+    return norm(x, state, "memory_attention.norm").T.reshape(-1, grid, grid)
 
 
 def _cross(layer: State, variant: Variant, q: Tensor, spatial: Tensor, placed: Tensor, tokens: Tensor) -> Tensor:
@@ -106,20 +107,22 @@ def _cross(layer: State, variant: Variant, q: Tensor, spatial: Tensor, placed: T
         keys, values = average(keys, grid), average(values, grid)
     if pooled and variant.pooling == "efficient2":
         keys = keys + 2 * math.log(2)
-    logits = q @ keys.T / 16
+    scale = math.sqrt(variant.hidden)
+    logits = q @ keys.T / scale
     if pooled and variant.pooling == "efficient1":
         logits = logits + 2 * math.log(2)
-    weights = torch.softmax(torch.cat((logits, q @ pointer_keys.T / 16), dim=1), dim=1)
+    weights = torch.softmax(torch.cat((logits, q @ pointer_keys.T / scale), dim=1), dim=1)
     return weights @ torch.cat((values, pointer_values))
 
 
 def image_encoder(state: State, variant: Variant, image: Tensor) -> Tensor:
-    """uint8 [S, S, 3] -> [256, G, G]; windows are cut from a map padded with zeros."""
+    """uint8 [S, S, 3] -> [hidden, G, G]; windows are cut from a map padded with zeros."""
     trunk, grid = part(state, "image_encoder.trunk"), variant.grid
     mean, std = torch.tensor(variant.family.pixel_mean), torch.tensor(variant.family.pixel_std)
     pixels = ((image.double() / 255).float() - mean) / std
-    patches = functional.conv2d(pixels.permute(2, 0, 1)[None], trunk["patch_embed.proj.weight"], trunk["patch_embed.proj.bias"], stride=16)
-    stored = trunk["pos_embed"][:, 1:].reshape(1, 14, 14, -1).permute(0, 3, 1, 2)
+    stem = _conv_stem if variant.stem == "conv" else _patches
+    patches = stem(pixels.permute(2, 0, 1)[None], part(trunk, "patch_embed"))
+    stored = trunk["pos_embed"][:, 1:].reshape(1, variant.pretrain_grid, variant.pretrain_grid, -1).permute(0, 3, 1, 2)
     x = (patches + functional.interpolate(stored, (grid, grid), mode="bicubic", align_corners=False))[0].permute(1, 2, 0)
     for index in range(variant.depth):
         block = part(trunk, f"blocks.{index}")
@@ -140,6 +143,23 @@ def image_encoder(state: State, variant: Variant, image: Tensor) -> Tensor:
     return norm_channels(functional.conv2d(y, neck["conv_3x3.weight"], padding=1), neck, "norm_1")[0]
 
 
+def _patches(pixels: Tensor, stem: State) -> Tensor:
+    return functional.conv2d(pixels, stem["proj.weight"], stem["proj.bias"], stride=16)
+
+
+def _conv_stem(x: Tensor, stem: State) -> Tensor:
+    """Convolutions of stride 2 at 0, 3, 7 and 11, each but the last with norm and GELU after it; residual blocks at 6 and 10."""
+    for index in (0, 3, 7):
+        x = functional.conv2d(x, stem[f"layers.{index}.weight"], stem[f"layers.{index}.bias"], stride=2, padding=1)
+        x = gelu(norm_channels(x, stem, f"layers.{index + 1}"))
+        if index > 0:
+            block = part(stem, f"layers.{index + 3}.layers")
+            y = norm_channels(functional.conv2d(x, block["0.weight"], block["0.bias"], padding=1, groups=x.shape[1]), block, "1")
+            y = gelu(functional.conv2d(y, block["2.weight"], block["2.bias"]))
+            x = x + functional.conv2d(y, block["4.weight"], block["4.bias"])
+    return functional.conv2d(x, stem["layers.11.weight"], stem["layers.11.bias"], stride=2, padding=1)
+
+
 def _heads(x: Tensor, block: State, heads: int) -> Tensor:
     q, k, v = linear(x, block, "attn.qkv").reshape(len(x), 3, heads, -1).unbind(1)
     out = [torch.softmax(q[:, h] @ k[:, h].T / 8, dim=-1) @ v[:, h] for h in range(heads)]
@@ -147,7 +167,7 @@ def _heads(x: Tensor, block: State, heads: int) -> Tensor:
 
 
 def memory_encoder(state: State, features: Tensor, low: Tensor, binarise: bool) -> Tensor:
-    """features [256, G, G], low [L, L] -> [T, 64]."""
+    """features [hidden, G, G], low [L, L] -> [T, 64]."""
     own = part(state, "memory_encoder")
     high = functional.interpolate(low[None, None], scale_factor=4.0, mode="bilinear", align_corners=False)
     x = ((high > 0).float() if binarise else torch.sigmoid(high)) * 20 - 10
@@ -159,7 +179,7 @@ def memory_encoder(state: State, features: Tensor, low: Tensor, binarise: bool) 
     x = x + functional.conv2d(features[None], own["pix_feat_proj.weight"], own["pix_feat_proj.bias"])
     for index in range(2):
         block = part(own, f"fuser.layers.{index}")
-        y = functional.conv2d(x, block["dwconv.weight"], block["dwconv.bias"], padding=3, groups=256)
+        y = functional.conv2d(x, block["dwconv.weight"], block["dwconv.bias"], padding=3, groups=len(x[0]))
         y = linear(gelu(linear(norm_channels(y, block, "norm").permute(0, 2, 3, 1), block, "pwconv1")), block, "pwconv2")
         x = x + (block["gamma"] * y).permute(0, 3, 1, 2)
     return functional.conv2d(x, own["out_proj.weight"], own["out_proj.bias"])[0].reshape(64, -1).T
@@ -169,7 +189,7 @@ class Decoded(NamedTuple):
     masks: Tensor  # [4, L, L], before gating
     ious: Tensor  # [4]
     score: Tensor
-    tokens: Tensor  # [4, 256] mask tokens
+    tokens: Tensor  # [4, hidden] mask tokens
 
 
 def fourier(state: State, place: Tensor) -> Tensor:
@@ -178,7 +198,7 @@ def fourier(state: State, place: Tensor) -> Tensor:
 
 
 def decode(state: State, variant: Variant, features: Tensor, points: Tensor, labels: Tensor, mask: Tensor | None) -> Decoded:
-    """The four masks of one object: features [256, G, G] as the transformer gets them, points [N, 2], labels [N], mask [L, L] or None."""
+    """The four masks of one object: features [hidden, G, G] as the transformer gets them, points [N, 2], labels [N], mask [L, L] or None."""
     own, prompts, grid = part(state, "sam_mask_decoder"), part(state, "sam_prompt_encoder"), variant.grid
     rows = [
         prompts["not_a_point_embed.weight"][0]
@@ -187,10 +207,10 @@ def decode(state: State, variant: Variant, features: Tensor, points: Tensor, lab
         for point, label in zip(points, labels.tolist(), strict=True)
     ]
     start = torch.cat((own["obj_score_token.weight"], own["iou_token.weight"], own["mask_tokens.weight"], torch.stack(rows)))
-    image = features.reshape(256, -1).T + _dense(prompts, mask)
+    image = features.flatten(1).T + _dense(prompts, mask)
     centres = [[(column + 0.5) / grid, (row + 0.5) / grid] for row in range(grid) for column in range(grid)]
     tokens, image = _two_way(part(own, "transformer"), start, image, fourier(state, torch.tensor(centres)))
-    up = image.T.reshape(1, 256, grid, grid)
+    up = image.T.reshape(1, -1, grid, grid)
     up = functional.conv_transpose2d(up, own["output_upscaling.0.weight"], own["output_upscaling.0.bias"], stride=2)
     up = gelu(norm_channels(up, own, "output_upscaling.1"))
     up = gelu(functional.conv_transpose2d(up, own["output_upscaling.3.weight"], own["output_upscaling.3.bias"], stride=2))[0]
@@ -207,7 +227,7 @@ def _dense(prompts: State, mask: Tensor | None) -> Tensor:
         name = f"mask_downscaling.{index}"
         x = functional.conv2d(x, prompts[f"{name}.weight"], prompts[f"{name}.bias"], stride=2)
         x = gelu(norm_channels(x, prompts, f"mask_downscaling.{index + 1}"))
-    return functional.conv2d(x, prompts["mask_downscaling.6.weight"], prompts["mask_downscaling.6.bias"])[0].reshape(256, -1).T
+    return functional.conv2d(x, prompts["mask_downscaling.6.weight"], prompts["mask_downscaling.6.bias"])[0].flatten(1).T
 
 
 def _eight_heads(state: State, name: str, q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ OBJECTS = 8
 FRAMES = 260
 SETTLED = 100  # frames; what grows later is no allocator that settles
 # What the bank keeps of a tracked frame: a memory and a pointer per object.
-KEPT_PER_FRAME = OBJECTS * (variant(VARIANT).memory_tokens * 64 * 2 + 256 * 4)
+KEPT_PER_FRAME = OBJECTS * (variant(VARIANT).memory_tokens * 64 * 2 + variant(VARIANT).hidden * 4)
 
 
 def growth(server: Server) -> float:

@@ -1,4 +1,4 @@
-"""Official checkpoints: reading, and refusing what does not fit with a reason."""
+"""Checkpoints, official ones and masklet's own: reading, writing, and refusing what does not fit with a reason."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
+import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -21,9 +23,10 @@ class CheckpointError(Exception):
 
 
 def load_checkpoint(path: str | Path, variant: Variant) -> dict[str, Tensor]:
-    """The official state dict in `path`, float32, checked to be complete and of the shapes that `variant` expects.
+    """The state dict in `path`, float32, checked to be complete and of the shapes that `variant` expects.
 
-    Variants of one size (plain, _1, _2, 512) have the same names and shapes: the file cannot tell them apart, so the caller's word counts.
+    A file named *.safetensors is read as one, any other as an official file of torch.save. Official variants of one size (plain, _1, _2,
+    512) have the same names and shapes: the file cannot tell them apart, so the caller's word counts.
     Raises CheckpointError.
     """
     state = _read(Path(path))
@@ -34,9 +37,36 @@ def load_checkpoint(path: str | Path, variant: Variant) -> dict[str, Tensor]:
     return {name: tensor.float() for name, tensor in state.items()}
 
 
+def save_checkpoint(path: str | Path, state: Mapping[str, Tensor], *, metadata: Mapping[str, str]) -> None:
+    """Writes masklet's own kind of checkpoint: safetensors with every tensor rounded to float16, which halves the file.
+
+    Engines are exported from the file, so they start from the rounded numbers, and nothing differs afterwards. `metadata`: what the weights
+    are and how they were made. Raises ValueError for a number that float16 cannot hold.
+    """
+    half = {name: tensor.detach().half().contiguous() for name, tensor in state.items()}
+    lost = [name for name, tensor in half.items() if not torch.isfinite(tensor).all()]
+    if lost:
+        raise ValueError(f"{_listed(lost)}: not finite, or over 65504, the largest float16. The training went wrong; do not ship this.")
+    Path(path).write_bytes(safetensors.torch.save(half, dict(metadata)))
+
+
 def _read(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"There is no checkpoint file {path}. Download it from the official repository, or correct the path.")
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} ({path.stat().st_size:,} bytes) cannot be read as safetensors: {error} "
+            "It may be incomplete or another kind of file. Fetch it again."
+        ) from error
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
@@ -70,7 +100,8 @@ def _guess(found: Mapping[str, tuple[int, ...]]) -> str:
     """What the file probably is instead."""
     fitting = [name for name, variant in VARIANTS.items() if parameter_shapes(variant) == found]
     if fitting:
-        return f"It fits {', '.join(fitting)} (one and the same to a checkpoint): name the variant that it was downloaded as."
+        several = " (one and the same to a checkpoint)" if len(fitting) > 1 else ""
+        return f"It fits {', '.join(fitting)}{several}: name the variant that it is of."
     kinds = (
         ("spatial_perceiver.latents", "an EdgeTAM checkpoint"),
         ("image_encoder.trunk.pos_embed_window", "a SAM 2.1 checkpoint" if "no_obj_embed_spatial" in found else "a SAM 2 checkpoint"),
@@ -80,5 +111,5 @@ def _guess(found: Mapping[str, tuple[int, ...]]) -> str:
     if kind:
         return f"It looks like {kind}, which this version cannot export."
     if _POSITION in found:
-        return "It looks like an EfficientTAM checkpoint that was changed or saved in part. Use the official file."
+        return "It looks like an EfficientTAM checkpoint that was changed or saved in part. Use the original file."
     return "It does not look like a SAM-family checkpoint."

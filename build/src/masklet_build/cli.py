@@ -1,4 +1,4 @@
-"""The command `masklet-build`: from an official checkpoint to a running server."""
+"""The command `masklet-build`: from a checkpoint to a running server."""
 
 from __future__ import annotations
 
@@ -10,18 +10,24 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from masklet import families
-from masklet_build import serve
+from masklet_build import nano, serve
 from masklet_build.assemble import PRECISIONS, RUNTIMES, TARGETS, AssembleError, assemble
 from masklet_build.output import OutputExists
+from masklet_build.quality import command as quality
+from masklet_build.train import command as train
 
-EPILOG = """from a checkpoint to masks:
+EPILOG = """without a download, with masklet's own model, which is in the package:
+  masklet-build assemble nano --out repository/
+  masklet-build serve repository/
+
+from an official checkpoint to masks:
   masklet-build variants
   masklet-build export efficienttam_ti_512 --checkpoint efficienttam_ti_512x512.pt --out engines/
   masklet-build assemble efficienttam_ti_512 --engines engines/ --out repository/
   masklet-build serve repository/
   masklet track clip.mp4 --url localhost:8001 --point 210,350 --out masks/
 
-The variant is always said, never guessed: the four checkpoints of one size have the same tensors.
+The variant is always said, never guessed: the four official checkpoints of one size have the same tensors.
 
 exit codes: 0 done, 1 it failed and the last line says why, 2 wrong arguments (`serve` has codes of its own)"""
 
@@ -46,6 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     _assemble_arguments(_add(commands, "assemble", "put engines and models together into a Triton model repository", _assemble))
     serve.add_arguments(_add(commands, "serve", "run Triton from the PyPI wheel on a model repository", serve.run_serve))
     _verify_arguments(_add(commands, "verify", "replay golden scenarios through a real server", _verify))
+    train.add_arguments(_add(commands, "train", "train masklet's own small model on drawn clips", train.run_train))
+    evaluated = _add(commands, "evaluate", "score tracked masks against true ones: J, F and J&F", quality.run_evaluate)
+    _variant_argument(evaluated)
+    quality.add_arguments(evaluated)
     return parser
 
 
@@ -53,7 +63,7 @@ def _add(
     commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str, run: Callable[[argparse.Namespace], int]
 ) -> argparse.ArgumentParser:
     parser = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, refuse=parser.error)
     return parser
 
 
@@ -63,14 +73,22 @@ def _variant_argument(parser: argparse.ArgumentParser) -> None:
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
     _variant_argument(parser)
-    parser.add_argument("--checkpoint", type=Path, required=True, metavar="FILE", help="official checkpoint (.pt) of this variant")
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="checkpoint of this variant: official (.pt) or .safetensors (default for nano: the package's own)",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where engines and manifest.json go, whole or not at all")
+    parser.add_argument(
+        "--half-storage", action="store_true", help="store weights that float16 holds exactly as float16: smaller files, the same results"
+    )
     parser.add_argument("--force", action="store_true", help="replace DIR")
 
 
 def _assemble_arguments(parser: argparse.ArgumentParser) -> None:
     _variant_argument(parser)
-    parser.add_argument("--engines", type=Path, required=True, metavar="DIR", help="what `masklet-build export` wrote")
+    parser.add_argument("--engines", type=Path, metavar="DIR", help="what `masklet-build export` wrote (default for nano: the package's own)")
     parser.add_argument("--out", type=Path, required=True, metavar="REPO", help="where the model repository goes, whole or not at all")
     parser.add_argument(
         "--target",
@@ -105,20 +123,29 @@ def _variants(args: argparse.Namespace) -> int:
     print(f"{'variant':<22}{'image':>6}{'mask':>6}{'memory attention':>18}{'KiB per object':>16}  checkpoint")
     for variant in families.VARIANTS.values():
         size = variant.object_bytes() >> 10
-        print(f"{variant.name:<22}{variant.image_size:>6}{variant.low_size:>6}{variant.pooling:>18}{size:>16}  {variant.checkpoint}")
+        ours = "" if variant.official else " (ours, in the package)"
+        print(f"{variant.name:<22}{variant.image_size:>6}{variant.low_size:>6}{variant.pooling:>18}{size:>16}  {variant.checkpoint}{ours}")
     for family in {variant.family.name: variant.family for variant in families.VARIANTS.values()}.values():
-        print(f"\n{family.name}: {family.licence}, from {family.official}\ncheckpoints: {family.weights}<checkpoint>")
+        print(f"\n{family.name}: {family.licence}, from {family.official}\nofficial checkpoints: {family.weights}<checkpoint>")
     return 0
 
 
+def _shipped(args: argparse.Namespace, option: str, path: Path) -> Path:
+    """What the package has for this variant. Exits with 2, wrong arguments, where it has nothing."""
+    if families.variant(args.variant).official:
+        args.refuse(f"{option} is required for {args.variant}: the package has weights of nano only. `masklet-build variants` says where others lie.")
+    return path
+
+
 def _export(args: argparse.Namespace) -> int:
+    checkpoint = args.checkpoint or _shipped(args, "--checkpoint", nano.CHECKPOINT)
     if find_spec("torch") is None:
         return _fail("export", "torch is not installed here. Use the build environment: pip install 'masklet-build[export]'.")
     from masklet_build.checkpoints import CheckpointError
     from masklet_build.onnx_export import ExportError, export
 
     try:
-        export(families.variant(args.variant), args.checkpoint, args.out, force=args.force, progress=_say)
+        export(families.variant(args.variant), checkpoint, args.out, half_storage=args.half_storage, force=args.force, progress=_say)
     except (CheckpointError, ExportError, OutputExists, OSError) as error:
         return _fail("export", error)
     _say(f"wrote {args.out}. Next: masklet-build assemble {args.variant} --engines {args.out} --out REPO")
@@ -129,7 +156,7 @@ def _assemble(args: argparse.Namespace) -> int:
     try:
         assemble(
             args.variant,
-            args.engines,
+            args.engines or _shipped(args, "--engines", nano.ENGINES),
             args.out,
             target=args.target,
             runtime=args.runtime,
@@ -155,12 +182,13 @@ def _settings(words: Sequence[str]) -> dict[str, str]:
 def _verify(args: argparse.Namespace) -> int:
     if find_spec("torch") is None:
         return _fail("verify", "torch is not installed here. Use the build environment: pip install 'masklet-build[export]'.")
+    from masklet_build.checkpoints import CheckpointError
     from masklet_build.golden import GoldenError
     from masklet_build.verify import table, verify
 
     try:
         reports = verify(args.variant, args.golden, args.scenario, runtime=args.runtime, precision=args.precision, python=args.python, progress=_say)
-    except (GoldenError, serve.ServeError, OSError) as error:
+    except (CheckpointError, GoldenError, serve.ServeError, OSError) as error:
         return _fail("verify", error)
     print(table(reports))
     return 0 if all(report.comparison.within for report in reports) else 1

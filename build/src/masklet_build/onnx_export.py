@@ -16,6 +16,7 @@ from masklet.contract import Model, engines, resolve
 from masklet.contract import Tensor as TensorSpec
 from masklet.families import Variant
 from masklet_build.checkpoints import load_checkpoint
+from masklet_build.half_storage import store_as_half
 from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
 from masklet_build.output import fresh_directory
 from masklet_build.samples import Sizes, sample_inputs
@@ -43,13 +44,16 @@ def export(
     checkpoint_path: str | Path,
     out_dir: str | Path,
     *,
+    half_storage: bool = False,
     force: bool = False,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Manifest:
     """Writes <engine>.onnx for the five engines and manifest.json into `out_dir`, all or nothing.
 
-    `force` replaces engines that were written to `out_dir` before. `progress` gets a line per step. Raises OutputExists, CheckpointError and
-    ExportError.
+    half_storage    weights that float16 holds exactly are stored so: smaller files, the same results
+    force           replaces engines that were written to `out_dir` before
+    progress        gets a line per step
+    Raises OutputExists, CheckpointError and ExportError.
     """
     checkpoint = Path(checkpoint_path)
     with fresh_directory(Path(out_dir), mark=FILE_NAME, force=force) as folder:
@@ -59,6 +63,8 @@ def export(
             progress(f"exporting {model.name}")
             path = folder / f"{model.name}.onnx"
             export_engine(reference.stages[model.name], model, variant, path)
+            if half_storage:
+                store_as_half(path)
             progress(f"checking {model.name}")
             check_engine(path, model.name, reference, variant)
         manifest = _manifest(variant, checkpoint, folder)

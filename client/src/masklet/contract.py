@@ -9,7 +9,7 @@ Dimensions are integers or symbols. A symbol that a variant fixes is replaced by
     G    side of the feature grid (S / stride)     B    objects in an engine call
     L    side of the low-resolution mask (4 G)     F    remembered frames per object
     T    tokens of one memory                      P    object pointers per object
-                                                   N    prompt tokens per object
+    D    width of features and pointers            N    prompt tokens per object
     n m k   counts that differ from request to request (zero allowed)        H W C   size of the frame that was sent
 """
 
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
+from masklet.families import MEMORY_WIDTH, Variant
 
 CONTRACT_VERSION = 1
 
@@ -142,7 +142,7 @@ def image_encoder(variant: Variant) -> Model:
     return Model(
         "image_encoder",
         inputs=(Tensor("IMAGE", "UINT8", ("S", "S", 3), "frame at model size; normalised inside"),),
-        outputs=(Tensor("EMBEDDING", "FP32", (HIDDEN, "G", "G"), "image features, without position code"), *_high_res(variant, ())),
+        outputs=(Tensor("EMBEDDING", "FP32", ("D", "G", "G"), "image features, without position code"), *_high_res(variant, ())),
         batched=True,
     )
 
@@ -152,7 +152,7 @@ def memory_bank(variant: Variant) -> Model:
     return Model(
         "memory_bank",
         inputs=(
-            Tensor("EMBEDDING", "FP32", (HIDDEN, "G", "G"), "image features; a NaN in front says that the encoder failed"),
+            Tensor("EMBEDDING", "FP32", ("D", "G", "G"), "image features; a NaN in front says that the encoder failed"),
             *_high_res(variant, ()),
             *(tensor for tensor in PREPROCESS.outputs if tensor.name != "IMAGE"),
         ),
@@ -186,14 +186,14 @@ def memory_attention(variant: Variant) -> Model:
     return Model(
         "memory_attention",
         inputs=(
-            Tensor("EMBEDDING", "FP32", ("V", HIDDEN, "G", "G"), "image features of each video"),
+            Tensor("EMBEDDING", "FP32", ("V", "D", "G", "G"), "image features of each video"),
             _VIDEO,
             Tensor("MEMORY", "FP32", ("B", "F", "T", MEMORY_WIDTH), "memories, oldest meaning of slot first"),
             Tensor("SLOT", "INT32", ("B", "F"), "row of the temporal code that each memory gets, 0..6"),
-            Tensor("POINTERS", "FP32", ("B", "P", HIDDEN), "object pointers"),
+            Tensor("POINTERS", "FP32", ("B", "P", "D"), "object pointers"),
             *(distance if variant.family.pointer_time else ()),
         ),
-        outputs=(Tensor("CONDITIONED", "FP32", ("B", HIDDEN, "G", "G"), "features conditioned on memory"),),
+        outputs=(Tensor("CONDITIONED", "FP32", ("B", "D", "G", "G"), "features conditioned on memory"),),
         batched=False,
     )
 
@@ -209,7 +209,7 @@ def mask_decoder(variant: Variant) -> Model:
     return Model(
         "mask_decoder",
         inputs=(
-            Tensor("FEATURES", "FP32", ("B", HIDDEN, "G", "G"), "CONDITIONED, or the frame's EMBEDDING where KIND says so"),
+            Tensor("FEATURES", "FP32", ("B", "D", "G", "G"), "CONDITIONED, or the frame's EMBEDDING where KIND says so"),
             Tensor("KIND", "INT32", ("B",), "KIND_TRACKED, KIND_CLICK or KIND_MASK"),
             *((_VIDEO, *_high_res(variant, ("V",))) if variant.high_res else ()),
             Tensor("POINTS", "FP32", ("B", "N", 2), "x, y in model pixels; ignored where the label is -1"),
@@ -223,7 +223,7 @@ def mask_decoder(variant: Variant) -> Model:
             Tensor("LOW", "FP32", ("B", "L", "L"), "mask logits, -1024 everywhere where the object is absent"),
             Tensor("IOU", "FP32", ("B",), "predicted IoU of that mask"),
             Tensor("SCORE", "FP32", ("B",), "object presence logit; KIND_MASK: +10 or -10 by PRESENT"),
-            Tensor("POINTER", "FP32", ("B", HIDDEN), "object pointer, gated by presence"),
+            Tensor("POINTER", "FP32", ("B", "D"), "object pointer, gated by presence"),
         ),
         batched=False,
     )
@@ -234,7 +234,7 @@ def memory_encoder(variant: Variant) -> Model:
     return Model(
         "memory_encoder",
         inputs=(
-            Tensor("EMBEDDING", "FP32", ("V", HIDDEN, "G", "G"), "image features of each video, not conditioned"),
+            Tensor("EMBEDDING", "FP32", ("V", "D", "G", "G"), "image features of each video, not conditioned"),
             _VIDEO,
             Tensor("LOW", "FP32", ("B", "L", "L"), "mask logits"),
             *((Tensor("SCORE", "FP32", ("B",), "object presence logit"),) if variant.family.occlusion_embedding else ()),
@@ -270,7 +270,15 @@ def models(variant: Variant) -> tuple[Model, ...]:
 
 
 def resolve(dims: tuple[Dim, ...], variant: Variant) -> tuple[Dim, ...]:
-    """Replaces the symbols that the variant fixes (S, G, 2G, 4G, L, T) by their sizes; free symbols stay."""
+    """Replaces the symbols that the variant fixes (S, G, 2G, 4G, L, T, D) by their sizes; free symbols stay."""
     grid = variant.grid
-    sizes = {"S": variant.image_size, "G": grid, "2G": 2 * grid, "4G": 4 * grid, "L": variant.low_size, "T": variant.memory_tokens}
+    sizes = {
+        "S": variant.image_size,
+        "G": grid,
+        "2G": 2 * grid,
+        "4G": 4 * grid,
+        "L": variant.low_size,
+        "T": variant.memory_tokens,
+        "D": variant.hidden,
+    }
     return tuple(sizes.get(dim, dim) if isinstance(dim, str) else dim for dim in dims)

@@ -1,7 +1,8 @@
 """The model families and variants that masklet serves: behaviour in `Family`, numbers in `Variant`.
 
-Every number names the official line that it was read from, in `sources` (field -> "file:line" below the family's `official` commit), and
-a test checks that none lacks one. Code never asks for a family by name: what differs between families is a field here, or lives in an engine.
+Every number of a family or an official variant names the official line that it was read from, in `sources` (field -> "file:line" below the
+family's `official` commit), and a test checks that none lacks one; `NANO` is masklet's own. Code never asks for a family by name: what differs
+between families is a field here, or lives in an engine.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-HIDDEN = 256  # width of image features, pointers and prompt tokens: neck d_model in every official configuration
-MEMORY_WIDTH = 64  # width of a memory: memory_encoder out_dim in every official configuration
+MEMORY_WIDTH = 64  # width of a memory: memory_encoder out_dim in every official configuration; a pointer is hidden / 64 memory tokens
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,12 @@ class Variant:
     """One set of weights and sizes.
 
     name                name in masklet: commands, configs, artefacts
-    checkpoint          file name of the official checkpoint
+    checkpoint          file name of the official checkpoint, or of masklet's own
     image_size          side of the square model image, pixels
     stride              pixels per feature, each way
+    hidden              width of image features, pointers and prompt tokens
+    feed_forward        inner width of the feed-forward layers of memory attention and of the mask decoder's two-way blocks
+    stem                what makes tokens of pixels: one convolution per "patch", or "conv", four of stride 2
     embed_dim, depth, num_heads, mlp_ratio, window_size, window_blocks   the ViT trunk
     pretrain_grid       side of the grid of the trunk's stored position embedding
     memory_layers       layers of memory attention
@@ -83,6 +86,9 @@ class Variant:
     checkpoint: str
     image_size: int
     stride: int
+    hidden: int
+    feed_forward: int
+    stem: Literal["patch", "conv"]
     embed_dim: int
     depth: int
     num_heads: int
@@ -94,6 +100,11 @@ class Variant:
     pooling: Literal["none", "efficient1", "efficient2"]
     high_res: tuple[tuple[int, int], ...]
     sources: Mapping[str, str]
+
+    @property
+    def official(self) -> bool:
+        """Whether its numbers are those of an official configuration; else it is masklet's own, and its numbers have no source."""
+        return bool(self.sources)
 
     @property
     def grid(self) -> int:
@@ -116,7 +127,7 @@ class Variant:
         Memories are bfloat16, pointers and logits float32. One conditioning frame and six ordinary memories, the newest frame's memory and all
         pointers stay; each further conditioning frame adds its memory, pointer and logits.
         """
-        memory, pointer, low = self.memory_tokens * MEMORY_WIDTH * 2, HIDDEN * 4, self.low_size**2 * 4
+        memory, pointer, low = self.memory_tokens * MEMORY_WIDTH * 2, self.hidden * 4, self.low_size**2 * 4
         ordinary = self.family.num_memories * memory + self.family.num_pointers * pointer + low
         return ordinary + conditioning * (memory + pointer + low)
 
@@ -182,6 +193,9 @@ def _efficienttam(size: str, suffix: str, *, image_size: int = 1024, pooling: Li
         checkpoint=f"efficienttam_{size}{suffix}.pt",
         image_size=image_size,
         stride=16,
+        hidden=256,
+        feed_forward=2048,
+        stem="patch",
         embed_dim=embed_dim,
         depth=12,
         num_heads=num_heads,
@@ -195,6 +209,9 @@ def _efficienttam(size: str, suffix: str, *, image_size: int = 1024, pooling: Li
         sources={
             "image_size": f"{yaml}:92",
             "stride": f"{yaml}:11",
+            "hidden": f"{yaml}:29",
+            "feed_forward": f"{yaml}:40",  # and 2048 in the decoder, modeling/efficienttam_base.py:230
+            "stem": f"{vit}:229",
             "embed_dim": f"{yaml}:12",
             "depth": f"{yaml}:13",
             "num_heads": f"{yaml}:14",
@@ -209,16 +226,42 @@ def _efficienttam(size: str, suffix: str, *, image_size: int = 1024, pooling: Li
     )
 
 
-VARIANTS: Mapping[str, Variant] = {
-    variant.name: variant
+# masklet's own: the family's stages, small enough to be trained on a CPU and to travel with the repository. Its convolutional stem keeps edges that
+# a patch of 16 pixels blurs ("Early Convolutions Help Transformers See Better", Xiao et al. 2021).
+NANO = Variant(
+    name="nano",
+    family=EFFICIENTTAM,
+    checkpoint="nano.safetensors",
+    image_size=256,
+    stride=16,
+    hidden=128,
+    feed_forward=512,
+    stem="conv",
+    embed_dim=192,
+    depth=6,
+    num_heads=3,
+    mlp_ratio=3.0,
+    window_size=16,
+    window_blocks=(),
+    pretrain_grid=16,
+    memory_layers=2,
+    pooling="none",
+    high_res=(),
+    sources={},
+)
+
+_OFFICIAL = tuple(
+    made
     for size in ("ti", "s")
-    for variant in (
+    for made in (
         _efficienttam(size, "_512x512", image_size=512),
         _efficienttam(size, ""),
         _efficienttam(size, "_1", pooling="efficient1"),
         _efficienttam(size, "_2", pooling="efficient2"),
     )
-}
+)
+
+VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in (*_OFFICIAL, NANO)}
 
 
 def variant(name: str) -> Variant:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import HIDDEN, Variant
+from masklet.families import Variant
 from masklet_build.efficienttam.layers import LayerNorm2d, Mlp, attention
 from masklet_build.efficienttam.tables import resized_position_embedding
 
@@ -17,6 +17,57 @@ class PatchEmbed(nn.Module):
     def __init__(self, variant: Variant) -> None:
         super().__init__()
         self.proj = nn.Conv2d(3, variant.embed_dim, variant.stride, variant.stride)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[V, 3, S, S] -> [V, E, G, G]."""
+        out: Tensor = self.proj(pixels)
+        return out
+
+
+class StemBlock(nn.Module):
+    """Residual block that lets neighbours mix before the next halving."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, groups=width),
+            LayerNorm2d(width),
+            nn.Conv2d(width, 2 * width, 1),
+            nn.GELU(),
+            nn.Conv2d(2 * width, width, 1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[V, width, n, n] -> the same."""
+        out: Tensor = x + self.layers(x)
+        return out
+
+
+class ConvStem(nn.Module):
+    """Four convolutions of stride 2 instead of one patch, so `variant.stride` is 16. No official variant has it: see `families.NANO`."""
+
+    def __init__(self, variant: Variant) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *_halving(3, 32),
+            *_halving(32, 64),
+            StemBlock(64),
+            *_halving(64, 128),
+            StemBlock(128),
+            nn.Conv2d(128, variant.embed_dim, 3, 2, 1),
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """[V, 3, S, S] -> [V, E, G, G]."""
+        out: Tensor = self.layers(pixels)
+        return out
+
+
+def _halving(channels: int, width: int) -> tuple[nn.Module, ...]:
+    return nn.Conv2d(channels, width, 3, 2, 1), LayerNorm2d(width), nn.GELU()
+
+
+STEMS: dict[str, type[PatchEmbed] | type[ConvStem]] = {"patch": PatchEmbed, "conv": ConvStem}
 
 
 class TrunkAttention(nn.Module):
@@ -81,27 +132,28 @@ class TrunkBlock(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Patches and blocks. The stored position embedding is resized by the stage, once."""
+    """Stem and blocks. The stored position embedding is resized by the stage, once."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
         self.pos_embed = nn.Parameter(torch.zeros(1, 1 + variant.pretrain_grid**2, variant.embed_dim))
-        self.patch_embed = PatchEmbed(variant)
+        self.patch_embed = STEMS[variant.stem](variant)
         self.blocks = nn.ModuleList(TrunkBlock(variant, index) for index in range(variant.depth))
 
 
 class NeckLevel(nn.Module):
     """1x1 and 3x3 convolution, each followed by a norm over channels (modeling/backbones/image_encoder.py:70-96)."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, variant: Variant) -> None:
         super().__init__()
-        self.conv_1x1 = nn.Conv2d(width, HIDDEN, 1, bias=False)
-        self.norm_0 = nn.LayerNorm(HIDDEN, eps=1e-6)
-        self.conv_3x3 = nn.Conv2d(HIDDEN, HIDDEN, 3, padding=1, bias=False)
-        self.norm_1 = LayerNorm2d(HIDDEN)
+        hidden = variant.hidden
+        self.conv_1x1 = nn.Conv2d(variant.embed_dim, hidden, 1, bias=False)
+        self.norm_0 = nn.LayerNorm(hidden, eps=1e-6)
+        self.conv_3x3 = nn.Conv2d(hidden, hidden, 3, padding=1, bias=False)
+        self.norm_1 = LayerNorm2d(hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[V, G, G, E] -> [V, 256, G, G]. The 1x1 convolution is a linear layer while channels are last."""
+        """[V, G, G, E] -> [V, hidden, G, G]. The 1x1 convolution is a linear layer while channels are last."""
         x = self.norm_0(functional.linear(x, self.conv_1x1.weight.flatten(1)))
         out: Tensor = self.norm_1(self.conv_3x3(x.permute(0, 3, 1, 2)))
         return out
@@ -110,9 +162,9 @@ class NeckLevel(nn.Module):
 class Neck(nn.Module):
     """The neck's only level."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, variant: Variant) -> None:
         super().__init__()
-        self.convs = nn.ModuleList([NeckLevel(width)])
+        self.convs = nn.ModuleList([NeckLevel(variant)])
 
 
 class Encoder(nn.Module):
@@ -121,7 +173,7 @@ class Encoder(nn.Module):
     def __init__(self, variant: Variant) -> None:
         super().__init__()
         self.trunk = Trunk(variant)
-        self.neck = Neck(variant.embed_dim)
+        self.neck = Neck(variant)
 
 
 class ImageEncoder(nn.Module):
@@ -136,9 +188,9 @@ class ImageEncoder(nn.Module):
         self.register_buffer("std", torch.tensor(variant.family.pixel_std), persistent=False)
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
-        """IMAGE uint8 [V, S, S, 3] -> EMBEDDING [V, 256, G, G]. Order of arithmetic: utils/misc.py:94-99, 267-276."""
+        """IMAGE uint8 [V, S, S, 3] -> EMBEDDING [V, hidden, G, G]. Order of arithmetic: utils/misc.py:94-99, 267-276."""
         pixels = (image.float() / 255.0 - self.mean) / self.std
-        x = self.encoder.trunk.patch_embed.proj(pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) + self.position
+        x = self.encoder.trunk.patch_embed(pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) + self.position
         for block in self.encoder.trunk.blocks:
             x = block(x)
         return (self.encoder.neck.convs[0](x),)

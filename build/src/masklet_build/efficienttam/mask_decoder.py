@@ -7,14 +7,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from masklet.contract import KIND_CLICK, KIND_MASK
-from masklet.families import HIDDEN, Variant
+from masklet.families import Variant
 from masklet_build.efficienttam.layers import LayerNorm2d, Mlp, Projections, attention, tokens_of
 from masklet_build.efficienttam.prompt_encoder import PromptEncoder
 from masklet_build.efficienttam.tables import dense_code
 
 HEADS = 8
 MASK_TOKENS = 4  # the single mask, and three to choose from
-MASK_WIDTH = 32  # channels of the upscaled features
+MASK_WIDTH = 32  # channels of the upscaled features, an eighth of the official 256 (modeling/sam/mask_decoder.py:72)
 MASK_PROMPT_LOGIT = 10.0  # presence logit of a user's mask (modeling/efficienttam_base.py:417-467)
 
 
@@ -22,7 +22,7 @@ class ManyHeads(Projections):
     """Attention of eight heads; queries, keys and values are given one by one (modeling/sam/transformer.py:178-251)."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """[B, tokens, 256] each -> as q."""
+        """[B, tokens, hidden] each -> as q."""
         inner = self.q_proj.out_features
         width = inner // HEADS
         q, k, v = (x.reshape(x.shape[0], -1, HEADS, width).transpose(1, 2) for x in (self.q_proj(q), self.k_proj(k), self.v_proj(v)))
@@ -34,19 +34,20 @@ class ManyHeads(Projections):
 class TwoWayBlock(nn.Module):
     """Tokens and image attend to each other; norms follow the sums (modeling/sam/transformer.py:113-175)."""
 
-    def __init__(self) -> None:
+    def __init__(self, variant: Variant) -> None:
         super().__init__()
-        self.self_attn = ManyHeads(HIDDEN, HIDDEN, HIDDEN)
-        self.norm1 = nn.LayerNorm(HIDDEN)
-        self.cross_attn_token_to_image = ManyHeads(HIDDEN, HIDDEN // 2, HIDDEN)
-        self.norm2 = nn.LayerNorm(HIDDEN)
-        self.mlp = Mlp((HIDDEN, 2048, HIDDEN))
-        self.norm3 = nn.LayerNorm(HIDDEN)
-        self.norm4 = nn.LayerNorm(HIDDEN)
-        self.cross_attn_image_to_token = ManyHeads(HIDDEN, HIDDEN // 2, HIDDEN)
+        hidden = variant.hidden
+        self.self_attn = ManyHeads(hidden, hidden, hidden)
+        self.norm1 = nn.LayerNorm(hidden)
+        self.cross_attn_token_to_image = ManyHeads(hidden, hidden // 2, hidden)
+        self.norm2 = nn.LayerNorm(hidden)
+        self.mlp = Mlp((hidden, variant.feed_forward, hidden))
+        self.norm3 = nn.LayerNorm(hidden)
+        self.norm4 = nn.LayerNorm(hidden)
+        self.cross_attn_image_to_token = ManyHeads(hidden, hidden // 2, hidden)
 
     def forward(self, tokens: Tensor, image: Tensor, start: Tensor, code: Tensor, first: bool) -> tuple[Tensor, Tensor]:
-        """Tokens [B, n, 256] and image [B, T, 256]. `start`: the tokens as they entered the transformer, which serve as their position.
+        """Tokens [B, n, hidden] and image [B, T, hidden]. `start`: the tokens as they entered the transformer, which serve as their position.
 
         The first block attends without position and without a residual (:150-156).
         """
@@ -64,14 +65,14 @@ class TwoWayBlock(nn.Module):
 class TwoWayTransformer(nn.Module):
     """Two blocks and a last look of the tokens at the image (modeling/sam/transformer.py:22-110)."""
 
-    def __init__(self) -> None:
+    def __init__(self, variant: Variant) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(TwoWayBlock() for _ in range(2))
-        self.final_attn_token_to_image = ManyHeads(HIDDEN, HIDDEN // 2, HIDDEN)
-        self.norm_final_attn = nn.LayerNorm(HIDDEN)
+        self.layers = nn.ModuleList(TwoWayBlock(variant) for _ in range(2))
+        self.final_attn_token_to_image = ManyHeads(variant.hidden, variant.hidden // 2, variant.hidden)
+        self.norm_final_attn = nn.LayerNorm(variant.hidden)
 
     def forward(self, start: Tensor, image: Tensor, code: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [B, n, 256], image [B, T, 256], its position code [T, 256] -> tokens and image."""
+        """Tokens [B, n, hidden], image [B, T, hidden], its position code [T, hidden] -> tokens and image."""
         tokens = start
         for index, block in enumerate(self.layers):
             tokens, image = block(tokens, image, start, code, first=index == 0)
@@ -82,30 +83,31 @@ class TwoWayTransformer(nn.Module):
 class MaskDecoderParameters(nn.Module):
     """Parameters of the decoder, and its forward up to the masks' factors."""
 
-    def __init__(self) -> None:
+    def __init__(self, variant: Variant) -> None:
         super().__init__()
-        self.transformer = TwoWayTransformer()
-        self.obj_score_token = nn.Embedding(1, HIDDEN)
-        self.iou_token = nn.Embedding(1, HIDDEN)
-        self.mask_tokens = nn.Embedding(MASK_TOKENS, HIDDEN)
+        hidden = variant.hidden
+        self.transformer = TwoWayTransformer(variant)
+        self.obj_score_token = nn.Embedding(1, hidden)
+        self.iou_token = nn.Embedding(1, hidden)
+        self.mask_tokens = nn.Embedding(MASK_TOKENS, hidden)
         self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose2d(HIDDEN, HIDDEN // 4, 2, 2),
-            LayerNorm2d(HIDDEN // 4),
+            nn.ConvTranspose2d(hidden, hidden // 4, 2, 2),
+            LayerNorm2d(hidden // 4),
             nn.GELU(),
-            nn.ConvTranspose2d(HIDDEN // 4, MASK_WIDTH, 2, 2),
+            nn.ConvTranspose2d(hidden // 4, MASK_WIDTH, 2, 2),
             nn.GELU(),
         )
-        self.output_hypernetworks_mlps = nn.ModuleList(Mlp((HIDDEN, HIDDEN, HIDDEN, MASK_WIDTH)) for _ in range(MASK_TOKENS))
-        self.iou_prediction_head = Mlp((HIDDEN, HIDDEN, HIDDEN, MASK_TOKENS))
-        self.pred_obj_score_head = Mlp((HIDDEN, HIDDEN, HIDDEN, 1))
+        self.output_hypernetworks_mlps = nn.ModuleList(Mlp((hidden, hidden, hidden, MASK_WIDTH)) for _ in range(MASK_TOKENS))
+        self.iou_prediction_head = Mlp((hidden, hidden, hidden, MASK_TOKENS))
+        self.pred_obj_score_head = Mlp((hidden, hidden, hidden, 1))
 
     def start_tokens(self, prompt: Tensor) -> Tensor:
-        """Score, IoU and mask tokens in front of the prompt's: [B, N, 256] -> [B, 6 + N, 256]."""
+        """Score, IoU and mask tokens in front of the prompt's: [B, N, hidden] -> [B, 6 + N, hidden]."""
         own = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
         return torch.cat((own.expand(prompt.shape[0], -1, -1), prompt), dim=1)
 
     def upscale(self, image: Tensor) -> Tensor:
-        """[B, T, 256] -> [B, 16 T, 32]: four times finer each way, the sixteen finer pixels of a token one after another.
+        """[B, T, hidden] -> [B, 16 T, 32]: four times finer each way, the sixteen finer pixels of a token one after another.
 
         A transposed convolution whose kernel equals its stride is a linear layer per token. So channels stay last throughout, and only the
         finished mask is brought into image order (`in_image_order`).
@@ -138,8 +140,8 @@ class MaskDecoder(nn.Module):
         self.prompts, self.decoder, self.pointer, self.variant = prompts, decoder, pointer, variant
         frequencies = prompts.pe_layer.positional_encoding_gaussian_matrix
         self.register_buffer("code", dense_code(frequencies, variant.grid), persistent=False)
-        self.register_buffer("no_memory", no_memory.detach().reshape(1, 1, HIDDEN).clone(), persistent=False)
-        self.register_buffer("no_object", no_object.detach().reshape(1, HIDDEN).clone(), persistent=False)
+        self.register_buffer("no_memory", no_memory.detach().reshape(1, 1, -1).clone(), persistent=False)
+        self.register_buffer("no_object", no_object.detach().reshape(1, -1).clone(), persistent=False)
 
     def forward(
         self,
@@ -152,7 +154,7 @@ class MaskDecoder(nn.Module):
         multimask: Tensor,
         present: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Inputs and outputs as `masklet.contract.mask_decoder`: -> LOW [B, L, L], IOU [B], SCORE [B], POINTER [B, 256]."""
+        """Inputs and outputs as `masklet.contract.mask_decoder`: -> LOW [B, L, L], IOU [B], SCORE [B], POINTER [B, hidden]."""
         by_mask = kind == KIND_MASK
         tokens, image = self.transform(features, kind, points, labels, mask_prompt, has_mask)
         score = self.decoder.pred_obj_score_head(tokens[:, 0])[:, 0]
@@ -170,15 +172,15 @@ class MaskDecoder(nn.Module):
     def transform(
         self, features: Tensor, kind: Tensor, points: Tensor, labels: Tensor, mask_prompt: Tensor, has_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Tokens [B, 6 + N, 256] (score, IoU, masks, prompt) and image [B, T, 256] after the transformer."""
-        image = tokens_of(features, self.variant.grid, HIDDEN) + self.no_memory * (kind == KIND_CLICK).float()[:, None, None]
+        """Tokens [B, 6 + N, hidden] (score, IoU, masks, prompt) and image [B, T, hidden] after the transformer."""
+        image = tokens_of(features, self.variant.grid, self.variant.hidden) + self.no_memory * (kind == KIND_CLICK).float()[:, None, None]
         image = image + self.prompts.dense(mask_prompt, has_mask, self.variant)
         start = self.decoder.start_tokens(self.prompts.tokens(points, labels, self.variant))
         transformed: tuple[Tensor, Tensor] = self.decoder.transformer(start, image, self.code)
         return transformed
 
     def _choose(self, mask_tokens: Tensor, iou_token: Tensor, fine: Tensor, several: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Mask logits [B, 16 T], IoU [B] and pointer token [B, 256] of the mask that counts (modeling/sam/mask_decoder.py:111-166, 258-295).
+        """Mask logits [B, 16 T], IoU [B] and pointer token [B, hidden] of the mask that counts (modeling/sam/mask_decoder.py:111-166, 258-295).
 
         several: the best of masks 1 to 3, and its token. Else mask 0, or the best of the three where mask 0 is unstable; its token is
         token 0 in any case. Only mask 0 and the best one are multiplied out.

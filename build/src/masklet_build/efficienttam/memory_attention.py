@@ -16,35 +16,35 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
+from masklet.families import MEMORY_WIDTH, Variant
 from masklet_build.efficienttam.layers import Projections, attention, image_of, tokens_of
 from masklet_build.efficienttam.tables import rotary_table, sine_table
 
-FEED_FORWARD = 2048
 POOL = 2  # side of the window over which the pooled variants average keys and values
 
 
 class LayerParameters(nn.Module):
     """Parameters of one layer."""
 
-    def __init__(self) -> None:
+    def __init__(self, variant: Variant) -> None:
         super().__init__()
-        self.self_attn = Projections(HIDDEN, HIDDEN, HIDDEN)
-        self.cross_attn_image = Projections(HIDDEN, HIDDEN, MEMORY_WIDTH)
-        self.linear1 = nn.Linear(HIDDEN, FEED_FORWARD)
-        self.linear2 = nn.Linear(FEED_FORWARD, HIDDEN)
-        self.norm1 = nn.LayerNorm(HIDDEN)
-        self.norm2 = nn.LayerNorm(HIDDEN)
-        self.norm3 = nn.LayerNorm(HIDDEN)
+        hidden = variant.hidden
+        self.self_attn = Projections(hidden, hidden, hidden)
+        self.cross_attn_image = Projections(hidden, hidden, MEMORY_WIDTH)
+        self.linear1 = nn.Linear(hidden, variant.feed_forward)
+        self.linear2 = nn.Linear(variant.feed_forward, hidden)
+        self.norm1 = nn.LayerNorm(hidden)
+        self.norm2 = nn.LayerNorm(hidden)
+        self.norm3 = nn.LayerNorm(hidden)
 
 
 class MemoryAttentionParameters(nn.Module):
     """Parameters of all layers and of the last norm."""
 
-    def __init__(self, layers: int) -> None:
+    def __init__(self, variant: Variant) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(LayerParameters() for _ in range(layers))
-        self.norm = nn.LayerNorm(HIDDEN)
+        self.layers = nn.ModuleList(LayerParameters(variant) for _ in range(variant.memory_layers))
+        self.norm = nn.LayerNorm(variant.hidden)
 
 
 def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
@@ -55,7 +55,8 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
 
 def _halves(projection: nn.Linear) -> nn.Linear:
     """The projection with its even output channels first, then the odd ones."""
-    order = torch.cat((torch.arange(0, HIDDEN, 2), torch.arange(1, HIDDEN, 2)))
+    width = projection.out_features
+    order = torch.cat((torch.arange(0, width, 2), torch.arange(1, width, 2)))
     return _linear(projection.weight[order], projection.bias[order])
 
 
@@ -73,8 +74,9 @@ class FoldedAttention(nn.Module):
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-    """Turns the two halves of the last axis, [..., T, 256], by tables [T, 128] (modeling/position_encoding.py:212-239)."""
-    a, b = x[..., : HIDDEN // 2], x[..., HIDDEN // 2 :]
+    """Turns the two halves of the last axis, [..., T, hidden], by tables [T, hidden / 2] (modeling/position_encoding.py:212-239)."""
+    half = cosine.shape[-1]
+    a, b = x[..., :half], x[..., half:]
     return torch.cat((a * cosine - b * sine, a * sine + b * cosine), dim=-1)
 
 
@@ -87,21 +89,22 @@ class Layer(nn.Module):
         self.cross_attention = FoldedAttention(source.cross_attn_image)
         self.norm1, self.norm2, self.norm3 = source.norm1, source.norm2, source.norm3
         self.linear1, self.linear2 = source.linear1, source.linear2
+        self.scale = source.self_attn.q_proj.out_features**-0.5  # one head
 
     def attend_self(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        """[V or B, T, 256] -> the same."""
+        """[V or B, T, hidden] -> the same."""
         y = self.norm1(x)
-        q = rotate(self.self_attention.query(y), cosine, sine) * HIDDEN**-0.5
+        q = rotate(self.self_attention.query(y), cosine, sine) * self.scale
         k = rotate(self.self_attention.key(y), cosine, sine)
         out: Tensor = x + self.self_attention.out(attention(q[:, None], k[:, None], y[:, None])[:, 0])
         return out
 
     def cross_query(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
-        """Queries of the cross-attention [V or B, T, 256], scaled."""
-        return rotate(self.cross_attention.query(self.norm2(x)), cosine, sine) * HIDDEN**-0.5
+        """Queries of the cross-attention [V or B, T, hidden], scaled."""
+        return rotate(self.cross_attention.query(self.norm2(x)), cosine, sine) * self.scale
 
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
-        """Cross-attention's result [B, T, 64] into x [B, T, 256], then the feed-forward."""
+        """Cross-attention's result [B, T, 64] into x [B, T, hidden], then the feed-forward."""
         x = x + self.cross_attention.out(attended)
         out: Tensor = x + self.linear2(torch.relu(self.linear1(self.norm3(x))))
         return out
@@ -111,7 +114,7 @@ class Remembered(NamedTuple):
     """What an object remembers, ready for every layer."""
 
     memory: Tensor  # [B, F, T, 64], with its position codes: becomes keys
-    pointers: Tensor  # [B, 4 P, 64]: become keys
+    pointers: Tensor  # [B, P * hidden / 64, 64]: become keys
     values: Tensor  # [B, tokens, 64]: memories, pooled where the variant pools, then pointers
     window: Tensor  # side of the pooling window, an integer
 
@@ -134,15 +137,15 @@ class MemoryAttention(nn.Module):
 
     def __init__(self, source: MemoryAttentionParameters, temporal_code: Tensor, variant: Variant) -> None:
         super().__init__()
-        self.grid = variant.grid
+        self.grid, self.hidden = variant.grid, variant.hidden
         self.pooling: Literal["none", "efficient1", "efficient2"] = variant.pooling
         self.layers = nn.ModuleList(Layer(layer) for layer in source.layers)
         self.norm = source.norm
-        cosine, sine = rotary_table(variant.grid, HIDDEN)
+        cosine, sine = rotary_table(variant.grid, variant.hidden)
         tables = {
             "cosine": cosine,
             "sine": sine,
-            "position": 0.1 * tokens_of(sine_table(HIDDEN, variant.grid), variant.grid, HIDDEN),
+            "position": 0.1 * tokens_of(sine_table(variant.hidden, variant.grid), variant.grid, variant.hidden),
             "memory_position": tokens_of(sine_table(MEMORY_WIDTH, variant.grid), variant.grid, MEMORY_WIDTH),
             "temporal_code": temporal_code.detach().reshape(-1, MEMORY_WIDTH).clone(),
         }
@@ -150,20 +153,20 @@ class MemoryAttention(nn.Module):
             self.register_buffer(name, table, persistent=False)
 
     def forward(self, embedding: Tensor, video: Tensor, memory: Tensor, slot: Tensor, pointers: Tensor) -> tuple[Tensor]:
-        """EMBEDDING [V, 256, G, G], VIDEO [B], MEMORY [B, F, T, 64], SLOT [B, F], POINTERS [B, P, 256] -> CONDITIONED [B, 256, G, G]."""
+        """EMBEDDING [V, hidden, G, G], VIDEO [B], MEMORY [B, F, T, 64], SLOT [B, F], POINTERS [B, P, hidden] -> CONDITIONED [B, hidden, G, G]."""
         remembered = self._remembered(memory, slot, pointers)
         first, *others = self.layers
-        x = first.attend_self(tokens_of(embedding, self.grid, HIDDEN) + self.position, self.cosine, self.sine)
+        x = first.attend_self(tokens_of(embedding, self.grid, self.hidden) + self.position, self.cosine, self.sine)
         q = first.cross_query(x, self.cosine, self.sine).index_select(0, video)
         x = self._attend_memory(first, x.index_select(0, video), q, remembered)
         for layer in others:
             x = layer.attend_self(x, self.cosine, self.sine)
             q = layer.cross_query(x, self.cosine, self.sine)
             x = self._attend_memory(layer, x, q, remembered)
-        return (image_of(self.norm(x), self.grid, HIDDEN),)
+        return (image_of(self.norm(x), self.grid, self.hidden),)
 
     def _remembered(self, memory: Tensor, slot: Tensor, pointers: Tensor) -> Remembered:
-        """Memories get the code of their place and of their slot; a pointer is four tokens and carries no position."""
+        """Memories get the code of their place and of their slot; a pointer is hidden / 64 tokens, officially four, and carries no position."""
         position = self.memory_position + nn.functional.embedding(slot, self.temporal_code)[:, :, None]
         pointers = pointers.reshape(pointers.shape[0], -1, MEMORY_WIDTH)
         window = pool_window(memory)
@@ -173,7 +176,7 @@ class MemoryAttention(nn.Module):
     def _attend_memory(self, layer: Layer, x: Tensor, q: Tensor, remembered: Remembered) -> Tensor:
         """Cross-attention and feed-forward of one layer; the keys of pointers are not turned."""
         turned = rotate(layer.cross_attention.key(remembered.memory), self.cosine, self.sine)
-        spatial = self._pool(turned, HIDDEN, remembered.window)
+        spatial = self._pool(turned, self.hidden, remembered.window)
         pointers = layer.cross_attention.key(remembered.pointers)
         bias = None
         if self.pooling == "efficient1":  # compensates logits for the number of pooled tokens

@@ -6,34 +6,34 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
+from masklet.families import MEMORY_WIDTH, Variant
 from masklet_build.efficienttam.layers import LayerNorm2d, tokens_of
 
 
 class MaskDownsampler(nn.Module):
-    """Four convolutions of stride 2, each with norm and GELU, and a 1x1 convolution (:19-61)."""
+    """Four convolutions of stride 2, each with norm and GELU, to 256 channels, and a 1x1 convolution (:19-61)."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: int) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         for channels in (1, 4, 16, 64):
             layers += [nn.Conv2d(channels, 4 * channels, 3, 2, 1), LayerNorm2d(4 * channels), nn.GELU()]
-        self.encoder = nn.Sequential(*layers, nn.Conv2d(HIDDEN, HIDDEN, 1))
+        self.encoder = nn.Sequential(*layers, nn.Conv2d(4 * channels, hidden, 1))
 
 
 class FuserBlock(nn.Module):
     """ConvNeXt block with layer scale (:65-119)."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.dwconv = nn.Conv2d(HIDDEN, HIDDEN, 7, padding=3, groups=HIDDEN)
-        self.norm = nn.LayerNorm(HIDDEN, eps=1e-6)
-        self.pwconv1 = nn.Linear(HIDDEN, 4 * HIDDEN)
-        self.pwconv2 = nn.Linear(4 * HIDDEN, HIDDEN)
-        self.gamma = nn.Parameter(torch.ones(HIDDEN))
+        self.dwconv = nn.Conv2d(hidden, hidden, 7, padding=3, groups=hidden)
+        self.norm = nn.LayerNorm(hidden, eps=1e-6)
+        self.pwconv1 = nn.Linear(hidden, 4 * hidden)
+        self.pwconv2 = nn.Linear(4 * hidden, hidden)
+        self.gamma = nn.Parameter(torch.ones(hidden))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, 256, G, G] -> the same."""
+        """[B, hidden, G, G] -> the same."""
         y = self.norm(self.dwconv(x).permute(0, 2, 3, 1))
         y = self.gamma * self.pwconv2(functional.gelu(self.pwconv1(y)))
         return x + y.permute(0, 3, 1, 2)
@@ -42,20 +42,20 @@ class FuserBlock(nn.Module):
 class Fuser(nn.Module):
     """Two blocks."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(FuserBlock() for _ in range(2))
+        self.layers = nn.ModuleList(FuserBlock(hidden) for _ in range(2))
 
 
 class MemoryEncoderParameters(nn.Module):
     """Parameters of the memory encoder."""
 
-    def __init__(self) -> None:
+    def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.mask_downsampler = MaskDownsampler()
-        self.pix_feat_proj = nn.Conv2d(HIDDEN, HIDDEN, 1)
-        self.fuser = Fuser()
-        self.out_proj = nn.Conv2d(HIDDEN, MEMORY_WIDTH, 1)
+        self.mask_downsampler = MaskDownsampler(hidden)
+        self.pix_feat_proj = nn.Conv2d(hidden, hidden, 1)
+        self.fuser = Fuser(hidden)
+        self.out_proj = nn.Conv2d(hidden, MEMORY_WIDTH, 1)
 
 
 class MemoryEncoder(nn.Module):
@@ -68,7 +68,7 @@ class MemoryEncoder(nn.Module):
         self.scale = variant.image_size // variant.low_size
 
     def forward(self, embedding: Tensor, video: Tensor, low: Tensor, binarise: Tensor) -> tuple[Tensor]:
-        """EMBEDDING [V, 256, G, G], VIDEO [B], LOW [B, L, L], BINARISE [B] -> MEMORY [B, T, 64]. Features are projected once per video."""
+        """EMBEDDING [V, hidden, G, G], VIDEO [B], LOW [B, L, L], BINARISE [B] -> MEMORY [B, T, 64]. Features are projected once per video."""
         high = functional.interpolate(low[:, None], scale_factor=self.scale, mode="bilinear", align_corners=False)
         mask = torch.where(binarise[:, None, None, None] > 0, (high > 0).float(), torch.sigmoid(high))
         mask = mask * self.family.sigmoid_scale + self.family.sigmoid_bias

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
+from masklet.families import MEMORY_WIDTH, Variant
 from masklet_build.efficienttam.image_encoder import Encoder, ImageEncoder
 from masklet_build.efficienttam.layers import Mlp
 from masklet_build.efficienttam.mask_decoder import MaskDecoder, MaskDecoderParameters
@@ -18,27 +18,28 @@ from masklet_build.efficienttam.prompt_encoder import PromptEncoder
 
 
 class EfficientTAM(nn.Module):
-    """Every parameter of an official checkpoint, so that its state dict loads with strict=True (modeling/efficienttam_base.py:36-257)."""
+    """Every parameter of a checkpoint under its official name, so that it loads with strict=True (modeling/efficienttam_base.py:36-257)."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
+        hidden = variant.hidden
         self.image_encoder = Encoder(variant)
-        self.memory_attention = MemoryAttentionParameters(variant.memory_layers)
-        self.memory_encoder = MemoryEncoderParameters()
-        self.sam_prompt_encoder = PromptEncoder()
-        self.sam_mask_decoder = MaskDecoderParameters()
-        self.obj_ptr_proj = Mlp((HIDDEN, HIDDEN, HIDDEN, HIDDEN))
+        self.memory_attention = MemoryAttentionParameters(variant)
+        self.memory_encoder = MemoryEncoderParameters(hidden)
+        self.sam_prompt_encoder = PromptEncoder(hidden)
+        self.sam_mask_decoder = MaskDecoderParameters(variant)
+        self.obj_ptr_proj = Mlp((hidden, hidden, hidden, hidden))
         self.mask_downsample = nn.Conv2d(1, 1, 4, 4)
         self.maskmem_tpos_enc = nn.Parameter(torch.zeros(variant.family.num_memories, 1, 1, MEMORY_WIDTH))
-        self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, HIDDEN))
-        self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, HIDDEN))  # in every checkpoint, never used
-        self.no_obj_ptr = nn.Parameter(torch.zeros(1, HIDDEN))
+        self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, hidden))
+        self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, hidden))  # in every checkpoint, never used
+        self.no_obj_ptr = nn.Parameter(torch.zeros(1, hidden))
 
 
 def build_stages(parameters: Mapping[str, Tensor], variant: Variant) -> dict[str, nn.Module]:
     """The five stages by the names of `masklet.contract.engines`, in evaluation mode; forward takes a contract's inputs in order.
 
-    `parameters`: the official state dict, complete (`masklet_build.checkpoints`).
+    `parameters`: the state dict under the official names, complete (`masklet_build.checkpoints`).
     """
     network = EfficientTAM(variant)
     network.load_state_dict(dict(parameters), strict=True)
@@ -62,7 +63,7 @@ def build_stages(parameters: Mapping[str, Tensor], variant: Variant) -> dict[str
 
 
 def parameter_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of an official checkpoint of this variant."""
+    """Name and shape of every tensor of a checkpoint of this variant."""
     with torch.device("meta"):
         state = EfficientTAM(variant).state_dict()
     return {name: tuple(tensor.shape) for name, tensor in state.items()}

@@ -19,7 +19,7 @@ class Result:
 
     low      [L, L] float32, low-resolution mask logits
     memory   [T, 64] uint16, bfloat16 bits (see bfloat16.py)
-    pointer  [256] float32
+    pointer  [hidden] float32
     score    object presence logit
     iou      predicted IoU of the mask
     """
@@ -51,7 +51,7 @@ class Reading:
     """What memory attention gets for one object, in the official order: conditioning frames, then ordinary ones from far to near.
 
     memories   F arrays [T, 64] uint16        slots      F rows of the temporal code
-    pointers   P arrays [256] float32         distances  P distances in frames, in the direction of travel
+    pointers   P arrays [hidden] float32      distances  P distances in frames, in the direction of travel
     """
 
     memories: list[np.ndarray]

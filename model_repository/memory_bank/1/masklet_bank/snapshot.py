@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from masklet.errors import BadState
-from masklet.families import HIDDEN, MEMORY_WIDTH, Variant
+from masklet.families import MEMORY_WIDTH, Variant
 from masklet_bank.bank import Answer, ObjectBank, Result
 from masklet_bank.video import Limits, Video
 
@@ -104,7 +104,7 @@ class _Reader:
         self._arrays = arrays
         self._low = ((variant.low_size, variant.low_size), "<f4")
         self._memory = ((variant.memory_tokens, MEMORY_WIDTH), "<u2")
-        self._pointer = ((HIDDEN,), "<f4")
+        self._pointer = ((variant.hidden,), "<f4")
         self._family = variant.family
 
     def bank(self, item: Mapping[str, Any], limits: Limits) -> ObjectBank:

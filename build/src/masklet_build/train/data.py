@@ -1,0 +1,37 @@
+"""Clips for training and validation, drawn by worker processes while the network computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from masklet_build.clips import Split, make_clip
+
+Batch = tuple[Tensor, Tensor]  # images uint8 [C, frames, S, S, 3] and masks bool [C, frames, O, S, S]
+
+
+class Clips(Dataset[Batch]):
+    """Clips of one split by number; they tell the stories in turn, or draw their own where there are none."""
+
+    def __init__(self, split: Split, frames: int, side: int, objects: int, stories: tuple[str, ...] = ()) -> None:
+        self.split, self.frames, self.side, self.objects, self.stories = split, frames, side, objects, stories
+
+    def __getitem__(self, index: int) -> Batch:
+        story = self.stories[index % len(self.stories)] if self.stories else None
+        clip = make_clip(self.split, index, frames=self.frames, height=self.side, width=self.side, objects=self.objects, story=story)
+        return torch.from_numpy(clip.frames), torch.from_numpy(clip.masks)
+
+
+def batches(clips: Clips, numbers: list[int], size: int, workers: int) -> Iterator[Batch]:
+    """Batches of `size` clips by their numbers, in order. workers = 0 draws in this process."""
+    prefetch = 4 if workers else None
+    return iter(DataLoader(clips, batch_size=size, sampler=numbers, num_workers=workers, prefetch_factor=prefetch))
+
+
+def share_of_numbers(first: int, steps: int, clips: int, rank: int, processes: int) -> list[int]:
+    """Numbers of the clips that process `rank` sees in `steps` steps of `clips` clips, which begin with clip `first`."""
+    share = clips // processes
+    return [first + step * clips + rank * share + index for step in range(steps) for index in range(share)]

@@ -1,0 +1,123 @@
+"""A training as a whole: small, but all of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from masklet.families import variant
+from masklet_build.checkpoints import load_checkpoint
+from masklet_build.train import loop
+from masklet_build.train.loop import CHECKPOINT, RECIPE, STATE, Setting
+from masklet_build.train.recipe import Phase, Recipe, RecipeError
+from masklet_build.train.record import CURVES, METRICS, read_metrics
+from masklet_build.train.start import train
+
+pytestmark = pytest.mark.torch
+
+SMALL = Recipe("nano", 3, 2, (Phase(32, 2, 2, 2, 1e-3, 1e-3), Phase(64, 3, 2, 2, 1e-3, 1e-4)), 0.05, 0.9, 1.0)
+
+
+@pytest.fixture(autouse=True)
+def small_validation(monkeypatch):
+    """Validation of a training that takes seconds takes seconds."""
+    monkeypatch.setattr(loop, "validate", lambda *_: {"iou_point": 0.5})
+
+
+def setting(out: Path, processes: int = 1, **more: float) -> Setting:
+    return Setting(out, "cpu", processes, workers=0, log_every=1, **more)
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_checkpoint(out / CHECKPOINT, variant("nano"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    out = tmp_path_factory.mktemp("training") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "validate", lambda *_: {"iou_point": 0.5})
+        train(SMALL, setting(out), say=lambda line: None)
+    return out
+
+
+def test_it_leaves_recipe_record_curves_state_and_a_checkpoint_that_loads(trained):
+    assert {RECIPE, METRICS, CURVES, STATE, CHECKPOINT} <= {path.name for path in trained.iterdir()}
+    assert Recipe.read(trained / RECIPE) == SMALL
+    assert [line["step"] for line in read_metrics(trained) if line["kind"] == "training"] == [1, 2, 3, 4]
+    assert all(tensor.isfinite().all() for tensor in weights(trained).values())
+
+
+def test_every_parameter_that_serving_uses_learns(trained):
+    fresh = loop.Trainable(variant("nano"))
+    loop.initialise(fresh, SMALL.seed)
+    before, after = fresh.network.state_dict(), torch.load(trained / STATE, weights_only=True)["model"]
+    still = [name for name in before if torch.equal(before[name], after[f"network.{name}"])]
+    assert set(still) <= {
+        "no_mem_pos_enc",  # officially never used
+        "sam_prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",  # drawn once
+        "sam_prompt_encoder.point_embeddings.0.weight",  # clicks beside an object are drawn only by corrections
+        "mask_downsample.weight",
+        "mask_downsample.bias",  # only episodes with mask prompts reach it
+        "no_obj_ptr",  # only absent objects reach it
+    } | {name for name in still if "point_embeddings" in name or "mask_downscaling" in name}
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights(trained, tmp_path):
+    out = tmp_path / "run"
+
+    def stop(line: str) -> None:
+        if line.startswith("step 3/"):  # the state of step 2 is saved: one step is lost and done again
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(SMALL, setting(out, save_every=0.0), say=stop)
+    assert not (out / CHECKPOINT).exists()
+    train(SMALL, setting(out), resume=True, say=lambda line: None)
+    ours, theirs = weights(out), weights(trained)
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert [line["step"] for line in read_metrics(out) if line["kind"] == "training"] == [1, 2, 3, 4]
+
+
+def test_two_processes_share_the_clips_of_a_step(trained, tmp_path):
+    out = tmp_path / "run"
+    once = replace(SMALL, phases=(replace(SMALL.phases[0], steps=1),))
+    train(once, setting(out, processes=2), say=print)
+    assert all(tensor.isfinite().all() for tensor in weights(out).values())
+
+
+def test_a_folder_with_a_training_is_not_begun_anew_unasked(trained):
+    with pytest.raises(RecipeError, match="--resume"):
+        train(SMALL, setting(trained), say=lambda line: None)
+
+
+def test_nothing_to_resume_is_said(tmp_path):
+    with pytest.raises(RecipeError, match="Leave --resume away"):
+        train(SMALL, setting(tmp_path), resume=True, say=lambda line: None)
+
+
+def test_clips_that_cannot_be_shared_are_refused(tmp_path):
+    with pytest.raises(RecipeError, match="cannot share 2, 2 clips"):
+        train(SMALL, setting(tmp_path / "run", processes=3), say=lambda line: None)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("change", [{"phases": []}, {"variant": "unknown"}, {"seed": None, "extra": 1}])
+def test_a_wrong_recipe_is_refused(tmp_path, change):
+    SMALL.write(tmp_path / "recipe.json")
+    content = json.loads((tmp_path / "recipe.json").read_text()) | change
+    (tmp_path / "recipe.json").write_text(json.dumps(content))
+    with pytest.raises(RecipeError, match=r"recipe\.json"):
+        Recipe.read(tmp_path / "recipe.json")
+
+
+def test_remaining_begins_with_the_first_clip_that_was_not_seen():
+    first, second = SMALL.phases
+    assert list(SMALL.remaining(0)) == [(first, 0, 0), (second, 0, 4)]
+    assert list(SMALL.remaining(1)) == [(first, 1, 2), (second, 0, 4)]
+    assert list(SMALL.remaining(3)) == [(second, 1, 6)]
+    assert list(SMALL.remaining(4)) == []
