@@ -12,7 +12,7 @@ from masklet.families import variant
 from masklet_bank.bank import Answer, ObjectBank, Result
 from masklet_build.train.episode import Plan, run_episode
 from masklet_build.train.network import Trainable
-from masklet_build.train.weights import initialise
+from masklet_build.train.weights import fresh_model
 
 pytestmark = pytest.mark.torch
 
@@ -32,7 +32,7 @@ class Watched(Trainable):
 
     def __init__(self) -> None:
         super().__init__(NANO)
-        initialise(self, seed=1)
+        self.load_state_dict(fresh_model(NANO, seed=1).state_dict())
         self.pointers: list[torch.Tensor] = []
         self.memories: list[torch.Tensor] = []
         self.read: list[tuple[list[int], list[int], set[int]]] = []
@@ -92,8 +92,7 @@ def test_a_forgetful_episode_reads_the_prompted_frame_only(clip):
 
 @pytest.mark.parametrize("kind", ["point", "box", "mask"])
 def test_gradients_reach_the_memory_encoder_through_later_frames(clip, kind):
-    model = Trainable(NANO)
-    initialise(model, seed=1)
+    model = fresh_model(NANO, seed=1)
     with torch.no_grad():  # else random weights hold the object for absent, and its pointer is a constant
         model.network.sam_mask_decoder.pred_obj_score_head.layers[-1].bias += 10
     outcome = run_episode(model, clip[0][:, :3], clip[1][:, :3], Plan(kind, frozenset({1})))
@@ -101,6 +100,19 @@ def test_gradients_reach_the_memory_encoder_through_later_frames(clip, kind):
     assert model.network.memory_encoder.out_proj.weight.grad.abs().sum() > 0
     assert model.network.obj_ptr_proj.layers[0].weight.grad.abs().sum() > 0
     assert (model.network.mask_downsample.weight.grad is not None) == (kind == "mask")
+
+
+def test_every_parameter_that_serving_uses_learns(clip):
+    model = fresh_model(NANO, seed=1)
+    bias = model.network.sam_mask_decoder.pred_obj_score_head.layers[-1].bias
+    torch.manual_seed(0)
+    for score, kinds in ((10.0, ("point", "box", "mask")), (-10.0, ("point",))):  # held for present, then for absent
+        with torch.no_grad():
+            bias.fill_(score)
+        for kind in kinds:
+            run_episode(model, clip[0][:, :3], clip[1][:, :3], Plan(kind, frozenset({1} if kind == "mask" else {0, 1}))).total.backward()
+    still = {name for name, parameter in model.network.named_parameters() if parameter.grad is None or not parameter.grad.any()}
+    assert still == {"no_mem_pos_enc"}, "officially never used"
 
 
 def test_plans_vary_and_a_single_frame_is_never_prompted_by_its_mask():

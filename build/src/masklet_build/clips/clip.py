@@ -40,7 +40,7 @@ class Clip:
 def make_clip(
     split: Split, index: int, *, frames: int = 24, height: int = 256, width: int = 256, objects: int | None = None, story: str | None = None
 ) -> Clip:
-    """The clip `index` of a split: equal arguments give equal bytes, and no two splits share a scene.
+    """The clip `index` of a split: equal arguments give equal bytes (with the same numpy and Pillow), no two splits share a scene.
 
     All `objects` (None: 2 to 4) are in view on frame 0, each with LEAST_VISIBLE of the frame at least. `story`, one of STORIES, is drawn where
     it is None. Raises ValueError for arguments that no clip can have.

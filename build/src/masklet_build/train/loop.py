@@ -22,11 +22,11 @@ from masklet.families import variant
 from masklet_build.checkpoints import load_checkpoint, save_checkpoint
 from masklet_build.train.data import Batch, Clips, batches, share_of_numbers
 from masklet_build.train.episode import Plan, run_episode
-from masklet_build.train.network import Trainable, state
+from masklet_build.train.network import state
 from masklet_build.train.recipe import Phase, Recipe
 from masklet_build.train.record import Record
 from masklet_build.train.validation import validate
-from masklet_build.train.weights import Average, initialise, parameter_groups
+from masklet_build.train.weights import Average, fresh_model, parameter_groups
 
 STATE, RECIPE, CHECKPOINT = "state.pt", "recipe.json", "checkpoint.safetensors"
 
@@ -61,8 +61,7 @@ class Training:
     def __init__(self, recipe: Recipe, setting: Setting, rank: int, say: Callable[[str], None]) -> None:
         self.recipe, self.setting, self.rank, self.say = recipe, setting, rank, say
         self.device = torch.device(setting.device)
-        self.model = Trainable(variant(recipe.variant)).to(self.device)
-        initialise(self.model, recipe.seed)
+        self.model = fresh_model(variant(recipe.variant), recipe.seed).to(self.device)
         if setting.begin_with:
             self.model.network.load_state_dict(load_checkpoint(setting.begin_with, self.model.variant))
         self.optimiser = torch.optim.AdamW(parameter_groups(self.model, recipe.weight_decay), lr=0.0, betas=_BETAS)

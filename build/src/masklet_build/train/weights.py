@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from masklet.families import Variant
 from masklet_build.train.network import Trainable
 
 _TABLES = ("pos_embed", "maskmem_tpos_enc", "no_mem_embed", "no_mem_pos_enc", "no_obj_ptr")
@@ -13,17 +14,22 @@ _TABLE_DEVIATION = 0.02
 _LAYER_SCALE = 0.1  # officially 1e-6, for trainings that are a thousand times longer
 
 
-@torch.no_grad()
-def initialise(model: Trainable, seed: int) -> None:
-    """Fills a new model: PyTorch's defaults for layers, small noise for tables, unit noise for the Fourier frequencies."""
-    generator = torch.Generator().manual_seed(seed)
-    for name, tensor in model.network.state_dict().items():
-        if name.endswith(_FOURIER):
-            tensor.normal_(generator=generator)
-        elif name.endswith(_TABLES):
-            tensor.normal_(std=_TABLE_DEVIATION, generator=generator)
-        elif name.endswith("gamma"):
-            tensor.fill_(_LAYER_SCALE)
+def fresh_model(variant: Variant, seed: int) -> Trainable:
+    """A model with random weights: PyTorch's defaults for layers, small noise for tables, unit noise for the Fourier frequencies.
+
+    The same on every machine and in every process for the same seed; PyTorch's own generator is left as it was.
+    """
+    with torch.random.fork_rng(devices=()), torch.no_grad():
+        torch.manual_seed(seed)
+        model = Trainable(variant)
+        for name, tensor in model.network.state_dict().items():
+            if name.endswith(_FOURIER):
+                tensor.normal_()
+            elif name.endswith(_TABLES):
+                tensor.normal_(std=_TABLE_DEVIATION)
+            elif name.endswith("gamma"):
+                tensor.fill_(_LAYER_SCALE)
+    return model
 
 
 class Average:
