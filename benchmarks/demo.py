@@ -37,7 +37,7 @@ from pictures import Pictures
 Frame = NDArray[np.uint8]
 Prompt = dict[str, Any]  # of Video.prompt
 
-CLIP = 7  # of the test split: one object is occluded, one leaves and comes back, and something looks like another
+CLIP = 12  # of the test split: one object is hidden for a while, one leaves and comes back
 CLIP_FRAMES, CLIP_FPS = 60, 12.0
 
 

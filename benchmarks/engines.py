@@ -33,11 +33,6 @@ def ready_engines(folder: Path, variant: Variant, checkpoint: Path | None, say: 
     return engines
 
 
-def random_weights(engines: Path) -> bool:
-    """Whether these engines have random weights, so that their masks mean nothing."""
-    return Manifest.read(engines).checkpoint["name"].startswith("random-")
-
-
 def _random_checkpoint(file: Path, variant: Variant, say: Say) -> Path:
     from masklet_build.random_weights import random_checkpoint
     from masklet_build.rebuilt import save_checkpoint

@@ -10,6 +10,7 @@ import torch
 
 from masklet.families import variant
 from masklet_bank.bank import Answer, ObjectBank, Result
+from masklet_build.train import prompts
 from masklet_build.train.episode import Plan, run_episode
 from masklet_build.train.network import Trainable
 from masklet_build.train.weights import fresh_model
@@ -35,6 +36,7 @@ class Watched(Trainable):
         self.load_state_dict(fresh_model(NANO, seed=1).state_dict())
         self.pointers: list[torch.Tensor] = []
         self.memories: list[torch.Tensor] = []
+        self.thresholded: list[bool] = []
         self.read: list[tuple[list[int], list[int], set[int]]] = []
 
     def pointer(self, token, present):
@@ -42,7 +44,7 @@ class Watched(Trainable):
         return self.pointers[-1]
 
     def encode(self, image, objects, logits, *, binarise):
-        assert binarise == (not self.memories), "the prompted frame's mask is thresholded, no other"
+        self.thresholded.append(binarise)
         self.memories.append(super().encode(image, objects, logits, binarise=binarise))
         return self.memories[-1]
 
@@ -88,6 +90,24 @@ def test_a_forgetful_episode_reads_the_prompted_frame_only(clip):
     with torch.no_grad():
         run_episode(model, clip[0][:, :4], clip[1][:, :4], Plan("box", forgetful=True))
     assert model.read == [([0], [6], {0})] * 3
+
+
+def test_masks_that_a_prompt_made_are_thresholded_before_they_are_remembered_and_no_others(clip):
+    model = Watched()
+    with torch.no_grad():
+        run_episode(model, clip[0][:, :4], clip[1][:, :4], Plan("box", frozenset({0, 2})))
+    assert model.thresholded == [True, False, True, False]
+
+
+def test_a_correction_sees_an_empty_mask_where_the_model_says_away(clip, monkeypatch):
+    seen = []
+    correction = prompts.correction
+    monkeypatch.setattr(prompts, "correction", lambda masks, logits, *others: seen.append(logits) or correction(masks, logits, *others))
+    model = Watched()
+    with torch.no_grad():
+        model.network.sam_mask_decoder.pred_obj_score_head.layers[-1].bias -= 100
+        run_episode(model, clip[0][:, :2], clip[1][:, :2], Plan("point", frozenset({0, 1})))
+    assert [logits.unique().tolist() for logits in seen] == [[NANO.family.no_object_score]] * 2
 
 
 @pytest.mark.parametrize("kind", ["point", "box", "mask"])

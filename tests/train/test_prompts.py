@@ -86,3 +86,9 @@ def test_a_mask_without_a_fault_is_clicked_on_the_object():
     prompt = prompts.correction(truth, logits(truth), None, limit=32.0)
     assert prompt.labels.tolist() == [[1]]
     assert inside(prompt.points, truth)
+
+
+def test_an_absent_object_is_never_clicked_as_if_it_were_there():
+    nothing = torch.zeros(1, 64, 64, dtype=torch.bool)
+    for found in (nothing, rectangle(slice(8, 20), slice(8, 20))):
+        assert prompts.correction(nothing, logits(found), None, limit=32.0).labels.tolist() == [[0]]

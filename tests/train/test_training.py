@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors
 import torch
+from torch import distributed, multiprocessing
 
 from masklet.families import variant
 from masklet_build.checkpoints import load_checkpoint
 from masklet_build.train import loop
-from masklet_build.train.loop import CHECKPOINT, RECIPE, STATE, Setting
+from masklet_build.train.loop import CHECKPOINT, RECIPE, STATE, Setting, Training
 from masklet_build.train.recipe import Phase, Recipe, RecipeError
 from masklet_build.train.record import CURVES, METRICS, read_metrics
 from masklet_build.train.start import train
@@ -69,11 +71,39 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights(trained, tmp_pa
     assert [line["step"] for line in read_metrics(out) if line["kind"] == "training"] == [1, 2, 3, 4]
 
 
-def test_two_processes_share_the_clips_of_a_step(trained, tmp_path):
+def test_two_processes_leave_a_checkpoint(tmp_path):
     out = tmp_path / "run"
     once = replace(SMALL, phases=(replace(SMALL.phases[0], steps=1),))
     train(once, setting(out, processes=2), say=print)
     assert all(tensor.isfinite().all() for tensor in weights(out).values())
+
+
+def one_of_two(rank: int, out: Path) -> None:
+    """A process of a training of two; it writes down the weights that it ends with."""
+    loop.validate = lambda *_: {}
+    distributed.init_process_group("gloo", init_method=f"file://{out / 'meeting'}", rank=rank, world_size=2)
+    training = Training(SMALL, setting(out, processes=2), rank, lambda line: None)
+    training.run()
+    torch.save(training.average.weights, out / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+def test_two_processes_share_what_they_learn(tmp_path):
+    multiprocessing.spawn(one_of_two, (tmp_path,), 2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_as_many_processes_as_can_share_the_clips_evenly_are_the_default():
+    recipe = replace(SMALL, phases=tuple(replace(SMALL.phases[0], clips=clips) for clips in (16, 4, 10)))
+    assert [recipe.most_processes(cores) for cores in (1, 2, 4, 96)] == [1, 2, 2, 2]
+
+
+def test_the_checkpoint_says_how_long_its_training_took(tmp_path, monkeypatch):
+    monkeypatch.setattr(Training, "_spent", lambda self: 77.0)
+    train(replace(SMALL, phases=SMALL.phases[:1]), setting(tmp_path / "run"), say=lambda line: None)
+    with safetensors.safe_open(tmp_path / "run" / CHECKPOINT, "pt") as file:
+        assert file.metadata()["seconds"] == "77"
 
 
 def test_random_weights_are_those_of_the_seed_whatever_was_drawn_before():

@@ -51,7 +51,7 @@ def fourier_code(coordinates: Tensor, frequencies: Tensor) -> Tensor:
 
 def dense_code(frequencies: Tensor, grid: int) -> Tensor:
     """Fourier code of the centres of the feature grid, [grid * grid, 2 n], row-major (modeling/sam/prompt_encoder.py:156-167)."""
-    centre = (torch.arange(grid, dtype=torch.float32) + 0.5) / grid
+    centre = (torch.arange(grid, dtype=torch.float32, device=frequencies.device) + 0.5) / grid
     y, x = torch.meshgrid(centre, centre, indexing="ij")
     return fourier_code(torch.stack((x, y), dim=-1), frequencies).flatten(0, 1)
 

@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--begin-with", type=Path, metavar="FILE", help="checkpoint to begin with (default: random weights)")
     parser.add_argument("--resume", action="store_true", help="go on with the training in DIR; phases of the recipe that lie ahead may have changed")
     parser.add_argument("--device", metavar="NAME", help="cpu or cuda (default: cuda where there is a GPU)")
-    parser.add_argument("--processes", type=int, metavar="N", help="that share the work (default: one per core on a CPU, one on a GPU)")
+    parser.add_argument("--processes", type=int, metavar="N", help="that share the work (default: on a CPU as many as can share the clips evenly)")
 
 
 def run_train(args: argparse.Namespace) -> int:
@@ -43,10 +43,11 @@ def run_train(args: argparse.Namespace) -> int:
     from masklet_build.train.start import train
 
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    processes = args.processes or (len(os.sched_getaffinity(0)) if device == "cpu" else 1)
-    workers = 1 if device == "cpu" else max(1, len(os.sched_getaffinity(0)) - 1)
+    cores = len(os.sched_getaffinity(0))
+    workers = 1 if device == "cpu" else max(1, cores - 1)
     try:
         recipe = Recipe.read(args.recipe)
+        processes = args.processes or recipe.most_processes(cores if device == "cpu" else 1)
         train(recipe, Setting(args.out, device, processes, args.begin_with, workers), resume=args.resume, say=_say)
     except KeyboardInterrupt:
         print(f"\nstopped. Go on with: masklet-build train --out {args.out} --resume", file=sys.stderr)

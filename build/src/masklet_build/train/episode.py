@@ -2,6 +2,8 @@
 
 frame 0:   embed -> (decode with the prompt) -> encode, thresholded           } memories and pointers are kept as the bank keeps them:
 frame t:   embed -> attend -> decode without a prompt -> encode                } prompted frame first, then ordinary ones from far to near
+
+A corrected frame is decoded once more with the click and the mask before it; a mask that a click made is thresholded before it is encoded.
 """
 
 from __future__ import annotations
@@ -48,7 +50,8 @@ class Plan:
 class Outcome:
     """Loss terms by name, each a mean over frames; measures are for people.
 
-    ious       [frames, B] IoU of the mask that counted, at half the image size; NaN where the object is absent
+    ious       IoU [B] of every mask that was decoded for a loss, in order, at half the image size; NaN where the object is absent. A corrected
+               frame gives two, a frame prompted by its mask none
     away       tracked frames and objects: (truly away and said so, truly away, said to be away)
     """
 
@@ -87,15 +90,16 @@ def _prompted(model: Trainable, image: Tensor, objects: int, truth: Tensor, goal
         prompt = Prompt(*_nothing(features), model.network.mask_downsample(pixels[:, None]))
         shrink = antialias_matrix(truth.shape[-1], model.variant.stride // 4).to(features)
         low = shrink @ (MASK_SCALE * pixels + MASK_BIAS) @ shrink.T
-        token = model.decode(features, prompt, memoryless=False).tokens[:, 0]
-        pointer = model.pointer(token, goal.present)
+        decoded = model.decode(features, prompt, memoryless=False)
+        token = decoded.tokens[:, 0]
+        pointer = model.pointer(token, goal.present & (decoded.score > 0))
         return Memory(model.encode(image, objects, low, binarise=True), pointer)
     prompt = prompts.first_click(truth) if plan.kind == "point" else prompts.box(truth)
     decoded = model.decode(features, prompt, memoryless=True)
     low, token = _chosen(decoded, single=plan.kind == "box")
     _count(outcome, decoded, goal, low, frames)
     if 0 in plan.corrected:
-        prompt = prompts.correction(truth, low, prompt, model.variant.family.previous_logits_limit)
+        prompt = prompts.correction(truth, _gated(model, decoded, low), prompt, model.variant.family.previous_logits_limit)
         decoded = model.decode(features, prompt, memoryless=True)
         low, token = _chosen(decoded, single=True)
         _count(outcome, decoded, goal, low, frames)
@@ -125,11 +129,11 @@ def _tracked(
     _count(outcome, decoded, goal, low, frames)
     _count_away(outcome, decoded.score, goal.present)
     if time in plan.corrected:
-        prompt = prompts.correction(truth, low, None, family.previous_logits_limit)
+        prompt = prompts.correction(truth, _gated(model, decoded, low), None, family.previous_logits_limit)
         decoded = model.decode(features, prompt, memoryless=False)
         low, token = _chosen(decoded, single=False)
         _count(outcome, decoded, goal, low, frames)
-    return _remembered(model, image, objects, decoded, low, token, binarise=False)
+    return _remembered(model, image, objects, decoded, low, token, binarise=time in plan.corrected)
 
 
 def _nothing(features: Tensor) -> tuple[Tensor, Tensor]:
@@ -147,11 +151,15 @@ def _chosen(decoded: Decoded, *, single: bool) -> tuple[Tensor, Tensor]:
     return decoded.logits[row, best], decoded.tokens[row, best]
 
 
+def _gated(model: Trainable, decoded: Decoded, low: Tensor) -> Tensor:
+    """Logits [B, L, L] as a server keeps them: an object that the model holds for absent has an empty mask."""
+    return torch.where((decoded.score > 0)[:, None, None], low, model.variant.family.no_object_score)
+
+
 def _remembered(model: Trainable, image: Tensor, objects: int, decoded: Decoded, low: Tensor, token: Tensor, *, binarise: bool) -> Memory:
     """The memory of a frame; an object that the model holds for absent leaves an empty mask and the pointer of no object."""
-    present = decoded.score > 0
-    low = torch.where(present[:, None, None], low, model.variant.family.no_object_score)
-    return Memory(model.encode(image, objects, low, binarise=binarise), model.pointer(token, present))
+    memory = model.encode(image, objects, _gated(model, decoded, low), binarise=binarise)
+    return Memory(memory, model.pointer(token, decoded.score > 0))
 
 
 def _count(outcome: Outcome, decoded: Decoded, goal: Target, low: Tensor, frames: int) -> None:

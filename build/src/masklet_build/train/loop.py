@@ -36,10 +36,10 @@ _BETAS = (0.9, 0.98)
 
 @dataclass(frozen=True)
 class Setting:
-    """Where and how a training runs; nothing of it changes what is learned, but for rounding.
+    """Where and how a training runs.
 
     begin_with   a checkpoint of the variant to begin with; None: random weights
-    processes    that share the clips of a step (CPU)
+    processes    that share the clips of a step (CPU). Each draws prompts of its own and weighs its own clips, so another number trains another model
     workers      processes that draw clips, for each of them
     save_every   seconds between two saved states
     log_every, validate_every   steps
@@ -173,7 +173,7 @@ class Training:
 
     def _write_checkpoint(self) -> None:
         self.model.load_state_dict(self.average.weights)
-        metadata = {"variant": self.recipe.variant, "steps": str(self.step), "seconds": f"{self.seconds:.0f}", "licence": "Apache-2.0"}
+        metadata = {"variant": self.recipe.variant, "steps": str(self.step), "seconds": f"{self._spent():.0f}", "licence": "Apache-2.0"}
         save_checkpoint(self.setting.out / CHECKPOINT, state(self.model), metadata=metadata)
 
 

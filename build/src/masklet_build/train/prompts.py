@@ -52,6 +52,7 @@ def correction(masks: Tensor, logits: Tensor, before: Prompt | None, limit: floa
     """The prompt so far with a click where the mask is wrong, and the logits [B, L, L] of the wrong mask, cut at +-limit.
 
     masks: bool [B, S, S], the truth. The click falls on the larger of what is missing and what is too much; on the object where nothing is wrong.
+    Where the object is absent and nothing is too much, the image's centre is said to be beside it.
     """
     found = functional.interpolate(logits[:, None], masks.shape[-2:], mode="bilinear", align_corners=False)[:, 0] > 0
     missing, extra = masks & ~found, found & ~masks
@@ -59,7 +60,7 @@ def correction(masks: Tensor, logits: Tensor, before: Prompt | None, limit: floa
     region = torch.where(more[:, None, None], missing, extra)
     right = ~region.flatten(1).any(dim=1)
     region = torch.where(right[:, None, None], masks, region)
-    points, labels = click(region)[:, None], (more | right).long()[:, None]
+    points, labels = click(region)[:, None], (more & masks.flatten(1).any(dim=1)).long()[:, None]
     if before is not None:
         points, labels = torch.cat((before.points, points), dim=1), torch.cat((before.labels, labels), dim=1)
     return Prompt(points, labels, logits.detach()[:, None].clamp(-limit, limit))

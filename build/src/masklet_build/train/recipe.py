@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from masklet.families import variant
+from masklet_build.clips import STORIES
 
 
 class RecipeError(Exception):
@@ -61,6 +62,10 @@ class Recipe:
         """Steps of all phases."""
         return sum(phase.steps for phase in self.phases)
 
+    def most_processes(self, limit: int) -> int:
+        """The largest number of processes, up to `limit`, that can share the clips of every step evenly."""
+        return max(number for number in range(1, limit + 1) if all(phase.clips % number == 0 for phase in self.phases))
+
     def remaining(self, step: int) -> Iterator[tuple[Phase, int, int]]:
         """Each phase that is not over after `step` steps, the steps of it that are done, and the number of its first unseen clip."""
         clip = 0
@@ -83,6 +88,9 @@ class Recipe:
             raise RecipeError(f"{path} is not a recipe: {error}. See the one in masklet_build/nano.") from error
         if not phases or any(phase.side % stride or min(phase.side, phase.frames, phase.clips, phase.steps) < 1 for phase in phases):
             raise RecipeError(f"{path}: every phase needs steps, clips and frames of at least 1, and a side that is a multiple of {stride}.")
+        unknown = {story for phase in phases for story in phase.stories} - set(STORIES)
+        if unknown:
+            raise RecipeError(f"{path}: no such story: {', '.join(sorted(unknown))}. There are {', '.join(STORIES)}.")
         return recipe
 
     def write(self, path: Path) -> None:

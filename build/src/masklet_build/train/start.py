@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import distributed, multiprocessing
 
+from masklet.families import variant
+from masklet_build.checkpoints import load_checkpoint
 from masklet_build.train.loop import RECIPE, STATE, Setting, Training
 from masklet_build.train.recipe import Recipe, RecipeError
 
@@ -16,7 +18,8 @@ from masklet_build.train.recipe import Recipe, RecipeError
 def train(recipe: Recipe, setting: Setting, *, resume: bool = False, say: Callable[[str], None] = print) -> None:
     """Trains in `setting.out`: recipe.json, metrics.jsonl, curves.png, state.pt, and in the end checkpoint.safetensors.
 
-    resume: go on from state.pt; the recipe may have changed in phases that have not begun. Raises RecipeError.
+    resume: go on from state.pt; the recipe may have changed in phases that have not begun, which nobody checks.
+    Raises RecipeError, and CheckpointError for a checkpoint to begin with that does not fit.
     """
     _check(recipe, setting, resume)
     setting.out.mkdir(parents=True, exist_ok=True)
@@ -29,11 +32,15 @@ def train(recipe: Recipe, setting: Setting, *, resume: bool = False, say: Callab
 
 
 def _check(recipe: Recipe, setting: Setting, resume: bool) -> None:
+    if setting.processes < 1:
+        raise RecipeError(f"{setting.processes} processes: at least 1 is needed.")
     if any(phase.clips % setting.processes for phase in recipe.phases):
         counts = ", ".join(str(phase.clips) for phase in recipe.phases)
         raise RecipeError(f"{setting.processes} processes cannot share {counts} clips per step evenly. Choose another number with --processes.")
     if (setting.out / STATE).exists() and not resume:
         raise RecipeError(f"{setting.out} holds a training. Go on with it by --resume, or choose another folder.")
+    if setting.begin_with and not resume:
+        load_checkpoint(setting.begin_with, variant(recipe.variant))  # here, where an error has no traceback of a process around it
     if resume and not (setting.out / STATE).exists():
         raise RecipeError(f"{setting.out} holds no {STATE} to go on from. Leave --resume away to begin.")
 

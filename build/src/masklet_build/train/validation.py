@@ -15,7 +15,10 @@ _KINDS: tuple[PromptKind, ...] = ("point", "box")
 
 @torch.no_grad()
 def validate(model: Trainable, objects: int, rank: int, processes: int) -> dict[str, float]:
-    """Mean IoU over tracked frames in which the object is present, by prompt, and precision and recall of "away". The processes share the clips."""
+    """Mean IoU over tracked frames in which the object is present, by prompt, and precision and recall of "away" where they are defined.
+
+    The processes share the clips; their number must divide CLIPS for all clips to count.
+    """
     device = next(model.parameters()).device
     numbers = share_of_numbers(0, 1, CLIPS, rank, processes)
     sums = torch.zeros(2 * len(_KINDS) + 3)
@@ -32,4 +35,4 @@ def validate(model: Trainable, objects: int, rank: int, processes: int) -> dict[
         distributed.all_reduce(sums)
     both, away, claimed = sums[-3:].tolist()
     figures = {f"iou_{kind}": float(sums[2 * index] / sums[2 * index + 1]) for index, kind in enumerate(_KINDS)}
-    return {**figures, "away_recall": both / max(away, 1), "away_precision": both / max(claimed, 1)}
+    return figures | {name: both / count for name, count in (("away_recall", away), ("away_precision", claimed)) if count}
