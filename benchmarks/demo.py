@@ -91,7 +91,10 @@ def _count(prompts: dict[int, Prompt]) -> str:
 
 
 class Marks:
-    """J&F of the masks of a clip whose true masks (T, N, H, W) are known; without the first and the last frame, as DAVIS counts."""
+    """J&F of the masks of a clip whose true masks (T, N, H, W) are known: the mean over objects and frames but the first and the last.
+
+    Masks are scored as they come; `masklet-build evaluate` first gives a pixel that several claim to one of them, as DAVIS does.
+    """
 
     def __init__(self, truth: NDArray[np.bool_] | None) -> None:
         self._truth = truth
@@ -177,8 +180,6 @@ def _given(args: argparse.Namespace) -> dict[int, Prompt]:
 def _check_prompts(prompts: dict[int, Prompt], frame: Frame) -> None:
     height, width = frame.shape[:2]
     for prompt in prompts.values():
-        if "mask" in prompt:
-            continue
         for x, y in np.reshape(prompt.get("points", prompt.get("box")), (-1, 2)).tolist():
             if not (0 <= x <= width and 0 <= y <= height):
                 raise Failure(f"{x:g},{y:g} is not in the frame, which is {width} wide and {height} high.")

@@ -78,10 +78,8 @@ def _with_caption(image: Frame, left: str, right: str) -> Frame:
 
 
 def _prompted(frame: Frame, prompts: Mapping[int, Prompt]) -> Frame:
-    """The frame with what the user said: a dot for a click, a rectangle for a box, an outlined tint for a mask."""
-    masks = {object_id: prompt["mask"] for object_id, prompt in prompts.items() if "mask" in prompt}
-    stacked = np.stack(list(masks.values())) if masks else np.zeros((0, *frame.shape[:2]), np.bool_)
-    image = Image.fromarray(overlay(frame, stacked, list(masks)))
+    """The frame with what the user said: a dot for a click, a rectangle for a box."""
+    image = Image.fromarray(frame)
     draw = ImageDraw.Draw(image)
     unit = max(frame.shape[:2]) / 160
     for object_id, prompt in prompts.items():

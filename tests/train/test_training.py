@@ -121,6 +121,12 @@ def test_it_may_begin_with_a_checkpoint(trained, tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs), "a step at rate 0 changes nothing"
 
 
+def test_a_line_that_was_cut_off_in_the_writing_is_left_out(tmp_path):
+    (tmp_path / METRICS).write_text('{"step": 1}\n{"ste')
+    assert read_metrics(tmp_path) == [{"step": 1}]
+    assert read_metrics(tmp_path / "none") == []
+
+
 def test_a_folder_with_a_training_is_not_begun_anew_unasked(trained):
     with pytest.raises(RecipeError, match="--resume"):
         train(SMALL, setting(trained), say=lambda line: None)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from masklet_build.clips import Split, make_clip
+from masklet_build.clips import Clip, Split, make_clip
 
 Batch = tuple[Tensor, Tensor]  # images uint8 [C, frames, S, S, 3] and masks bool [C, frames, O, S, S]
 
@@ -21,8 +21,14 @@ class Clips(Dataset[Batch]):
 
     def __getitem__(self, index: int) -> Batch:
         story = self.stories[index % len(self.stories)] if self.stories else None
-        clip = make_clip(self.split, index, frames=self.frames, height=self.side, width=self.side, objects=self.objects, story=story)
+        try:
+            clip = self._clip(index, story)
+        except ValueError:  # rarely no scene of that story can be found for a number; a training of hours must not end for that
+            clip = self._clip(index, None)
         return torch.from_numpy(clip.frames), torch.from_numpy(clip.masks)
+
+    def _clip(self, index: int, story: str | None) -> Clip:
+        return make_clip(self.split, index, frames=self.frames, height=self.side, width=self.side, objects=self.objects, story=story)
 
 
 def batches(clips: Clips, numbers: list[int], size: int, workers: int) -> Iterator[Batch]:

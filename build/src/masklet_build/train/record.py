@@ -92,6 +92,7 @@ def _curves(lines: list[dict[str, Any]], names: tuple[str, ...]) -> Iterator[tup
 
 
 def read_metrics(out: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; none where there is no such file."""
+    """The lines of metrics.jsonl; none where there is no such file. A last line that was cut off in the writing is left out."""
     path = out / METRICS
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import distributed
 
-from masklet_build.train.data import Clips, batches, share_of_numbers
+from masklet_build.train.data import Clips, batches
 from masklet_build.train.episode import Plan, PromptKind, run_episode
 from masklet_build.train.network import Trainable
 
@@ -17,10 +17,10 @@ _KINDS: tuple[PromptKind, ...] = ("point", "box")
 def validate(model: Trainable, objects: int, rank: int, processes: int) -> dict[str, float]:
     """Mean IoU over tracked frames in which the object is present, by prompt, and precision and recall of "away" where they are defined.
 
-    The processes share the clips; their number must divide CLIPS for all clips to count.
+    The processes share the clips.
     """
     device = next(model.parameters()).device
-    numbers = share_of_numbers(0, 1, CLIPS, rank, processes)
+    numbers = list(range(rank, CLIPS, processes))
     sums = torch.zeros(2 * len(_KINDS) + 3)
     torch.manual_seed(0)
     for images, masks in batches(Clips("validation", FRAMES, model.variant.image_size, objects), numbers, 2, 0):
