@@ -10,7 +10,8 @@ from pathlib import Path
 
 from masklet_build import nano
 
-EPILOG = """The recipe decides everything that is learned: sizes, steps, rates, seed. The shipped model was made by the default one.
+EPILOG = """The recipe decides everything that is learned: sizes, steps, rates, seed. The default one made the shipped model, nearly:
+see masklet_build/nano/README.md.
 Stop at any time; --resume goes on from the last saved state (at most five minutes are lost).
 
   masklet-build train --out training/
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `masklet-build train`."""
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="metrics.jsonl, curves.png, the state to resume from, the checkpoint")
-    parser.add_argument("--recipe", type=Path, default=nano.RECIPE, metavar="FILE", help="(default: the recipe of the shipped model)")
+    parser.add_argument("--recipe", type=Path, default=nano.RECIPE, metavar="FILE", help="(default: the one in masklet_build/nano)")
     parser.add_argument("--begin-with", type=Path, metavar="FILE", help="checkpoint to begin with (default: random weights)")
     parser.add_argument("--resume", action="store_true", help="go on with the training in DIR; phases of the recipe that lie ahead may have changed")
     parser.add_argument("--device", metavar="NAME", help="cpu or cuda (default: cuda where there is a GPU)")
