@@ -49,7 +49,7 @@ class Pictures:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._film.close()
-        if self._panels:
+        if self._panels and kind is None:
             picked = np.linspace(1, len(self._panels) - 1, min(_PANELS, len(self._panels)) - 1).round().astype(int)
             sheet = contact_sheet([self._panels[0], *(self._panels[index] for index in picked)], _COLUMNS, _GAP)
             Image.fromarray(_with_caption(np.pad(sheet, ((_GAP, 0), (_GAP, _GAP), (0, 0))), "masklet", self._note)).save(self.sheet)

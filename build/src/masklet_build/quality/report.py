@@ -13,7 +13,7 @@ from typing import Any
 from masklet_build import provenance
 from masklet_build.quality.methods import FROZEN, TRACKED
 from masklet_build.quality.run import Evaluation
-from masklet_build.quality.scores import ClipScores, Mean, mean, presence, returns, subset_means
+from masklet_build.quality.scores import LEAST_ABSENCE, ClipScores, Mean, mean, presence, returns, subset_means
 
 _PACKAGES = ("masklet-build", "numpy", "pillow", "tritonclient")
 _COLUMNS = ("method", "prompt", "precision")
@@ -71,7 +71,7 @@ def summary(made: dict[str, Any]) -> str:
     if any(row["presence"]["true"] for row in tracked):
         parts += [
             "Objects that are away (an empty true mask): how often saying so was right, how often it was noticed, and how many of those that came "
-            "back after 8 frames or more were found again.",
+            f"back after {LEAST_ABSENCE} frames or more were found again.",
             _table(
                 ["prompt", "precision", "precision of away", "recall of away", "absent object-frames", "came back", "found again"],
                 [_presence_row(row) for row in tracked],

@@ -12,7 +12,7 @@ import multiprocessing
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -123,7 +123,7 @@ class Training:
             gradient.copy_(part.view_as(gradient))
 
     def _now_and_then(self, rate: float) -> None:
-        if self.step % self.setting.validate_every == 0:
+        if self.step % self.setting.validate_every == 0 and self.step < self.recipe.steps:  # `run` ends with one
             self._validate()
         if self.rank:
             return
@@ -150,7 +150,6 @@ class Training:
     def _save(self) -> None:
         self._saved = time.monotonic()
         content = {
-            "recipe": asdict(self.recipe),
             "step": self.step,
             "seconds": self._spent(),
             "model": self.model.state_dict(),
