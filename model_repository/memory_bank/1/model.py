@@ -3,6 +3,8 @@
 import json
 import sys
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 
 # The modules that were vendored beside this file win over an installed masklet of another version.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -11,6 +13,7 @@ import triton_python_backend_utils as pb_utils
 
 from masklet import contract, families
 from masklet.errors import MaskletError, ServerFault
+from masklet_bank.metrics import TABLE, Unmetered
 from masklet_bank.service import Request, Service, Settings
 from masklet_bank.stages import EngineError
 from masklet_bank.video import Limits
@@ -36,6 +39,63 @@ class TritonStages:
         if response.has_error():
             raise EngineError(f"{engine} failed: {response.error().message()}")
         return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
+
+
+class TritonMeters:
+    """The metrics of the bank in Triton's /metrics (see masklet_bank.metrics.Meters).
+
+    Each operation is a message to Triton's process and back, 20 to 50 microseconds, and a frame makes about a dozen. So a thread sends them, while
+    the engines run or the next frame is awaited.
+    """
+
+    def __init__(self):
+        self._families = []  # a family lives as long as our reference to it
+        self._series = {}
+        for metric in TABLE:
+            family = pb_utils.MetricFamily(name=metric.name, description=metric.help, kind=getattr(pb_utils.MetricFamily, metric.kind))
+            self._families.append(family)
+            for value in metric.values:
+                labels = {metric.label: value} if metric.label else {}
+                self._series[metric.name, value] = family.Metric(labels=labels, buckets=list(metric.buckets) or None)
+        self._outbox = SimpleQueue()
+        self._sender = Thread(target=self._send, name="metrics", daemon=True)
+        self._sender.start()
+
+    def increment(self, metric, by, label=""):
+        """Adds to a counter."""
+        self._outbox.put((self._series[metric.name, label].increment, by))
+
+    def set(self, metric, value):
+        """Sets a gauge."""
+        self._outbox.put((self._series[metric.name, ""].set, value))
+
+    def observe(self, metric, value, label=""):
+        """Adds one value to a histogram."""
+        self._outbox.put((self._series[metric.name, label].observe, value))
+
+    def close(self):
+        """Returns when everything is sent."""
+        self._outbox.put(None)
+        self._sender.join()
+
+    def _send(self):
+        said = False
+        for operation, value in iter(self._outbox.get, None):
+            try:
+                operation(value)
+            except Exception as error:
+                if not said:
+                    pb_utils.Logger.log_warn(f"memory_bank: metrics are not right any more: {error}")
+                said = True
+
+
+def _meters():
+    """Meters; those that do nothing where this Triton has no custom metrics. Videos are served either way."""
+    try:
+        return TritonMeters()
+    except Exception as error:
+        pb_utils.Logger.log_warn(f"memory_bank gives no metrics: {type(error).__name__}: {error}")
+        return Unmetered()
 
 
 def _settings(parameters):
@@ -68,7 +128,8 @@ class TritonPythonModel:
         """Reads the config."""
         settings = _settings(json.loads(args["model_config"])["parameters"])
         self._inputs = [tensor.name for tensor in contract.memory_bank(settings.variant).inputs]
-        self._service = Service(settings, TritonStages(settings.variant))
+        self._meters = _meters()
+        self._service = Service(settings, TritonStages(settings.variant), self._meters)
         pb_utils.Logger.log_info(f"memory_bank serves {settings.variant.name} with contract {contract.CONTRACT_VERSION} from {contract.__file__}")
 
     def execute(self, requests):
@@ -77,8 +138,14 @@ class TritonPythonModel:
             answers = self._service.answer([self._request(request) for request in requests])
         except Exception as error:
             pb_utils.Logger.log_error(f"memory_bank: {type(error).__name__}: {error}")
-            answers = [ServerFault("the memory bank failed; the server's log says why. Nothing was changed.")] * len(requests)
+            fault = ServerFault("the memory bank failed; the server's log says why. Nothing was changed.")
+            self._service.observer.refused(fault, len(requests))
+            answers = [fault] * len(requests)
         return [_response(answer) for answer in answers]
+
+    def finalize(self):
+        """Sends what was metered last."""
+        self._meters.close()
 
     def _request(self, request):
         tensors = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy()[0] for name in self._inputs}

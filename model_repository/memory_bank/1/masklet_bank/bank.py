@@ -118,21 +118,24 @@ class ObjectBank:
         self.pointers[answer.frame] = answer.result.pointer
         self.last = answer
 
-    def condition(self, answer: Answer) -> None:
+    def condition(self, answer: Answer) -> list[int]:
         """Writes the answer on a prompted frame. It takes the place of a tracked answer on the same frame (efficienttam_video_predictor.py:549-552).
 
-        Over the cap, the conditioning frames that lie farthest become ordinary ones.
+        Over the cap, the conditioning frames that lie farthest become ordinary ones; these are returned.
         """
         self.memories.pop(answer.frame, None)
         self.pointers.pop(answer.frame, None)
         self.conditioning[answer.frame] = answer
         self.last = answer
-        if self.max_conditioning:
-            kept = closest(self.conditioning, answer.frame, self.max_conditioning)
-            for frame in [frame for frame in self.conditioning if frame not in kept]:
-                evicted = self.conditioning.pop(frame)
-                self.memories[frame] = evicted.result.memory
-                self.pointers[frame] = evicted.result.pointer
+        if not self.max_conditioning:
+            return []
+        kept = closest(self.conditioning, answer.frame, self.max_conditioning)
+        evicted = [frame for frame in self.conditioning if frame not in kept]
+        for frame in evicted:
+            result = self.conditioning.pop(frame).result
+            self.memories[frame] = result.memory
+            self.pointers[frame] = result.pointer
+        return evicted
 
     def forget(self, frame: int) -> None:
         """Forgets that the object was prompted on `frame`, as if it had not been."""

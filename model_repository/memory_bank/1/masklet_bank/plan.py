@@ -33,6 +33,7 @@ class ObjectPlan:
     before      the answer on this frame that new prompts build upon
     conditions  the answer becomes a conditioning frame; else an ordinary one
     forgets     this frame's prompts are forgotten first
+    evicted     how many earlier prompted frames the commit made ordinary
     """
 
     object_id: int
@@ -42,6 +43,7 @@ class ObjectPlan:
     before: Answer | None = None
     conditions: bool = False
     forgets: bool = False
+    evicted: int = 0
 
     def commit(self, frame: int) -> Answer | None:
         """Writes the outcome into the bank; returns the object's answer, None if it has none on this frame."""
@@ -54,7 +56,7 @@ class ObjectPlan:
             return self.answer
         answer = self._computed(frame, self.job)
         if self.conditions:
-            self.bank.condition(answer)
+            self.evicted = len(self.bank.condition(answer))
         else:
             self.bank.remember(answer)
         return answer

@@ -16,6 +16,7 @@ from masklet.families import Variant
 from masklet.wire import Options
 from masklet_bank import snapshot
 from masklet_bank.bank import Answer
+from masklet_bank.metrics import Meters, Observer, Unmetered
 from masklet_bank.prompts import Prompt, unpack
 from masklet_bank.stages import Stages, Stopwatch
 from masklet_bank.step import Engines, Frame, step
@@ -65,17 +66,19 @@ class _Frame:
 
 
 class Service:
-    """The stateful heart of the server: all live videos, and the engines."""
+    """The stateful heart of the server: all live videos, and the engines. `meters`: who counts what happens; None: nobody."""
 
-    def __init__(self, settings: Settings, stages: Stages) -> None:
+    def __init__(self, settings: Settings, stages: Stages, meters: Meters | None = None) -> None:
         self.settings = settings
         self.videos = Videos(settings.capacity)
+        self.observer = Observer(meters or Unmetered(), settings.capacity)
         self._stages = stages
 
     def answer(self, requests: Sequence[Request]) -> list[dict[str, np.ndarray] | MaskletError]:
         """The output tensors of contract.memory_bank for each request, without batch dimension, or its error."""
         begin = monotonic()
-        self.videos.expire()
+        for video_id in self.videos.expire():
+            self.observer.ended(video_id, "expired")
         engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, Stopwatch())
         planned = [_caught(self._plan, request) for request in requests]
         step([job for item in planned if isinstance(item, _Frame) for job in item.plan.jobs], engines)
@@ -85,6 +88,7 @@ class Service:
         for request, answer in zip(requests, answers, strict=True):
             if isinstance(answer, dict):
                 answer["TIMES"] = _times(request, begin, engines.watch)
+        self._observe(requests, answers, begin, engines.watch)
         return answers
 
     def _plan(self, request: Request) -> _Frame | dict[str, np.ndarray]:
@@ -102,7 +106,8 @@ class Service:
 
     def _begin(self, request: Request, options: Options) -> Video:
         self.videos.admit(request.video_id, options.owner)
-        self.videos.end(request.video_id)
+        if self.videos.end(request.video_id):
+            self.observer.ended(request.video_id, "replaced")
         settings = self.settings
         if len(request.tensors["RESTORE"]):
             if request.status:  # an empty video would go on as if nothing had ever been prompted
@@ -113,6 +118,7 @@ class Service:
         else:
             video = Video(settings.variant.family, settings.limits, options.owner)
         self.videos.begin(request.video_id, video)
+        self.observer.started()
         return video
 
     def _control(self, request: Request, options: Options, video: Video, prompts: list[Prompt]) -> dict[str, np.ndarray]:
@@ -138,7 +144,9 @@ class Service:
         errors = [job.error for job in frame.plan.jobs if job.error is not None]
         if errors:
             raise ServerFault(f"{errors[0]}. The frame changed nothing; send it again, and look at the server's log if it fails again.")
-        return self._tensors(frame.request, frame.options, frame.video, frame.video.commit(frame.plan))
+        answers = frame.video.commit(frame.plan)
+        self.observer.evicted(frame.plan.evicted)
+        return self._tensors(frame.request, frame.options, frame.video, answers)
 
     def _close(self, request: Request) -> None:
         """END frees the video, whatever became of its request; but only its owner can end it."""
@@ -149,6 +157,18 @@ class Service:
         except MaskletError:
             return
         self.videos.end(request.video_id)
+        self.observer.ended(request.video_id, "end")
+
+    def _observe(self, requests: Sequence[Request], answers: Sequence[dict[str, np.ndarray] | MaskletError], begin: float, watch: Stopwatch) -> None:
+        """Tells the observer what became of the requests."""
+        now = monotonic()
+        for request, answer in zip(requests, answers, strict=True):
+            if isinstance(answer, MaskletError):
+                self.observer.refused(answer)
+            elif request.tensors["SIZE"].all():
+                self.observer.answered(now - float(request.tensors["CLOCK"][0]))
+        self.observer.executed(len(requests), watch, now - begin - sum(watch.seconds.values()))
+        self.observer.holds(self.videos, [request.video_id for request in requests])
 
     def _tensors(self, request: Request, options: Options, video: Video, answers: list[tuple[int, Answer]]) -> dict[str, np.ndarray]:
         """The output tensors of one answer; TIMES is added when the whole execution is done."""

@@ -27,14 +27,16 @@ class Stages(Protocol):
 
 
 class Stopwatch:
-    """Seconds spent in each engine since the watch was made."""
+    """Seconds spent in each engine since the watch was made, and how many objects each of its calls had; failed calls count."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
+        self.sizes: dict[str, list[int]] = {}
 
     @contextmanager
-    def measure(self, engine: str) -> Iterator[None]:
-        """Adds the time that the block takes."""
+    def measure(self, engine: str, objects: int) -> Iterator[None]:
+        """Adds the time that the block takes, a call with so many objects."""
+        self.sizes.setdefault(engine, []).append(objects)
         begin = monotonic()
         try:
             yield

@@ -112,8 +112,8 @@ def _run(engines: Engines, jobs: Sequence[Job], key: Callable[[Job], object], st
                     job.error = str(error)
 
 
-def _call(engines: Engines, engine: str, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    with engines.watch.measure(engine):
+def _call(engines: Engines, engine: str, jobs: list[Job], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    with engines.watch.measure(engine, len(jobs)):
         return dict(engines.stages.call(engine, inputs))
 
 
@@ -135,7 +135,7 @@ def _ints(values: Sequence[int]) -> np.ndarray:
 
 
 def _prepare_mask(engines: Engines, jobs: list[Job]) -> None:
-    out = _call(engines, "mask_prompt", {"MASK": _stack([job.mask for job in jobs if job.mask is not None])})
+    out = _call(engines, "mask_prompt", jobs, {"MASK": _stack([job.mask for job in jobs if job.mask is not None])})
     for row, job in enumerate(jobs):
         job.mask_prompt = out["MASK_PROMPT"][row].copy()
         job.low = out["LOW"][row].copy()
@@ -157,7 +157,7 @@ def _attend(engines: Engines, jobs: list[Job]) -> None:
     }
     if engines.variant.family.pointer_time:
         inputs["DISTANCE"] = np.array([reading.distances for reading in readings], np.float32).reshape(len(jobs), pointers)
-    conditioned = _call(engines, "memory_attention", inputs)["CONDITIONED"]
+    conditioned = _call(engines, "memory_attention", jobs, inputs)["CONDITIONED"]
     for row, job in enumerate(jobs):
         job.features = conditioned[row].copy()
 
@@ -175,7 +175,7 @@ def _decode(engines: Engines, jobs: list[Job]) -> None:
     }
     if engines.variant.high_res:
         inputs.update(_by_video(jobs, [f"HIGH_RES_{level}" for level in range(len(engines.variant.high_res))]))
-    out = _call(engines, "mask_decoder", inputs)
+    out = _call(engines, "mask_decoder", jobs, inputs)
     for row, job in enumerate(jobs):
         if job.mask is None:  # a mask prompt keeps the logits that mask_prompt made of it
             job.low = out["LOW"][row].copy()
@@ -219,7 +219,7 @@ def _encode(engines: Engines, jobs: list[Job]) -> None:
     }
     if family.occlusion_embedding:
         inputs["SCORE"] = np.array([job.score for job in jobs], np.float32)
-    memory = _call(engines, "memory_encoder", inputs)["MEMORY"]
+    memory = _call(engines, "memory_encoder", jobs, inputs)["MEMORY"]
     for row, job in enumerate(jobs):
         assert job.low is not None
         assert job.pointer is not None

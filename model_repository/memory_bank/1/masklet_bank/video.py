@@ -7,6 +7,7 @@ then the plan is committed. A request that fails anywhere leaves the video as it
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from masklet.errors import BadFrameIndex, TooManyObjects, UnknownObject
 from masklet.families import Family
@@ -46,6 +47,19 @@ class FramePlan:
         """What the engines have to compute."""
         return [plan.job for plan in self.objects if plan.job is not None]
 
+    @property
+    def evicted(self) -> int:
+        """How many prompted frames the commit made ordinary."""
+        return sum(plan.evicted for plan in self.objects)
+
+
+class Footprint(NamedTuple):
+    """What a video takes: objects, bytes of their memories, and bytes that they hold or will grow to."""
+
+    objects: int
+    nbytes: int
+    reserved: int
+
 
 class Video:
     """One live video.
@@ -70,7 +84,12 @@ class Video:
 
     def reserved(self, object_bytes: int) -> int:
         """Bytes that the video will need or holds already, if an object grows to `object_bytes`."""
-        return sum(max(bank.nbytes(), object_bytes) for bank in self.objects.values())
+        return self.footprint(object_bytes).reserved
+
+    def footprint(self, object_bytes: int) -> Footprint:
+        """What the video takes, if an object grows to `object_bytes`."""
+        sizes = [bank.nbytes() for bank in self.objects.values()]
+        return Footprint(len(sizes), sum(sizes), sum(max(size, object_bytes) for size in sizes))
 
     def remove(self, prompts: list[Prompt]) -> None:
         """A control request: forgets objects. Raises UnknownObject before any is forgotten."""

@@ -40,11 +40,13 @@ class Videos:
     def __len__(self) -> int:
         return len(self._videos)
 
-    def expire(self) -> None:
-        """Forgets the videos that were silent for too long."""
+    def expire(self) -> list[VideoId]:
+        """Forgets the videos that were silent for too long, and returns their ids."""
         oldest = self._clock() - self._capacity.idle_seconds
-        for video_id in [video_id for video_id, used in self._last_used.items() if used < oldest]:
+        silent = [video_id for video_id, used in self._last_used.items() if used < oldest]
+        for video_id in silent:
             self.end(video_id)
+        return silent
 
     def admit(self, video_id: VideoId, owner: str | None) -> None:
         """Whether a video may begin under this id now. Raises NotOwner or ServerBusy; changes nothing."""
@@ -77,10 +79,14 @@ class Videos:
         self._last_used[video_id] = self._clock()
         return video
 
-    def end(self, video_id: VideoId) -> None:
-        """Forgets a video, if it is there."""
-        self._videos.pop(video_id, None)
+    def find(self, video_id: VideoId) -> Video | None:
+        """The live video of that id, if there is one, for those who only look; its silence goes on."""
+        return self._videos.get(video_id)
+
+    def end(self, video_id: VideoId) -> bool:
+        """Forgets a video. Returns whether it was there."""
         self._last_used.pop(video_id, None)
+        return self._videos.pop(video_id, None) is not None
 
     def nbytes(self) -> int:
         """Bytes of all memories."""

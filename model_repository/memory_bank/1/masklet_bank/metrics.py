@@ -1,0 +1,179 @@
+"""What an operator can watch: the table of metrics, and who fills them. Knows nothing of Triton; its shell carries the numbers to /metrics.
+
+Names follow Prometheus: base units (seconds, bytes), `_total` for counters. The table in model_repository/README.md says the same (a test).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from masklet.errors import MaskletError
+from masklet_bank.stages import Stopwatch
+from masklet_bank.video import Footprint
+from masklet_bank.videos import Capacity, VideoId, Videos
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric.
+
+    label     name of its only label; "" for none
+    values    every value that the label can have, so that each series is there, at 0, before anything happens: rates need that
+    buckets   upper bounds of a histogram, inclusive
+    """
+
+    name: str
+    kind: Literal["COUNTER", "GAUGE", "HISTOGRAM"]
+    help: str
+    label: str = ""
+    values: tuple[str, ...] = ("",)
+    buckets: tuple[float, ...] = ()
+
+
+def _codes(kind: type[MaskletError]) -> tuple[str, ...]:
+    """Codes of an error and of all that derive from it."""
+    return (kind.code, *(code for derived in kind.__subclasses__() for code in _codes(derived)))
+
+
+_ENGINES = ("mask_prompt", "memory_attention", "mask_decoder", "memory_encoder")
+_OWN = "memory_bank"
+_COUNTS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0)
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+VIDEOS = Metric("masklet_videos", "GAUGE", "Live videos")
+VIDEOS_LIMIT = Metric("masklet_videos_limit", "GAUGE", "Live videos that this server takes at most")
+OBJECTS = Metric("masklet_objects", "GAUGE", "Objects of all live videos")
+BANK_BYTES = Metric("masklet_bank_bytes", "GAUGE", "Bytes of all memories")
+BANK_RESERVED = Metric("masklet_bank_reserved_bytes", "GAUGE", "Bytes that the live objects hold or will grow to; what admission goes by")
+BANK_LIMIT = Metric("masklet_bank_limit_bytes", "GAUGE", "Bytes that may be reserved at most")
+STARTED = Metric("masklet_videos_started_total", "COUNTER", "Videos begun, restored ones included")
+ENDED = Metric(
+    "masklet_videos_ended_total",
+    "COUNTER",
+    "Videos forgotten: at END, after silence, or for a START of the same id",
+    "how",
+    ("end", "expired", "replaced"),
+)
+FRAMES = Metric("masklet_frames_total", "COUNTER", "Frames answered")
+REFUSALS = Metric("masklet_refusals_total", "COUNTER", "Requests answered with an error, by its code", "code", _codes(MaskletError))
+EVICTIONS = Metric("masklet_conditioning_evictions_total", "COUNTER", "Prompted frames that became ordinary ones, because an object had too many")
+FRAME_SECONDS = Metric("masklet_frame_seconds", "HISTOGRAM", "From a frame's arrival at preprocess to its answer by the bank", buckets=_SECONDS)
+BATCH = Metric("masklet_batch_requests", "HISTOGRAM", "Requests in an execution of the bank", buckets=_COUNTS)
+STAGE_SECONDS = Metric(
+    "masklet_stage_seconds", "HISTOGRAM", "Time of an execution in each engine, and in the bank itself", "stage", (*_ENGINES, _OWN), _SECONDS
+)
+ENGINE_CALLS = Metric(
+    "masklet_engine_calls", "HISTOGRAM", "Calls of an engine in an execution that needed it: groups of equal shape", "engine", _ENGINES, _COUNTS
+)
+ENGINE_BATCH = Metric("masklet_engine_batch_objects", "HISTOGRAM", "Objects in a call of an engine", "engine", _ENGINES, _COUNTS)
+
+TABLE = (
+    *(VIDEOS, VIDEOS_LIMIT, OBJECTS, BANK_BYTES, BANK_RESERVED, BANK_LIMIT),
+    *(STARTED, ENDED, FRAMES, REFUSALS, EVICTIONS),
+    *(FRAME_SECONDS, BATCH, STAGE_SECONDS, ENGINE_CALLS, ENGINE_BATCH),
+)
+
+
+class Meters(Protocol):
+    """Where the numbers go. Only metrics of TABLE; `label` is one of the metric's values. Must not raise, and must not take long."""
+
+    def increment(self, metric: Metric, by: int, label: str = "") -> None:
+        """Adds to a counter."""
+        ...
+
+    def set(self, metric: Metric, value: int) -> None:
+        """Sets a gauge."""
+        ...
+
+    def observe(self, metric: Metric, value: float, label: str = "") -> None:
+        """Adds one value to a histogram."""
+        ...
+
+    def close(self) -> None:
+        """No number comes after this."""
+        ...
+
+
+class Unmetered:
+    """Meters of a bank that nobody watches."""
+
+    def increment(self, metric: Metric, by: int, label: str = "") -> None:
+        """Nothing."""
+
+    def set(self, metric: Metric, value: int) -> None:
+        """Nothing."""
+
+    def observe(self, metric: Metric, value: float, label: str = "") -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class Observer:
+    """Is told what happens in the memory bank, and meters it."""
+
+    def __init__(self, meters: Meters, capacity: Capacity) -> None:
+        self._meters = meters
+        self._object_bytes = capacity.object_bytes
+        self._footprints: dict[VideoId, Footprint] = {}
+        self._shown: dict[str, int] = {}
+        self._set(VIDEOS_LIMIT, capacity.max_videos)
+        self._set(BANK_LIMIT, capacity.max_bytes)
+
+    def started(self) -> None:
+        """A video began."""
+        self._meters.increment(STARTED, 1)
+
+    def ended(self, video_id: VideoId, how: Literal["end", "expired", "replaced"]) -> None:
+        """A video was forgotten."""
+        self._footprints.pop(video_id, None)
+        self._meters.increment(ENDED, 1, how)
+
+    def evicted(self, frames: int) -> None:
+        """So many prompted frames became ordinary ones."""
+        if frames:
+            self._meters.increment(EVICTIONS, frames)
+
+    def answered(self, seconds: float) -> None:
+        """A frame got its answer, so many seconds after it arrived."""
+        self._meters.increment(FRAMES, 1)
+        self._meters.observe(FRAME_SECONDS, seconds)
+
+    def refused(self, error: MaskletError, requests: int = 1) -> None:
+        """Requests were answered with an error."""
+        self._meters.increment(REFUSALS, requests, error.code)
+
+    def executed(self, requests: int, watch: Stopwatch, own_seconds: float) -> None:
+        """An execution is done: how many requests it had, what the engines did, and the time that was not theirs."""
+        self._meters.observe(BATCH, requests)
+        self._meters.observe(STAGE_SECONDS, own_seconds, _OWN)
+        for engine, seconds in watch.seconds.items():
+            self._meters.observe(STAGE_SECONDS, seconds, engine)
+        for engine, sizes in watch.sizes.items():
+            self._meters.observe(ENGINE_CALLS, len(sizes), engine)
+            for size in sizes:
+                self._meters.observe(ENGINE_BATCH, size, engine)
+
+    def holds(self, videos: Videos, changed: Iterable[VideoId]) -> None:
+        """What is held now. `changed`: the videos that may have changed since the last call, apart from those that `ended`.
+
+        Only these are looked at: finding the bytes of an object takes 10 to 20 microseconds, so of all objects of a full server milliseconds.
+        """
+        for video_id in set(changed):
+            video = videos.find(video_id)
+            if video is not None:
+                self._footprints[video_id] = video.footprint(self._object_bytes)
+        held = self._footprints.values()
+        self._set(VIDEOS, len(videos))
+        self._set(OBJECTS, sum(footprint.objects for footprint in held))
+        self._set(BANK_BYTES, sum(footprint.nbytes for footprint in held))
+        self._set(BANK_RESERVED, sum(footprint.reserved for footprint in held))
+
+    def _set(self, metric: Metric, value: int) -> None:
+        """Gauges rarely change from one frame to the next, and each change is a message to another process."""
+        if self._shown.get(metric.name) != value:
+            self._shown[metric.name] = value
+            self._meters.set(metric, value)

@@ -1,0 +1,192 @@
+"""The table of the bank's metrics, and their way to Triton: a thread sends them, and without them videos are served too."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from fakes import loading
+from fakes.bank_driver import IDENTITY, VARIANT, RecordingStages, click, request
+from masklet.contract import CONTRACT_VERSION, memory_bank
+from masklet.errors import MaskletError
+from masklet_bank import metrics
+from masklet_bank.metrics import REFUSALS, TABLE, Metric
+
+
+@pytest.fixture
+def stages() -> RecordingStages:
+    return RecordingStages()
+
+
+class Series:
+    """A metric of the python backend."""
+
+    def __init__(self, labels: dict[str, str], buckets: list[float] | None) -> None:
+        self.labels, self.buckets, self.calls, self.error = labels, buckets, [], None
+
+    def increment(self, value: float) -> None:
+        self._call("increment", value)
+
+    def set(self, value: float) -> None:
+        self._call("set", value)
+
+    def observe(self, value: float) -> None:
+        self._call("observe", value)
+
+    def _call(self, operation: str, value: float) -> None:
+        if self.error:
+            raise RuntimeError(self.error)
+        self.calls.append((operation, value))
+
+
+class MetricFamily:
+    """A metric family of the python backend (24.10): keyword arguments, buckets for histograms and for them alone."""
+
+    COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
+    made: list[MetricFamily] = []  # noqa: RUF012  # the real registry is global too
+
+    def __init__(self, *, name: str, description: str, kind: str) -> None:
+        self.name, self.description, self.kind, self.series = name, description, kind, []
+        self.made.append(self)
+
+    def Metric(self, labels: dict[str, str] | None = None, buckets: list[float] | None = None) -> Series:
+        if (buckets is not None) != (self.kind == self.HISTOGRAM):
+            raise RuntimeError("Failed to create metric.")
+        self.series.append(Series(labels, buckets))
+        return self.series[-1]
+
+
+LIMITS = {"max_videos": 4, "max_objects": 4, "max_points": 8, "max_conditioning": 8, "max_bank_mib": 64, "idle_seconds": 60, "max_engine_batch": 8}
+
+
+@pytest.fixture
+def triton(monkeypatch):
+    """The fake backend utilities with custom metrics, as 24.10 has them."""
+    with loading.backend_utils() as utils:
+        monkeypatch.setattr(MetricFamily, "made", [])
+        monkeypatch.setattr(utils, "MetricFamily", MetricFamily, raising=False)
+        yield utils
+
+
+def started(utils, stages):
+    """The shell of the bank with recording engines behind it."""
+    module = loading.load(loading.MODELS / "memory_bank" / "1" / "model.py")
+    for engine in ("mask_prompt", "memory_attention", "mask_decoder", "memory_encoder"):
+        utils.InferenceRequest.models[engine] = _engine(utils, stages, engine)
+    parameters = {**IDENTITY, **LIMITS, "contract_version": CONTRACT_VERSION}
+    model = module.TritonPythonModel()
+    model.initialize({"model_config": json.dumps({"parameters": {key: {"string_value": str(value)} for key, value in parameters.items()}})})
+    return model
+
+
+def _engine(utils, stages, engine):
+    def answer(asked):
+        out = stages.call(engine, {tensor.name(): tensor.as_numpy() for tensor in asked.inputs()})
+        return utils.InferenceResponse([utils.Tensor(name, array) for name, array in out.items()])
+
+    return answer
+
+
+def wire(utils, video, number, prompts=(), *, start=False):
+    """One frame as Triton hands it to the shell."""
+    made = request(video, number, prompts)
+    tensors = {**made.tensors, "STATUS": np.array([made.status.encode()], np.object_)}
+    inputs = [utils.Tensor(tensor.name, tensors[tensor.name][None]) for tensor in memory_bank(VARIANT).inputs]
+    return utils.InferenceRequest(correlation_id=video, inputs=inputs, flags=utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START if start else 0)
+
+
+def calls(name: str, **labels: str) -> list[tuple[str, float]]:
+    """What was done to one series."""
+    (family,) = [family for family in MetricFamily.made if family.name == name]
+    (series,) = [series for series in family.series if series.labels == labels]
+    return series.calls
+
+
+def warnings(utils) -> list[str]:
+    return [message for level, message in utils.Logger.lines if level == "WARNING"]
+
+
+def test_the_shell_makes_every_series_of_the_table_and_fills_them(triton, stages):
+    model = started(triton, stages)
+    made = [(family.name, family.description, family.kind) for family in MetricFamily.made]
+    assert made == [(metric.name, metric.help, metric.kind.lower()) for metric in TABLE]
+    for metric, family in zip(TABLE, MetricFamily.made, strict=True):
+        assert [series.labels for series in family.series] == [{metric.label: value} if metric.label else {} for value in metric.values]
+        assert all(series.buckets == (list(metric.buckets) or None) for series in family.series)
+    (response,) = model.execute([wire(triton, 1, 0, [click(1, (10, 20))], start=True)])
+    assert not response.has_error()
+    (lost,) = model.execute([wire(triton, 2, 0)])
+    assert lost.has_error()
+    model.finalize()
+    assert calls("masklet_videos") == [("set", 1)]
+    assert calls("masklet_frames_total") == [("increment", 1)]
+    assert calls("masklet_refusals_total", code="VIDEO_LOST") == [("increment", 1)]
+    assert calls("masklet_engine_calls", engine="mask_decoder") == [("observe", 1)]
+    assert [operation for operation, _ in calls("masklet_stage_seconds", stage="memory_bank")] == ["observe"] * 2
+
+
+def test_the_shell_counts_the_requests_of_an_execution_that_failed_as_a_whole(triton, stages, monkeypatch):
+    model = started(triton, stages)
+    monkeypatch.setattr(model._service, "answer", lambda requests: 1 / 0)
+    responses = model.execute([wire(triton, video, 0, start=True) for video in (1, 2, 3)])
+    model.finalize()
+    assert all("MASKLET_SERVER_FAULT" in response.error().message() for response in responses)
+    assert calls("masklet_refusals_total", code="SERVER_FAULT") == [("increment", 3)]
+
+
+def test_without_custom_metrics_the_bank_serves_and_says_so_once(triton, stages, monkeypatch):
+    monkeypatch.delattr(triton, "MetricFamily")
+    model = started(triton, stages)
+    for number in range(3):
+        (response,) = model.execute([wire(triton, 1, number, [click(1, (10, 20))], start=number == 0)])
+        assert not response.has_error()
+    model.finalize()
+    (warning,) = warnings(triton)
+    assert "no metrics" in warning
+
+
+def test_metrics_that_fail_later_disturb_no_video_and_no_other_metric(triton, stages):
+    model = started(triton, stages)
+    (broken,) = [family for family in MetricFamily.made if family.name == "masklet_frames_total"]
+    broken.series[0].error = "no such metric"
+    for number in range(3):
+        (response,) = model.execute([wire(triton, 1, number, [click(1, (10, 20))], start=number == 0)])
+        assert not response.has_error()
+    model.finalize()
+    assert calls("masklet_batch_requests") == [("observe", 1)] * 3
+    assert [message for level, message in triton.Logger.lines if level == "WARNING"] == [
+        "memory_bank: metrics are not right any more: no such metric"
+    ]
+
+
+def test_every_code_that_can_be_answered_has_its_series():
+    classes = [MaskletError]
+    for kind in classes:
+        classes += kind.__subclasses__()
+    assert {kind.code for kind in classes} == set(REFUSALS.values)
+    assert len(classes) > 15
+
+
+def test_names_follow_prometheus():
+    assert len({metric.name for metric in TABLE}) == len(TABLE)
+    assert set(TABLE) == {value for value in vars(metrics).values() if isinstance(value, Metric)}
+    for metric in TABLE:
+        assert re.fullmatch(r"masklet_[a-z_]+", metric.name)
+        assert metric.name.endswith("_total") == (metric.kind == "COUNTER")
+        assert not re.search(r"_(ms|us|mib|kib|milliseconds)(_|$)", metric.name)
+        assert (metric.label != "") == (metric.values != ("",))
+        assert list(metric.buckets) == sorted(set(metric.buckets))
+        assert bool(metric.buckets) == (metric.kind == "HISTOGRAM")
+
+
+def test_the_table_in_the_readme_is_the_table_in_the_code():
+    rows = re.findall(r"^\| `(masklet_\w+)` \| (\w+) \| ?(.*?) ?\| (.*) \|$", (loading.MODELS / "README.md").read_text(), re.MULTILINE)
+    assert rows == [(metric.name, metric.kind.lower(), _label(metric), metric.help) for metric in TABLE]
+
+
+def _label(metric: Metric) -> str:
+    """The label as the README has it, with its values where they are few."""
+    return f"{metric.label}: {', '.join(metric.values)}" if 1 < len(metric.values) <= 5 else metric.label
