@@ -12,7 +12,8 @@ from masklet.families import Variant
 
 Configs = Mapping[str, Any]  # name -> ModelConfig
 
-STATELESS = ("preprocess", "image_encoder", "postprocess")
+BEFORE_THE_BANK = ("preprocess", "image_encoder")
+PLACES = 4096  # at least; and four times max_videos
 
 
 def breaches(configs: Configs, variant: Variant, *, assembled: bool) -> list[str]:
@@ -21,7 +22,7 @@ def breaches(configs: Configs, variant: Variant, *, assembled: bool) -> list[str
     if set(configs) != set(models):
         return [f"models {sorted(configs)} instead of {sorted(models)}"]
     found = [breach for name, config in configs.items() for breach in _tensors(config, models[name], variant, assembled)]
-    return [*found, *_ordering(configs), *_sequences(configs["memory_bank"]), *_wires(configs, models)]
+    return [*found, *_ordering(configs), *_sequences(configs), *_bank(configs["memory_bank"]), *_wires(configs, models)]
 
 
 def _tensors(config: Any, model: contract.Model, variant: Variant, assembled: bool) -> Iterator[str]:
@@ -62,19 +63,30 @@ def _ragged(config: Any, model: contract.Model, variant: Variant) -> Iterator[st
 
 
 def _ordering(configs: Configs) -> Iterator[str]:
-    for name in STATELESS:
-        if not configs[name].dynamic_batching.preserve_ordering:
-            yield f"{name} may answer frames of a video in the wrong order: it has no preserve_ordering"
+    if not configs["postprocess"].dynamic_batching.preserve_ordering:
+        yield "postprocess may answer frames of a video in the wrong order: it has no preserve_ordering"
+    for name in BEFORE_THE_BANK:
+        if not configs[name].sequence_batching.HasField("oldest"):
+            yield f"{name} takes frames of a video out of order, or a flood of them before those of others: it does not batch by sequence"
 
 
-def _sequences(config: Any) -> Iterator[str]:
-    batching, parameters = config.sequence_batching, {key: value.string_value for key, value in config.parameters.items()}
-    if batching.oldest.max_candidate_sequences < 4 * int(parameters["max_videos"]):
-        yield f"{batching.oldest.max_candidate_sequences} places for {parameters['max_videos']} videos: further ones wait without an answer"
-    if not 0 < batching.max_sequence_idle_microseconds < 1e6 * float(parameters["idle_seconds"]):
+def _sequences(configs: Configs) -> Iterator[str]:
+    bank = {key: value.string_value for key, value in configs["memory_bank"].parameters.items()}
+    idle = {name: configs[name].sequence_batching.max_sequence_idle_microseconds for name in (*BEFORE_THE_BANK, "memory_bank")}
+    for name in idle:
+        batching = configs[name].sequence_batching
+        places = batching.oldest.max_candidate_sequences
+        if places < max(PLACES, 4 * int(bank["max_videos"])):
+            yield f"{name} has {places} places for {bank['max_videos']} videos: further ones wait without an answer"
+        if batching.control_input:
+            yield f"{name} has control inputs, which are not in the contract"
+        if idle[name] < idle["memory_bank"]:
+            yield f"{name} forgets a video that memory_bank would go on with"
+    if not 0 < idle["memory_bank"] < 1e6 * float(bank["idle_seconds"]):
         yield "memory_bank forgets a video before Triton does"
-    if batching.control_input:
-        yield "memory_bank has control inputs, which are not in the contract"
+
+
+def _bank(config: Any) -> Iterator[str]:
     if [(group.count, group.kind) for group in config.instance_group] != [(1, 2)]:  # 2: KIND_CPU
         yield "memory_bank must be one instance: a video lives in one process"
 

@@ -66,13 +66,16 @@ def test_assembled_configs_keep_the_rules(assembled: Callable[..., Path], of: Va
     assert configs["preprocess"].parameters["variant"].string_value == of.name
 
 
-@pytest.mark.parametrize(("videos", "seconds"), [("1", "2"), ("500", "600")])
-def test_places_and_patience_follow_the_settings(assembled: Callable[..., Path], videos: str, seconds: str) -> None:
+@pytest.mark.parametrize(("videos", "seconds", "places"), [("1", "2", 4096), ("2000", "600", 8000)])
+def test_places_and_patience_follow_the_settings(assembled: Callable[..., Path], videos: str, seconds: str, places: int) -> None:
     repository = assembled(settings={"memory_bank.max_videos": videos, "memory_bank.idle_seconds": seconds})
     configs = read(repository)
     assert breaches(configs, ONE, assembled=True) == []
     assert configs["memory_bank"].parameters["max_videos"].string_value == videos
-    assert configs["memory_bank"].sequence_batching.oldest.max_candidate_sequences == 4 * int(videos)
+    for name, patience in {"preprocess": 1, "image_encoder": 1, "memory_bank": 0.8}.items():
+        batching = configs[name].sequence_batching
+        assert batching.oldest.max_candidate_sequences == places
+        assert batching.max_sequence_idle_microseconds == patience * 1_000_000 * int(seconds)
 
 
 @pytest.mark.parametrize("setting", ["memory_bank.max_video", "bank.max_videos", "max_videos"])
@@ -107,10 +110,14 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "batched engine": (lambda c: setattr(c["mask_decoder"], "max_batch_size", 8), "mask_decoder has max_batch_size 8"),
     "ragged preprocess": (lambda c: setattr(_tensor(c["preprocess"].input, "FRAME"), "allow_ragged_batch", False), "preprocess.FRAME varies"),
     "ragged bank": (lambda c: setattr(_tensor(c["memory_bank"].input, "RESTORE"), "allow_ragged_batch", False), "memory_bank.RESTORE varies"),
-    "unordered": (lambda c: setattr(c["image_encoder"].dynamic_batching, "preserve_ordering", False), "image_encoder may answer"),
+    "first come, first served": (lambda c: setattr(c["image_encoder"].dynamic_batching, "preserve_ordering", True), "image_encoder takes frames"),
+    "by slots": (lambda c: c["preprocess"].sequence_batching.direct.SetInParent(), "preprocess takes frames"),
+    "unordered": (lambda c: setattr(c["postprocess"].dynamic_batching, "preserve_ordering", False), "postprocess may answer"),
     "not batched": (lambda c: c["postprocess"].ClearField("dynamic_batching"), "postprocess may answer"),
     "few places": (lambda c: setattr(c["memory_bank"].sequence_batching.oldest, "max_candidate_sequences", 255), "255 places for 64 videos"),
+    "few places at first": (lambda c: setattr(c["preprocess"].sequence_batching.oldest, "max_candidate_sequences", 255), "preprocess has 255 places"),
     "patient Triton": (lambda c: setattr(c["memory_bank"].sequence_batching, "max_sequence_idle_microseconds", 75_000_000), "before Triton does"),
+    "impatient encoder": (lambda c: setattr(c["image_encoder"].sequence_batching, "max_sequence_idle_microseconds", 1), "would go on with"),
     "two banks": (lambda c: setattr(c["memory_bank"].instance_group[0], "count", 2), "must be one instance"),
     "an output not mapped": (lambda c: _step(c, "preprocess").output_map.pop("STATUS"), "step preprocess maps the outputs"),
     "an unknown output mapped": (lambda c: _step(c, "preprocess").output_map.update({"NOISE": "noise"}), "step preprocess maps the outputs"),

@@ -257,4 +257,5 @@ def test_the_configs_of_engines_are_policy_only(name):
     assert not config.output
     assert not config.backend
     assert config.max_batch_size == (8 if name == "image_encoder" else 0)
-    assert config.dynamic_batching.preserve_ordering == (name == "image_encoder")
+    assert config.HasField("sequence_batching") == (name == "image_encoder")
+    assert not config.HasField("dynamic_batching")

@@ -139,7 +139,6 @@ PARAMETERS = [
 BY_TRITON = [
     Bad(name, errors.BadRequest, says, tensors)
     for name, says, tensors in (
-        ("no tensor at all", "0 inputs", {}),
         ("grey frame without channels", "unexpected shape", {"FRAME": FRAME[..., 0]}),
         ("frame of another type", "data-type is 'FP32'", {"FRAME": FRAME.astype(np.float32)}),
         ("unknown tensor", "unexpected inference input 'IMAGE'", {"IMAGE": FRAME}),
@@ -163,5 +162,8 @@ FIRST = [
     Bad("refine nothing", errors.BadFrameIndex, "no frame was answered yet", {"FRAME": FRAME}, {"refine": True}),
     Bad("reverse from nowhere", errors.BadFrameIndex, "needs frame_index", {"FRAME": FRAME}, {"reverse": True}),
 ]
+
+# Triton refuses this, too, but only when it is in the first stage.
+NO_TENSOR = Bad("no tensor at all", errors.BadRequest, "0 inputs", {})
 
 ANYWHERE = [*FRAMES, *PROMPTS, *PARAMETERS]

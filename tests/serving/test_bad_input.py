@@ -15,7 +15,7 @@ import pytest
 
 from masklet import errors, rle
 from masklet_build.serve import Server
-from serving.bad_requests import ANYWHERE, BOMBS, BY_TRITON, FIRST, FRAME, LATE, LATER, PARAMETERS, PROMPTS, TRUNCATED, Bad
+from serving.bad_requests import ANYWHERE, BOMBS, BY_TRITON, FIRST, FRAME, LATE, LATER, NO_TENSOR, PARAMETERS, PROMPTS, TRUNCATED, Bad
 from serving.clips import clip
 from serving.wire import Answer, Wire
 
@@ -97,7 +97,7 @@ def ask(wire: Wire, video_id: int, bad: Bad, **flags: bool) -> Answer | errors.M
     return wire.ask(video_id, bad.tensors, **flags, **bad.parameters)
 
 
-@pytest.mark.parametrize("bad", [*ANYWHERE, *LATER, *BY_TRITON], ids=str)
+@pytest.mark.parametrize("bad", [*ANYWHERE, *LATER, *BY_TRITON, NO_TENSOR], ids=str)
 def test_in_the_middle_it_changes_nothing_for_anybody(wire: Wire, neighbour: Film, alone: dict[int, list[Answer]], bad: Bad) -> None:
     mine = film(wire, 1)
     for index in range(COUNT):
@@ -134,6 +134,18 @@ def test_what_triton_refuses_itself_neither_opens_nor_ends_a_video(wire: Wire, a
     mine.send(start=True)
     check(ask(wire, mine.video_id, bad, end=True), bad)
     assert same(mine.send(end=True), alone[1][1])
+
+
+def test_a_start_without_any_tensor_opens_nothing_and_such_an_end_loses_the_video(wire: Wire, alone: dict[int, list[Answer]]) -> None:
+    """It fails in the first stage, which has taken note of its flag; the stages behind it hear nothing. START begins anew."""
+    mine = film(wire, 1)
+    check(ask(wire, mine.video_id, NO_TENSOR, start=True), NO_TENSOR)
+    assert isinstance(mine.send(), errors.VideoLost)
+    mine.send(start=True)
+    check(ask(wire, mine.video_id, NO_TENSOR, end=True), NO_TENSOR)
+    assert isinstance(mine.send(), errors.VideoLost)
+    mine.answers.clear()
+    assert same(mine.send(start=True, end=True), alone[1][0])
 
 
 @pytest.mark.parametrize("bad", BOMBS, ids=str)

@@ -22,7 +22,7 @@ _FIELDS = {bool: "bool_param", int: "int64_param", str: "string_param", float: "
 
 
 class Wire:
-    """One gRPC stream. A context manager; requests are answered one by one."""
+    """One gRPC stream. A context manager; requests are answered in the order in which they were sent."""
 
     def __init__(self, url: str) -> None:
         self._channel = grpc.insecure_channel(url, options=[("grpc.max_receive_message_length", -1), ("grpc.use_local_subchannel_pool", 1)])
@@ -40,16 +40,21 @@ class Wire:
     def ask(
         self, video_id: int | str, tensors: Mapping[str, Any], *, start: bool = False, end: bool = False, **parameters: Any
     ) -> Answer | MaskletError:
-        """Sends a request; the outputs without batch dimension, or what the client would raise for the error.
+        """Sends a request and waits for its answer."""
+        self.send(video_id, tensors, start=start, end=end, **parameters)
+        return self.receive()
 
-        Tensors: an array gets the batch dimension 1; bytes become a BYTES tensor, lists JSON.
-        """
+    def send(self, video_id: int | str, tensors: Mapping[str, Any], *, start: bool = False, end: bool = False, **parameters: Any) -> None:
+        """Sends a request. Tensors: an array gets the batch dimension 1; bytes become a BYTES tensor, lists JSON."""
         message = service_pb2.ModelInferRequest(model_name="tracker")
         for name, value in tensors.items():
             _add(message, name, value)
         for name, value in {**parameters, "sequence_id": video_id, "sequence_start": start, "sequence_end": end}.items():
             setattr(message.parameters[name], _FIELDS[type(value)], value)
         self._outbox.put(message)
+
+    def receive(self) -> Answer | MaskletError:
+        """Waits for the next answer: the outputs without batch dimension, or what the client would raise for the error."""
         answer = next(self._answers)
         if answer.error_message:
             return from_server(answer.error_message)

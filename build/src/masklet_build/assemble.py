@@ -74,15 +74,17 @@ def assemble(
         shutil.copyfile(engines / FILE_NAME, draft / "memory_bank" / FILE_NAME)
         for model in contract.engines(variant):
             _place_engine(draft / model.name / "1", engines, model, target)
+        configs = {model.name: read_config(draft / model.name) for model in contract.models(variant)}
         for model in contract.models(variant):
-            config = _read(draft / model.name)
+            config = configs[model.name]
             _complete(config, model, variant)
             if model in contract.engines(variant):
                 _set_backend(config, target, {"runtime": runtime, "precision": precision, "threads": str(threads)})
             _fill(config, variant, manifest, precision)
             _override(config, settings or {})
-            _set_sequences(config)
-            _write(draft / model.name, config)
+        _set_sequences(configs)
+        for name, config in configs.items():
+            write_config(draft / name, config)
         _check_settings(settings or {})
     return out
 
@@ -125,11 +127,13 @@ def _place_engine(version: Path, engines: Path, model: contract.Model, target: s
         shutil.copyfile(engines / f"{model.name}.onnx", version / "model.onnx")
 
 
-def _read(folder: Path) -> model_config_pb2.ModelConfig:
+def read_config(folder: Path) -> model_config_pb2.ModelConfig:
+    """The config of a model, given its folder."""
     return text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
 
 
-def _write(folder: Path, config: model_config_pb2.ModelConfig) -> None:
+def write_config(folder: Path, config: model_config_pb2.ModelConfig) -> None:
+    """Puts a config into a model's folder."""
     text = text_format.MessageToString(config)
     if config.max_batch_size == 0:
         text += "max_batch_size: 0\n"  # a default that protobuf leaves out, and that Triton would complete to something else
@@ -183,15 +187,19 @@ def _override(config: model_config_pb2.ModelConfig, settings: Mapping[str, str])
         config.parameters[key].string_value = value
 
 
-def _set_sequences(config: model_config_pb2.ModelConfig) -> None:
-    """Fits the places and the patience of Triton's sequence batcher to the limits of the model behind it.
+def _set_sequences(configs: Mapping[str, model_config_pb2.ModelConfig]) -> None:
+    """Fits the places and the patience of Triton's sequence batchers to the limits of memory_bank.
 
-    More places than videos, since a video without a place waits for ever; less patience than the model's own, so that the model forgets last.
+    More places than videos, since a video without a place waits for ever. At memory_bank less patience than the model's own, so that the model
+    forgets last; at the stages before it more, so that they refuse nothing that memory_bank would take.
     """
-    if config.HasField("sequence_batching"):
-        batching = config.sequence_batching
-        batching.oldest.max_candidate_sequences = 4 * int(config.parameters["max_videos"].string_value)
-        batching.max_sequence_idle_microseconds = int(0.8e6 * float(config.parameters["idle_seconds"].string_value))
+    bank = configs["memory_bank"].parameters
+    videos, idle_seconds = int(bank["max_videos"].string_value), float(bank["idle_seconds"].string_value)
+    for name, config in configs.items():
+        if config.HasField("sequence_batching"):
+            batching = config.sequence_batching
+            batching.oldest.max_candidate_sequences = max(4 * videos, batching.oldest.max_candidate_sequences)
+            batching.max_sequence_idle_microseconds = int(1e6 * idle_seconds * (0.8 if name == "memory_bank" else 1))
 
 
 def _check_settings(settings: Mapping[str, str]) -> None:

@@ -1,0 +1,75 @@
+"""A full server answers: who comes too many is refused at once, with a reason and a hint, and nobody is left waiting."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from masklet import Tracker, errors
+from masklet.families import variant
+from masklet_build.serve import Server
+from serving.clips import clip
+from serving.small import VARIANT, Serve
+from serving.wire import Answer, Wire
+
+pytestmark = [pytest.mark.server, pytest.mark.torch]
+
+MAX_VIDEOS = 3
+AT_ONCE = 10 * MAX_VIDEOS  # videos that begin at the same moment
+AT_ONCE_S = 5  # in which all of them have their answer, though each costs an image encoder
+FIT = (1 << 20) // variant(VARIANT).object_bytes()  # objects in a budget of 1 MiB
+FRAME = clip(1)[0]
+_ids = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def tight(serve_small: Serve) -> Iterator[Server]:
+    with serve_small({"memory_bank.max_videos": str(MAX_VIDEOS), "memory_bank.max_bank_mib": "1"}) as server:
+        yield server
+
+
+def begin_at_once(server: Server, count: int) -> dict[int, Answer | errors.MaskletError]:
+    """Begins so many videos, each on a stream of its own, and ends none of them."""
+    with ExitStack() as stack:
+        wires = {next(_ids): stack.enter_context(Wire(server.grpc_url)) for _ in range(count)}
+        for video_id, wire in wires.items():
+            wire.send(video_id, {"FRAME": FRAME}, start=True)
+        return {video_id: wire.receive() for video_id, wire in wires.items()}
+
+
+def test_every_start_beyond_the_limit_is_refused_at_once(tight: Server) -> None:
+    """Nor do places run out that refused videos take in Triton itself, which hears of no refusal."""
+    began = time.monotonic()
+    answers = begin_at_once(tight, AT_ONCE)
+    assert time.monotonic() - began < AT_ONCE_S
+    refused = {video_id: answer for video_id, answer in answers.items() if isinstance(answer, errors.MaskletError)}
+    assert len(refused) == AT_ONCE - MAX_VIDEOS
+    for answer in refused.values():
+        assert type(answer) is errors.ServerBusy
+        assert re.search(rf"{MAX_VIDEOS} videos are live, which is this server's limit\. Retry later, or open the video on another", str(answer))
+    live, late = set(answers) - set(refused), min(refused)
+    with Wire(tight.grpc_url) as wire:
+        for video_id in live:
+            assert wire.ask(video_id, {"FRAME": FRAME})["FRAME_INDEX"] == 1, "those that were taken noticed nothing"
+            assert wire.ask(video_id, {"PROMPTS": []}, end=True)["FRAME_INDEX"] == 1
+        assert wire.ask(late, {"FRAME": FRAME}, start=True, end=True)["FRAME_INDEX"] == 0, "later there is room"
+
+
+def test_objects_and_videos_beyond_the_byte_budget_are_refused_at_once(tight: Server) -> None:
+    with Tracker(tight.grpc_url, timeout_s=AT_ONCE_S) as tracker, tracker.open() as video, tracker.open() as other:
+        for object_id in range(FIT):
+            video.prompt(object_id, points=[(20, 20)])
+        assert len(video.track(FRAME).object_ids) == FIT
+        video.prompt(FIT, points=[(20, 20)])
+        with pytest.raises(errors.ServerBusy, match=r"memory of a further object does not fit .* Retry later, or remove objects"):
+            video.track(FRAME)
+        with pytest.raises(errors.ServerBusy, match=r"0 MiB of the 1 MiB that this server may use\. Retry later, or open the video on another"):
+            other.track(FRAME)
+        assert len(video.track(FRAME).object_ids) == FIT
+        video.remove(0)
+        assert other.track(FRAME).frame_index == 0
