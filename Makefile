@@ -5,15 +5,17 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$python && break; done)
 BUILD_PY := .venv/build/bin/python
 SERVING_PY := .venv/serving/bin/python
+LOAD_PY := .venv/load/bin/python
 
 export MASKLET_SERVING_PYTHON := $(CURDIR)/$(SERVING_PY)
+export MASKLET_LOAD_PYTHON := $(CURDIR)/$(LOAD_PY)
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build setup-serving demo test test-quick check format clean
+.PHONY: help setup setup-build setup-serving setup-load demo load test test-quick check format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup:  ## make both environments, .venv/serving and .venv/build (about 2 GB)
+setup:  ## make the environments .venv/serving, .venv/build and .venv/load (about 2.5 GB)
 	@$(or $(PYTHON),python3) build/setup_env.py
 
 setup-build:
@@ -22,8 +24,14 @@ setup-build:
 setup-serving:
 	@$(or $(PYTHON),python3) build/setup_env.py serving
 
+setup-load:
+	@$(or $(PYTHON),python3) build/setup_env.py load
+
 demo: setup-serving  ## start Triton, track objects in a clip; no torch, no download of weights; pictures go to dist/demo
 	$(SERVING_PY) benchmarks/demo.py --out dist/demo
+
+load: setup-serving setup-load  ## how many live videos a server on this machine carries, and how fast; 10 to 15 minutes
+	$(LOAD_PY) benchmarks/capacity.py
 
 test: setup check  ## check, then all tests
 	$(BUILD_PY) -m pytest

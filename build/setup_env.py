@@ -1,4 +1,4 @@
-"""Makes the virtual environments .venv/serving and .venv/build from build/locks/. Standard library only.
+"""Makes the virtual environments .venv/serving, .venv/build and .venv/load from build/locks/. Standard library only.
 
 Run it with the Python that the environments shall use: `python3 build/setup_env.py`. It does nothing where they are up to date.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECTS = (ROOT / "client", ROOT / "build")
-DISK_MB = {"serving": 1000, "build": 2500}  # installed size and room for pip to unpack
+DISK_MB = {"serving": 1000, "build": 2500, "load": 400}  # installed size and room for pip to unpack
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"  # CPU builds of torch; on Linux the default index has the CUDA build only
 PYTHONS = ((3, 11), (3, 12))  # the locked packages have wheels for these
 
@@ -32,7 +32,7 @@ class SetupError(Exception):
 def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("environments", nargs="*", metavar="serving|build", help="which to make (default: both)")
+    parser.add_argument("environments", nargs="*", metavar="serving|build|load", help="which to make (default: all)")
     names = parser.parse_args().environments or list(DISK_MB)
     if set(names) - set(DISK_MB):
         parser.error(f"unknown environment in {names}; there are {', '.join(DISK_MB)}")

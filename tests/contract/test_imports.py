@@ -49,6 +49,7 @@ RULES = [
     Rule("build/src/masklet_build/quality/**/*.py", frozenset({"masklet", "masklet_build", "numpy", "tritonclient", "PIL"})),
     Rule("build/src/masklet_build/train/**/*.py", frozenset({"masklet", "masklet_build", "torch", "matplotlib"})),
     Rule("build/src/masklet_build/machine.py", frozenset()),
+    Rule("benchmarks/load/*.py", frozenset({"load", "masklet", "masklet_build", "numpy", "PIL"}), but=("gevent_cameras", "async_process")),
     Rule("build/setup_env.py", frozenset({"masklet_build.machine"})),
 ]
 
