@@ -36,10 +36,13 @@ class BareEngines:
         return spent
 
 
-def steady_inputs(variant: Variant, objects: int) -> dict[str, dict[str, np.ndarray]]:
-    """Inputs as the server gives them late in a video: all objects in one call, every memory and pointer in place, no prompts."""
+def steady_inputs(variant: Variant, objects: int, videos: int = 1) -> dict[str, dict[str, np.ndarray]]:
+    """Inputs as the server gives them late in a video: all objects in one call, every memory and pointer in place, no prompts.
+
+    objects  of all videos together
+    """
     family = variant.family
-    sizes = Sizes(V=1, B=objects, F=family.num_memories, P=family.num_pointers, N=2)
+    sizes = Sizes(V=videos, B=objects, F=family.num_memories, P=family.num_pointers, N=2)
     inputs = {name: sample_inputs(name, variant, sizes, seed=0) for name in ENGINES}
     inputs["mask_decoder"] |= {"LABELS": np.full((objects, 2), -1, np.int32), "HAS_MASK": np.zeros(objects, np.int32)}
     inputs["mask_decoder"] |= {"KIND": np.zeros(objects, np.int32), "MULTIMASK": np.ones(objects, np.int32)}

@@ -178,10 +178,11 @@ class EagerVideo:
             decoded = self.model.decode(embedding + self.model.network.no_mem_embed.reshape(1, -1, 1, 1), torch.tensor(point))
             self.objects.append(_Object((_rounded(self.model.memory(embedding, decoded.high, prompted=True)), decoded.pointer)))
 
-    def repeat(self, count: int) -> None:
-        """Makes the first object `count` objects, with what is remembered of it."""
-        first = self.objects[0]
-        self.objects = [_Object(first.conditioning, first.memories.copy(), first.pointers.copy()) for _ in range(count)]
+    def copy(self, count: int) -> EagerVideo:
+        """Another video with the first object `count` times, and what is remembered of it."""
+        first, twin = self.objects[0], EagerVideo(self.model, *self.size)
+        twin.objects = [_Object(first.conditioning, first.memories.copy(), first.pointers.copy()) for _ in range(count)]
+        return twin
 
     @torch.inference_mode()
     def track(self, pixels: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The figures of a speed run: collected, summed up, written as JSON and Markdown."""
+"""The figures of a speed run: collected, summed up, written as JSON and Markdown; and what every report says of its run."""
 
 from __future__ import annotations
 
@@ -89,28 +89,47 @@ def spread(values: list[float]) -> dict[str, float]:
 
 def write(out: Path, variant: str, results: list[Result], *, peaks: dict[str, float], threads: int, load: float) -> None:
     """Prints the table, and writes speed.json and speed.md into `out`. `peaks`: see `peak.peaks`."""
-    content = {
-        "variant": variant,
+    content = {"variant": variant, "matrix_product_gflops": peaks, **facts(threads, load), "results": [result.summary() for result in results]}
+    save(out, "speed", content, markdown(content))
+
+
+def facts(threads: int, load: float) -> dict[str, Any]:
+    """What every report says of its run: machine, versions, command, commit. `load`: the load average before the run began."""
+    return {
         "threads": threads,
         "load_before": round(load, 2),
-        "matrix_product_gflops": peaks,
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": provenance.commit(),
         "machine": provenance.machine_facts(),
         "versions": provenance.versions(_PACKAGES) | provenance.server_versions(),
-        "results": [result.summary() for result in results],
     }
+
+
+def origin(content: dict[str, Any]) -> list[str]:
+    """The facts as the last lines of a report."""
+    machine = content["machine"]
+    return [
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['ram_gib']} GiB; {content['threads']} threads, "
+        f"load average before the run {content['load_before']}.",
+        ", ".join(f"{name} {version}" for name, version in content["versions"].items()) + ".",
+        "",
+        f"`{content['command']}`, {content['date']}, commit {content['commit']}.",
+    ]
+
+
+def save(out: Path, name: str, content: dict[str, Any], text: str) -> None:
+    """Prints a report, and writes NAME.json and NAME.md into `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / "speed.json").write_text(json.dumps(provenance.rounded(content), indent=1) + "\n", encoding="utf-8")
-    (out / "speed.md").write_text(markdown(content), encoding="utf-8")
-    print(markdown(content))
-    print(f"written: {out / 'speed.json'}, {out / 'speed.md'}")
+    (out / f"{name}.json").write_text(json.dumps(provenance.rounded(content), indent=1) + "\n", encoding="utf-8")
+    (out / f"{name}.md").write_text(text, encoding="utf-8")
+    print(text)
+    print(f"written: {out / name}.json, {out / name}.md")
 
 
 def markdown(content: dict[str, Any]) -> str:
     """The tables of a run, and where they come from."""
-    results, machine = content["results"], content["machine"]
+    results = content["results"]
     lines = [
         f"# Speed of {content['variant']} on a CPU",
         "",
@@ -132,22 +151,19 @@ def markdown(content: dict[str, Any]) -> str:
         + ", ".join(f"{name} {value:.0f}" for name, value in content["matrix_product_gflops"].items())
         + ".",
         "",
-        f"{machine['cpu']}, {machine['cores']} cores, {machine['ram_gib']} GiB; {content['threads']} threads, "
-        f"load average before the run {content['load_before']}.",
-        ", ".join(f"{name} {version}" for name, version in content["versions"].items()) + ".",
-        "",
-        f"`{content['command']}`, {content['date']}, commit {content['commit']}.",
+        *origin(content),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _row(result: dict[str, Any]) -> str:
-    times = [_with_quartiles(result[name]) for name in ("server_ms", "eager_ms", "bare_ms")]
-    ratios = " | ".join(_with_quartiles(result[name], 2) for name in ("times_faster_than_eager", "times_the_bare_engines"))
+    times = [with_quartiles(result[name]) for name in ("server_ms", "eager_ms", "bare_ms")]
+    ratios = " | ".join(with_quartiles(result[name], 2) for name in ("times_faster_than_eager", "times_the_bare_engines"))
     return f"| {result['precision']} | {result['objects']} | {times[0]} | {result['fps']:.2f} | {times[1]} | {times[2]} | {ratios} |"
 
 
-def _with_quartiles(values: dict[str, float], digits: int = 0) -> str:
+def with_quartiles(values: dict[str, float], digits: int = 0) -> str:
+    """What `spread` gave, in words."""
     return f"{values['median']:.{digits}f} ({values['quartile_1']:.{digits}f}-{values['quartile_3']:.{digits}f})"
 
 

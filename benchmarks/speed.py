@@ -7,57 +7,29 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
 
 from bare import BareEngines, steady_inputs
-from eager import Eager, EagerVideo
+from eager import EagerVideo
+from eager_videos import checked_eager, steady_eager
 from engines import Say, ready_engines
 from masklet import families
 from masklet.tracker import Tracker, Video
 from masklet_build.assemble import PRECISIONS, assemble
-from masklet_build.checkpoints import load_checkpoint
-from masklet_build.clips import inner_point, make_clip
 from masklet_build.serve import Server
-from masklet_build.torch_stages import TorchStages
 from peak import peaks
 from report import Result, write
-from stagewise import differences
+from steady import STEADY, Setting, keep_to, take_turns
 
 RESULTS = Path(__file__).parent / "results"
 VARIANT = families.variant("efficienttam_ti_512")
-STEADY = 20  # frames after which every memory and pointer is in place
-REST_S = 0.2  # between blocks, until the threads of the one before have stopped waiting for work
-
-
-@dataclass
-class Setting:
-    """What all three track: so many objects of one clip, frames back and forth for ever."""
-
-    objects: int
-    height: int = 360
-    width: int = 640
-    frames: list[np.ndarray] = field(init=False)
-    clicks: list[tuple[int, int]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        made = make_clip("test", 1, frames=16, height=self.height, width=self.width, objects=self.objects)
-        self.frames, self.clicks = list(made.frames), [inner_point(mask) for mask in made.masks[0]]
-
-    def later_frames(self) -> Iterator[np.ndarray]:
-        """The frames after the first."""
-        return itertools.islice(itertools.cycle([*self.frames, *self.frames[-2:0:-1]]), 1, None)
-
 
 Block = Callable[[Result], None]
 
@@ -81,22 +53,9 @@ def server_block(video: Video, setting: Setting, count: int) -> Block:
     return run
 
 
-def eager_video(model: Eager, setting: Setting) -> tuple[EagerVideo, list[Tensor]]:
-    """One object tracked by `eager` until its memory is full, and the frames, resized and normalised beforehand as the official predictor does."""
-    side = VARIANT.image_size
-    images = [np.array(Image.fromarray(frame).resize((side, side))) for frame in setting.frames]
-    x, y = setting.clicks[0]
-    video = EagerVideo(model, setting.height, setting.width)
-    video.click(images[0], [(x * side / setting.width, y * side / setting.height)])
-    pixels = [model.normalised(image) for image in images]
-    for frame in itertools.islice(itertools.cycle(pixels), 1, STEADY + 1):
-        video.track(frame)
-    return video, pixels
-
-
 def eager_block(video: EagerVideo, pixels: list[Tensor], setting: Setting, count: int) -> Block:
     """Tracks copies of the one object: each costs what another object would."""
-    video.repeat(setting.objects)
+    video = video.copy(setting.objects)
     frames = itertools.cycle(pixels)
 
     def run(result: Result) -> None:
@@ -120,24 +79,13 @@ def bare_block(engines: BareEngines, setting: Setting, count: int) -> Block:
     return run
 
 
-def measure(blocks: dict[str, Block], rounds: int, result: Result, say: Say) -> None:
-    """Lets the blocks take turns, in another order each round."""
-    order = list(blocks)
-    for number in range(rounds):
-        for name in order:
-            time.sleep(REST_S)
-            blocks[name](result)
-        result.end_round()
-        order = [*order[1:], order[0]]
-        say(f"  round {number + 1} of {rounds}: {result.line()}")
-
-
 def run(args: argparse.Namespace, folder: Path, say: Say) -> list[Result]:
     """All precisions and numbers of objects."""
     engines = ready_engines(folder, VARIANT, None, say)
-    model = checked_eager(folder, args.threads, say)
+    (checkpoint,) = folder.glob("random-*.pt")
+    model = checked_eager(checkpoint, VARIANT, args.threads, say)
     say("eager PyTorch: tracking until its memory is full")
-    eager = eager_video(model, Setting(1))  # before the server starts, which forgets a video that waits for too long
+    eager = steady_eager(model, Setting(1))  # before the server starts, which forgets a video that waits for too long
     results = []
     for precision in args.precision:
         repository = assemble(VARIANT.name, engines, folder / "repository", precision=precision, threads=args.threads, force=True)
@@ -152,23 +100,15 @@ def run(args: argparse.Namespace, folder: Path, say: Say) -> list[Result]:
                         "eager": eager_block(*eager, setting, 3 if objects == 1 else 2),
                         "bare": bare_block(bare, setting, 4),
                     }
-                    measure(blocks, args.rounds, result, say)
+                    take_turns({name: partial(block, result) for name, block in blocks.items()}, args.rounds, partial(end_round, result, say))
                 results.append(result)
     return results
 
 
-def checked_eager(folder: Path, threads: int, say: Say) -> Eager:
-    """The plain PyTorch model on the same weights, after it has shown that it computes what masklet's stages compute."""
-    torch.set_num_threads(threads)
-    (checkpoint,) = folder.glob("random-*.pt")
-    state = load_checkpoint(checkpoint, VARIANT)
-    model = Eager(state, VARIANT)
-    family = VARIANT.family
-    found = differences(model, TorchStages(state, VARIANT), frames=family.num_memories, pointers=family.num_pointers, seed=1)
-    say("eager PyTorch beside masklet's stages, largest difference: " + ", ".join(f"{name} {value:.1e}" for name, value in found.items()))
-    if max(found.values()) > 1e-3:
-        raise SystemExit("speed: eager PyTorch does not compute the same, so its speed means nothing. Run the tests in tests/benchmarks.")
-    return model
+def end_round(result: Result, say: Say, number: int) -> None:
+    """Every block has had its turn."""
+    result.end_round()
+    say(f"  round {number}: {result.line()}")
 
 
 def main() -> int:
@@ -182,11 +122,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="and the CPUs that all processes are kept on (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="for speed.json and speed.md (default: benchmarks/results)")
     args = parser.parse_args()
-    cpus = sorted(os.sched_getaffinity(0))
-    if not 1 <= args.threads <= len(cpus):
-        parser.error(f"--threads {args.threads}: this process may use {len(cpus)} CPUs.")
-    os.sched_setaffinity(0, cpus[: args.threads])  # children inherit it
-    load = os.getloadavg()[0]
+    load = keep_to(args.threads, parser)
     try:
         with tempfile.TemporaryDirectory(prefix="masklet-speed-") as folder:
             best = peaks(args.threads)

@@ -1,0 +1,45 @@
+"""A Triton model that computes nothing: it looks at its inputs, calls the models that it is told to call, and answers with zeros of the right size.
+
+`null_repository` puts it in place of real models. Config parameter `null`, as JSON:
+
+    outputs   name -> shape
+    texts     name of an output of texts -> what each of its elements is, base64
+    calls     what to call one after the other: [model, {input: [dtype, shape]}, [outputs]]
+"""
+
+import base64
+import json
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+
+
+class TritonPythonModel:
+    """Config in, prepared answers out."""
+
+    def initialize(self, args):
+        """Prepares the answer and the inputs of the calls."""
+        config = json.loads(args["model_config"])
+        told = json.loads(config["parameters"]["null"]["string_value"])
+        types = {entry["name"]: pb_utils.triton_string_to_numpy(entry["data_type"]) for entry in config["output"]}
+        self._outputs = {name: np.zeros(shape, types[name]) for name, shape in told["outputs"].items()}
+        for name, array in self._outputs.items():
+            if array.dtype == np.object_:
+                array[...] = base64.b64decode(told["texts"].get(name, ""))
+        self._calls = [
+            (model, {name: np.zeros(shape, dtype) for name, (dtype, shape) in inputs.items()}, outputs) for model, inputs, outputs in told["calls"]
+        ]
+
+    def execute(self, requests):
+        """One response per request."""
+        return [self._answer(request) for request in requests]
+
+    def _answer(self, request):
+        for tensor in request.inputs():
+            tensor.as_numpy()  # as a real model does
+        for model, inputs, outputs in self._calls:
+            tensors = [pb_utils.Tensor(name, array) for name, array in inputs.items()]
+            response = pb_utils.InferenceRequest(model_name=model, requested_output_names=outputs, inputs=tensors).exec()
+            for tensor in response.output_tensors():
+                tensor.as_numpy()
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in self._outputs.items()])
