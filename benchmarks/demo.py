@@ -1,6 +1,6 @@
 """masklet from end to end: Triton is started on our own small model, objects are clicked and tracked through a clip, and what came out is drawn.
 
-The clip is drawn by a program and was never seen in training; one object is hidden for a while, one leaves and comes back. Its true masks are known,
+The clip is drawn by a program and was never seen in training; one object goes behind another, one leaves and comes back. Its true masks are known,
 so the masks get a mark. Your own video has no such mark: --video. Another model needs its official weights and PyTorch: --variant, --checkpoint.
 """
 
@@ -37,7 +37,7 @@ from pictures import Pictures
 Frame = NDArray[np.uint8]
 Prompt = dict[str, Any]  # of Video.prompt
 
-CLIP = 12  # of the test split: one object is hidden for a while, one leaves and comes back
+CLIP = 18  # of the test split: one object goes behind another, one leaves and comes back
 CLIP_FRAMES, CLIP_FPS = 60, 12.0
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
-from masklet_build.train.losses import DICE, FOCAL, dice, focal, frame_loss, overlap, target
+from masklet_build.train.losses import DICE, FOCAL, dice, focal, frame_loss, identity, overlap, target
 from masklet_build.train.network import Decoded
 
 pytestmark = pytest.mark.torch
@@ -83,3 +85,34 @@ def test_an_absent_object_does_not_dilute_the_others():
     both, alone = frame_loss(decoded(logits), target(mask, 8)), frame_loss(decoded(logits[:1]), target(mask[:1], 8))
     for name in ("focal", "dice", "iou"):
         torch.testing.assert_close(both[name], alone[name])
+
+
+def tokens_of_places(places: list[list[int]]) -> torch.Tensor:
+    """Image tokens [1, frames, T, hidden] in which every place looks like the thing of that number."""
+    return torch.nn.functional.one_hot(torch.tensor(places), 5).float()[None]
+
+
+def share_of_places(places: list[list[int]], objects: int) -> torch.Tensor:
+    """Share [1, frames, objects, T]: the places of thing 1 are object 0, and so on; thing 0 is background."""
+    return torch.stack([(torch.tensor(places) == number + 1).float() for number in range(objects)], dim=1)[None]
+
+
+def test_identity_costs_nothing_where_places_of_an_object_look_alike_and_alike_nowhere_else():
+    places = [[0, 0, 1, 2], [2, 0, 0, 1], [0, 1, 0, 0]]
+    assert identity(tokens_of_places(places), share_of_places(places, 2)) < 0.01
+    mistaken = [places[0], [1, 0, 0, 2], [0, 2, 0, 0]]
+    assert identity(tokens_of_places(mistaken), share_of_places(places, 2)) > 2
+
+
+def test_identity_of_places_that_all_look_alike_is_the_entropy_of_frame_0():
+    places = [[0, 0, 1, 2], [0, 0, 1, 2]]
+    alike = torch.ones(1, 2, 4, 5)
+    expected = -(math.log(0.5 + 1e-3) + 2 * math.log(0.25 + 1e-3)) / 3  # background, two objects: each weighs the same
+    torch.testing.assert_close(identity(alike, share_of_places(places, 2)).item(), expected)
+
+
+def test_an_object_that_is_away_does_not_count_in_identity():
+    places = [[0, 0, 1, 2], [0, 0, 1, 0]]
+    alike = torch.ones(1, 2, 4, 5)
+    expected = -(math.log(0.5 + 1e-3) + math.log(0.25 + 1e-3)) / 2
+    torch.testing.assert_close(identity(alike, share_of_places(places, 2)).item(), expected)

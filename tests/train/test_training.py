@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,9 @@ from torch import distributed, multiprocessing
 
 from masklet.families import variant
 from masklet_build.checkpoints import load_checkpoint
-from masklet_build.train import loop
+from masklet_build.clips import make_clip
+from masklet_build.train import data, loop
+from masklet_build.train.data import Clips
 from masklet_build.train.loop import CHECKPOINT, RECIPE, STATE, Setting, Training
 from masklet_build.train.recipe import Phase, Recipe, RecipeError
 from masklet_build.train.record import CURVES, METRICS, read_metrics
@@ -143,7 +145,17 @@ def test_clips_that_cannot_be_shared_are_refused(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("change", [{"phases": []}, {"variant": "unknown"}, {"seed": None, "extra": 1}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"phases": []},
+        {"variant": "unknown"},
+        {"seed": None, "extra": 1},
+        {"phases": [asdict(SMALL.phases[0]) | {"stories": ["sleep"]}]},
+        {"phases": [asdict(SMALL.phases[0]) | {"every": 0}]},
+        {"phases": [asdict(SMALL.phases[0]) | {"side": 40}]},
+    ],
+)
 def test_a_wrong_recipe_is_refused(tmp_path, change):
     SMALL.write(tmp_path / "recipe.json")
     content = json.loads((tmp_path / "recipe.json").read_text()) | change
@@ -158,3 +170,25 @@ def test_remaining_begins_with_the_first_clip_that_was_not_seen():
     assert list(SMALL.remaining(1)) == [(first, 1, 2), (second, 0, 4)]
     assert list(SMALL.remaining(3)) == [(second, 1, 6)]
     assert list(SMALL.remaining(4)) == []
+
+
+def test_of_every_so_many_frames_one_is_seen():
+    all_frames, all_masks = Clips("train", 7, 64, 2)[5]
+    frames, masks = Clips("train", 3, 64, 2, every=3)[5]
+    assert torch.equal(frames, all_frames[[0, 3, 6]])
+    assert torch.equal(masks, all_masks[[0, 3, 6]])
+
+
+def test_a_clip_whose_story_cannot_be_told_tells_another(monkeypatch):
+    asked = []
+
+    def no_returns(*place: Any, story: str | None, **size: Any) -> Any:
+        asked.append(story)
+        if story == "return":
+            raise ValueError("no scene tells it")
+        return make_clip(*place, story=story, **size)
+
+    monkeypatch.setattr(data, "make_clip", no_returns)
+    frames, _ = Clips("train", 2, 64, 2, stories=("return",))[0]
+    assert asked == ["return", None]
+    assert frames.shape == (2, 64, 64, 3)

@@ -18,7 +18,7 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 MOST_OBJECTS = 12
-LEAST_VISIBLE = 0.006  # of the frame's pixels, that every object shows on frame 0
+LEAST_VISIBLE = 0.01  # of the frame's pixels, that every object shows on frame 0
 _ATTEMPTS = 24
 _CALM_AFTER = 8  # attempts; later scenes hold small objects, far from each other, and no extras, and tell no story that was not asked for
 

@@ -9,9 +9,9 @@ from masklet_build.clips.stage import Array, Keys, Role, Stage, passing, sweepin
 STORIES = ("roam", "cross", "hide", "return", "look_alike")
 LEAST_FRAMES = {"roam": 1, "cross": 1, "hide": 8, "return": 8, "look_alike": 1}
 
-_AREA = (0.01, 0.10)  # of the frame
-_CALM_AREA = (0.01, 0.018)
-_SMALL_AREA = (0.01, 0.03)  # of objects that hide or leave
+_AREA = (0.02, 0.12)  # of the frame
+_CALM_AREA = (0.015, 0.02)
+_SMALL_AREA = (0.015, 0.03)  # of objects that hide or leave
 _COMPACT = ("blob", "star", "flower", "gear", "ellipse", "box")  # outlines that fit behind a cover
 _REACH = 2.0  # radii from the centre of almost any outline to its farthest corner
 
@@ -122,7 +122,7 @@ def _return(stage: Stage) -> None:
     random, role, last = stage.random, stage.roles[0], stage.frames - 1
     role.depth, role.swells = 1.5, False
     if stage.frames < 24:
-        role.family, role.radius = str(random.choice(_COMPACT)), min(role.radius, stage.radius((0.01, 0.02)))
+        role.family, role.radius = str(random.choice(_COMPACT)), min(role.radius, stage.radius(_CALM_AREA))
         way, away = 1.9, random.uniform(1.6, max(0.4 * last - 1, 1.7))
     else:
         way, away = random.uniform(3, 5), min(random.uniform(9.5, 12) + 0.15 * (stage.frames - 24), 0.6 * last)

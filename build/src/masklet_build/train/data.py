@@ -14,10 +14,10 @@ Batch = tuple[Tensor, Tensor]  # images uint8 [C, frames, S, S, 3] and masks boo
 
 
 class Clips(Dataset[Batch]):
-    """Clips of one split by number; they tell the stories in turn, or draw their own where there are none."""
+    """Clips of one split by number; they tell the stories in turn, or draw their own where there are none. Of `every` frames drawn one is kept."""
 
-    def __init__(self, split: Split, frames: int, side: int, objects: int, stories: tuple[str, ...] = ()) -> None:
-        self.split, self.frames, self.side, self.objects, self.stories = split, frames, side, objects, stories
+    def __init__(self, split: Split, frames: int, side: int, objects: int, stories: tuple[str, ...] = (), every: int = 1) -> None:
+        self.split, self.frames, self.side, self.objects, self.stories, self.every = split, frames, side, objects, stories, every
 
     def __getitem__(self, index: int) -> Batch:
         story = self.stories[index % len(self.stories)] if self.stories else None
@@ -25,10 +25,11 @@ class Clips(Dataset[Batch]):
             clip = self._clip(index, story)
         except ValueError:  # rarely no scene of that story can be found for a number; a training of hours must not end for that
             clip = self._clip(index, None)
-        return torch.from_numpy(clip.frames), torch.from_numpy(clip.masks)
+        return torch.from_numpy(clip.frames[:: self.every].copy()), torch.from_numpy(clip.masks[:: self.every].copy())
 
     def _clip(self, index: int, story: str | None) -> Clip:
-        return make_clip(self.split, index, frames=self.frames, height=self.side, width=self.side, objects=self.objects, story=story)
+        drawn = (self.frames - 1) * self.every + 1
+        return make_clip(self.split, index, frames=drawn, height=self.side, width=self.side, objects=self.objects, story=story)
 
 
 def batches(clips: Clips, numbers: list[int], size: int, workers: int) -> Iterator[Batch]:

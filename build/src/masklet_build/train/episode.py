@@ -18,7 +18,7 @@ from torch import Tensor
 from masklet_build.efficienttam.mask_prompt import MASK_BIAS, MASK_SCALE
 from masklet_build.efficienttam.tables import antialias_matrix
 from masklet_build.train import prompts
-from masklet_build.train.losses import Target, frame_loss, overlap, target
+from masklet_build.train.losses import IDENTITY, Target, frame_loss, identity, overlap, target
 from masklet_build.train.network import Decoded, Memory, Prompt, Trainable
 
 PromptKind = Literal["point", "box", "mask"]
@@ -69,8 +69,11 @@ def run_episode(model: Trainable, images: Tensor, masks: Tensor, plan: Plan) -> 
     """images uint8 [C, frames, S, S, 3], masks bool [C, frames, O, S, S] of objects that are all in view on frame 0."""
     clips, frames, objects = masks.shape[:3]
     embedded = model.embed(images.flatten(0, 1)).unflatten(0, (clips, frames))
-    low_size = images.shape[2] // model.variant.stride * 4
+    grid = images.shape[2] // model.variant.stride
+    low_size = 4 * grid
     outcome = Outcome()
+    if frames > 1:
+        outcome.terms["identity"] = IDENTITY * identity(embedded, _cells(masks, grid))
     kept: list[Memory] = []
     for time in range(frames):
         truth = masks[:, time].flatten(0, 1)
@@ -81,6 +84,12 @@ def run_episode(model: Trainable, images: Tensor, masks: Tensor, plan: Plan) -> 
         else:
             kept.append(_tracked(model, image, objects, truth, goal, plan, kept, time, outcome, frames))
     return outcome
+
+
+def _cells(masks: Tensor, grid: int) -> Tensor:
+    """Masks bool [C, frames, O, S, S] -> share of each cell of the grid, [C, frames, O, T]."""
+    side = masks.shape[-1] // grid
+    return masks.unflatten(4, (grid, side)).unflatten(3, (grid, side)).float().mean(dim=(4, 6)).flatten(3)
 
 
 def _prompted(model: Trainable, image: Tensor, objects: int, truth: Tensor, goal: Target, plan: Plan, outcome: Outcome, frames: int) -> Memory:

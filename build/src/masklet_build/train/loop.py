@@ -84,7 +84,7 @@ class Training:
             self._write_checkpoint()
 
     def _batches(self, phase: Phase, done: int, first: int) -> Iterator[Batch]:
-        clips = Clips("train", phase.frames, phase.side, self.recipe.objects, phase.stories)
+        clips = Clips("train", phase.frames, phase.side, self.recipe.objects, phase.stories, phase.every)
         numbers = share_of_numbers(first, phase.steps - done, phase.clips, self.rank, self.setting.processes)
         return batches(clips, numbers, phase.clips // self.setting.processes, self.setting.workers)
 

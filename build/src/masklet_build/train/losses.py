@@ -1,7 +1,10 @@
 """What a training step minimises, with the terms and weights of SAM 2 (Ravi et al. 2024, appendix D.2; training/loss_fns.py there).
 
-Focal 20, dice 1, IoU 1 (absolute error), presence 1 (cross-entropy). One thing differs: SAM 2 teaches only the best of three masks, so that they can
-stand for the readings of an ambiguous click. The clips here have whole objects only, and with so few examples all four masks learn from each.
+Focal 20, dice 1, IoU 1 (absolute error), presence 1 (cross-entropy). Two things differ, because there are so few examples here:
+
+* SAM 2 teaches only the best of three masks, so that they can stand for the readings of an ambiguous click. The clips here have whole objects
+  only, and all four masks learn from each.
+* `identity` tells the image encoder directly what the memory attention needs of it: that places of one object look alike on all frames.
 """
 
 from __future__ import annotations
@@ -14,7 +17,8 @@ from torch.nn import functional
 
 from masklet_build.train.network import Decoded
 
-FOCAL, DICE, IOU, PRESENCE = 20.0, 1.0, 1.0, 1.0
+FOCAL, DICE, IOU, PRESENCE, IDENTITY = 20.0, 1.0, 1.0, 1.0, 0.5
+_SHARPNESS = 0.07  # of the softmax over cosines
 FINER = 2  # the logits are upsampled so many times for the mask losses
 
 
@@ -53,6 +57,24 @@ def frame_loss(decoded: Decoded, truth: Target) -> dict[str, Tensor]:
         "iou": IOU * over_present((decoded.iou - overlap(fine, share)).abs()),
         "presence": PRESENCE * functional.binary_cross_entropy_with_logits(decoded.score, present),
     }
+
+
+def identity(image: Tensor, share: Tensor) -> Tensor:
+    """How badly the labels of frame 0 are found on the other frames by likeness of image tokens alone: cross-entropy, a scalar.
+
+    image: tokens [C, frames, T, hidden]; share: [C, frames, O, T] of each cell that each object covers, 0..1. Every cell takes the labels of the
+    cells of frame 0 that it resembles (softmax over cosines): label propagation, as in Jabri et al. 2020. Each object and the background weigh the
+    same on each frame on which they can be seen.
+    """
+    code = functional.normalize(image.float() - image.float().mean(dim=(1, 2), keepdim=True), dim=-1)
+    nearness = torch.softmax(code[:, 1:] @ code[:, :1].transpose(2, 3) / _SHARPNESS, dim=-1)
+    labels = torch.cat((1 - share.sum(dim=2, keepdim=True).clamp(max=1), share), dim=2)
+    found = nearness @ labels[:, :1].transpose(2, 3)
+    truth = labels[:, 1:]
+    seen = truth.sum(dim=-1)
+    miss = -(truth * torch.log(found + 1e-3).transpose(2, 3)).sum(dim=-1) / seen.clamp(min=1e-6)
+    counts = (seen > 0.5).float()  # half a cell: less cannot be told from its neighbours
+    return (miss * counts).sum() / counts.sum().clamp(min=1)
 
 
 def focal(logits: Tensor, share: Tensor, alpha: float = 0.25, gamma: float = 2.0) -> Tensor:

@@ -21,6 +21,7 @@ class Phase:
 
     side             of the square image, pixels, a multiple of the variant's stride
     frames           per clip
+    every            of so many frames of a drawn clip one is seen: objects move that much farther from one to the next
     clips            per step
     steps            optimiser steps
     stories          of the clips, in turn (`masklet_build.clips.STORIES`); empty: every clip draws its own
@@ -34,11 +35,12 @@ class Phase:
     rate: float
     end_rate: float
     stories: tuple[str, ...] = ()
+    every: int = 1
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A training from random weights.
+    """A training, from random weights or from a checkpoint.
 
     variant        name in masklet.families
     seed           of weights and prompts; clips are numbered, and every clip is seen once
@@ -86,8 +88,8 @@ class Recipe:
             stride = variant(recipe.variant).stride
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise RecipeError(f"{path} is not a recipe: {error}. See the one in masklet_build/nano.") from error
-        if not phases or any(phase.side % stride or min(phase.side, phase.frames, phase.clips, phase.steps) < 1 for phase in phases):
-            raise RecipeError(f"{path}: every phase needs steps, clips and frames of at least 1, and a side that is a multiple of {stride}.")
+        if not phases or any(phase.side % stride or min(phase.side, phase.frames, phase.clips, phase.steps, phase.every) < 1 for phase in phases):
+            raise RecipeError(f"{path}: every phase needs steps, clips, frames and every of at least 1, and a side that is a multiple of {stride}.")
         unknown = {story for phase in phases for story in phase.stories} - set(STORIES)
         if unknown:
             raise RecipeError(f"{path}: no such story: {', '.join(sorted(unknown))}. There are {', '.join(STORIES)}.")

@@ -15,7 +15,7 @@ from masklet_build.train.episode import Outcome
 METRICS, CURVES = "metrics.jsonl", "curves.png"
 
 PANELS = {
-    "loss": ("loss", "focal", "dice", "iou", "presence"),
+    "loss": ("loss", "focal", "dice", "iou", "presence", "identity"),
     "IoU by prompt": ("iou_point", "iou_box", "iou_mask"),
     "away: precision and recall": ("away_precision", "away_recall"),
 }
