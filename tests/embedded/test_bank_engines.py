@@ -12,9 +12,11 @@ import pytest
 
 from embedded.tiny_engines import attention_engine
 from fakes import loading
+from masklet.families import NANO
 from masklet_bank.stages import EngineError
 
 RUNTIMES = ("openvino", "onnxruntime")
+ENGINES = {"mask_prompt": 3, "memory_attention": 1, "mask_decoder": 100, "memory_encoder": 7}  # and what each adds
 
 
 @pytest.fixture
@@ -25,15 +27,15 @@ def utils() -> Iterator[ModuleType]:
 
 @pytest.fixture(params=RUNTIMES)
 def stages(utils: ModuleType, tmp_path: Path, request: pytest.FixtureRequest) -> Any:
-    attention_engine(tmp_path / "memory_attention.onnx", 1)
-    attention_engine(tmp_path / "mask_decoder.onnx", 100)
+    for name, added in ENGINES.items():
+        attention_engine(tmp_path / f"{name}.onnx", added)
     module = loading.load(loading.MODELS / "memory_bank" / "1" / "model.py")
-    return module.EmbeddedStages(tmp_path, {"runtime": request.param, "precision": "fp32", "threads": "1"})
+    return module.EmbeddedStages(NANO, tmp_path, {"runtime": request.param, "precision": "fp32", "threads": "1"})
 
 
 def test_every_engine_is_called_by_the_name_of_its_file(stages: Any) -> None:
     memory = np.zeros((2, 1, 2, 3), np.float32)
-    for engine, added in (("memory_attention", 1), ("mask_decoder", 100)):
+    for engine, added in ENGINES.items():
         out = stages.call(engine, {"MEMORY": memory})
         np.testing.assert_array_equal(out["CONDITIONED"], memory + added)
 

@@ -99,7 +99,7 @@ def test_a_batch_is_one_run_of_the_engine(start, ask, folder, runtime, monkeypat
 
 def _count_runs(model: Any, monkeypatch: pytest.MonkeyPatch, failing: int | None = None) -> list[int]:
     """Writes down the rows of every run of the engine. Runs whose first pixel is `failing` fail."""
-    run, sizes = model._run, []
+    run, sizes = model._engine, []
 
     def counted(inputs):
         sizes.append(len(inputs["IMAGE"]))
@@ -107,7 +107,7 @@ def _count_runs(model: Any, monkeypatch: pytest.MonkeyPatch, failing: int | None
             raise RuntimeError("out of memory")
         return run(inputs)
 
-    monkeypatch.setattr(model, "_run", counted)
+    monkeypatch.setattr(model, "_engine", counted)
     return sizes
 
 

@@ -41,3 +41,18 @@ def attention_engine(file: Path, added: float) -> None:
         [helper.make_tensor_value_info("CONDITIONED", TensorProto.FLOAT, ["B", "F", 2, 3])],
         {"added": added},
     )
+
+
+def gathering_engine(file: Path) -> None:
+    """EMBEDDING [V, 1], VIDEO [B], X [B, 1] -> OUT [B, 1]: each object's X plus the embedding of its video."""
+    graph(
+        file,
+        [helper.make_node("Gather", ["EMBEDDING", "VIDEO"], ["own"], axis=0), helper.make_node("Add", ["own", "X"], ["OUT"])],
+        [
+            helper.make_tensor_value_info("EMBEDDING", TensorProto.FLOAT, ["V", 1]),
+            helper.make_tensor_value_info("VIDEO", TensorProto.INT32, ["B"]),
+            helper.make_tensor_value_info("X", TensorProto.FLOAT, ["B", 1]),
+        ],
+        [helper.make_tensor_value_info("OUT", TensorProto.FLOAT, ["B", 1])],
+        {},
+    )

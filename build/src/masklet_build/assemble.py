@@ -131,15 +131,15 @@ def _place_engines(draft: Path, engines: Path, variant: families.Variant, target
         else:
             _copy(file, draft / model.name / "1" / "engine.onnx")
             _copy(EMBEDDED / "model.py", draft / model.name / "1" / "model.py")
-            _vendor_runners(draft / model.name / "1")
+            _vendor_runtime(draft / model.name / "1")
     if inside:
-        _vendor_runners(draft / "memory_bank" / "1")
+        _vendor_runtime(draft / "memory_bank" / "1")
     return [model for model in contract.models(variant) if model not in inside]
 
 
-def _vendor_runners(version: Path) -> None:
+def _vendor_runtime(version: Path) -> None:
     """Lays what runs engines beside a model, under the name by which it is imported."""
-    for name in ("__init__.py", "embedded/__init__.py", "embedded/runners.py"):
+    for name in ("__init__.py", *(f"embedded/{module}.py" for module in ("__init__", "engine", "runners", "shares"))):
         _copy(EMBEDDED.parent / name, version / "masklet_build" / name)
 
 

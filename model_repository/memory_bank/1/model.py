@@ -44,15 +44,19 @@ class TritonStages:
 class EmbeddedStages:
     """The engines in this process, where the target has no backend for them: no message to another process and back, no copies."""
 
-    def __init__(self, folder, parameters):
-        from masklet_build.embedded.runners import start
+    def __init__(self, variant, folder, parameters):
+        from masklet_build.embedded.engine import Engine
 
-        self._runs = {file.stem: start(file, parameters, lasting=False) for file in folder.glob("*.onnx")}
+        self._engines = {
+            model.name: Engine(folder / f"{model.name}.onnx", parameters, [tensor.name for tensor in model.inputs if tensor.dims[0] == "V"])
+            for model in contract.engines(variant)
+            if not model.batched
+        }
 
     def call(self, engine, inputs):
         """Runs one engine (see masklet_bank.stages.Stages)."""
         try:
-            return self._runs[engine](inputs)
+            return self._engines[engine](inputs)
         except Exception as error:
             message = f"{engine} failed: {type(error).__name__}: {error}"
             pb_utils.Logger.log_error(message)
@@ -148,7 +152,7 @@ class TritonPythonModel:
         self._inputs = [tensor.name for tensor in contract.memory_bank(settings.variant).inputs]
         self._meters = _meters()
         engines = Path(__file__).parent / "engines"  # put there by assembly, or not
-        stages = EmbeddedStages(engines, parameters) if engines.is_dir() else TritonStages(settings.variant)
+        stages = EmbeddedStages(settings.variant, engines, parameters) if engines.is_dir() else TritonStages(settings.variant)
         self._service = Service(settings, stages, self._meters)
         pb_utils.Logger.log_info(f"memory_bank serves {settings.variant.name} with contract {contract.CONTRACT_VERSION} from {contract.__file__}")
 

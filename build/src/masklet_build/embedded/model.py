@@ -1,4 +1,4 @@
-"""Triton model that runs one ONNX engine, `engine.onnx` beside this file, on a CPU (see runners.py).
+"""Triton model that runs one ONNX engine, `engine.onnx` beside this file, on a CPU (see engine.py).
 
 With `max_batch_size` > 0 (image_encoder) the requests of a batch are run together and never fail: this model stands before memory_bank,
 and a failed request would lose START or END of its video. What cannot be computed becomes NaN, and memory_bank answers that frame with an error.
@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from masklet_build.embedded.runners import start
+from masklet_build.embedded.engine import Engine
 
 Tensors = dict[str, np.ndarray]
 
@@ -34,7 +34,8 @@ class TritonPythonModel:
         self._batched = config["max_batch_size"] > 0
         self._outputs = {entry["name"]: tuple(int(dim) for dim in entry["dims"]) for entry in config["output"]}
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
-        self._run = start(Path(args["model_repository"]) / args["model_version"] / "engine.onnx", parameters)
+        by_video = () if self._batched else None
+        self._engine = Engine(Path(args["model_repository"]) / args["model_version"] / "engine.onnx", parameters, by_video)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response per request, in order."""
@@ -42,6 +43,10 @@ class TritonPythonModel:
         if self._batched:
             return [_response(outputs) for outputs in self._run_together(inputs)]
         return [self._respond(one) for one in inputs]
+
+    def _run(self, inputs: Tensors) -> Tensors:
+        """Outputs of the engine, which outlive its next run."""
+        return {name: array.copy() for name, array in self._engine(inputs).items()}
 
     def _respond(self, inputs: Tensors) -> Any:
         try:

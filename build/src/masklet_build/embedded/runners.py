@@ -1,13 +1,10 @@
-"""ONNX engines on a CPU, in place of a backend that the Triton of the PyPI wheel does not have.
-
-Assembly lays this module beside the python models that run engines: image_encoder, and memory_bank, in whose process the others run.
-"""
+"""What runs ONNX graphs on a CPU: OpenVINO, ONNX Runtime."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,38 +12,62 @@ Tensors = Mapping[str, np.ndarray]
 
 
 class Runner(Protocol):
-    """One graph, ready to run."""
+    """One graph, ready to run.
 
-    def __call__(self, inputs: Tensors) -> dict[str, np.ndarray]:
-        """Runs the graph. Raises what the runtime raises."""
+    lanes   how many runs there are at the same time, each by an equal share of the threads
+    """
+
+    lanes: int
+
+    def __call__(self, calls: Sequence[Tensors]) -> list[dict[str, np.ndarray]]:
+        """Runs the graph for each of at most `lanes` calls, side by side. Raises what the runtime raises."""
 
 
 class OpenVinoRunner:
-    """A graph compiled by OpenVINO for the CPU."""
+    """A graph compiled by OpenVINO for the CPU. The arrays that come back live until the next run."""
 
-    def __init__(self, file: Path, precision: str, threads: int, lasting: bool) -> None:
+    def __init__(self, file: Path, precision: str, threads: int, lanes: int) -> None:
         import openvino
 
         properties = {
             "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": lanes,
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
-            "INFERENCE_NUM_THREADS": threads,  # 0: all that this process may use; so in ONNX Runtime
+            "INFERENCE_NUM_THREADS": threads,
         }
         compiled = openvino.Core().compile_model(str(file), "CPU", properties)
-        self._request = compiled.create_infer_request()
+        self._requests = [compiled.create_infer_request() for _ in range(lanes)]
         self._names = [output.get_any_name() for output in compiled.outputs]
-        self._lasting = lasting
+        self.lanes = lanes
 
-    def __call__(self, inputs: Tensors) -> dict[str, np.ndarray]:
-        """Runs the graph. Inputs are read where they lie; the next run overwrites outputs, unless they are to last and so are copied."""
-        results = self._request.infer(dict(inputs), share_inputs=True, share_outputs=not self._lasting)
-        return dict(zip(self._names, results.values(), strict=True))
+    def __call__(self, calls: Sequence[Tensors]) -> list[dict[str, np.ndarray]]:
+        """Runs the graph. Inputs are read where they lie."""
+        if len(calls) == 1:
+            results = self._requests[0].infer(dict(calls[0]), share_inputs=True, share_outputs=True)
+            return [dict(zip(self._names, results.values(), strict=True))]
+        busy = self._requests[: len(calls)]
+        for request, inputs in zip(busy, calls, strict=True):
+            request.start_async(dict(inputs), share_inputs=True)
+        errors = [error for request in busy if (error := _failure(request)) is not None]  # all of them end before any is heard
+        if errors:
+            raise errors[0]
+        return [{name: request.get_tensor(name).data for name in self._names} for request in busy]
+
+
+def _failure(request: Any) -> Exception | None:
+    try:
+        request.wait()
+    except Exception as error:
+        return error
+    return None
 
 
 class OnnxRuntimeRunner:
-    """A graph run by ONNX Runtime on the CPU, in fp32. Its outputs last in any case."""
+    """A graph run by ONNX Runtime on the CPU, in fp32."""
 
-    def __init__(self, file: Path, precision: str, threads: int, lasting: bool) -> None:
+    lanes = 1
+
+    def __init__(self, file: Path, precision: str, threads: int, lanes: int) -> None:
         import onnxruntime
 
         if precision != "fp32":
@@ -58,38 +79,9 @@ class OnnxRuntimeRunner:
         self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
         self._names = [output.name for output in self._session.get_outputs()]
 
-    def __call__(self, inputs: Tensors) -> dict[str, np.ndarray]:
+    def __call__(self, calls: Sequence[Tensors]) -> list[dict[str, np.ndarray]]:
         """Runs the graph."""
-        return dict(zip(self._names, self._session.run(None, dict(inputs)), strict=True))
+        return [dict(zip(self._names, self._session.run(None, dict(inputs)), strict=True)) for inputs in calls]
 
 
-_RUNNERS: dict[str, Callable[[Path, str, int, bool], Runner]] = {"openvino": OpenVinoRunner, "onnxruntime": OnnxRuntimeRunner}
-
-
-def start(file: Path, parameters: Mapping[str, str], *, lasting: bool = True) -> Runner:
-    """Loads and compiles the engine in `file`.
-
-    parameters  of the model's config: `runtime` (openvino, onnxruntime), `precision` (fp32, bf16; bf16 only on OpenVINO), `threads` (0: all cores)
-    lasting     whether arrays that a run gives outlive the next run
-    Raises ValueError, FileNotFoundError or ModuleNotFoundError where the config, the file or a package is wrong or missing.
-    """
-    runtime, precision, threads = (_required(parameters, name) for name in ("runtime", "precision", "threads"))
-    if runtime not in _RUNNERS or precision not in ("fp32", "bf16") or not threads.isdigit():
-        raise ValueError(
-            f"runtime {runtime!r}, precision {precision!r}, threads {threads!r}: "
-            "use runtime openvino or onnxruntime, precision fp32 or bf16, and threads 0 (all cores) or more."
-        )
-    if not file.exists():
-        raise FileNotFoundError(f"{file} is missing. Assemble the model repository again.")
-    try:
-        return _RUNNERS[runtime](file, precision, int(threads), lasting)
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"package {error.name!r} is not installed in Triton's python environment. Install it, or assemble with another --runtime."
-        ) from error
-
-
-def _required(parameters: Mapping[str, str], name: str) -> str:
-    if name not in parameters:
-        raise ValueError(f"config parameter {name!r} is missing. `masklet-build assemble --target embedded` writes it.")
-    return parameters[name]
+RUNNERS: Mapping[str, Callable[[Path, str, int, int], Runner]] = {"openvino": OpenVinoRunner, "onnxruntime": OnnxRuntimeRunner}
