@@ -119,7 +119,7 @@ def test_norms_of_tokens_are_one_node_and_norms_of_maps_turn_nothing_over(small,
     network, _ = small
     layers = network.variant.memory_layers
     tokens_and_maps = {
-        "image_encoder": (2 * network.variant.depth + 1, 1 + (5 if network.variant.stem == "conv" else 0)),  # the neck has one of each
+        "image_encoder": (2 * network.variant.trunk.depth + 1, 1 + (5 if network.variant.trunk.stem == "conv" else 0)),  # the neck has one of each
         "mask_prompt": (0, 0),
         "memory_attention": (3 * layers + 1, 0),
         "mask_decoder": (2 * 4 + 1 + 1, 2),  # two blocks, the last look and upscaling; the mask prompt
@@ -131,7 +131,7 @@ def test_norms_of_tokens_are_one_node_and_norms_of_maps_turn_nothing_over(small,
 
 def test_attention_is_a_product_a_softmax_and_a_product_of_rank_4(exported):
     network, folder = exported("efficienttam_ti_1")
-    counts = {"image_encoder": network.variant.depth, "memory_attention": 2 * network.variant.memory_layers, "mask_decoder": 2 * 3 + 1}
+    counts = {"image_encoder": network.variant.trunk.depth, "memory_attention": 2 * network.variant.memory_layers, "mask_decoder": 2 * 3 + 1}
     for engine, count in counts.items():
         model = load(folder, engine)
         users = {name: node for node in model.graph.node for name in node.input}

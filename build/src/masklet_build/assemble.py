@@ -82,6 +82,7 @@ def assemble(
             _set_backend(config, model, variant, target, {"runtime": runtime, "precision": precision, "threads": str(threads)})
             _fill(config, variant, manifest, precision)
             _override(config, settings or {})
+        _wire(configs["tracker"], variant)
         _set_sequences(configs)
         for name, config in configs.items():
             write_config(draft / name, config)
@@ -115,7 +116,11 @@ def _vendor(folder: Path) -> None:
     assert spec is not None
     assert spec.origin is not None
     for name in VENDORED:
-        shutil.copyfile(Path(spec.origin).parent / f"{name}.py", folder / f"{name}.py")
+        source = Path(spec.origin).parent / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source.with_suffix(".py"), folder / f"{name}.py")
 
 
 def _place_engines(draft: Path, engines: Path, variant: families.Variant, target: str) -> list[contract.Model]:
@@ -169,6 +174,15 @@ def _complete(config: model_config_pb2.ModelConfig, model: contract.Model, varia
             entry = known.get(tensor.name) or entries.add(name=tensor.name)
             entry.data_type = model_config_pb2.DataType.Value(f"TYPE_{'STRING' if tensor.dtype == 'BYTES' else tensor.dtype}")
             entry.dims[:] = [dim if isinstance(dim, int) else -1 for dim in contract.resolve(tensor.dims, variant)]
+
+
+def _wire(tracker: model_config_pb2.ModelConfig, variant: families.Variant) -> None:
+    """Hands the high-resolution maps of the families that have them from image_encoder to memory_bank."""
+    steps = {step.model_name: step for step in tracker.ensemble_scheduling.step}
+    for level in range(len(variant.high_res)):
+        wire = f"high_res_{level}"
+        steps["image_encoder"].output_map[wire.upper()] = wire
+        steps["memory_bank"].input_map[wire.upper()] = wire
 
 
 def _set_backend(
