@@ -11,8 +11,6 @@ from masklet_build import golden
 from masklet_build.golden import GoldenError
 from masklet_build.verify import export_golden
 
-pytestmark = pytest.mark.torch
-
 FOLDER = Path(__file__).parents[1] / "data" / "sam2.1_t_synthetic"
 
 

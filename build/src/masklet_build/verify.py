@@ -55,12 +55,12 @@ def verify(
 
 def export_golden(variant: families.Variant, folder: Path, scenario: Scenario, scratch: Path, progress: Callable[[str], None]) -> Path:
     """Engines of the folder's weights. Raises GoldenError if they, or the size of images, are not the recorded ones."""
-    from masklet_build import rebuilt  # torch, which serving has not
-    from masklet_build.onnx_export import export
-
     if (side := scenario.meta["image_size"]) != variant.image_size:
         base = variant.name.partition("@")[0]
         raise GoldenError(f"{scenario.name} was recorded with images of {side} pixels, {variant.name} takes {variant.image_size}. Try {base}@{side}.")
+    from masklet_build import rebuilt  # torch, which serving has not
+    from masklet_build.onnx_export import export
+
     progress("rebuilding the checkpoint")
     state = rebuilt.rebuild(folder)
     if (found := rebuilt.weights_sha256(state)) != scenario.meta["weights_sha256"]:
