@@ -120,7 +120,7 @@ def test_graphs_use_only_operators_that_every_runtime_has(model):
 
 
 def norms_of(trunk: Trunk) -> tuple[int, int]:
-    """Norms of tokens and norms of maps in the image encoder."""
+    """Of tokens and of maps."""
     if isinstance(trunk, Hiera):
         return 2 * sum(trunk.stages), 0
     return 2 * trunk.depth + 1, 1 + (5 if trunk.stem == "conv" else 0)  # the neck has one of each

@@ -54,7 +54,10 @@ def verify(
 
 
 def export_golden(variant: families.Variant, folder: Path, scenario: Scenario, scratch: Path, progress: Callable[[str], None]) -> Path:
-    """Engines of the folder's weights. Raises GoldenError if they are not the recorded weights."""
+    """Engines of the folder's weights. Raises GoldenError if they, or the size of images, are not the recorded ones."""
+    if (side := scenario.meta["image_size"]) != variant.image_size:
+        base = variant.name.partition("@")[0]
+        raise GoldenError(f"{scenario.name} was recorded with images of {side} pixels, {variant.name} takes {variant.image_size}. Try {base}@{side}.")
     from masklet_build import rebuilt  # torch, which serving has not
     from masklet_build.onnx_export import export
 
