@@ -31,5 +31,35 @@ class PlainVit:
     pretrain_grid: int
     sources: Mapping[str, str]
 
+    @property
+    def unit(self) -> int:
+        """The feature grid's side is a multiple of this."""
+        return 1
 
-Trunk = PlainVit
+
+@dataclass(frozen=True)
+class Sam3Vit:
+    """A vision transformer with rotary codes, whose windows tile the image without rest, and a neck of three levels: SAM 3.
+
+    embed_dim, depth, num_heads, mlp_ratio   of its blocks
+    window_size         side of a window, tokens
+    global_blocks       blocks that attend to the whole image; the others attend within windows
+    pretrain_grid       side of the grid of the stored position embedding, which is repeated
+    """
+
+    embed_dim: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float
+    window_size: int
+    global_blocks: tuple[int, ...]
+    pretrain_grid: int
+    sources: Mapping[str, str]
+
+    @property
+    def unit(self) -> int:
+        """The feature grid's side is a multiple of this."""
+        return self.window_size
+
+
+Trunk = PlainVit | Sam3Vit
