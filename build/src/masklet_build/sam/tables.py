@@ -23,14 +23,15 @@ def sine_table(channels: int, grid: int) -> Tensor:
     return torch.cat((rows, columns)).contiguous()
 
 
-def rotary_table(grid: int, width: int) -> tuple[Tensor, Tensor]:
+def rotary_table(grid: int, width: int, step: float = 1.0) -> tuple[Tensor, Tensor]:
     """Cosine and sine [grid * grid, width / 2] of the axial rotary code (modeling/position_encoding.py:185-201).
 
-    Rows are tokens, row-major. Column j turns the channel pair (2 j, 2 j + 1): the first half of the columns by x, the second half by y.
+    Rows are tokens, row-major, `step` apart. Column j turns the channel pair (2 j, 2 j + 1): the first half of the columns by x, the second half
+    by y.
     """
     frequency = 1.0 / TEMPERATURE ** (torch.arange(0, width, 4)[: width // 4].float() / width)
     token = torch.arange(grid * grid, dtype=torch.float32)
-    x, y = token % grid, torch.div(token, grid, rounding_mode="floor")
+    x, y = (token % grid) * step, torch.div(token, grid, rounding_mode="floor") * step
     angle = torch.cat((torch.outer(x, frequency), torch.outer(y, frequency)), dim=1)
     return angle.cos(), angle.sin()
 

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from masklet.families import Sam3Vit, Variant
 from masklet_build.sam.layers import attention
-from masklet_build.sam.tables import axial_rotary_table, rotate
+from masklet_build.sam.memory_attention import rotate
+from masklet_build.sam.tables import rotary_table
 from masklet_build.sam3.parameters import NeckLevel, TrunkBlockParameters, VisionBackbone
 
 
@@ -135,7 +136,7 @@ def _rotary_tables(trunk: Sam3Vit, grid: int) -> dict[bool, tuple[int, Tensor, T
     Positions in a global block are shrunk to those of a window, which the trunk was trained with (model/vitdet.py:405-459).
     """
     width = trunk.embed_dim // trunk.num_heads
-    near = axial_rotary_table(trunk.window_size, width)
-    far = axial_rotary_table(grid, width, trunk.window_size / grid)
+    near = rotary_table(trunk.window_size, width)
+    far = rotary_table(grid, width, trunk.window_size / grid)
     ordered = [in_windows(table.reshape(grid, grid, -1), trunk.window_size) for table in far]
     return {False: (trunk.window_size**2, *near), True: (grid**2, ordered[0], ordered[1])}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import Sam3Vit
+from masklet.families import Sam3Vit, Variant
 
 
 class PatchEmbed(nn.Module):
@@ -89,7 +89,9 @@ class NeckLevel(nn.Module):
 class VisionBackbone(nn.Module):
     """Trunk and the tracker's neck, finest level first. Its fourth level, half the grid, is never used (scalp=1, model_builder.py:115)."""
 
-    def __init__(self, trunk: Sam3Vit, stride: int, hidden: int) -> None:
+    def __init__(self, variant: Variant) -> None:
         super().__init__()
-        self.trunk = Trunk(trunk, stride)
-        self.sam2_convs = nn.ModuleList(NeckLevel(trunk.embed_dim, hidden, doublings) for doublings in (2, 1, 0))
+        trunk = variant.trunk
+        assert isinstance(trunk, Sam3Vit)
+        self.trunk = Trunk(trunk, variant.stride)
+        self.sam2_convs = nn.ModuleList(NeckLevel(trunk.embed_dim, variant.hidden, doublings) for doublings in (2, 1, 0))
