@@ -72,10 +72,10 @@ def test_variants_are_listed_under_their_names() -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_scaled_down_variant_is_found_by_the_name_that_it_has(name: str) -> None:
-    unit = VARIANTS[name].stride * VARIANTS[name].trunk.unit
-    small = scaled_down(VARIANTS[name], 2 * unit)
+    side = 2 * VARIANTS[name].trunk.step
+    small = scaled_down(VARIANTS[name], side)
     assert variant(small.name) == small
-    assert (small.image_size, small.grid) == (2 * unit, 2 * VARIANTS[name].trunk.unit)
+    assert (small.image_size, small.grid) == (side, side // small.stride)
 
 
 def test_a_shallow_variant_is_found_by_the_name_that_it_has() -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from masklet.families import VARIANTS, Variant
-from masklet_build.network import parameter_shapes
+from masklet_build.network import BACKBONES, parameter_shapes
 
 _SHOWN = 3  # names listed of each kind of mismatch
 _POSITION = "image_encoder.trunk.pos_embed"
@@ -29,7 +29,10 @@ def load_checkpoint(path: str | Path, variant: Variant) -> dict[str, Tensor]:
     512) have the same names and shapes: the file cannot tell them apart, so the caller's word counts.
     Raises CheckpointError.
     """
-    state = _read(Path(path))
+    try:
+        state = BACKBONES[type(variant.trunk)].used(_read(Path(path)), variant)
+    except ValueError as error:
+        raise CheckpointError(f"{path} does not fit {variant.name}: {error}") from error
     expected = parameter_shapes(variant)
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if found != expected:

@@ -32,10 +32,11 @@ class TrunkBlock(nn.Module):
     with keys do not change. The scale of the queries, 1/8, is in their rows too.
     """
 
-    def __init__(self, source: TrunkBlockParameters, trunk: Sam3Vit, tokens: int, cosine: Tensor, sine: Tensor) -> None:
+    def __init__(self, source: TrunkBlockParameters, trunk: Sam3Vit, cosine: Tensor, sine: Tensor) -> None:
+        """cosine, sine: [tokens of a window, width of a head / 2]; the whole image is one window of a global block."""
         super().__init__()
         self.norm1, self.norm2, self.mlp, self.proj = source.norm1, source.norm2, source.mlp, source.attn.proj
-        self.heads, self.width, self.tokens = trunk.num_heads, trunk.embed_dim // trunk.num_heads, tokens
+        self.heads, self.width, self.tokens = trunk.num_heads, trunk.embed_dim // trunk.num_heads, len(cosine)
         self.qkv = _sorted_for_rotation(source.attn.qkv, self.heads, self.width)
         self.register_buffer("cosine", cosine, persistent=False)
         self.register_buffer("sine", sine, persistent=False)
@@ -99,9 +100,10 @@ class ImageEncoder(nn.Module):
         assert isinstance(trunk, Sam3Vit)
         self.grid, self.window, self.channels = variant.grid, trunk.window_size, trunk.embed_dim
         self.patch_embed, self.ln_pre = backbone.trunk.patch_embed.proj, backbone.trunk.ln_pre
-        tables = _rotary_tables(trunk, variant.grid)
+        near, far = rotary_tables(trunk, variant.grid).values()
+        ordered = tuple(in_windows(table.reshape(variant.grid, variant.grid, -1), trunk.window_size) for table in far)
         self.blocks = nn.ModuleList(
-            TrunkBlock(cast(TrunkBlockParameters, block), trunk, *tables[index in trunk.global_blocks])
+            TrunkBlock(cast(TrunkBlockParameters, block), trunk, *(ordered if index in trunk.global_blocks else near))
             for index, block in enumerate(backbone.trunk.blocks)
         )
         self.neck = Neck(backbone.sam2_convs, fine, middle)
@@ -130,13 +132,16 @@ def _tiled_position(stored: Tensor, grid: int, window: int) -> Tensor:
     return in_windows(stored[0, 1:].reshape(side, side, -1).tile(times, times, 1)[:grid, :grid], window).contiguous()
 
 
-def _rotary_tables(trunk: Sam3Vit, grid: int) -> dict[bool, tuple[int, Tensor, Tensor]]:
-    """Tokens, cosine and sine [tokens, width / 2] of windowed (False) and global blocks (True).
+def rotary_tables(trunk: Sam3Vit, grid: int) -> dict[bool, tuple[Tensor, Tensor]]:
+    """Cosine and sine [tokens, width / 2] of windowed (False) and global blocks (True), rows of tokens one after another.
 
     Positions in a global block are shrunk to those of a window, which the trunk was trained with (model/vitdet.py:405-459).
     """
     width = trunk.embed_dim // trunk.num_heads
-    near = rotary_table(trunk.window_size, width)
-    far = rotary_table(grid, width, trunk.window_size / grid)
-    ordered = [in_windows(table.reshape(grid, grid, -1), trunk.window_size) for table in far]
-    return {False: (trunk.window_size**2, *near), True: (grid**2, ordered[0], ordered[1])}
+    return {False: rotary_table(trunk.window_size, width), True: rotary_table(grid, width, trunk.window_size / grid)}
+
+
+def image_encoder(network: nn.Module, variant: Variant) -> ImageEncoder:
+    """The stage, cut from a whole network."""
+    decoder = network.sam_mask_decoder
+    return ImageEncoder(network.image_encoder, decoder.conv_s0, decoder.conv_s1, variant)

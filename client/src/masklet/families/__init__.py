@@ -52,10 +52,9 @@ def variant(name: str) -> Variant:
 
 
 def scaled_down(base: Variant, image_size: int) -> Variant:
-    """The same network at another image size, for tests: no official weights exist for it. Raises ValueError for a size that it cannot have."""
-    unit = base.stride * base.trunk.unit
-    if image_size <= 0 or image_size % unit:
-        raise ValueError(f"image size {image_size} of {base.name} is not a multiple of {unit}, which its stride and windows need.")
+    """The same network at another image size, for tests: no official weights exist for it. Raises ValueError for a size its trunk cannot take."""
+    if image_size <= 0 or image_size % base.trunk.step:
+        raise ValueError(f"image size {image_size} of {base.name} is not a multiple of {base.trunk.step} pixels.")
     return replace(base, name=f"{base.name}@{image_size}", image_size=image_size)
 
 

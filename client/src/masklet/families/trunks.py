@@ -1,13 +1,14 @@
 """The backbones of image encoders, as numbers. The type of `Variant.trunk` says which one a variant has.
 
-`sources` as in `masklet.families`: field -> "file:line" of the official code, empty for masklet's own.
+`sources` as in `masklet.families`: field -> "file:line" of the official code, empty for masklet's own. `step`: pixels that an image's side is a
+multiple of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class PlainVit:
     pretrain_grid       side of the grid of the stored position embedding
     """
 
+    step: ClassVar[int] = 16
     stem: Literal["patch", "conv"]
     embed_dim: int
     depth: int
@@ -30,11 +32,6 @@ class PlainVit:
     window_blocks: tuple[int, ...]
     pretrain_grid: int
     sources: Mapping[str, str]
-
-    @property
-    def unit(self) -> int:
-        """The feature grid's side is a multiple of this."""
-        return 1
 
 
 @dataclass(frozen=True)
@@ -47,6 +44,7 @@ class Sam3Vit:
     pretrain_grid       side of the grid of the stored position embedding, which is repeated
     """
 
+    step: ClassVar[int] = 336
     embed_dim: int
     depth: int
     num_heads: int
@@ -55,11 +53,6 @@ class Sam3Vit:
     global_blocks: tuple[int, ...]
     pretrain_grid: int
     sources: Mapping[str, str]
-
-    @property
-    def unit(self) -> int:
-        """The feature grid's side is a multiple of this."""
-        return self.window_size
 
 
 Trunk = PlainVit | Sam3Vit
