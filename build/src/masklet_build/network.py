@@ -15,7 +15,7 @@ from masklet.families import MEMORY_WIDTH, PlainVit, Sam3Vit, Trunk, Variant
 from masklet_build.efficienttam import image_encoder as efficienttam
 from masklet_build.sam.layers import Mlp
 from masklet_build.sam.mask_decoder import MaskDecoder, MaskDecoderParameters
-from masklet_build.sam.mask_prompt import MaskPrompt
+from masklet_build.sam.mask_prompt import MaskPrompt, SoftMaskPrompt
 from masklet_build.sam.memory_attention import MemoryAttention, MemoryAttentionParameters
 from masklet_build.sam.memory_encoder import MemoryEncoder, MemoryEncoderParameters
 from masklet_build.sam.prompt_encoder import PromptEncoder
@@ -86,7 +86,7 @@ def build_stages(parameters: Mapping[str, Tensor], variant: Variant) -> dict[str
     )
     stages: dict[str, nn.Module] = {
         "image_encoder": BACKBONES[type(variant.trunk)].stage(network, variant),
-        "mask_prompt": MaskPrompt(network.mask_downsample, variant),
+        "mask_prompt": SoftMaskPrompt(network.mask_downsample) if variant.family.soft_masks else MaskPrompt(network.mask_downsample, variant),
         "memory_attention": MemoryAttention(network.memory_attention, network.maskmem_tpos_enc, variant),
         "mask_decoder": decoder,
         "memory_encoder": MemoryEncoder(network.memory_encoder, variant),

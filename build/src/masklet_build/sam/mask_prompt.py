@@ -26,3 +26,15 @@ class MaskPrompt(nn.Module):
         low = self.shrink @ (MASK_SCALE * pixels + MASK_BIAS) @ self.shrink.T
         present = (pixels.amax(dim=(1, 2)) > 0).to(torch.int32)
         return self.downsample(pixels[:, None]), low, present
+
+
+class SoftMaskPrompt(nn.Module):
+    """Stage mask_prompt where masks are soft: logits are made elsewhere (SAM 3 sam3_tracker_base.py:388-434)."""
+
+    def __init__(self, downsample: nn.Conv2d) -> None:
+        super().__init__()
+        self.downsample = downsample
+
+    def forward(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """MASK float32 [B, M, M] -> MASK_PROMPT [B, 1, L, L], PRESENT int32 [B]."""
+        return self.downsample(mask[:, None]), (mask.amax(dim=(1, 2)) > 0).to(torch.int32)

@@ -65,13 +65,19 @@ class MemoryEncoder(nn.Module):
         super().__init__()
         self.source = source
         self.family, self.grid = variant.family, variant.grid
-        self.scale = variant.image_size // variant.low_size
+        self.image_size, self.mask_size = (variant.image_size,) * 2, (variant.mask_size,) * 2
 
     def forward(self, embedding: Tensor, video: Tensor, low: Tensor, binarise: Tensor) -> tuple[Tensor]:
-        """EMBEDDING [V, hidden, G, G], VIDEO [B], LOW [B, L, L], BINARISE [B] -> MEMORY [B, T, 64]. Features are projected once per video."""
-        high = functional.interpolate(low[:, None], scale_factor=self.scale, mode="bilinear", align_corners=False)
+        """EMBEDDING [V, hidden, G, G], VIDEO [B], LOW [B, L, L], BINARISE [B] -> MEMORY [B, T, 64]. Features are projected once per video.
+
+        Where masks are larger than images (SAM 3 model/memory.py:71-79) the last resize enlarges, so that antialiasing, which it has officially,
+        does nothing.
+        """
+        high = functional.interpolate(low[:, None], self.image_size, mode="bilinear", align_corners=False)
         mask = torch.where(binarise[:, None, None, None] > 0, (high > 0).float(), torch.sigmoid(high))
         mask = mask * self.family.sigmoid_scale + self.family.sigmoid_bias
+        if self.mask_size != self.image_size:
+            mask = functional.interpolate(mask, self.mask_size, mode="bilinear", align_corners=False)
         features = self.source.pix_feat_proj(embedding).index_select(0, video)
         x = features + self.source.mask_downsampler.encoder(mask)
         for block in self.source.fuser.layers:

@@ -123,7 +123,7 @@ def _prompted(
     corrects = before is not None and before.tracked is not None
     conditions = not corrects or bank.family.corrections_condition
     if prompt.mask is not None:
-        job = Job(frame, None, NO_POINTS, NO_LABELS, mask=prompt.mask)
+        job = Job(frame, None, NO_POINTS, NO_LABELS, mask=prompt.mask, low=prompt.low)
         return ObjectPlan(object_id, bank, job=job, before=before, conditions=conditions)
     points, labels = prompt.points, prompt.labels
     if before is not None and PromptFlag.APPEND in prompt.flags:
