@@ -32,6 +32,9 @@ STATES = {
     "efficienttam_s_512": (933_888, 128),
     "efficienttam_ti": (3_686_400, 256),
     "efficienttam_s_2": (3_686_400, 256),
+    "sam2.1_t": (3_686_400, 256),
+    "sam2.1_l": (3_686_400, 256),
+    "sam2_b+": (3_686_400, 256),
     "sam3": (4_661_248, 288),
 }
 
@@ -96,7 +99,9 @@ def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
         variant(name)
 
 
-@pytest.mark.parametrize(("name", "side", "unit"), [("efficienttam_ti_512", 0, 16), ("nano", 8, 16), ("nano", 100, 16), ("sam3", 1024, 336)])
-def test_a_side_without_a_whole_grid_is_refused(name: str, side: int, unit: int) -> None:
-    with pytest.raises(ValueError, match=f"image size {side} .* multiple of {unit}"):
+@pytest.mark.parametrize(
+    ("name", "side", "step"), [("efficienttam_ti_512", side, 16) for side in (0, 8, 100)] + [("sam2.1_t", 48, 32), ("sam3", 1024, 336)]
+)
+def test_a_side_that_the_trunk_cannot_take_is_refused(name: str, side: int, step: int) -> None:
+    with pytest.raises(ValueError, match=f"image size {side} .* multiple of {step} pixels"):
         variant(f"{name}@{side}")

@@ -82,6 +82,7 @@ def assemble(
                 _set_backend(config, target, {"runtime": runtime, "precision": precision, "threads": str(threads)})
             _fill(config, variant, manifest, precision)
             _override(config, settings or {})
+        _wire(configs["tracker"], variant)
         _set_sequences(configs)
         for name, config in configs.items():
             write_config(draft / name, config)
@@ -150,8 +151,19 @@ def _complete(config: model_config_pb2.ModelConfig, model: contract.Model, varia
         known = {entry.name: entry for entry in entries}
         for tensor in tensors:
             entry = known.get(tensor.name) or entries.add(name=tensor.name)
+            if entries is config.input and model.batched and tensor.name not in known:
+                entry.allow_ragged_batch = any(isinstance(dim, str) for dim in contract.resolve(tensor.dims, variant))
             entry.data_type = model_config_pb2.DataType.Value(f"TYPE_{'STRING' if tensor.dtype == 'BYTES' else tensor.dtype}")
             entry.dims[:] = [dim if isinstance(dim, int) else -1 for dim in contract.resolve(tensor.dims, variant)]
+
+
+def _wire(tracker: model_config_pb2.ModelConfig, variant: families.Variant) -> None:
+    """Hands to memory_bank what the stages before it give in some families only: high-resolution maps, logits of soft masks."""
+    steps = {step.model_name: step for step in tracker.ensemble_scheduling.step}
+    for model in (contract.preprocess(variant), contract.image_encoder(variant)):
+        for name in {tensor.name for tensor in model.outputs} - set(steps[model.name].output_map):
+            steps[model.name].output_map[name] = name.lower()
+            steps["memory_bank"].input_map[name] = name.lower()
 
 
 def _set_backend(config: model_config_pb2.ModelConfig, target: str, parameters: Mapping[str, str]) -> None:

@@ -11,11 +11,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from masklet.families import efficienttam, sam3
+from masklet.families import efficienttam, sam2, sam3
 from masklet.families.definitions import MEMORY_WIDTH, Family, Perceiver, Selection, Variant
 from masklet.families.efficienttam import EFFICIENTTAM, NANO
 from masklet.families.sam3 import SAM3
-from masklet.families.trunks import PlainVit, Sam3Vit, Trunk
+from masklet.families.trunks import Hiera, PlainVit, Sam3Vit, Trunk
 
 __all__ = [
     "EFFICIENTTAM",
@@ -24,6 +24,7 @@ __all__ = [
     "SAM3",
     "VARIANTS",
     "Family",
+    "Hiera",
     "Perceiver",
     "PlainVit",
     "Sam3Vit",
@@ -35,7 +36,7 @@ __all__ = [
     "variant",
 ]
 
-VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in (*efficienttam.VARIANTS, *sam3.VARIANTS, NANO)}
+VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in (*efficienttam.VARIANTS, *sam2.VARIANTS, *sam3.VARIANTS, NANO)}
 
 
 def variant(name: str) -> Variant:

@@ -35,6 +35,27 @@ class PlainVit:
 
 
 @dataclass(frozen=True)
+class Hiera:
+    """A hierarchical vision transformer of four stages under a feature pyramid: SAM 2.
+
+    embed_dim, num_heads    of the first stage; each further stage doubles both and halves the map
+    stages                  blocks of each stage
+    windows                 side of a stage's windows, tokens; the first block of a stage still has the windows of the stage before
+    global_blocks           blocks that attend to the whole map
+    background              side of the grid of the stored position embedding; windows[0] is the side of the one that repeats in every window
+    """
+
+    step: ClassVar[int] = 32
+    embed_dim: int
+    num_heads: int
+    stages: tuple[int, int, int, int]
+    windows: tuple[int, int, int, int]
+    global_blocks: tuple[int, ...]
+    background: int
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Sam3Vit:
     """A vision transformer with rotary codes, whose windows tile the image without rest, and a neck of three levels: SAM 3.
 
@@ -55,4 +76,4 @@ class Sam3Vit:
     sources: Mapping[str, str]
 
 
-Trunk = PlainVit | Sam3Vit
+Trunk = PlainVit | Hiera | Sam3Vit
