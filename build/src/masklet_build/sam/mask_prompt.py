@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from masklet.families import Variant
-from masklet_build.sam.tables import antialias_matrix
+from masklet_build.sam.tables import resize_matrix
 
 MASK_SCALE, MASK_BIAS = 20.0, -10.0  # logits of a user's mask (:423)
 
@@ -17,7 +17,7 @@ class MaskPrompt(nn.Module):
     def __init__(self, downsample: nn.Conv2d, variant: Variant) -> None:
         super().__init__()
         self.downsample = downsample
-        shrink = antialias_matrix(variant.mask_size, variant.mask_size // variant.low_size)
+        shrink = resize_matrix(variant.mask_size, variant.mask_size // variant.low_size)
         self.register_buffer("shrink", shrink, persistent=False)
 
     def forward(self, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:

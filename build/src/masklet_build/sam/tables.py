@@ -65,9 +65,11 @@ def dense_code(frequencies: Tensor, grid: int) -> Tensor:
     return fourier_code(torch.stack((x, y), dim=-1), frequencies).flatten(0, 1)
 
 
-def antialias_matrix(size: int, factor: int) -> Tensor:
-    """Matrix [size / factor, size] that shrinks an axis like bilinear antialiased resize: a triangle of half-width `factor`, cut at the border."""
-    target = (torch.arange(size // factor, dtype=torch.float64) + 0.5) * factor
+def resize_matrix(size: int, target: int) -> Tensor:
+    """Matrix [target, size] that resizes an axis like bilinear antialiased resize with half-pixel centres: a triangle, as wide as an axis shrinks,
+    cut at the border."""
+    width = max(size / target, 1.0)
+    wanted = (torch.arange(target, dtype=torch.float64) + 0.5) * (size / target)
     source = torch.arange(size, dtype=torch.float64) + 0.5
-    weight = (1 - (source[None] - target[:, None]).abs() / factor).clamp(min=0)
+    weight = (1 - (source[None] - wanted[:, None]).abs() / width).clamp(min=0)
     return (weight / weight.sum(1, keepdim=True)).float()
