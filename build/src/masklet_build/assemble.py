@@ -18,7 +18,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from masklet import contract, families
-from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
+from masklet_build.manifest import FILE_NAME, WEIGHTS, Manifest, file_sha256
 from masklet_build.output import fresh_directory
 
 SOURCE = Path(__file__).parent / "model_repository"
@@ -78,6 +78,8 @@ def assemble(
         for model in contract.models(variant):
             config = configs[model.name]
             _complete(config, model, variant)
+            if model.name == "image_encoder":
+                config.max_batch_size = min(config.max_batch_size, variant.trunk.max_images)
             if model in contract.engines(variant):
                 _set_backend(config, target, {"runtime": runtime, "precision": precision, "threads": str(threads)})
             _fill(config, variant, manifest, precision)
@@ -127,9 +129,10 @@ def _place_engine(version: Path, engines: Path, model: contract.Model, target: s
     version.mkdir(exist_ok=True)
     if target == "embedded":
         shutil.copyfile(EMBEDDED_MODEL, version / "model.py")
-        shutil.copyfile(engines / f"{model.name}.onnx", version / "engine.onnx")
-    else:
-        shutil.copyfile(engines / f"{model.name}.onnx", version / "model.onnx")
+    shutil.copyfile(engines / f"{model.name}.onnx", version / {"embedded": "engine.onnx", "onnxruntime": "model.onnx"}[target])
+    weights = f"{model.name}.onnx{WEIGHTS}"  # a large graph refers to them by this name
+    if (engines / weights).exists():
+        shutil.copyfile(engines / weights, version / weights)
 
 
 def read_config(folder: Path) -> model_config_pb2.ModelConfig:

@@ -1,7 +1,7 @@
 """The backbones of image encoders, as numbers. The type of `Variant.trunk` says which one a variant has.
 
 `sources` as in `masklet.families`: field -> "file:line" of the official code, empty for masklet's own. `step`: pixels that an image's side is a
-multiple of.
+multiple of. `max_images`: images in a call of the engine at most; attention scores of one can take gigabytes where a runtime does not fuse attention.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class PlainVit:
     """
 
     step: ClassVar[int] = 16
+    max_images: ClassVar[int] = 8
     stem: Literal["patch", "conv"]
     embed_dim: int
     depth: int
@@ -46,6 +47,7 @@ class Hiera:
     """
 
     step: ClassVar[int] = 32
+    max_images: ClassVar[int] = 8
     embed_dim: int
     num_heads: int
     stages: tuple[int, int, int, int]
@@ -66,6 +68,7 @@ class Sam3Vit:
     """
 
     step: ClassVar[int] = 336
+    max_images: ClassVar[int] = 1  # 1.7 GB each
     embed_dim: int
     depth: int
     num_heads: int
