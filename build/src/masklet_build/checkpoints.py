@@ -78,10 +78,10 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             f"{path} ({path.stat().st_size:,} bytes) cannot be read as a PyTorch checkpoint: {reason} "
             "It may be an incomplete download or another kind of file. Download it again."
         ) from error
-    state = content.get("model") if isinstance(content, dict) else None
+    state = content.get("model", content) if isinstance(content, dict) else None  # SAM 3 is read from both forms (model_builder.py:780)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         found = f"a dict with {', '.join(map(repr, list(content)[:_SHOWN]))}" if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(f"{path} holds {found}. An official checkpoint holds a dict with 'model': the parameters by name.")
+        raise CheckpointError(f"{path} holds {found}. An official checkpoint holds the parameters by name, mostly in a dict with 'model'.")
     return state
 
 
@@ -112,7 +112,7 @@ def _guess(found: Mapping[str, tuple[int, ...]]) -> str:
     )
     kind = next((kind for name, kind in kinds if name in found), None)
     if kind:
-        return f"It looks like {kind}, which this version cannot export."
+        return f"It looks like {kind}: name the variant that it is of, one of those that `masklet-build variants` lists."
     if _POSITION in found:
         return "It looks like an EfficientTAM checkpoint that was changed or saved in part. Use the original file."
     return "It does not look like a SAM-family checkpoint."

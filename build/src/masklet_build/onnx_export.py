@@ -172,11 +172,12 @@ def check_engine(path: Path, engine_name: str, reference: TorchStages, variant: 
 def worst_excess(got: np.ndarray, wanted: np.ndarray) -> float:
     """Largest difference in units of the bar: 1e-4 of the row's deviation, at least 1e-5; rows are the leading dimension.
 
-    A row of one number has no deviation: its bar is 1e-4 of the number, at least 1e-5. Infinite if shape or type differ, or for NaN.
+    A row of one number, a score, has no deviation: its bar is 1e-4 of the number or of 1, since terms of about 1 are summed to it and may cancel.
+    Infinite if shape or type differ, or for NaN.
     """
     if got.shape != wanted.shape or got.dtype != wanted.dtype or not np.isfinite(got).all():
         return float("inf")
     rows = wanted.reshape(len(wanted), -1).astype(np.float64)
-    scale = rows.std(axis=1) if rows.shape[1] > 1 else np.abs(rows[:, 0])
+    scale = rows.std(axis=1) if rows.shape[1] > 1 else np.maximum(np.abs(rows[:, 0]), 1)
     bar = np.maximum(1e-4 * scale, 1e-5)
     return float((np.abs(got.reshape(rows.shape) - rows) / bar[:, None]).max())
