@@ -31,9 +31,6 @@ PRECISIONS = ("fp32", "bf16")
 # What the python models import of masklet; they import nothing else of it.
 VENDORED = ("contract", "families", "errors", "wire", "rle")
 
-# An object's attention scores in memory attention are a float32 matrix; so many bytes of them may stand in memory at once.
-_SCORE_BYTES = 256 << 20
-
 
 class AssembleError(Exception):
     """The repository cannot be assembled; the message says why and what to do."""
@@ -182,7 +179,6 @@ def _set_backend(config: model_config_pb2.ModelConfig, target: str, parameters: 
 
 def _fill(config: model_config_pb2.ModelConfig, variant: families.Variant, manifest: Manifest, precision: str) -> None:
     """Sets what only assembly knows, in the configs that ask for it."""
-    scores = variant.memory_tokens**2 * variant.family.num_memories * 4
     known = {
         "variant": variant.name,
         "contract_version": str(contract.CONTRACT_VERSION),
@@ -191,7 +187,7 @@ def _fill(config: model_config_pb2.ModelConfig, variant: families.Variant, manif
     }
     if "max_engine_batch" in config.parameters:
         limit = int(config.parameters["max_engine_batch"].string_value)
-        config.parameters["max_engine_batch"].string_value = str(max(1, min(limit, _SCORE_BYTES // scores)))
+        config.parameters["max_engine_batch"].string_value = str(min(limit, variant.max_objects))
     for key in set(known) & set(config.parameters):
         config.parameters[key].string_value = known[key]
 

@@ -45,6 +45,12 @@ def verify(
     loaded = [golden.load(folder, name) for name in names or golden.scenarios(folder)]
     if not loaded:
         raise GoldenError(f"{folder} has no expected_<scenario>.npz.")
+    for scenario in loaded:
+        if scenario.meta.get("memory_selection", False) != (variant.family.selection is not None):
+            raise GoldenError(
+                f"{scenario.name} was recorded {'with' if scenario.meta['memory_selection'] else 'without'} memory selection; "
+                f"{variant.name} is not. Name a variant that is, and the scenarios recorded so."
+            )
     with tempfile.TemporaryDirectory(prefix="masklet-verify-") as scratch:
         engines = export_golden(variant, folder, loaded[0], Path(scratch), progress)
         repository = assemble(variant.name, engines, Path(scratch) / "repository", runtime=runtime, precision=precision)

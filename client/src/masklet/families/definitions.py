@@ -12,6 +12,8 @@ MEMORY_WIDTH = 64  # width of a memory: memory_encoder out_dim in every official
 MASK_STRIDE = 16  # mask pixels per feature, each way, in the memory encoder: mask_downsampler total_stride in every official configuration
 LOW_STRIDE = 4  # low-resolution mask pixels per feature, each way: the decoder doubles twice in every official configuration
 
+SCORE_BYTES = 256 << 20  # of attention scores that may stand in memory at once, for a runtime that does not fuse attention
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -151,6 +153,12 @@ class Variant:
     def memory_tokens(self) -> int:
         """Tokens of one memory."""
         return self.grid * self.grid if self.perceiver is None else self.perceiver.latents + self.perceiver.window_latents
+
+    @property
+    def max_objects(self) -> int:
+        """Objects in a call of an engine at most: the attention scores of late frames, float32, stay below SCORE_BYTES, or one object is alone."""
+        scores = self.memory_tokens**2 * self.family.num_memories * 4
+        return max(1, SCORE_BYTES // scores)
 
     def slot_bytes(self, memories: int, pointers: int) -> int:
         """Bytes of so many memories, bfloat16, and so many pointers, float32: what the official predictor reads of an object."""
