@@ -28,9 +28,9 @@ from masklet_build.torch_stages import TorchStages
 OPSET = 17  # the first with LayerNormalization; read by every runtime that masklet targets
 
 # One and several of everything; one frame beside several, since the pooled variants treat it in another way.
-CHECKED_SIZES = (Sizes(), Sizes(V=2, B=3, F=2, P=3, N=3), Sizes(V=1, B=2, F=1, P=2, N=4), Sizes(V=2, B=1, F=3, P=1, N=2))
+CHECKED_SIZES = (Sizes(), Sizes(V=2, B=3, F=2, P=3, N=3, R=2), Sizes(V=1, B=2, F=1, P=2, N=4), Sizes(V=2, B=1, F=3, P=1, N=2))
 
-_TRACED_SIZES = Sizes(V=2, B=3, F=2, P=3, N=4)  # all above 1, so that none is taken for a constant
+_TRACED_SIZES = Sizes(V=2, B=3, F=2, P=3, N=4, R=2)  # all above 1, so that none is taken for a constant
 _ONNX_TYPES = {
     "UINT8": onnx.TensorProto.UINT8,
     "INT32": onnx.TensorProto.INT32,

@@ -40,6 +40,7 @@ class Family:
     multimask_min_points, multimask_max_points   three masks are decoded, and the best is taken, for so many points
     corrections_condition           a correction of a tracked frame becomes a conditioning frame
     corrections_read_memory         a correction of a tracked frame sees its memories; else it is decoded like a first prompt
+    exclusive_prompts               objects prompted on one frame do not overlap in their memories of it
     max_prompt_points               of more points the first and the last half are taken; None: all are
     soft_masks                      a user's mask keeps the grey borders that resizing gives it; else it is thresholded
     selection                       which tracked frames are remembered; None: the newest
@@ -66,6 +67,7 @@ class Family:
     corrections_condition: bool
     corrections_read_memory: bool
     soft_masks: bool
+    exclusive_prompts: bool
     pointer_time: bool
     occlusion_embedding: bool
     binarise_prompts: bool
