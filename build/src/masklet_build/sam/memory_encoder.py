@@ -124,4 +124,5 @@ class OcclusionMemoryEncoder(nn.Module):
     def forward(self, embedding: Tensor, video: Tensor, low: Tensor, score: Tensor, binarise: Tensor, rivals: Tensor | None = None) -> tuple[Tensor]:
         """As `MemoryEncoder.forward`, with SCORE [B]."""
         (memory,) = self.encoder(embedding, video, low, binarise, rivals)
-        return (memory + (score <= 0).float()[:, None, None] * self.occluded,)
+        absent = 1 - (score > 0).float()
+        return (memory + absent[:, None, None] * self.occluded,)
