@@ -49,6 +49,8 @@ OFFICIAL = {
     "sam2_s": (516, 46_043_842),
     "sam2_b+": (612, 80_833_666),
     "sam2_l": (900, 224_430_130),
+    # Tracker, transformer, and three levels of the tracker's neck (256 to 1024 channels); names in test_sam3.py.
+    **dict.fromkeys(("sam3", "sam3_newest"), (715, 11_743_362 + 446_237_696 + 3_278_080 + 2_819_072 + 852_480)),
 }
 
 
