@@ -41,9 +41,9 @@ def _values(tensor: Tensor, shape: tuple[int, ...], variant: Variant, sizes: Siz
     if name == "MASK":
         return np.clip(_blob(shape, random), 0, 1) if tensor.dtype == "FP32" else _blob(shape, random) > 0
     if name in ("LOW", "MASK_PROMPT", "RIVALS"):
-        # Of every three multiples of 1/16 one. Upsampling by 4 weighs them with 64ths, by 3.5 with 196ths; no such mean of them is 0, nor near it, so
-        # no rounding decides whether a pixel is above the threshold.
-        return (3 * np.round(_blob(shape, random) * 2 * 16) + 1) / 16
+        # Of every three multiples of 1/16 one, and of rivals another. Upsampling by 4 weighs them with 64ths, by 3.5 with 196ths; no such mean, nor
+        # the difference of two, is 0 or near it, so no rounding decides whether a pixel is above the threshold, or whose it is.
+        return (3 * np.round(_blob(shape, random) * 2 * 16) + (2 if name == "RIVALS" else 1)) / 16
     if name == "POINTS":
         return random.uniform(0, variant.image_size, shape)
     if name == "LABELS":
