@@ -108,13 +108,12 @@ TIMING_FIELDS = (
 def _prompts(variant: Variant) -> tuple[Tensor, ...]:
     """What preprocess makes of the prompts: PROMPT_OBJECT, PROMPT_FLAGS and PROMPT_COUNT have one row per prompt, PROMPT_POINTS and PROMPT_LABELS
     one row per point (a box is two points, labels 2 and 3, in front of the clicks), PROMPT_MASKS and PROMPT_LOW one per mask prompt."""
+    masks: tuple[Tensor, ...] = (Tensor("PROMPT_MASKS", "UINT8", ("k", "M", "M"), "mask prompts at mask size, 0 or 1"),)
     if variant.family.soft_masks:
         masks = (
             Tensor("PROMPT_MASKS", "FP32", ("k", "M", "M"), "mask prompts at mask size, 0..1"),
             Tensor("PROMPT_LOW", "FP32", ("k", "L", "L"), "mask prompts as low-resolution logits"),
         )
-    else:
-        masks = (Tensor("PROMPT_MASKS", "UINT8", ("k", "M", "M"), "mask prompts at mask size, 0 or 1"),)
     return (
         Tensor("PROMPT_OBJECT", "INT64", ("n",), "object id of each prompt"),
         Tensor("PROMPT_FLAGS", "INT32", ("n",), "bits of wire.PromptFlag"),
