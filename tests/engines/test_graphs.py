@@ -28,6 +28,7 @@ OPERATORS = {
     "Cast",
     "Clip",
     "Concat",
+    "ConvTranspose",
     "ConstantOfShape",
     "Conv",
     "Cos",
