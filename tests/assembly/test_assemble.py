@@ -192,3 +192,12 @@ def test_variants_lists_every_variant_with_its_checkpoint(capsys):
     for variant in families.VARIANTS.values():
         assert variant.name in printed
         assert variant.checkpoint in printed
+
+
+def test_the_command_takes_reduced_variants_and_names_the_known_ones_for_others(engines, tmp_path, capsys):
+    """No engines of a shallow SAM 3 are there, but its name is understood."""
+    assert main(["assemble", "sam3:4", "--engines", str(engines), "--out", str(tmp_path / "repository")]) == 1
+    assert "not sam3:4" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["assemble", "nobody", "--engines", str(engines), "--out", str(tmp_path / "repository")])
+    assert "unknown variant 'nobody'. Known: efficienttam_ti_512" in capsys.readouterr().err

@@ -19,7 +19,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from masklet import contract, families
-from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
+from masklet_build.manifest import FILE_NAME, WEIGHTS, Manifest, file_sha256
 from masklet_build.output import fresh_directory
 
 SOURCE = Path(__file__).parent / "model_repository"
@@ -31,9 +31,6 @@ PRECISIONS = ("fp32", "bf16")
 
 # What the python models import of masklet; they import nothing else of it.
 VENDORED = ("contract", "families", "errors", "wire", "rle")
-
-# An object's attention scores in memory attention are a float32 matrix; so many bytes of them may stand in memory at once.
-_SCORE_BYTES = 256 << 20
 
 
 class AssembleError(Exception):
@@ -79,6 +76,8 @@ def assemble(
         for model in models:
             config = configs[model.name]
             _complete(config, model, variant)
+            if model.name == "image_encoder":
+                config.max_batch_size = min(config.max_batch_size, variant.trunk.max_images)
             _set_backend(config, model, variant, target, {"runtime": runtime, "precision": precision, "threads": str(threads)})
             _fill(config, variant, manifest, precision)
             _override(config, settings or {})
@@ -130,11 +129,11 @@ def _place_engines(draft: Path, engines: Path, variant: families.Variant, target
         file = engines / f"{model.name}.onnx"
         if model in inside:
             shutil.rmtree(draft / model.name)
-            _copy(file, draft / "memory_bank" / "1" / "engines" / file.name)
+            _copy_engine(file, draft / "memory_bank" / "1" / "engines" / file.name)
         elif target == "onnxruntime":
-            _copy(file, draft / model.name / "1" / "model.onnx")
+            _copy_engine(file, draft / model.name / "1" / "model.onnx")
         else:
-            _copy(file, draft / model.name / "1" / "engine.onnx")
+            _copy_engine(file, draft / model.name / "1" / "engine.onnx")
             _copy(EMBEDDED / "model.py", draft / model.name / "1" / "model.py")
             _vendor_runtime(draft / model.name / "1")
     if inside:
@@ -146,6 +145,14 @@ def _vendor_runtime(version: Path) -> None:
     """Lays what runs engines beside a model, under the name by which it is imported."""
     for name in ("__init__.py", *(f"embedded/{module}.py" for module in ("__init__", "engine", "runners", "shares"))):
         _copy(EMBEDDED.parent / name, version / "masklet_build" / name)
+
+
+def _copy_engine(file: Path, to: Path) -> None:
+    """An ONNX file, and its weights where they lie in a second one: the graph refers to them by the name that they have."""
+    _copy(file, to)
+    weights = file.with_name(file.name + WEIGHTS)
+    if weights.exists():
+        _copy(weights, to.with_name(weights.name))
 
 
 def _copy(file: Path, to: Path) -> None:
@@ -172,17 +179,19 @@ def _complete(config: model_config_pb2.ModelConfig, model: contract.Model, varia
         known = {entry.name: entry for entry in entries}
         for tensor in tensors:
             entry = known.get(tensor.name) or entries.add(name=tensor.name)
+            if entries is config.input and model.batched and tensor.name not in known:
+                entry.allow_ragged_batch = any(isinstance(dim, str) for dim in contract.resolve(tensor.dims, variant))
             entry.data_type = model_config_pb2.DataType.Value(f"TYPE_{'STRING' if tensor.dtype == 'BYTES' else tensor.dtype}")
             entry.dims[:] = [dim if isinstance(dim, int) else -1 for dim in contract.resolve(tensor.dims, variant)]
 
 
 def _wire(tracker: model_config_pb2.ModelConfig, variant: families.Variant) -> None:
-    """Hands the high-resolution maps of the families that have them from image_encoder to memory_bank."""
+    """Hands to memory_bank what the stages before it give in some families only: high-resolution maps, logits of soft masks."""
     steps = {step.model_name: step for step in tracker.ensemble_scheduling.step}
-    for level in range(len(variant.high_res)):
-        wire = f"high_res_{level}"
-        steps["image_encoder"].output_map[wire.upper()] = wire
-        steps["memory_bank"].input_map[wire.upper()] = wire
+    for model in (contract.preprocess(variant), contract.image_encoder(variant)):
+        for name in {tensor.name for tensor in model.outputs} - set(steps[model.name].output_map):
+            steps[model.name].output_map[name] = name.lower()
+            steps["memory_bank"].input_map[name] = name.lower()
 
 
 def _set_backend(
@@ -204,7 +213,6 @@ def _set_backend(
 
 def _fill(config: model_config_pb2.ModelConfig, variant: families.Variant, manifest: Manifest, precision: str) -> None:
     """Sets what only assembly knows, in the configs that ask for it."""
-    scores = variant.memory_tokens**2 * variant.family.num_memories * 4
     known = {
         "variant": variant.name,
         "contract_version": str(contract.CONTRACT_VERSION),
@@ -213,7 +221,7 @@ def _fill(config: model_config_pb2.ModelConfig, variant: families.Variant, manif
     }
     if "max_engine_batch" in config.parameters:
         limit = int(config.parameters["max_engine_batch"].string_value)
-        config.parameters["max_engine_batch"].string_value = str(max(1, min(limit, _SCORE_BYTES // scores)))
+        config.parameters["max_engine_batch"].string_value = str(min(limit, variant.max_objects))
     for key in set(known) & set(config.parameters):
         config.parameters[key].string_value = known[key]
 

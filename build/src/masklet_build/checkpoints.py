@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from masklet.families import VARIANTS, Variant
-from masklet_build.network import parameter_shapes
+from masklet_build.network import BACKBONES, parameter_shapes
 
 _SHOWN = 3  # names listed of each kind of mismatch
 
@@ -28,7 +28,10 @@ def load_checkpoint(path: str | Path, variant: Variant) -> dict[str, Tensor]:
     512) have the same names and shapes: the file cannot tell them apart, so the caller's word counts.
     Raises CheckpointError.
     """
-    state = _read(Path(path))
+    try:
+        state = BACKBONES[type(variant.trunk)].used(_read(Path(path)), variant)
+    except ValueError as error:
+        raise CheckpointError(f"{path} does not fit {variant.name}: {error}") from error
     expected = parameter_shapes(variant)
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if found != expected:
@@ -74,10 +77,10 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             f"{path} ({path.stat().st_size:,} bytes) cannot be read as a PyTorch checkpoint: {reason} "
             "It may be an incomplete download or another kind of file. Download it again."
         ) from error
-    state = content.get("model") if isinstance(content, dict) else None
+    state = content.get("model", content) if isinstance(content, dict) else None  # SAM 3 is read from both forms (model_builder.py:780)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         found = f"a dict with {', '.join(map(repr, list(content)[:_SHOWN]))}" if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(f"{path} holds {found}. An official checkpoint holds a dict with 'model': the parameters by name.")
+        raise CheckpointError(f"{path} holds {found}. An official checkpoint holds the parameters by name, mostly in a dict with 'model'.")
     return state
 
 
@@ -101,9 +104,10 @@ def _guess(found: Mapping[str, tuple[int, ...]]) -> str:
     if fitting:
         several = " (one and the same to a checkpoint)" if len(fitting) > 1 else ""
         return f"It fits {', '.join(fitting)}{several}: name the variant that it is of."
-    others = (("spatial_perceiver.latents", "an EdgeTAM checkpoint"), ("tracker.maskmem_tpos_enc", "a SAM 3 checkpoint"))
-    if other := next((kind for name, kind in others if name in found), None):
-        return f"It looks like {other}, which this version cannot export."
+    if "spatial_perceiver.latents" in found:
+        return "It looks like an EdgeTAM checkpoint, which this version cannot export."
+    if "tracker.maskmem_tpos_enc" in found:  # with a detector, which no variant's tensors have
+        return "It looks like a SAM 3 checkpoint: name that variant, or use the original file."
     ours = (
         ("image_encoder.trunk.pos_embed_window", "a SAM 2.1 checkpoint" if "no_obj_embed_spatial" in found else "a SAM 2 checkpoint"),
         ("image_encoder.trunk.pos_embed", "an EfficientTAM checkpoint"),

@@ -45,12 +45,21 @@ def verify(
     loaded = [golden.load(folder, name) for name in names or golden.scenarios(folder)]
     if not loaded:
         raise GoldenError(f"{folder} has no expected_<scenario>.npz.")
+    _check_selection(variant, loaded)
     with tempfile.TemporaryDirectory(prefix="masklet-verify-") as scratch:
         engines = export_golden(variant, folder, loaded[0], Path(scratch), progress)
         repository = assemble(variant.name, engines, Path(scratch) / "repository", runtime=runtime, precision=precision)
         progress("starting the server")
         with Server(repository, python=python, grpc_port=0, http_port=0, metrics_port=0) as server:
             return [replay(server.grpc_url, scenario, progress) for scenario in loaded]
+
+
+def _check_selection(variant: families.Variant, scenarios: Iterable[Scenario]) -> None:
+    selects = variant.family.selection is not None
+    for scenario in scenarios:
+        if scenario.meta.get("memory_selection", False) != selects:
+            how = "without memory selection, which {} has" if selects else "with memory selection, which {} lacks"
+            raise GoldenError(f"{scenario.name} was recorded {how.format(variant.name)}. Name scenarios and a variant that go together.")
 
 
 def export_golden(variant: families.Variant, folder: Path, scenario: Scenario, scratch: Path, progress: Callable[[str], None]) -> Path:

@@ -3,7 +3,8 @@
     not prompted     prompted here before: that answer again | refine: the last answer again | else tracked, if prompted on an earlier frame
     click or box     first prompt on this frame: without memory, becomes a conditioning frame
                      prompted here before: the same, seeing the logits of that answer; takes its place
-                     refine of a tracked frame: with memory and the logits of the last answer; stays an ordinary frame where the family says so
+                     refine of a tracked frame: seeing the logits of the last answer; the family says whether with memory too, and whether the
+                     frame stays an ordinary one
     mask             as a click, but the mask itself is the answer
     clear            this frame's prompts are forgotten first
 (efficienttam_video_predictor.py:168-385, 577-682)
@@ -11,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -33,6 +35,7 @@ class ObjectPlan:
     before      the answer on this frame that new prompts build upon
     conditions  the answer becomes a conditioning frame; else an ordinary one
     forgets     this frame's prompts are forgotten first
+    silent      the object is not in the answer: only its memory is made again
     evicted     how many earlier prompted frames the commit made ordinary
     """
 
@@ -43,6 +46,7 @@ class ObjectPlan:
     before: Answer | None = None
     conditions: bool = False
     forgets: bool = False
+    silent: bool = False
     evicted: int = 0
 
     def commit(self, frame: int) -> Answer | None:
@@ -59,7 +63,7 @@ class ObjectPlan:
             self.evicted = len(self.bank.condition(answer))
         else:
             self.bank.remember(answer)
-        return answer
+        return None if self.silent else answer
 
     def _computed(self, frame: int, job: Job) -> Answer:
         assert job.result is not None
@@ -122,13 +126,41 @@ def _prompted(
     corrects = before is not None and before.tracked is not None
     conditions = not corrects or bank.family.corrections_condition
     if prompt.mask is not None:
-        job = Job(frame, None, NO_POINTS, NO_LABELS, mask=prompt.mask)
+        job = Job(frame, None, NO_POINTS, NO_LABELS, mask=prompt.mask, low=prompt.low)
         return ObjectPlan(object_id, bank, job=job, before=before, conditions=conditions)
     points, labels = prompt.points, prompt.labels
     if before is not None and PromptFlag.APPEND in prompt.flags:
         points, labels = np.concatenate([before.points, points]), np.concatenate([before.labels, labels])
     if len(labels) > max_points:
         raise TooManyPoints(f"object {object_id} has {len(labels)} points on frame {index}; this server allows {max_points}. Send fewer points.")
-    reading = bank.read(index, direction) if corrects else None
+    points, labels = _at_most(points, bank.family.max_prompt_points), _at_most(labels, bank.family.max_prompt_points)
+    reading = bank.read(index, direction) if corrects and bank.family.corrections_read_memory else None
     job = Job(frame, reading, points, labels, previous=before.result.low if before else None)
     return ObjectPlan(object_id, bank, job=job, before=before, conditions=conditions)
+
+
+def exclude(plans: dict[int, ObjectPlan], banks: Mapping[int, ObjectBank], index: int, frame: Frame) -> dict[int, ObjectPlan]:
+    """Makes the objects prompted on frame `index` rivals of one another; memories of those prompted there before are made again.
+
+    Officially all masks of prompts on a frame become memories together, when tracking goes on (SAM 3 sam3_tracking_predictor.py:610-626).
+    """
+    if not any(plan.job is not None and plan.job.prompted for plan in plans.values()):
+        return plans
+    for object_id, bank in banks.items():
+        before, plan = bank.conditioning.get(index), plans.get(object_id)
+        if before is None or (plan is not None and (plan.job is not None or plan.forgets)):
+            continue
+        result = before.result
+        job = Job(frame, None, before.points, before.labels, low=result.low, pointer=result.pointer, score=result.score, iou=result.iou, again=True)
+        plans[object_id] = ObjectPlan(object_id, bank, job=job, before=before, conditions=True, silent=plan is None)
+    prompted = [plan.job for plan in plans.values() if plan.job is not None and plan.job.prompted]
+    for job in prompted:
+        job.rivals = [rival for rival in prompted if rival is not job]
+    return {object_id: plans[object_id] for object_id in banks if object_id in plans}
+
+
+def _at_most(rows: np.ndarray, limit: int | None) -> np.ndarray:
+    """The first and the last half of `limit` rows, if there are more (SAM 3: sam3_tracking_predictor.py:268-286)."""
+    if limit is None or len(rows) <= limit:
+        return rows
+    return np.concatenate([rows[: limit // 2], rows[limit // 2 - limit :]])
