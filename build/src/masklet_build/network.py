@@ -11,7 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from masklet.families import MEMORY_WIDTH, PlainVit, Trunk, Variant
+from masklet.families import MEMORY_WIDTH, PlainVit, RepViT, Trunk, Variant
+from masklet_build.edgetam import image_encoder as edgetam
+from masklet_build.edgetam.perceiver import CompressingMemoryEncoder, PerceiverParameters
 from masklet_build.efficienttam import image_encoder as efficienttam
 from masklet_build.sam.layers import Mlp
 from masklet_build.sam.mask_decoder import MaskDecoder, MaskDecoderParameters
@@ -30,6 +32,7 @@ class Backbone(NamedTuple):
 
 BACKBONES: Mapping[type[Trunk], Backbone] = {
     PlainVit: Backbone(efficienttam.Encoder, efficienttam.ImageEncoder),
+    RepViT: Backbone(edgetam.Encoder, edgetam.ImageEncoder),
 }
 
 
@@ -42,6 +45,8 @@ class Network(nn.Module):
         self.image_encoder = BACKBONES[type(variant.trunk)].parameters(variant)
         self.memory_attention = MemoryAttentionParameters(variant)
         self.memory_encoder = MemoryEncoderParameters(hidden)
+        if variant.perceiver:
+            self.spatial_perceiver = PerceiverParameters(variant.perceiver)
         self.sam_prompt_encoder = PromptEncoder(hidden)
         self.sam_mask_decoder = MaskDecoderParameters(variant)
         self.obj_ptr_proj = Mlp((hidden, hidden, hidden, hidden))
@@ -73,9 +78,14 @@ def build_stages(parameters: Mapping[str, Tensor], variant: Variant) -> dict[str
         "mask_prompt": MaskPrompt(network.mask_downsample, variant),
         "memory_attention": MemoryAttention(network.memory_attention, network.maskmem_tpos_enc, variant),
         "mask_decoder": decoder,
-        "memory_encoder": MemoryEncoder(network.memory_encoder, variant),
+        "memory_encoder": _memory_encoder(network, variant),
     }
     return {name: stage.eval().requires_grad_(False) for name, stage in stages.items()}
+
+
+def _memory_encoder(network: Network, variant: Variant) -> nn.Module:
+    encoder = MemoryEncoder(network.memory_encoder, variant)
+    return CompressingMemoryEncoder(encoder, network.spatial_perceiver, variant) if variant.perceiver else encoder
 
 
 def parameter_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:

@@ -25,12 +25,19 @@ _TABLES = {
     "no_mem_pos_enc": 0.3,
     "no_obj_ptr": 0.5,
     "gaussian_matrix": 1.0,
+    "latents": 1.0,
+    "latents_2d": 1.0,
     "_embed.weight": 1.0,
     "_token.weight": 1.0,
     "_tokens.weight": 1.0,
 }
 _POINTS = "point_embeddings"
-_GAINS = {"memory_attention": {"q_proj": 2.5, "out_proj": 1.0}, "": {"q_proj": 2.0}}
+_GAINS = {
+    "memory_attention": {"q_proj": 2.5, "out_proj": 1.0},
+    "spatial_perceiver": {"to_q": 2.5},
+    "image_encoder.trunk.body": {"token_mixer": 0.4, "mixer.conv2": 0.5},  # branches are summed, block after block
+    "": {"q_proj": 2.0},
+}
 _GAIN = 1.2
 
 _LOGIT_DEVIATION = 6.0  # of mask logits
@@ -53,8 +60,10 @@ def _distribution(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
     """Mean and deviation of a parameter: norms near 1, biases near 0, weights by their fan-in."""
     if name.endswith("gamma"):
         return 0.3, 0.05
-    if name.endswith("bias"):
+    if name.endswith(("bias", "running_mean")):
         return 0.0, 0.05
+    if not shape:  # how many batches a batch norm has seen
+        return 0.0, 0.0
     if len(shape) == 1:
         return 1.0, 0.1
     table = next((scale for end, scale in _TABLES.items() if name.endswith(end)), 1.0 if _POINTS in name else None)

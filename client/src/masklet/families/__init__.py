@@ -10,14 +10,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from masklet.families import efficienttam
+from masklet.families import edgetam, efficienttam
 from masklet.families.definitions import MEMORY_WIDTH, Family, Perceiver, Variant
 from masklet.families.efficienttam import EFFICIENTTAM, NANO
-from masklet.families.trunks import PlainVit, Trunk
+from masklet.families.trunks import PlainVit, RepViT, Trunk
 
-__all__ = ["EFFICIENTTAM", "MEMORY_WIDTH", "NANO", "VARIANTS", "Family", "Perceiver", "PlainVit", "Trunk", "Variant", "scaled_down", "variant"]
+__all__ = [
+    "EFFICIENTTAM",
+    "MEMORY_WIDTH",
+    "NANO",
+    "VARIANTS",
+    "Family",
+    "Perceiver",
+    "PlainVit",
+    "RepViT",
+    "Trunk",
+    "Variant",
+    "scaled_down",
+    "variant",
+]
 
-VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in (*efficienttam.VARIANTS, NANO)}
+VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in (*efficienttam.VARIANTS, *edgetam.VARIANTS, NANO)}
 
 
 def variant(name: str) -> Variant:
@@ -30,6 +43,6 @@ def variant(name: str) -> Variant:
 
 def scaled_down(base: Variant, image_size: int) -> Variant:
     """The same network at another image size, for tests: no official weights exist for it. Raises ValueError for a size without a whole grid."""
-    if image_size <= 0 or image_size % base.stride:
-        raise ValueError(f"image size {image_size} of {base.name} is not a multiple of its stride, {base.stride}.")
+    if image_size <= 0 or image_size % base.step:
+        raise ValueError(f"image size {image_size} of {base.name} is not a multiple of {base.step}: its grid would not be whole.")
     return replace(base, name=f"{base.name}@{image_size}", image_size=image_size)

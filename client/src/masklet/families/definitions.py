@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -75,6 +76,11 @@ class Perceiver:
     layers: int
     sources: Mapping[str, str]
 
+    @property
+    def windows(self) -> int:
+        """Windows each way."""
+        return math.isqrt(self.window_latents)
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -117,6 +123,11 @@ class Variant:
     def grid(self) -> int:
         """Side of the feature grid."""
         return self.image_size // self.stride
+
+    @property
+    def step(self) -> int:
+        """The image sizes that the network takes are multiples of this: a perceiver cuts the grid into equal windows."""
+        return self.stride * (self.perceiver.windows if self.perceiver else 1)
 
     @property
     def low_size(self) -> int:

@@ -32,4 +32,19 @@ class PlainVit:
     sources: Mapping[str, str]
 
 
-Trunk = PlainVit
+@dataclass(frozen=True)
+class RepViT:
+    """A convolutional network in four stages, each of half the size of the one before, and a feature pyramid: EdgeTAM.
+
+    widths              channels of the stages
+    depths              blocks of the stages
+    mlp_ratio           inner width of a block's channel mixer, in widths
+    """
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    mlp_ratio: int
+    sources: Mapping[str, str]
+
+
+Trunk = PlainVit | RepViT
