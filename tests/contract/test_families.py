@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import pytest
 
@@ -12,11 +12,12 @@ from masklet.families import VARIANTS, Family, Perceiver, Trunk, Variant, scaled
 NOT_READ_FROM_A_LINE = {"name", "official", "root", "licence", "weights", "family", "checkpoint", "sources"}
 FAMILIES = {variant.family.name: variant.family for variant in VARIANTS.values()}
 VARIANTS_OF_OTHERS = [variant for variant in VARIANTS.values() if variant.official]
-OFFICIAL = [*FAMILIES.values(), *VARIANTS_OF_OTHERS, *(variant.trunk for variant in VARIANTS_OF_OTHERS)]
+PARTS = [part for variant in VARIANTS_OF_OTHERS for part in (variant.trunk, variant.perceiver) if part is not None]
+OFFICIAL = [*FAMILIES.values(), *VARIANTS_OF_OTHERS, *PARTS]
 
 
 @pytest.mark.parametrize("thing", OFFICIAL, ids=lambda thing: f"{type(thing).__name__}-{getattr(thing, 'name', '')}")
-def test_every_number_names_its_source(thing: Family | Variant | Trunk) -> None:
+def test_every_number_names_its_source(thing: Family | Variant | Trunk | Perceiver) -> None:
     """A part that a thing lacks, None, needs none."""
     numbers = {field.name for field in fields(thing) if getattr(thing, field.name) is not None} - NOT_READ_FROM_A_LINE
     assert set(thing.sources) == numbers
@@ -31,6 +32,10 @@ STATES = {
     "efficienttam_s_512": (933_888, 128),
     "efficienttam_ti": (3_686_400, 256),
     "efficienttam_s_2": (3_686_400, 256),
+    "sam2.1_t": (3_686_400, 256),
+    "sam2.1_l": (3_686_400, 256),
+    "sam2_b+": (3_686_400, 256),
+    "edgetam": (475_136, 256),
 }
 
 
@@ -43,14 +48,8 @@ def test_the_state_of_an_object_is_a_formula(name: str) -> None:
     assert made.object_bytes(3) - made.object_bytes() == 2 * (made.memory_tokens * 64 * 2 + 256 * 4 + side * side * 4)
 
 
-def test_a_perceiver_decides_how_many_tokens_a_memory_has() -> None:
-    compressed = replace(VARIANTS["efficienttam_ti"], perceiver=Perceiver(latents=256, window_latents=256, layers=2, sources={}))
-    assert compressed.memory_tokens == 512
-    assert compressed.slot_bytes(7, 16) == 475_136
-
-
-def test_eight_variants_are_official_and_nano_is_ours() -> None:
-    assert len([name for name, variant in VARIANTS.items() if variant.official]) == 8
+def test_seventeen_variants_are_official_and_nano_is_ours() -> None:
+    assert len([name for name, variant in VARIANTS.items() if variant.official]) == 17
     assert [name for name, variant in VARIANTS.items() if not variant.official] == ["nano"]
 
 
@@ -65,9 +64,10 @@ def test_variants_are_listed_under_their_names() -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_scaled_down_variant_is_found_by_the_name_that_it_has(name: str) -> None:
-    small = scaled_down(VARIANTS[name], 64)
+    side = 2 * VARIANTS[name].step
+    small = scaled_down(VARIANTS[name], side)
     assert variant(small.name) == small
-    assert (small.image_size, small.grid) == (64, 4)
+    assert (small.image_size, small.grid) == (side, side // 16)
 
 
 @pytest.mark.parametrize("name", ["", "nobody", "nobody@64", "efficienttam_ti@", "efficienttam_ti@-64", "efficienttam_ti@64@64"])
@@ -76,7 +76,7 @@ def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
         variant(name)
 
 
-@pytest.mark.parametrize("side", [0, 8, 100])
-def test_a_side_without_a_whole_grid_is_refused(side: int) -> None:
-    with pytest.raises(ValueError, match=f"image size {side} .* stride, 16"):
-        variant(f"efficienttam_ti_512@{side}")
+@pytest.mark.parametrize(("name", "side", "step"), [("efficienttam_ti_512", side, 16) for side in (0, 8, 100)] + [("sam2.1_t", 48, 32), ("edgetam", 320, 256)])
+def test_a_side_that_the_network_cannot_take_is_refused(name: str, side: int, step: int) -> None:
+    with pytest.raises(ValueError, match=f"image size {side} .* multiple of {step} pixels"):
+        variant(f"{name}@{side}")

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from masklet.families import RepViT, Variant
 from masklet_build.edgetam.repvit import Body
+from masklet_build.sam.pyramid import Neck
 
 
 class Trunk(nn.Module):
@@ -21,22 +22,6 @@ class Trunk(nn.Module):
     def __init__(self, trunk: RepViT) -> None:
         super().__init__()
         self.body = Body(trunk)
-
-
-class Lateral(nn.Module):
-    """Parameters of one level of the pyramid."""
-
-    def __init__(self, channels: int, hidden: int) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(channels, hidden, 1)
-
-
-class Neck(nn.Module):
-    """Parameters of the pyramid, the coarsest level first (modeling/backbones/image_encoder.py:72-87)."""
-
-    def __init__(self, widths: tuple[int, ...], hidden: int) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList(Lateral(width, hidden) for width in reversed(widths))
 
 
 class Encoder(nn.Module):

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from masklet.families import edgetam, efficienttam
+from masklet.families import edgetam, efficienttam, sam2
 from masklet.families.definitions import MEMORY_WIDTH, Family, Perceiver, Variant
 from masklet.families.efficienttam import EFFICIENTTAM, NANO
-from masklet.families.trunks import PlainVit, RepViT, Trunk
+from masklet.families.trunks import Hiera, PlainVit, RepViT, Trunk
 
 __all__ = [
     "EFFICIENTTAM",
@@ -21,6 +21,7 @@ __all__ = [
     "NANO",
     "VARIANTS",
     "Family",
+    "Hiera",
     "Perceiver",
     "PlainVit",
     "RepViT",
@@ -30,7 +31,7 @@ __all__ = [
     "variant",
 ]
 
-VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in (*efficienttam.VARIANTS, *edgetam.VARIANTS, NANO)}
+VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in (*efficienttam.VARIANTS, *sam2.VARIANTS, *edgetam.VARIANTS, NANO)}
 
 
 def variant(name: str) -> Variant:
@@ -42,7 +43,7 @@ def variant(name: str) -> Variant:
 
 
 def scaled_down(base: Variant, image_size: int) -> Variant:
-    """The same network at another image size, for tests: no official weights exist for it. Raises ValueError for a size without a whole grid."""
+    """The same network at another image size, for tests: no official weights exist for it. Raises ValueError for a size that it cannot take."""
     if image_size <= 0 or image_size % base.step:
-        raise ValueError(f"image size {image_size} of {base.name} is not a multiple of {base.step}: its grid would not be whole.")
+        raise ValueError(f"image size {image_size} of {base.name} is not a multiple of {base.step} pixels.")
     return replace(base, name=f"{base.name}@{image_size}", image_size=image_size)

@@ -127,7 +127,7 @@ class Variant:
     @property
     def step(self) -> int:
         """The image sizes that the network takes are multiples of this: a perceiver cuts the grid into equal windows."""
-        return self.stride * (self.perceiver.windows if self.perceiver else 1)
+        return math.lcm(self.trunk.step, self.stride * (self.perceiver.windows if self.perceiver else 1))
 
     @property
     def low_size(self) -> int:
