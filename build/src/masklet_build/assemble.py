@@ -177,7 +177,8 @@ def _set_backend(config: model_config_pb2.ModelConfig, target: str, parameters: 
 
 def _fill(config: model_config_pb2.ModelConfig, variant: families.Variant, manifest: Manifest, precision: str) -> None:
     """Sets what only assembly knows, in the configs that ask for it."""
-    scores = variant.memory_tokens**2 * variant.family.num_memories * 4
+    keys = max(variant.grid**2, variant.memory_tokens * variant.family.num_memories)  # of self-attention, of attention to memories
+    scores = variant.grid**2 * keys * 4
     known = {
         "variant": variant.name,
         "contract_version": str(contract.CONTRACT_VERSION),
