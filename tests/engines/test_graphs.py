@@ -59,6 +59,7 @@ OPERATORS = {
     "Sin",
     "Slice",
     "Softmax",
+    "Sqrt",
     "Split",
     "Squeeze",
     "Sub",
@@ -114,17 +115,18 @@ def test_graphs_use_only_operators_that_every_runtime_has(model):
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", OPSET)]
 
 
-def test_every_norm_is_one_node(small, engine, model):
+def test_norms_of_tokens_are_one_node_and_norms_of_maps_turn_nothing_over(small, engine, model):
     network, _ = small
     layers = network.variant.memory_layers
-    norms = {
-        "image_encoder": 2 * network.variant.trunk.depth + 2 + (5 if network.variant.trunk.stem == "conv" else 0),
-        "mask_prompt": 0,
-        "memory_attention": 3 * layers + 1,
-        "mask_decoder": 2 * 4 + 1 + 2 + 1,  # two blocks, the last look, mask prompt, upscaling
-        "memory_encoder": 4 + 2,
+    tokens_and_maps = {
+        "image_encoder": (2 * network.variant.trunk.depth + 1, 1 + (5 if network.variant.trunk.stem == "conv" else 0)),  # the neck has one of each
+        "mask_prompt": (0, 0),
+        "memory_attention": (3 * layers + 1, 0),
+        "mask_decoder": (2 * 4 + 1 + 1, 2),  # two blocks, the last look and upscaling; the mask prompt
+        "memory_encoder": (2, 4),
     }
-    assert [node.op_type for node in model.graph.node].count("LayerNormalization") == norms[engine]
+    operators = [node.op_type for node in model.graph.node]
+    assert (operators.count("LayerNormalization"), operators.count("Sqrt")) == tokens_and_maps[engine]
 
 
 def test_attention_is_a_product_a_softmax_and_a_product_of_rank_4(exported):
