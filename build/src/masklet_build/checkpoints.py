@@ -15,7 +15,6 @@ from masklet.families import VARIANTS, Variant
 from masklet_build.network import parameter_shapes
 
 _SHOWN = 3  # names listed of each kind of mismatch
-_POSITION = "image_encoder.trunk.pos_embed"
 
 
 class CheckpointError(Exception):
@@ -102,14 +101,13 @@ def _guess(found: Mapping[str, tuple[int, ...]]) -> str:
     if fitting:
         several = " (one and the same to a checkpoint)" if len(fitting) > 1 else ""
         return f"It fits {', '.join(fitting)}{several}: name the variant that it is of."
-    kinds = (
-        ("spatial_perceiver.latents", "an EdgeTAM checkpoint"),
+    others = (("spatial_perceiver.latents", "an EdgeTAM checkpoint"), ("tracker.maskmem_tpos_enc", "a SAM 3 checkpoint"))
+    if other := next((kind for name, kind in others if name in found), None):
+        return f"It looks like {other}, which this version cannot export."
+    ours = (
         ("image_encoder.trunk.pos_embed_window", "a SAM 2.1 checkpoint" if "no_obj_embed_spatial" in found else "a SAM 2 checkpoint"),
-        ("tracker.maskmem_tpos_enc", "a SAM 3 checkpoint"),
+        ("image_encoder.trunk.pos_embed", "an EfficientTAM checkpoint"),
     )
-    kind = next((kind for name, kind in kinds if name in found), None)
-    if kind:
-        return f"It looks like {kind}, which this version cannot export."
-    if _POSITION in found:
-        return "It looks like an EfficientTAM checkpoint that was changed or saved in part. Use the original file."
+    if kind := next((kind for name, kind in ours if name in found), None):
+        return f"It looks like {kind} that was changed or saved in part. Use the original file."
     return "It does not look like a SAM-family checkpoint."

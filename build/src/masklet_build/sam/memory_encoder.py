@@ -91,4 +91,5 @@ class OcclusionMemoryEncoder(nn.Module):
     def forward(self, embedding: Tensor, video: Tensor, low: Tensor, score: Tensor, binarise: Tensor) -> tuple[Tensor]:
         """As `MemoryEncoder.forward`, with SCORE [B]."""
         (memory,) = self.encoder(embedding, video, low, binarise)
-        return (memory + (score <= 0).float()[:, None, None] * self.occluded,)
+        absent = 1 - (score > 0).float()
+        return (memory + absent[:, None, None] * self.occluded,)
