@@ -76,7 +76,9 @@ def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
         variant(name)
 
 
-@pytest.mark.parametrize(("name", "side", "step"), [("efficienttam_ti_512", side, 16) for side in (0, 8, 100)] + [("sam2.1_t", 48, 32), ("edgetam", 320, 256)])
+@pytest.mark.parametrize(
+    ("name", "side", "step"), [("efficienttam_ti_512", side, 16) for side in (0, 8, 100)] + [("sam2.1_t", 48, 32), ("edgetam", 320, 256)]
+)
 def test_a_side_that_the_network_cannot_take_is_refused(name: str, side: int, step: int) -> None:
     with pytest.raises(ValueError, match=f"image size {side} .* multiple of {step} pixels"):
         variant(f"{name}@{side}")

@@ -101,10 +101,10 @@ def _guess(found: Mapping[str, tuple[int, ...]]) -> str:
     if fitting:
         several = " (one and the same to a checkpoint)" if len(fitting) > 1 else ""
         return f"It fits {', '.join(fitting)}{several}: name the variant that it is of."
-    others = (("spatial_perceiver.latents", "an EdgeTAM checkpoint"), ("tracker.maskmem_tpos_enc", "a SAM 3 checkpoint"))
-    if other := next((kind for name, kind in others if name in found), None):
-        return f"It looks like {other}, which this version cannot export."
+    if "tracker.maskmem_tpos_enc" in found:
+        return "It looks like a SAM 3 checkpoint, which this version cannot export."
     ours = (
+        ("spatial_perceiver.latents", "an EdgeTAM checkpoint"),
         ("image_encoder.trunk.pos_embed_window", "a SAM 2.1 checkpoint" if "no_obj_embed_spatial" in found else "a SAM 2 checkpoint"),
         ("image_encoder.trunk.pos_embed", "an EfficientTAM checkpoint"),
     )

@@ -38,7 +38,8 @@ def one_after_another(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
     """The 1x1 convolution that does what two do."""
     made = nn.Conv2d(first.in_channels, second.out_channels, 1)
     outer, inner = second.weight.double().flatten(1), first.weight.double().flatten(1)
-    assert first.bias is not None and second.bias is not None
+    assert first.bias is not None
+    assert second.bias is not None
     weight, bias = outer @ inner, outer @ first.bias.double() + second.bias.double()
     made.weight = nn.Parameter(weight[:, :, None, None].float(), requires_grad=False)
     made.bias = nn.Parameter(bias.float(), requires_grad=False)

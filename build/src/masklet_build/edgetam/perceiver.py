@@ -1,7 +1,7 @@
 """Spatial perceiver: makes 512 memory tokens of a memory of a token per feature (modeling/perceiver.py).
 
-Learned latents look at the memory. Half of them look at all of it ("1-D", :271-291), each of the others at a window of its own ("2-D", :293-317), with the
-same layers. The 1-D latents see the sine code of the place, added to keys and to values; the 2-D latents do not.
+Learned latents look at the memory. Half of them look at all of it ("1-D", :275-293), each of the others at a window of its own ("2-D",
+:295-320), with the same layers. The 1-D latents see the sine code of the place, added to keys and to values; the 2-D latents do not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FEED_FORWARD = 4  # inner width of the feed-forward, in widths (ff_mult, configs
 
 
 def feed_forward() -> nn.Sequential:
-    """Norm, two linear layers without bias, GELU between (:13-20)."""
+    """Norm, two linear layers without bias, GELU between (:14-21)."""
     inner = FEED_FORWARD * MEMORY_WIDTH
     return nn.Sequential(
         nn.LayerNorm(MEMORY_WIDTH), nn.Linear(MEMORY_WIDTH, inner, bias=False), nn.GELU(), nn.Linear(inner, MEMORY_WIDTH, bias=False)
@@ -27,7 +27,7 @@ def feed_forward() -> nn.Sequential:
 
 
 class Projections(nn.Module):
-    """Projections without bias of an attention of one head; keys and values come from one layer, keys first (:23-41, :89-104)."""
+    """Projections without bias of an attention of one head; keys and values come from one layer, keys first (:34-41, 95-98)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Projections(nn.Module):
 
 
 class CrossAttention(Projections):
-    """Latents look at a memory (:23-85)."""
+    """Latents look at a memory (:24-83)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,7 +60,7 @@ class CrossAttention(Projections):
 
 
 class SelfAttention(Projections):
-    """Latents of a group look at each other (:88-133)."""
+    """Latents of a group look at each other (:86-129)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class SelfAttention(Projections):
 
 
 class Layer(nn.Module):
-    """One layer; each step adds to the latents (:136-178)."""
+    """One layer; each step adds to the latents (:132-177)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Layer(nn.Module):
 
 
 class PerceiverParameters(nn.Module):
-    """Parameters of the perceiver (:215-255)."""
+    """Parameters of the perceiver (:229-259)."""
 
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
@@ -104,7 +104,7 @@ class PerceiverParameters(nn.Module):
 
 
 class Perceiver(nn.Module):
-    """The perceiver of any number of objects at once (the official 2-D path takes one: it raises in `view` for more, :296)."""
+    """The perceiver of any number of objects at once (the official 2-D path takes one: it raises in `view` for more, :298)."""
 
     def __init__(self, source: PerceiverParameters, variant: Variant) -> None:
         super().__init__()

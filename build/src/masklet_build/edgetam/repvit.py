@@ -1,8 +1,8 @@
 """RepViT, EdgeTAM's trunk: convolutions with batch norms under the official names, and the form with the norms folded away that runs.
 
 The official trunk is timm's `repvit_m1.dist_in1k` as a feature pyramid (modeling/backbones/timm.py:18-33), so the names are those of timm's
-models/repvit.py (timm 1.0, "legacy" form: the one-by-one branch of a token mixer has its own norm). In inference a batch norm is a multiplication and an
-addition per channel, and the three branches of a token mixer are linear: all of it is one convolution with a bias, up to rounding.
+models/repvit.py (timm 1.0, "legacy" form: the 1x1 branch of a token mixer has its own norm). In inference a batch norm is a multiplication and
+an addition per channel, and the three branches of a token mixer are linear: all of it is one convolution with a bias, up to rounding.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class ConvNorm(nn.Module):
     def kernel(self) -> tuple[Tensor, Tensor]:
         """Weight and bias, float64, of the convolution that does both."""
         norm = self.bn
-        assert norm.running_mean is not None and norm.running_var is not None
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
         factor = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
         return self.c.weight.double() * factor[:, None, None, None], norm.bias.double() - norm.running_mean.double() * factor
 

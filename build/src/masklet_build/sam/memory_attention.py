@@ -136,8 +136,9 @@ class Place(NamedTuple):
 
 
 def memory_place(variant: Variant) -> Place:
-    """The tokens of a memory are those of the feature grid; with a perceiver its latents, of which the first have no place and are not turned, and the
-    others are the grid of windows (EdgeTAM: modeling/perceiver.py:285-286, 309-311; modeling/position_encoding.py:226-267; configs/edgetam.yaml:55)."""
+    """The tokens of a memory are those of the feature grid. With a perceiver they are its latents: the first have no place and are not turned, the
+    others are a grid of windows (EdgeTAM, modeling/perceiver.py:289-290, 312, modeling/position_encoding.py:226-267, configs/edgetam.yaml:55).
+    """
     grid, nowhere = (variant.perceiver.windows, variant.perceiver.latents) if variant.perceiver else (variant.grid, 0)
     cosine, sine = rotary_table(grid, variant.hidden)
     code = tokens_of(sine_table(MEMORY_WIDTH, grid), grid, MEMORY_WIDTH)[0]
