@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import timm.models
 
-timm.models.create_model = partial(timm.models.create_model, pretrained=False)  # the official code asks for weights that the checkpoint replaces
+create_model = timm.models.create_model
+timm.models.create_model = lambda name, **options: create_model(name, **{**options, "pretrained": False})  # the checkpoint brings the weights
 from record_sam2 import BOX, FRAMES, MASK, Recorder, points, propagate, write  # noqa: E402
 from sam2.build_sam import build_sam2_video_predictor  # noqa: E402
 

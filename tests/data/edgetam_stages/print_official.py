@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import partial
 from typing import Any
 
 import timm.models
 import torch
 
-timm.models.create_model = partial(timm.models.create_model, pretrained=False)  # the official code asks for weights that the checkpoint replaces
+create_model = timm.models.create_model
+timm.models.create_model = lambda name, **options: create_model(name, **{**options, "pretrained": False})  # the checkpoint brings the weights
 from sam2.build_sam import build_sam2_video_predictor  # noqa: E402
 
 from reference import drawn  # noqa: E402
