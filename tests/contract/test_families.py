@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import pytest
 
@@ -13,11 +13,12 @@ NOT_READ_FROM_A_LINE = {"name", "official", "root", "licence", "weights", "famil
 FAMILIES = {id(variant.family): variant.family for variant in VARIANTS.values()}
 VARIANTS_OF_OTHERS = [variant for variant in VARIANTS.values() if variant.official]
 SELECTIONS = [family.selection for family in FAMILIES.values() if family.selection]
-OFFICIAL = [*FAMILIES.values(), *SELECTIONS, *VARIANTS_OF_OTHERS, *(variant.trunk for variant in VARIANTS_OF_OTHERS)]
+PARTS = [part for variant in VARIANTS_OF_OTHERS for part in (variant.trunk, variant.perceiver) if part is not None]
+OFFICIAL = [*FAMILIES.values(), *SELECTIONS, *VARIANTS_OF_OTHERS, *PARTS]
 
 
 @pytest.mark.parametrize("thing", OFFICIAL, ids=lambda thing: f"{type(thing).__name__}-{getattr(thing, 'name', '')}")
-def test_every_number_names_its_source(thing: Family | Variant | Trunk) -> None:
+def test_every_number_names_its_source(thing: Family | Variant | Trunk | Perceiver) -> None:
     """A part that a thing lacks, None, needs none."""
     numbers = {field.name for field in fields(thing) if getattr(thing, field.name) is not None} - NOT_READ_FROM_A_LINE
     assert set(thing.sources) == numbers
@@ -36,6 +37,7 @@ STATES = {
     "sam2.1_l": (3_686_400, 256),
     "sam2_b+": (3_686_400, 256),
     "sam3": (4_661_248, 288),
+    "edgetam": (475_136, 256),
 }
 
 
@@ -54,12 +56,6 @@ def test_the_state_of_an_object_of_sam3_is_that_of_four_prompted_frames() -> Non
     assert VARIANTS["sam3"].object_bytes(4) == 7_319_552 + 5 * 288 * 288 * 4
 
 
-def test_a_perceiver_decides_how_many_tokens_a_memory_has() -> None:
-    compressed = replace(VARIANTS["efficienttam_ti"], perceiver=Perceiver(latents=256, window_latents=256, layers=2, sources={}))
-    assert compressed.memory_tokens == 512
-    assert compressed.slot_bytes(7, 16) == 475_136
-
-
 def test_only_nano_is_ours() -> None:
     assert [name for name, variant in VARIANTS.items() if not variant.official] == ["nano"]
 
@@ -75,7 +71,7 @@ def test_variants_are_listed_under_their_names() -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_scaled_down_variant_is_found_by_the_name_that_it_has(name: str) -> None:
-    side = 2 * VARIANTS[name].trunk.step
+    side = 2 * VARIANTS[name].step
     small = scaled_down(VARIANTS[name], side)
     assert variant(small.name) == small
     assert (small.image_size, small.grid) == (side, side // small.stride)
@@ -100,7 +96,8 @@ def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "side", "step"), [("efficienttam_ti_512", side, 16) for side in (0, 8, 100)] + [("sam2.1_t", 48, 32), ("sam3", 1024, 336)]
+    ("name", "side", "step"),
+    [("efficienttam_ti_512", side, 16) for side in (0, 8, 100)] + [("sam2.1_t", 48, 32), ("sam3", 1024, 336), ("edgetam", 320, 256)],
 )
 def test_a_side_that_the_trunk_cannot_take_is_refused(name: str, side: int, step: int) -> None:
     with pytest.raises(ValueError, match=f"image size {side} .* multiple of {step} pixels"):

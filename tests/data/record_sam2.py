@@ -120,13 +120,17 @@ def main(variant: str, side: int, folder: Path, name: str) -> None:
     predictor = build_sam2_video_predictor(f"configs/{generation}/{generation}_hiera_{size}.yaml", device="cpu", hydra_overrides_extra=overrides)
     state = rebuild(folder)
     predictor.load_state_dict(state, strict=True)
-    recorded = Recorder(predictor, SCENARIOS[name])
+    write(folder, name, f"{generation}_hiera_{size}", "facebookresearch/sam2 2b90b9f", side, state, Recorder(predictor, SCENARIOS[name]))
+
+
+def write(folder: Path, name: str, config: str, official: str, side: int, state: dict[str, torch.Tensor], recorded: Recorder) -> None:
+    """expected_<name>.npz of what was recorded with the weights in `state`."""
     files = sorted(FRAMES.glob("*.jpg"))
     hashes = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     meta = {
         "scenario": name,
-        "config": f"{generation}_hiera_{size}",
-        "official": "facebookresearch/sam2 2b90b9f",
+        "config": config,
+        "official": official,
         "torch": torch.__version__,
         "weights_sha256": weights_sha256(state),
         "image_size": side,

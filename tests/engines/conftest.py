@@ -16,7 +16,7 @@ from masklet_build.random_weights import random_checkpoint
 from masklet_build.rebuilt import save_checkpoint
 from masklet_build.torch_stages import TorchStages
 
-SMALL = 64  # pixels: a grid of 4 x 4, smaller than a window
+SMALL = 64  # pixels: a grid of 4 x 4, smaller than a window; where a network cannot take that, the smallest size that it can
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def network() -> Callable[[str, int], Network]:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Network, Path]]:
     @cache
     def export_small(name: str) -> tuple[Network, Path]:
-        small = make_network(name, SMALL)
+        small = make_network(name, max(SMALL, variant(name).step))
         folder = tmp_path_factory.mktemp(name)
         save_checkpoint(small.state, folder / "checkpoint.pt")
         export(small.variant, folder / "checkpoint.pt", folder / "engines")

@@ -51,13 +51,15 @@ OFFICIAL = {
     "sam2_l": (900, 224_430_130),
     # Tracker, transformer, and three levels of the tracker's neck (256 to 1024 channels); names in test_sam3.py.
     **dict.fromkeys(("sam3", "sam3_newest"), (715, 11_743_362 + 446_237_696 + 3_278_080 + 2_819_072 + 852_480)),
+    "edgetam": (982, 13_895_794),
 }
 
 
 @pytest.mark.parametrize("name", [name for name, variant in VARIANTS.items() if variant.official])
 def test_an_official_checkpoint_has_the_documented_number_of_tensors_and_size(name):
     shapes = parameter_shapes(variant(name))
-    trainable = sum(torch.Size(shape).numel() for key, shape in shapes.items() if not key.endswith("gaussian_matrix"))
+    buffers = ("gaussian_matrix", "running_mean", "running_var", "num_batches_tracked")
+    trainable = sum(torch.Size(shape).numel() for key, shape in shapes.items() if not key.endswith(buffers))
     assert (len(shapes), trainable) == OFFICIAL[name]
 
 
@@ -98,7 +100,7 @@ def test_weights_of_the_other_size_are_recognised(state, refusal):
     [
         (["image_encoder.trunk.pos_embed_window", "no_obj_embed_spatial"], "a SAM 2.1 checkpoint that was changed or saved in part"),
         (["image_encoder.trunk.pos_embed_window"], "a SAM 2 checkpoint that was changed or saved in part"),
-        (["spatial_perceiver.latents"], "an EdgeTAM checkpoint"),
+        (["spatial_perceiver.latents"], "an EdgeTAM checkpoint that was changed or saved in part"),
         (["tracker.maskmem_tpos_enc"], "a SAM 3 checkpoint"),
         (["conv1.weight"], "does not look like a SAM-family checkpoint"),
     ],

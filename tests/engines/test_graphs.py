@@ -11,7 +11,7 @@ import openvino
 import pytest
 
 from masklet.contract import engines, resolve
-from masklet.families import VARIANTS, Hiera, Sam3Vit, Trunk
+from masklet.families import VARIANTS, Hiera, RepViT, Sam3Vit, Trunk
 from masklet_build.onnx_export import OPSET, worst_excess
 from masklet_build.samples import Sizes, sample_inputs
 
@@ -120,8 +120,10 @@ def test_graphs_use_only_operators_that_every_runtime_has(model):
     assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", OPSET)]
 
 
-def norms_of(trunk: Trunk) -> tuple[int, int]:
-    """Of tokens and of maps."""
+def norms_of_encoder(trunk: Trunk) -> tuple[int, int]:
+    """Norms of tokens, and of maps; batch norms are folded away."""
+    if isinstance(trunk, RepViT):
+        return 0, 0
     if isinstance(trunk, Hiera):
         return 2 * sum(trunk.stages), 0
     if isinstance(trunk, Sam3Vit):
@@ -129,15 +131,19 @@ def norms_of(trunk: Trunk) -> tuple[int, int]:
     return 2 * trunk.depth + 1, 1 + (5 if trunk.stem == "conv" else 0)  # the neck has one of each
 
 
+def norms_of_perceiver(layers: int) -> int:
+    """In a layer one of the memory, and four of each of the two kinds of latents."""
+    return layers * (1 + 2 * 4) + 1
+
+
 def test_norms_of_tokens_are_one_node_and_norms_of_maps_turn_nothing_over(small, engine, model):
-    network, _ = small
-    layers = network.variant.memory_layers
+    variant = small[0].variant
     tokens_and_maps = {
-        "image_encoder": norms_of(network.variant.trunk),
+        "image_encoder": norms_of_encoder(variant.trunk),
         "mask_prompt": (0, 0),
-        "memory_attention": (3 * layers + 1, 0),
+        "memory_attention": (3 * variant.memory_layers + 1, 0),
         "mask_decoder": (2 * 4 + 1 + 1, 2),  # two blocks, the last look and upscaling; the mask prompt
-        "memory_encoder": (2, 4),
+        "memory_encoder": (2 + (norms_of_perceiver(variant.perceiver.layers) if variant.perceiver else 0), 4),
     }
     operators = [node.op_type for node in model.graph.node]
     assert (operators.count("LayerNormalization"), operators.count("Sqrt")) == tokens_and_maps[engine]

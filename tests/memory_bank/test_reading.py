@@ -140,3 +140,16 @@ def test_refining_the_newest_frame_reads_what_tracking_it_read():
     assert recorded_read(refined) == recorded_read(tracked)
     assert len(recorded_read(refined)[0]) == 7
     assert len(recorded_read(refined)[1]) == 16
+
+
+def test_an_object_does_not_read_the_frames_on_which_only_another_one_was_prompted():
+    """Objects of one official EdgeTAM state share conditioning frames (EdgeTAM, sam2_video_predictor.py:426-590). Here each object has its own, as
+    if it were alone in an official state."""
+    stages = RecordingStages()
+    client = Client(service(stages))
+    prompts = {0: [click(1, (10, 10))], 2: [click(2, (10, 10))]}
+    for frame in range(4):
+        before = len(stages.named("memory_attention"))
+        client.send(*prompts.get(frame, []), number=frame, frame_index=frame)
+    readings = sorted(recorded_read(call) for call in stages.named("memory_attention")[before:])
+    assert readings == [([(0, 6), (1, 1), (2, 0)], [0, 2, 1]), ([(2, 6)], [2])]

@@ -23,7 +23,7 @@ def noise(name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 def weights(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """A state dict: norms near 1, biases near 0, weights by their fan-in; objects are present."""
-    return {name: _weight(name, shape) for name, shape in shapes.items()}
+    return {name: np.asarray(_weight(name, shape)) for name, shape in shapes.items()}
 
 
 def _weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -38,15 +38,16 @@ def _weight(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return np.float32(1 / math.sqrt(fan_in)) * noise(name, shape)
 
 
-def inputs(grid: int, stride: int) -> dict[str, np.ndarray]:
-    """What the stages get, for one object of one video: names of masklet.contract, without leading dimensions."""
+def inputs(grid: int, stride: int, memory_tokens: int | None = None) -> dict[str, np.ndarray]:
+    """What the stages get, for one object of one video: names of masklet.contract, without leading dimensions. A memory has a token per feature
+    if nothing else is said."""
     low, side = 4 * grid, stride * grid
     return {
         "IMAGE": np.random.default_rng(SEED).integers(0, 256, (side, side, 3), dtype=np.uint8),
         "EMBEDDING": noise("EMBEDDING", (256, grid, grid)),
         "HIGH_RES_0": noise("HIGH_RES_0", (32, 4 * grid, 4 * grid)),
         "HIGH_RES_1": noise("HIGH_RES_1", (64, 2 * grid, 2 * grid)),
-        "MEMORY": noise("MEMORY", (VIDEO_FRAMES, grid * grid, 64)),
+        "MEMORY": noise("MEMORY", (VIDEO_FRAMES, memory_tokens or grid * grid, 64)),
         "SLOT": np.array([6, 2], np.int32),
         "POINTERS": noise("POINTERS", (POINTERS, 256)),
         "DISTANCE": np.array([40, 1, 2], np.float32),

@@ -72,6 +72,18 @@ def turn(x: Tensor, grid: int) -> Tensor:
     return torch.view_as_real(pairs * factor).reshape(len(x), width)
 
 
+def memory_code(variant: Variant) -> Tensor:
+    """[T, 64]; of a perceiver's latents, 256 have no place and 256 are a grid of windows."""
+    return torch.cat((torch.zeros(256, 64), sine_code(64, 16))) if variant.perceiver else sine_code(64, variant.grid)
+
+
+def turn_memories(keys: Tensor, variant: Variant) -> Tensor:
+    """The rotary code on the keys of whole memories, [F * T, hidden]."""
+    if not variant.perceiver:
+        return turn(keys, variant.grid)
+    return torch.cat([torch.cat((frame[:256], turn(frame[256:], 16))) for frame in keys.split(512)])
+
+
 def average(x: Tensor, grid: int) -> Tensor:
     """2x2 averages of each frame of [frames * grid * grid, C]."""
     image = x.reshape(-1, grid, grid, x.shape[1]).permute(0, 3, 1, 2)
@@ -83,7 +95,7 @@ def memory_attention(
 ) -> Tensor:
     """One object: features [hidden, G, G], memory [F, T, 64], slot [F], pointers [P, hidden], distance [P] or None -> [hidden, G, G]."""
     grid = variant.grid
-    position = sine_code(64, grid)[None] + state["maskmem_tpos_enc"].reshape(-1, 1, 64)[slot.long()]
+    position = memory_code(variant)[None] + state["maskmem_tpos_enc"].reshape(-1, 1, 64)[slot.long()]
     spatial, placed = memory.reshape(-1, 64), (memory + position).reshape(-1, 64)
     tokens = pointers.reshape(-1, 64)
     times = torch.zeros_like(tokens) if distance is None else _times(state, distance)
@@ -112,7 +124,7 @@ def _times(state: State, distance: Tensor) -> Tensor:
 
 def _cross(layer: State, variant: Variant, q: Tensor, spatial: Tensor, placed: Tensor, tokens: Tensor, times: Tensor) -> Tensor:
     grid = variant.grid
-    keys, values = turn(linear(placed, layer, "cross_attn_image.k_proj"), grid), linear(spatial, layer, "cross_attn_image.v_proj")
+    keys, values = turn_memories(linear(placed, layer, "cross_attn_image.k_proj"), variant), linear(spatial, layer, "cross_attn_image.v_proj")
     pointer_keys, pointer_values = (linear(x, layer, f"cross_attn_image.{name}_proj") for name, x in (("k", tokens + times), ("v", tokens)))
     pooled = variant.pooling != "none" and len(keys) > grid * grid
     if pooled:

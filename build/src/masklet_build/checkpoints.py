@@ -104,11 +104,10 @@ def _guess(found: Mapping[str, tuple[int, ...]]) -> str:
     if fitting:
         several = " (one and the same to a checkpoint)" if len(fitting) > 1 else ""
         return f"It fits {', '.join(fitting)}{several}: name the variant that it is of."
-    if "spatial_perceiver.latents" in found:
-        return "It looks like an EdgeTAM checkpoint, which this version cannot export."
     if "tracker.maskmem_tpos_enc" in found:  # with a detector, which no variant's tensors have
         return "It looks like a SAM 3 checkpoint: name that variant, or use the original file."
     ours = (
+        ("spatial_perceiver.latents", "an EdgeTAM checkpoint"),
         ("image_encoder.trunk.pos_embed_window", "a SAM 2.1 checkpoint" if "no_obj_embed_spatial" in found else "a SAM 2 checkpoint"),
         ("image_encoder.trunk.pos_embed", "an EfficientTAM checkpoint"),
     )

@@ -11,7 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from masklet.families import MEMORY_WIDTH, Hiera, PlainVit, Sam3Vit, Trunk, Variant
+from masklet.families import MEMORY_WIDTH, Hiera, PlainVit, RepViT, Sam3Vit, Trunk, Variant
+from masklet_build.edgetam import image_encoder as edgetam
+from masklet_build.edgetam.perceiver import CompressingMemoryEncoder, PerceiverParameters
 from masklet_build.efficienttam import image_encoder as efficienttam
 from masklet_build.sam.fine_decoder import FineMaskDecoder
 from masklet_build.sam.layers import Mlp
@@ -49,6 +51,7 @@ BACKBONES: Mapping[type[Trunk], Backbone] = {
     PlainVit: Backbone(efficienttam.Encoder, efficienttam.ImageEncoder),
     Hiera: Backbone(sam2.Encoder, sam2.ImageEncoder),
     Sam3Vit: Backbone(VisionBackbone, image_encoder, official_name, tracker_part),
+    RepViT: Backbone(edgetam.Encoder, edgetam.ImageEncoder),
 }
 
 
@@ -61,6 +64,8 @@ class Network(nn.Module):
         self.image_encoder = BACKBONES[type(variant.trunk)].parameters(variant)
         self.memory_attention = MemoryAttentionParameters(variant)
         self.memory_encoder = MemoryEncoderParameters(hidden)
+        if variant.perceiver:
+            self.spatial_perceiver = PerceiverParameters(variant.perceiver)
         self.sam_prompt_encoder = PromptEncoder(hidden)
         self.sam_mask_decoder = MaskDecoderParameters(variant)
         self.obj_ptr_proj = Mlp((hidden, hidden, hidden, hidden))
@@ -113,6 +118,8 @@ def _mask_decoder(network: Network, variant: Variant) -> nn.Module:
 
 def _memory_encoder(network: Network, variant: Variant) -> nn.Module:
     encoder = MemoryEncoder(network.memory_encoder, variant)
+    if variant.perceiver:
+        return CompressingMemoryEncoder(encoder, network.spatial_perceiver, variant)
     return OcclusionMemoryEncoder(encoder, network.no_obj_embed_spatial) if variant.family.occlusion_embedding else encoder
 
 

@@ -28,12 +28,21 @@ _TABLES = {
     "no_obj_ptr": 0.5,
     "no_obj_embed_spatial": 0.5,
     "gaussian_matrix": 1.0,
+    "latents": 0.3,
+    "latents_2d": 0.3,
     "_embed.weight": 1.0,
     "_token.weight": 1.0,
     "_tokens.weight": 1.0,
 }
 _POINTS = "point_embeddings"
-_GAINS = {"memory_attention": {"q_proj": 2.5, "out_proj": 1.0}, "": {"q_proj": 2.0}}
+_GAINS = {
+    "memory_attention": {"q_proj": 2.5, "out_proj": 1.0},
+    "spatial_perceiver": {"to_q": 5.0, "to_out": 2.0},  # latents see different things in different memories
+    "image_encoder.trunk.body": {"token_mixer": 0.4, "mixer.conv2": 0.35},  # branches are summed, block after block
+    "image_encoder.neck.convs.0.conv.": {"": 0.2},  # of a pyramid: the coarser of its levels are large
+    "image_encoder.neck.convs.1.conv.": {"": 0.2},
+    "": {"q_proj": 2.0},
+}
 _GAIN = 1.2
 
 _LOGIT_DEVIATION = 6.0  # of mask logits
@@ -61,8 +70,10 @@ def _distribution(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
     """Mean and deviation of a parameter: norms near 1, biases near 0, weights by their fan-in."""
     if name.endswith("gamma"):
         return 0.3, 0.05
-    if name.endswith("bias"):
+    if name.endswith(("bias", "running_mean")):
         return 0.0, 0.05
+    if not shape:  # how many batches a batch norm has seen
+        return 0.0, 0.0
     if len(shape) == 1:
         return 1.0, 0.1
     table = next((scale for end, scale in _TABLES.items() if name.endswith(end)), 1.0 if _POINTS in name else None)

@@ -28,14 +28,14 @@ def rebuild(folder: str | Path) -> dict[str, Tensor]:
         array = calibrated.get(name)
         if array is None:
             array = np.float32(entry["offset"]) + np.float32(entry["scale"]) * noise(recipe["seed"], name, tuple(entry["shape"]))
-        state[name] = torch.from_numpy(array)
+        state[name] = torch.from_numpy(np.asarray(array, np.float32))
     return state
 
 
 def noise(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Standard normal float32 values that belong to a seed and a parameter's name."""
     generator = np.random.Generator(np.random.PCG64(zlib.crc32(f"{seed}/{name}".encode())))
-    return generator.standard_normal(shape, dtype=np.float32)
+    return np.asarray(generator.standard_normal(shape, dtype=np.float32))
 
 
 def weights_sha256(state: Mapping[str, Tensor]) -> str:

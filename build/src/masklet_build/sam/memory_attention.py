@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from masklet.families import MEMORY_WIDTH, Variant
 from masklet_build.sam.layers import Projections, attention, image_of, linear, tokens_of
@@ -126,6 +127,25 @@ def pooling_boost(window: Tensor) -> Tensor:
     return (window - 1).float().reshape(1) * (2 * math.log(POOL))
 
 
+class Place(NamedTuple):
+    """Where the tokens of a memory are: what is added to them before they become keys, and how the keys are turned."""
+
+    code: Tensor  # [T, 64]
+    cosine: Tensor  # [T, hidden / 2]
+    sine: Tensor
+
+
+def memory_place(variant: Variant) -> Place:
+    """The tokens of a memory are those of the feature grid. With a perceiver they are its latents: the first have no place and are not turned, the
+    others are a grid of windows (EdgeTAM, modeling/perceiver.py:289-290, 312, modeling/position_encoding.py:226-267, configs/edgetam.yaml:55).
+    """
+    grid, nowhere = (variant.perceiver.windows, variant.perceiver.latents) if variant.perceiver else (variant.grid, 0)
+    cosine, sine = rotary_table(grid, variant.hidden)
+    code = tokens_of(sine_table(MEMORY_WIDTH, grid), grid, MEMORY_WIDTH)[0]
+    in_front = (0, 0, nowhere, 0)
+    return Place(functional.pad(code, in_front), functional.pad(cosine, in_front, value=1.0), functional.pad(sine, in_front))
+
+
 class MemoryAttention(nn.Module):
     """Stage memory_attention (modeling/memory_attention.py:113-184; modeling/sam/transformer.py:255-532)."""
 
@@ -138,11 +158,14 @@ class MemoryAttention(nn.Module):
         self.layers = nn.ModuleList(Layer(layer) for layer in source.layers)
         self.norm = source.norm
         cosine, sine = rotary_table(variant.grid, variant.hidden)
+        place = memory_place(variant)
         tables = {
             "cosine": cosine,
             "sine": sine,
             "position": 0.1 * tokens_of(sine_table(variant.hidden, variant.grid), variant.grid, variant.hidden),
-            "memory_position": tokens_of(sine_table(MEMORY_WIDTH, variant.grid), variant.grid, MEMORY_WIDTH),
+            "memory_position": place.code,
+            "key_cosine": place.cosine,
+            "key_sine": place.sine,
             "temporal_code": temporal_code.detach().reshape(-1, MEMORY_WIDTH).clone(),
         }
         for name, table in tables.items():
@@ -180,7 +203,7 @@ class MemoryAttention(nn.Module):
 
     def _attend_memory(self, layer: Layer, x: Tensor, q: Tensor, remembered: Remembered) -> Tensor:
         """Cross-attention and feed-forward of one layer; the keys of pointers are not turned."""
-        turned = rotate(layer.cross_attention.key(remembered.memory), self.cosine, self.sine)
+        turned = rotate(layer.cross_attention.key(remembered.memory), self.key_cosine, self.key_sine)
         spatial = self._pool(turned, self.hidden, remembered.window)
         pointers = layer.cross_attention.key(remembered.pointers)
         bias = None

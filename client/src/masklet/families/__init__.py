@@ -11,11 +11,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from masklet.families import efficienttam, sam2, sam3
+from masklet.families import edgetam, efficienttam, sam2, sam3
 from masklet.families.definitions import MEMORY_WIDTH, Family, Perceiver, Selection, Variant
 from masklet.families.efficienttam import EFFICIENTTAM, NANO
 from masklet.families.sam3 import SAM3
-from masklet.families.trunks import Hiera, PlainVit, Sam3Vit, Trunk
+from masklet.families.trunks import Hiera, PlainVit, RepViT, Sam3Vit, Trunk
 
 __all__ = [
     "EFFICIENTTAM",
@@ -27,6 +27,7 @@ __all__ = [
     "Hiera",
     "Perceiver",
     "PlainVit",
+    "RepViT",
     "Sam3Vit",
     "Selection",
     "Trunk",
@@ -36,7 +37,8 @@ __all__ = [
     "variant",
 ]
 
-VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in (*efficienttam.VARIANTS, *sam2.VARIANTS, *sam3.VARIANTS, NANO)}
+_VARIANTS = (*efficienttam.VARIANTS, *sam2.VARIANTS, *sam3.VARIANTS, *edgetam.VARIANTS, NANO)
+VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in _VARIANTS}
 
 
 def variant(name: str) -> Variant:
@@ -53,9 +55,9 @@ def variant(name: str) -> Variant:
 
 
 def scaled_down(base: Variant, image_size: int) -> Variant:
-    """The same network at another image size, for tests: no official weights exist for it. Raises ValueError for a size its trunk cannot take."""
-    if image_size <= 0 or image_size % base.trunk.step:
-        raise ValueError(f"image size {image_size} of {base.name} is not a multiple of {base.trunk.step} pixels.")
+    """The same network at another image size, for tests: no official weights exist for it. Raises ValueError for a size that it cannot take."""
+    if image_size <= 0 or image_size % base.step:
+        raise ValueError(f"image size {image_size} of {base.name} is not a multiple of {base.step} pixels.")
     return replace(base, name=f"{base.name}@{image_size}", image_size=image_size)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -98,6 +99,11 @@ class Perceiver:
     layers: int
     sources: Mapping[str, str]
 
+    @property
+    def windows(self) -> int:
+        """Windows each way."""
+        return math.isqrt(self.window_latents)
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -142,6 +148,11 @@ class Variant:
         return self.image_size // self.stride
 
     @property
+    def step(self) -> int:
+        """The image sizes that the network takes are multiples of this: a perceiver cuts the grid into equal windows."""
+        return math.lcm(self.trunk.step, self.stride * (self.perceiver.windows if self.perceiver else 1))
+
+    @property
     def low_size(self) -> int:
         """Side of the low-resolution mask."""
         return LOW_STRIDE * self.grid
@@ -159,7 +170,8 @@ class Variant:
     @property
     def max_objects(self) -> int:
         """Objects in a call of an engine at most: the attention scores of late frames, float32, stay below SCORE_BYTES, or one object is alone."""
-        scores = self.memory_tokens**2 * self.family.num_memories * 4
+        keys = max(self.grid**2, self.memory_tokens * self.family.num_memories)  # of self-attention, of attention to memories
+        scores = self.grid**2 * keys * 4
         return max(1, SCORE_BYTES // scores)
 
     def slot_bytes(self, memories: int, pointers: int) -> int:

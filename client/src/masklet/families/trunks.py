@@ -79,4 +79,21 @@ class Sam3Vit:
     sources: Mapping[str, str]
 
 
-Trunk = PlainVit | Hiera | Sam3Vit
+@dataclass(frozen=True)
+class RepViT:
+    """A convolutional network in four stages, each of half the size of the one before, and a feature pyramid: EdgeTAM.
+
+    widths              channels of the stages
+    depths              blocks of the stages
+    mlp_ratio           inner width of a block's channel mixer, in widths
+    """
+
+    step: ClassVar[int] = 32
+    max_images: ClassVar[int] = 8
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    mlp_ratio: int
+    sources: Mapping[str, str]
+
+
+Trunk = PlainVit | Hiera | Sam3Vit | RepViT
