@@ -16,12 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import MEMORY_WIDTH, Variant
-from masklet_build.efficienttam.layers import LayerNorm2d, Projections
-from masklet_build.efficienttam.mask_decoder import HEADS, TwoWayBlock
-from masklet_build.efficienttam.memory_attention import LayerParameters
-from masklet_build.efficienttam.network import EfficientTAM
-from masklet_build.efficienttam.tables import dense_code, fourier_code, resized_position_embedding, rotary_table, sine_table
+from masklet.families import MEMORY_WIDTH, PlainVit, Variant
+from masklet_build.network import Network
+from masklet_build.sam.layers import LayerNorm2d, Projections
+from masklet_build.sam.mask_decoder import HEADS, TwoWayBlock
+from masklet_build.sam.memory_attention import LayerParameters
+from masklet_build.sam.tables import dense_code, fourier_code, resized_position_embedding, rotary_table, sine_table
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,14 @@ class Decoded:
 
 
 class Eager:
-    """The stages for one object, float32 on the CPU. Raises ValueError for variants that pool their memory."""
+    """The stages for one object, float32 on the CPU. Raises ValueError for variants that pool their memory, and for other families'."""
 
     def __init__(self, parameters: Mapping[str, Tensor], variant: Variant) -> None:
         """`parameters`: the official state dict, complete."""
-        if variant.pooling != "none":
-            raise ValueError(f"{variant.name} pools its memory, which this comparison does not do.")
-        self.variant = variant
-        self.network = EfficientTAM(variant)
+        if variant.pooling != "none" or not isinstance(variant.trunk, PlainVit):
+            raise ValueError(f"{variant.name} pools its memory or is no EfficientTAM, which this comparison does not do.")
+        self.variant, self.trunk = variant, variant.trunk
+        self.network = Network(variant)
         self.network.load_state_dict(dict(parameters))
         self.network.eval().requires_grad_(False)
         grid, encoder = variant.grid, self.network.sam_prompt_encoder
@@ -64,8 +64,8 @@ class Eager:
         x = trunk.patch_embed(pixels).permute(0, 2, 3, 1) + self.trunk_position
         for index, block in enumerate(trunk.blocks):
             y = block.norm1(x)
-            side = self.variant.window_size if index in self.variant.window_blocks else self.variant.grid
-            x = x + _windowed(block.attn, y, side, self.variant.num_heads)
+            side = self.trunk.window_size if index in self.trunk.window_blocks else self.variant.grid
+            x = x + _windowed(block.attn, y, side, self.trunk.num_heads)
             x = x + block.mlp(block.norm2(x))
         y = _norm_channels(neck.conv_1x1(x.permute(0, 3, 1, 2)), neck.norm_0)
         return _norm_channels(neck.conv_3x3(y), neck.norm_1)

@@ -33,7 +33,8 @@ class Rule:
 MODEL = frozenset({"triton_python_backend_utils"})
 CLIENT = "client/src/masklet"
 RULES = [
-    *(Rule(f"{CLIENT}/{name.removeprefix('masklet.')}.py", SHARED | {"numpy"}) for name in sorted(SHARED)),
+    *(Rule(f"{CLIENT}/{name.removeprefix('masklet.')}.py", SHARED | {"numpy"}) for name in sorted(SHARED - {"masklet.families"})),
+    Rule(f"{CLIENT}/families/*.py", frozenset({"masklet.families"})),
     Rule(f"{CLIENT}/grpc_*.py", frozenset({"masklet", "numpy"}) | GRPC),
     Rule(f"{CLIENT}/cli/**/*.py", frozenset({"masklet", "numpy", "av", "PIL", "tqdm"})),
     Rule(f"{CLIENT}/**/*.py", frozenset({"masklet", "numpy"}), but=("grpc_", "/cli/")),

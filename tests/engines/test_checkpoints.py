@@ -11,7 +11,7 @@ import torch
 from masklet.families import VARIANTS, variant
 from masklet_build import checkpoints
 from masklet_build.checkpoints import CheckpointError, load_checkpoint
-from masklet_build.efficienttam import parameter_shapes
+from masklet_build.network import parameter_shapes
 from masklet_build.rebuilt import noise, save_checkpoint
 
 pytestmark = pytest.mark.torch

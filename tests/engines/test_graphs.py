@@ -118,7 +118,7 @@ def test_every_norm_is_one_node(small, engine, model):
     network, _ = small
     layers = network.variant.memory_layers
     norms = {
-        "image_encoder": 2 * network.variant.depth + 2 + (5 if network.variant.stem == "conv" else 0),
+        "image_encoder": 2 * network.variant.trunk.depth + 2 + (5 if network.variant.trunk.stem == "conv" else 0),
         "mask_prompt": 0,
         "memory_attention": 3 * layers + 1,
         "mask_decoder": 2 * 4 + 1 + 2 + 1,  # two blocks, the last look, mask prompt, upscaling
@@ -129,7 +129,7 @@ def test_every_norm_is_one_node(small, engine, model):
 
 def test_attention_is_a_product_a_softmax_and_a_product_of_rank_4(exported):
     network, folder = exported("efficienttam_ti_1")
-    counts = {"image_encoder": network.variant.depth, "memory_attention": 2 * network.variant.memory_layers, "mask_decoder": 2 * 3 + 1}
+    counts = {"image_encoder": network.variant.trunk.depth, "memory_attention": 2 * network.variant.memory_layers, "mask_decoder": 2 * 3 + 1}
     for engine, count in counts.items():
         model = load(folder, engine)
         users = {name: node for node in model.graph.node for name in node.input}

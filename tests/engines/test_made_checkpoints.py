@@ -11,7 +11,7 @@ import torch
 
 from masklet.contract import KIND_CLICK
 from masklet.families import scaled_down, variant
-from masklet_build.efficienttam import parameter_shapes
+from masklet_build.network import parameter_shapes
 from masklet_build.random_weights import random_checkpoint
 from masklet_build.rebuilt import rebuild, weights_sha256
 from masklet_build.samples import Sizes, sample_inputs

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from masklet_build.efficienttam.tables import antialias_matrix, resized_position_embedding, rotary_table, sine_table
+from masklet_build.sam.tables import antialias_matrix, resized_position_embedding, rotary_table, sine_table
 
 pytestmark = pytest.mark.torch
 

@@ -20,7 +20,7 @@ CLICK = {"object": 1, "points": [[10, 20]], "labels": [1]}
 
 def assert_complete(answer):
     """Every output of the contract, no other, with its dtype and rank, and with the sizes that the variant fixes."""
-    sizes = {"S": S}
+    sizes = {"S": S, "M": S}
     assert set(answer) == {tensor.name for tensor in PREPROCESS.outputs}
     for tensor in PREPROCESS.outputs:
         array = answer[tensor.name]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from masklet.families import Variant
+from masklet.families import PlainVit, Variant
 
 State = Mapping[str, Tensor]
 
@@ -117,17 +117,18 @@ def _cross(layer: State, variant: Variant, q: Tensor, spatial: Tensor, placed: T
 
 def image_encoder(state: State, variant: Variant, image: Tensor) -> Tensor:
     """uint8 [S, S, 3] -> [hidden, G, G]; windows are cut from a map padded with zeros."""
-    trunk, grid = part(state, "image_encoder.trunk"), variant.grid
+    trunk, grid, shape = part(state, "image_encoder.trunk"), variant.grid, variant.trunk
+    assert isinstance(shape, PlainVit)
     mean, std = torch.tensor(variant.family.pixel_mean), torch.tensor(variant.family.pixel_std)
     pixels = ((image.double() / 255).float() - mean) / std
-    stem = _conv_stem if variant.stem == "conv" else _patches
+    stem = _conv_stem if shape.stem == "conv" else _patches
     patches = stem(pixels.permute(2, 0, 1)[None], part(trunk, "patch_embed"))
-    stored = trunk["pos_embed"][:, 1:].reshape(1, variant.pretrain_grid, variant.pretrain_grid, -1).permute(0, 3, 1, 2)
+    stored = trunk["pos_embed"][:, 1:].reshape(1, shape.pretrain_grid, shape.pretrain_grid, -1).permute(0, 3, 1, 2)
     x = (patches + functional.interpolate(stored, (grid, grid), mode="bicubic", align_corners=False))[0].permute(1, 2, 0)
-    for index in range(variant.depth):
+    for index in range(shape.depth):
         block = part(trunk, f"blocks.{index}")
         y = norm(x, block, "norm1", 1e-6)
-        side = variant.window_size if index in variant.window_blocks else grid
+        side = shape.window_size if index in shape.window_blocks else grid
         edge = -(-grid // side) * side
         padded = torch.zeros(edge, edge, y.shape[-1])
         padded[:grid, :grid] = y
@@ -135,7 +136,7 @@ def image_encoder(state: State, variant: Variant, image: Tensor) -> Tensor:
         for top in range(0, edge, side):
             for left in range(0, edge, side):
                 place = (slice(top, top + side), slice(left, left + side))
-                out[place] = _heads(padded[place].reshape(side * side, -1), block, variant.num_heads).reshape(side, side, -1)
+                out[place] = _heads(padded[place].reshape(side * side, -1), block, shape.num_heads).reshape(side, side, -1)
         x = x + out[:grid, :grid]
         x = x + linear(gelu(linear(norm(x, block, "norm2", 1e-6), block, "mlp.layers.0")), block, "mlp.layers.1")
     neck = part(state, "image_encoder.neck.convs.0")

@@ -8,8 +8,8 @@ import torch
 
 from masklet.contract import KIND_CLICK, KIND_MASK, KIND_TRACKED
 from masklet.families import variant
-from masklet_build.efficienttam import build_stages
-from masklet_build.efficienttam.layers import tokens_of
+from masklet_build.network import build_stages
+from masklet_build.sam.layers import tokens_of
 from masklet_build.train.episode import _chosen
 from masklet_build.train.network import Memory, Prompt, Trainable, state
 from masklet_build.train.weights import fresh_model

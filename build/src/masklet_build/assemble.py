@@ -115,7 +115,11 @@ def _vendor(folder: Path) -> None:
     assert spec is not None
     assert spec.origin is not None
     for name in VENDORED:
-        shutil.copyfile(Path(spec.origin).parent / f"{name}.py", folder / f"{name}.py")
+        source = Path(spec.origin).parent / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source.with_suffix(".py"), folder / f"{name}.py")
 
 
 def _place_engine(version: Path, engines: Path, model: contract.Model, target: str) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from masklet.families import VARIANTS, Variant
-from masklet_build.efficienttam import parameter_shapes
+from masklet_build.network import parameter_shapes
 
 _SHOWN = 3  # names listed of each kind of mismatch
 _POSITION = "image_encoder.trunk.pos_embed"

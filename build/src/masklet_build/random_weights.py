@@ -12,9 +12,9 @@ from torch import Tensor
 
 from masklet.contract import KIND_CLICK
 from masklet.families import Variant
-from masklet_build.efficienttam import build_stages, parameter_shapes
-from masklet_build.efficienttam.mask_decoder import MASK_TOKENS, MaskDecoder
+from masklet_build.network import build_stages, parameter_shapes
 from masklet_build.rebuilt import noise
+from masklet_build.sam.mask_decoder import MASK_TOKENS, MaskDecoder
 from masklet_build.samples import Sizes, sample_inputs
 
 # Deviation of parameters that are no weights of a layer, by the end of their name; a gain by the name's middle for those that are.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from masklet.contract import engines
 from masklet.families import Variant
-from masklet_build.efficienttam import build_stages
+from masklet_build.network import build_stages
 
 
 class TorchStages:

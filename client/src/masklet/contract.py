@@ -8,8 +8,9 @@ Dimensions are integers or symbols. A symbol that a variant fixes is replaced by
     S    side of the square model image            V    videos in an engine call
     G    side of the feature grid (S / stride)     B    objects in an engine call
     L    side of the low-resolution mask (4 G)     F    remembered frames per object
-    T    tokens of one memory                      P    object pointers per object
-    D    width of features and pointers            N    prompt tokens per object
+    M    side of a user's mask (16 G)              P    object pointers per object
+    T    tokens of one memory                      N    prompt tokens per object
+    D    width of features and pointers
     n m k   counts that differ from request to request (zero allowed)        H W C   size of the frame that was sent
 """
 
@@ -111,7 +112,7 @@ _PROMPT_TENSORS = (
     Tensor("PROMPT_COUNT", "INT32", ("n",), "how many rows of PROMPT_POINTS belong to each prompt"),
     Tensor("PROMPT_POINTS", "FP32", ("m", 2), "x, y in model pixels, 0..S"),
     Tensor("PROMPT_LABELS", "INT32", ("m",), "1 on the object, 0 beside it, 2 and 3 corners of a box"),
-    Tensor("PROMPT_MASKS", "UINT8", ("k", "S", "S"), "mask prompts at model size, 0 or 1"),
+    Tensor("PROMPT_MASKS", "UINT8", ("k", "M", "M"), "mask prompts at mask size, 0 or 1"),
 )
 
 PREPROCESS = Model(
@@ -249,7 +250,7 @@ def mask_prompt(variant: Variant) -> Model:
     """The small engine that prepares a user's mask."""
     return Model(
         "mask_prompt",
-        inputs=(Tensor("MASK", "UINT8", ("B", "S", "S"), "0 or 1"),),
+        inputs=(Tensor("MASK", "UINT8", ("B", "M", "M"), "0 or 1"),),
         outputs=(
             Tensor("MASK_PROMPT", "FP32", ("B", 1, "L", "L"), "the learned downsampling of the mask"),
             Tensor("LOW", "FP32", ("B", "L", "L"), "the mask as low-resolution logits, -10..10"),
@@ -270,7 +271,7 @@ def models(variant: Variant) -> tuple[Model, ...]:
 
 
 def resolve(dims: tuple[Dim, ...], variant: Variant) -> tuple[Dim, ...]:
-    """Replaces the symbols that the variant fixes (S, G, 2G, 4G, L, T, D) by their sizes; free symbols stay."""
+    """Replaces the symbols that the variant fixes (S, G, 2G, 4G, L, M, T, D) by their sizes; free symbols stay."""
     grid = variant.grid
     sizes = {
         "S": variant.image_size,
@@ -278,6 +279,7 @@ def resolve(dims: tuple[Dim, ...], variant: Variant) -> tuple[Dim, ...]:
         "2G": 2 * grid,
         "4G": 4 * grid,
         "L": variant.low_size,
+        "M": variant.mask_size,
         "T": variant.memory_tokens,
         "D": variant.hidden,
     }

@@ -6,17 +6,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import Variant
-from masklet_build.efficienttam.layers import LayerNorm2d, Mlp, attention
-from masklet_build.efficienttam.tables import resized_position_embedding
+from masklet.families import PlainVit, Variant
+from masklet_build.sam.layers import LayerNorm2d, Mlp, attention
+from masklet_build.sam.tables import resized_position_embedding
+
+PATCH = 16  # pixels of a token, each way; a stem of convolutions halves four times
 
 
 class PatchEmbed(nn.Module):
-    """One patch of `stride` pixels becomes one token."""
+    """One patch becomes one token (modeling/backbones/utils.py:64-94)."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.proj = nn.Conv2d(3, variant.embed_dim, variant.stride, variant.stride)
+        self.proj = nn.Conv2d(3, width, PATCH, PATCH)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """[V, 3, S, S] -> [V, E, G, G]."""
@@ -44,9 +46,9 @@ class StemBlock(nn.Module):
 
 
 class ConvStem(nn.Module):
-    """Four convolutions of stride 2 instead of one patch, so `variant.stride` is 16. No official variant has it: see `families.NANO`."""
+    """Four convolutions of stride 2 instead of one patch. No official variant has it: see `families.NANO`."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
             *_halving(3, 32),
@@ -54,7 +56,7 @@ class ConvStem(nn.Module):
             StemBlock(64),
             *_halving(64, 128),
             StemBlock(128),
-            nn.Conv2d(128, variant.embed_dim, 3, 2, 1),
+            nn.Conv2d(128, width, 3, 2, 1),
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -78,12 +80,12 @@ class TrunkAttention(nn.Module):
     follows once the padding is gone: the same numbers, without multiplying padding (42 % of the tokens at 512 pixels).
     """
 
-    def __init__(self, variant: Variant, window: int) -> None:
+    def __init__(self, trunk: PlainVit, grid: int, window: int) -> None:
         super().__init__()
-        self.qkv = nn.Linear(variant.embed_dim, 3 * variant.embed_dim)
-        self.proj = nn.Linear(variant.embed_dim, variant.embed_dim)
-        self.heads, self.width = variant.num_heads, variant.embed_dim // variant.num_heads
-        self.grid, self.side = variant.grid, window
+        self.qkv = nn.Linear(trunk.embed_dim, 3 * trunk.embed_dim)
+        self.proj = nn.Linear(trunk.embed_dim, trunk.embed_dim)
+        self.heads, self.width = trunk.num_heads, trunk.embed_dim // trunk.num_heads
+        self.grid, self.side = grid, window
         self.count = -(-self.grid // window)  # windows each way
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,14 +117,14 @@ class TrunkAttention(nn.Module):
 class TrunkBlock(nn.Module):
     """Pre-norm block (modeling/backbones/vitdet.py:140-169)."""
 
-    def __init__(self, variant: Variant, index: int) -> None:
+    def __init__(self, trunk: PlainVit, grid: int, index: int) -> None:
         super().__init__()
-        width = variant.embed_dim
-        window = variant.window_size if index in variant.window_blocks else variant.grid
+        width = trunk.embed_dim
+        window = trunk.window_size if index in trunk.window_blocks else grid
         self.norm1 = nn.LayerNorm(width, eps=1e-6)
-        self.attn = TrunkAttention(variant, window)
+        self.attn = TrunkAttention(trunk, grid, window)
         self.norm2 = nn.LayerNorm(width, eps=1e-6)
-        self.mlp = Mlp((width, int(variant.mlp_ratio * width), width), functional.gelu)
+        self.mlp = Mlp((width, int(trunk.mlp_ratio * width), width), functional.gelu)
 
     def forward(self, x: Tensor) -> Tensor:
         """[V, G, G, E] -> the same."""
@@ -134,20 +136,19 @@ class TrunkBlock(nn.Module):
 class Trunk(nn.Module):
     """Stem and blocks. The stored position embedding is resized by the stage, once."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, trunk: PlainVit, grid: int) -> None:
         super().__init__()
-        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + variant.pretrain_grid**2, variant.embed_dim))
-        self.patch_embed = STEMS[variant.stem](variant)
-        self.blocks = nn.ModuleList(TrunkBlock(variant, index) for index in range(variant.depth))
+        self.pos_embed = nn.Parameter(torch.zeros(1, 1 + trunk.pretrain_grid**2, trunk.embed_dim))
+        self.patch_embed = STEMS[trunk.stem](trunk.embed_dim)
+        self.blocks = nn.ModuleList(TrunkBlock(trunk, grid, index) for index in range(trunk.depth))
 
 
 class NeckLevel(nn.Module):
     """1x1 and 3x3 convolution, each followed by a norm over channels (modeling/backbones/image_encoder.py:70-96)."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        hidden = variant.hidden
-        self.conv_1x1 = nn.Conv2d(variant.embed_dim, hidden, 1, bias=False)
+        self.conv_1x1 = nn.Conv2d(width, hidden, 1, bias=False)
         self.norm_0 = nn.LayerNorm(hidden, eps=1e-6)
         self.conv_3x3 = nn.Conv2d(hidden, hidden, 3, padding=1, bias=False)
         self.norm_1 = LayerNorm2d(hidden)
@@ -162,9 +163,9 @@ class NeckLevel(nn.Module):
 class Neck(nn.Module):
     """The neck's only level."""
 
-    def __init__(self, variant: Variant) -> None:
+    def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.convs = nn.ModuleList([NeckLevel(variant)])
+        self.convs = nn.ModuleList([NeckLevel(width, hidden)])
 
 
 class Encoder(nn.Module):
@@ -172,17 +173,18 @@ class Encoder(nn.Module):
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
-        self.trunk = Trunk(variant)
-        self.neck = Neck(variant)
+        assert isinstance(variant.trunk, PlainVit)
+        self.trunk = Trunk(variant.trunk, variant.grid)
+        self.neck = Neck(variant.trunk.embed_dim, variant.hidden)
 
 
 class ImageEncoder(nn.Module):
     """Stage image_encoder: normalisation, trunk, neck."""
 
-    def __init__(self, encoder: Encoder, variant: Variant) -> None:
+    def __init__(self, network: nn.Module, variant: Variant) -> None:
         super().__init__()
-        self.encoder = encoder
-        position = resized_position_embedding(encoder.trunk.pos_embed.detach(), variant.grid)
+        self.encoder = network.image_encoder
+        position = resized_position_embedding(self.encoder.trunk.pos_embed.detach(), variant.grid)
         self.register_buffer("position", position, persistent=False)
         self.register_buffer("mean", torch.tensor(variant.family.pixel_mean), persistent=False)
         self.register_buffer("std", torch.tensor(variant.family.pixel_std), persistent=False)

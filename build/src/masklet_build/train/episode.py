@@ -15,8 +15,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from masklet_build.efficienttam.mask_prompt import MASK_BIAS, MASK_SCALE
-from masklet_build.efficienttam.tables import antialias_matrix
+from masklet_build.sam.mask_prompt import MASK_BIAS, MASK_SCALE
+from masklet_build.sam.tables import antialias_matrix
 from masklet_build.train import prompts
 from masklet_build.train.losses import IDENTITY, Target, frame_loss, identity, overlap, target
 from masklet_build.train.network import Decoded, Memory, Prompt, Trainable

@@ -1,4 +1,4 @@
-"""The EfficientTAM network with gradients: the stages' arithmetic on the official parameters, without the rewritings that only inference needs.
+"""The network with gradients: the stages' arithmetic on the official parameters, without the rewritings that only inference needs.
 
 Tokens stay [batch, tokens, channels] throughout. C clips of O objects are B = C * O rows, the objects of a clip one after another; the image is
 encoded once per clip and frame. Every method works at any image size that is a multiple of the stride, so that training can begin with small images.
@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import MEMORY_WIDTH, Variant
+from masklet.families import MEMORY_WIDTH, PlainVit, Variant
 from masklet_build.efficienttam.image_encoder import TrunkBlock
-from masklet_build.efficienttam.layers import Projections, image_of, tokens_of
-from masklet_build.efficienttam.layers import attention as dense_attention
-from masklet_build.efficienttam.mask_decoder import MASK_TOKENS, in_image_order
-from masklet_build.efficienttam.memory_attention import LayerParameters
-from masklet_build.efficienttam.network import EfficientTAM
-from masklet_build.efficienttam.tables import dense_code, resized_position_embedding, rotary_table, sine_table
+from masklet_build.network import Network
+from masklet_build.sam.layers import Projections, image_of, tokens_of
+from masklet_build.sam.layers import attention as dense_attention
+from masklet_build.sam.mask_decoder import MASK_TOKENS, in_image_order
+from masklet_build.sam.memory_attention import LayerParameters
+from masklet_build.sam.tables import dense_code, resized_position_embedding, rotary_table, sine_table
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,13 @@ class Trainable(nn.Module):
     """Every parameter of a checkpoint, with the methods that a training step calls."""
 
     def __init__(self, variant: Variant) -> None:
-        """Raises ValueError for variants that pool their memory or cut windows: those are trained by their authors."""
+        """Raises ValueError for variants that pool their memory or cut windows, and for other trunks: those are trained by their authors."""
         super().__init__()
-        if variant.pooling != "none" or variant.window_blocks:
+        trunk = variant.trunk
+        if variant.pooling != "none" or not isinstance(trunk, PlainVit) or trunk.window_blocks:
             raise ValueError(f"{variant.name} cannot be trained here: only variants without pooled memory and without windows.")
         self.variant = variant
-        self.network = EfficientTAM(variant)
+        self.network = Network(variant)
 
     def embed(self, images: Tensor) -> Tensor:
         """uint8 [n, S, S, 3] -> image tokens [n, T, hidden]."""
@@ -76,7 +77,7 @@ class Trainable(nn.Module):
         mean, std = (torch.tensor(values, device=images.device) for values in (family.pixel_mean, family.pixel_std))
         pixels = ((images.float() / 255.0 - mean) / std).permute(0, 3, 1, 2)
         grid = images.shape[1] // self.variant.stride
-        x = tokens_of(trunk.patch_embed(pixels), grid, self.variant.embed_dim)
+        x = tokens_of(trunk.patch_embed(pixels), grid, trunk.pos_embed.shape[-1])
         x = x + resized_position_embedding(trunk.pos_embed, grid).flatten(1, 2)
         for block in trunk.blocks:
             x = _trunk_block(block, x)

@@ -1,29 +1,45 @@
-"""The whole network under the official parameter names, and the five stages cut from it."""
+"""A variant's whole network under the official parameter names, and the five stages cut from it.
+
+This is the one place that knows which image encoder belongs to which trunk.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from masklet.families import MEMORY_WIDTH, Variant
-from masklet_build.efficienttam.image_encoder import Encoder, ImageEncoder
-from masklet_build.efficienttam.layers import Mlp
-from masklet_build.efficienttam.mask_decoder import MaskDecoder, MaskDecoderParameters
-from masklet_build.efficienttam.mask_prompt import MaskPrompt
-from masklet_build.efficienttam.memory_attention import MemoryAttention, MemoryAttentionParameters
-from masklet_build.efficienttam.memory_encoder import MemoryEncoder, MemoryEncoderParameters
-from masklet_build.efficienttam.prompt_encoder import PromptEncoder
+from masklet.families import MEMORY_WIDTH, PlainVit, Trunk, Variant
+from masklet_build.efficienttam import image_encoder as efficienttam
+from masklet_build.sam.layers import Mlp
+from masklet_build.sam.mask_decoder import MaskDecoder, MaskDecoderParameters
+from masklet_build.sam.mask_prompt import MaskPrompt
+from masklet_build.sam.memory_attention import MemoryAttention, MemoryAttentionParameters
+from masklet_build.sam.memory_encoder import MemoryEncoder, MemoryEncoderParameters
+from masklet_build.sam.prompt_encoder import PromptEncoder
 
 
-class EfficientTAM(nn.Module):
+class Backbone(NamedTuple):
+    """What makes an image encoder: its parameters, and the stage cut from a network that has them."""
+
+    parameters: Callable[[Variant], nn.Module]
+    stage: Callable[[nn.Module, Variant], nn.Module]
+
+
+BACKBONES: Mapping[type[Trunk], Backbone] = {
+    PlainVit: Backbone(efficienttam.Encoder, efficienttam.ImageEncoder),
+}
+
+
+class Network(nn.Module):
     """Every parameter of a checkpoint under its official name, so that it loads with strict=True (modeling/efficienttam_base.py:36-257)."""
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
         hidden = variant.hidden
-        self.image_encoder = Encoder(variant)
+        self.image_encoder = BACKBONES[type(variant.trunk)].parameters(variant)
         self.memory_attention = MemoryAttentionParameters(variant)
         self.memory_encoder = MemoryEncoderParameters(hidden)
         self.sam_prompt_encoder = PromptEncoder(hidden)
@@ -41,7 +57,7 @@ def build_stages(parameters: Mapping[str, Tensor], variant: Variant) -> dict[str
 
     `parameters`: the state dict under the official names, complete (`masklet_build.checkpoints`).
     """
-    network = EfficientTAM(variant)
+    network = Network(variant)
     network.load_state_dict(dict(parameters), strict=True)
     network.eval().requires_grad_(False)
     decoder = MaskDecoder(
@@ -53,7 +69,7 @@ def build_stages(parameters: Mapping[str, Tensor], variant: Variant) -> dict[str
         variant,
     )
     stages: dict[str, nn.Module] = {
-        "image_encoder": ImageEncoder(network.image_encoder, variant),
+        "image_encoder": BACKBONES[type(variant.trunk)].stage(network, variant),
         "mask_prompt": MaskPrompt(network.mask_downsample, variant),
         "memory_attention": MemoryAttention(network.memory_attention, network.maskmem_tpos_enc, variant),
         "mask_decoder": decoder,
@@ -65,5 +81,5 @@ def build_stages(parameters: Mapping[str, Tensor], variant: Variant) -> dict[str
 def parameter_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
     """Name and shape of every tensor of a checkpoint of this variant."""
     with torch.device("meta"):
-        state = EfficientTAM(variant).state_dict()
+        state = Network(variant).state_dict()
     return {name: tuple(tensor.shape) for name, tensor in state.items()}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from masklet.families import Variant
-from masklet_build.efficienttam.tables import antialias_matrix
+from masklet_build.sam.tables import antialias_matrix
 
 MASK_SCALE, MASK_BIAS = 20.0, -10.0  # logits of a user's mask (:423)
 
@@ -17,11 +17,11 @@ class MaskPrompt(nn.Module):
     def __init__(self, downsample: nn.Conv2d, variant: Variant) -> None:
         super().__init__()
         self.downsample = downsample
-        shrink = antialias_matrix(variant.image_size, variant.image_size // variant.low_size)
+        shrink = antialias_matrix(variant.mask_size, variant.mask_size // variant.low_size)
         self.register_buffer("shrink", shrink, persistent=False)
 
     def forward(self, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """MASK uint8 [B, S, S] -> MASK_PROMPT [B, 1, L, L], LOW [B, L, L], PRESENT int32 [B]."""
+        """MASK uint8 [B, M, M] -> MASK_PROMPT [B, 1, L, L], LOW [B, L, L], PRESENT int32 [B]."""
         pixels = mask.float()
         low = self.shrink @ (MASK_SCALE * pixels + MASK_BIAS) @ self.shrink.T
         present = (pixels.amax(dim=(1, 2)) > 0).to(torch.int32)

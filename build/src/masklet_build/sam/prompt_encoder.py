@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from masklet.families import Variant
-from masklet_build.efficienttam.layers import LayerNorm2d, tokens_of
-from masklet_build.efficienttam.tables import fourier_code
+from masklet_build.sam.layers import LayerNorm2d, tokens_of
+from masklet_build.sam.tables import fourier_code
 
 MASK_CHANNELS = 16
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from masklet.families import MEMORY_WIDTH, Variant
-from masklet_build.efficienttam.layers import LayerNorm2d, tokens_of
+from masklet_build.sam.layers import LayerNorm2d, tokens_of
 
 
 class MaskDownsampler(nn.Module):

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from masklet.families import MEMORY_WIDTH, Variant
-from masklet_build.efficienttam.layers import Projections, attention, image_of, tokens_of
-from masklet_build.efficienttam.tables import rotary_table, sine_table
+from masklet_build.sam.layers import Projections, attention, image_of, tokens_of
+from masklet_build.sam.tables import rotary_table, sine_table
 
 POOL = 2  # side of the window over which the pooled variants average keys and values
 

@@ -8,9 +8,9 @@ from torch.nn import functional
 
 from masklet.contract import KIND_CLICK, KIND_MASK
 from masklet.families import Variant
-from masklet_build.efficienttam.layers import LayerNorm2d, Mlp, Projections, attention, tokens_of
-from masklet_build.efficienttam.prompt_encoder import PromptEncoder
-from masklet_build.efficienttam.tables import dense_code
+from masklet_build.sam.layers import LayerNorm2d, Mlp, Projections, attention, tokens_of
+from masklet_build.sam.prompt_encoder import PromptEncoder
+from masklet_build.sam.tables import dense_code
 
 HEADS = 8
 MASK_TOKENS = 4  # the single mask, and three to choose from
