@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -48,8 +49,9 @@ def test_what_servers_take_along_needs_nothing_of_the_client(name, tmp_path):
     package = tmp_path / "masklet"
     package.mkdir()
     (package / "__init__.py").touch()
-    for module in VENDORED:
-        (package / f"{module}.py").symlink_to(f"{masklet.__path__[0]}/{module}.py")
+    for source in Path(masklet.__path__[0]).iterdir():
+        if source.stem in VENDORED:
+            (package / source.name).symlink_to(source)
     assert imported_by(
         f"sys.path.insert(0, {str(tmp_path)!r})\nimport masklet.{name} as m\nassert m.__file__.startswith({str(tmp_path)!r})"
     ).isdisjoint(HEAVY)
