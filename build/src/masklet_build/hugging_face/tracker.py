@@ -21,7 +21,10 @@ RULES: Rules = (
     (r"^temporal_positional_encoding_projection_layer\.", "obj_ptr_tpos_proj."),
     (r"^object_pointer_proj\.", "obj_ptr_proj."),
     # The Fourier code of points is stored twice: transformers uses it for the image as well.
-    (r"^(shared_image_embedding|prompt_encoder\.shared_embedding)\.positional_embedding$", "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
+    (
+        r"^(shared_image_embedding|prompt_encoder\.shared_embedding)\.positional_embedding$",
+        "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix",
+    ),
     (r"^prompt_encoder\.point_embed\.weight$", _POINTS),
     (r"^prompt_encoder\.", "sam_prompt_encoder."),
     (r"\.mask_embed\.conv1\.", ".mask_downscaling.0."),
