@@ -47,9 +47,10 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(wanted, server):
     assert server.ranges_asked() == [None, "bytes=1000-", "bytes=51000-", "bytes=51007-"]
 
 
-def test_an_interrupted_download_goes_on_in_the_next_call(wanted, server):
+def test_an_interrupted_download_goes_on_in_the_next_call(wanted, server, capfd):
     wanted.part.write_bytes(server.content[:100_000])
     fetch(wanted)
+    assert "  0%" not in capfd.readouterr().err, "what was there counts as progress, not as speed"
     assert wanted.out.read_bytes() == server.content
     assert server.ranges_asked() == ["bytes=100000-"]
 
