@@ -31,6 +31,9 @@ STATES = {
     "efficienttam_s_512": (933_888, 128),
     "efficienttam_ti": (3_686_400, 256),
     "efficienttam_s_2": (3_686_400, 256),
+    "sam2.1_t": (3_686_400, 256),
+    "sam2.1_l": (3_686_400, 256),
+    "sam2_b+": (3_686_400, 256),
 }
 
 
@@ -49,8 +52,8 @@ def test_a_perceiver_decides_how_many_tokens_a_memory_has() -> None:
     assert compressed.slot_bytes(7, 16) == 475_136
 
 
-def test_eight_variants_are_official_and_nano_is_ours() -> None:
-    assert len([name for name, variant in VARIANTS.items() if variant.official]) == 8
+def test_sixteen_variants_are_official_and_nano_is_ours() -> None:
+    assert len([name for name, variant in VARIANTS.items() if variant.official]) == 16
     assert [name for name, variant in VARIANTS.items() if not variant.official] == ["nano"]
 
 
@@ -76,7 +79,7 @@ def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
         variant(name)
 
 
-@pytest.mark.parametrize("side", [0, 8, 100])
-def test_a_side_without_a_whole_grid_is_refused(side: int) -> None:
-    with pytest.raises(ValueError, match=f"image size {side} .* stride, 16"):
-        variant(f"efficienttam_ti_512@{side}")
+@pytest.mark.parametrize(("name", "side", "step"), [("efficienttam_ti_512", side, 16) for side in (0, 8, 100)] + [("sam2.1_t", 48, 32)])
+def test_a_side_that_the_trunk_cannot_take_is_refused(name: str, side: int, step: int) -> None:
+    with pytest.raises(ValueError, match=f"image size {side} .* multiple of {step} pixels"):
+        variant(f"{name}@{side}")

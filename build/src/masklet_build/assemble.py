@@ -82,6 +82,7 @@ def assemble(
                 _set_backend(config, target, {"runtime": runtime, "precision": precision, "threads": str(threads)})
             _fill(config, variant, manifest, precision)
             _override(config, settings or {})
+        _wire(configs["tracker"], variant)
         _set_sequences(configs)
         for name, config in configs.items():
             write_config(draft / name, config)
@@ -152,6 +153,15 @@ def _complete(config: model_config_pb2.ModelConfig, model: contract.Model, varia
             entry = known.get(tensor.name) or entries.add(name=tensor.name)
             entry.data_type = model_config_pb2.DataType.Value(f"TYPE_{'STRING' if tensor.dtype == 'BYTES' else tensor.dtype}")
             entry.dims[:] = [dim if isinstance(dim, int) else -1 for dim in contract.resolve(tensor.dims, variant)]
+
+
+def _wire(tracker: model_config_pb2.ModelConfig, variant: families.Variant) -> None:
+    """Hands the high-resolution maps of the families that have them from image_encoder to memory_bank."""
+    steps = {step.model_name: step for step in tracker.ensemble_scheduling.step}
+    for level in range(len(variant.high_res)):
+        wire = f"high_res_{level}"
+        steps["image_encoder"].output_map[wire.upper()] = wire
+        steps["memory_bank"].input_map[wire.upper()] = wire
 
 
 def _set_backend(config: model_config_pb2.ModelConfig, target: str, parameters: Mapping[str, str]) -> None:

@@ -11,14 +11,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from masklet.families import MEMORY_WIDTH, PlainVit, Trunk, Variant
+from masklet.families import MEMORY_WIDTH, Hiera, PlainVit, Trunk, Variant
 from masklet_build.efficienttam import image_encoder as efficienttam
+from masklet_build.sam.fine_decoder import FineMaskDecoder
 from masklet_build.sam.layers import Mlp
 from masklet_build.sam.mask_decoder import MaskDecoder, MaskDecoderParameters
 from masklet_build.sam.mask_prompt import MaskPrompt
 from masklet_build.sam.memory_attention import MemoryAttention, MemoryAttentionParameters
-from masklet_build.sam.memory_encoder import MemoryEncoder, MemoryEncoderParameters
+from masklet_build.sam.memory_encoder import MemoryEncoder, MemoryEncoderParameters, OcclusionMemoryEncoder
 from masklet_build.sam.prompt_encoder import PromptEncoder
+from masklet_build.sam2 import image_encoder as sam2
 
 
 class Backbone(NamedTuple):
@@ -30,6 +32,7 @@ class Backbone(NamedTuple):
 
 BACKBONES: Mapping[type[Trunk], Backbone] = {
     PlainVit: Backbone(efficienttam.Encoder, efficienttam.ImageEncoder),
+    Hiera: Backbone(sam2.Encoder, sam2.ImageEncoder),
 }
 
 
@@ -50,6 +53,10 @@ class Network(nn.Module):
         self.no_mem_embed = nn.Parameter(torch.zeros(1, 1, hidden))
         self.no_mem_pos_enc = nn.Parameter(torch.zeros(1, 1, hidden))  # in every checkpoint, never used
         self.no_obj_ptr = nn.Parameter(torch.zeros(1, hidden))
+        if variant.family.occlusion_embedding:
+            self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, MEMORY_WIDTH))
+        if variant.family.pointer_time:
+            self.obj_ptr_tpos_proj = nn.Linear(hidden, MEMORY_WIDTH)
 
 
 def build_stages(parameters: Mapping[str, Tensor], variant: Variant) -> dict[str, nn.Module]:
@@ -60,6 +67,22 @@ def build_stages(parameters: Mapping[str, Tensor], variant: Variant) -> dict[str
     network = Network(variant)
     network.load_state_dict(dict(parameters), strict=True)
     network.eval().requires_grad_(False)
+    stages: dict[str, nn.Module] = {
+        "image_encoder": BACKBONES[type(variant.trunk)].stage(network, variant),
+        "mask_prompt": MaskPrompt(network.mask_downsample, variant),
+        "memory_attention": _memory_attention(network, variant),
+        "mask_decoder": _mask_decoder(network, variant),
+        "memory_encoder": _memory_encoder(network, variant),
+    }
+    return {name: stage.eval().requires_grad_(False) for name, stage in stages.items()}
+
+
+def _memory_attention(network: Network, variant: Variant) -> nn.Module:
+    time = network.obj_ptr_tpos_proj if variant.family.pointer_time else None
+    return MemoryAttention(network.memory_attention, network.maskmem_tpos_enc, time, variant)
+
+
+def _mask_decoder(network: Network, variant: Variant) -> nn.Module:
     decoder = MaskDecoder(
         network.sam_prompt_encoder,
         network.sam_mask_decoder,
@@ -68,14 +91,12 @@ def build_stages(parameters: Mapping[str, Tensor], variant: Variant) -> dict[str
         network.no_obj_ptr,
         variant,
     )
-    stages: dict[str, nn.Module] = {
-        "image_encoder": BACKBONES[type(variant.trunk)].stage(network, variant),
-        "mask_prompt": MaskPrompt(network.mask_downsample, variant),
-        "memory_attention": MemoryAttention(network.memory_attention, network.maskmem_tpos_enc, variant),
-        "mask_decoder": decoder,
-        "memory_encoder": MemoryEncoder(network.memory_encoder, variant),
-    }
-    return {name: stage.eval().requires_grad_(False) for name, stage in stages.items()}
+    return FineMaskDecoder(decoder, variant) if variant.high_res else decoder
+
+
+def _memory_encoder(network: Network, variant: Variant) -> nn.Module:
+    encoder = MemoryEncoder(network.memory_encoder, variant)
+    return OcclusionMemoryEncoder(encoder, network.no_obj_embed_spatial) if variant.family.occlusion_embedding else encoder
 
 
 def parameter_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:

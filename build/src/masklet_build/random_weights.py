@@ -14,16 +14,19 @@ from masklet.contract import KIND_CLICK
 from masklet.families import Variant
 from masklet_build.network import build_stages, parameter_shapes
 from masklet_build.rebuilt import noise
+from masklet_build.sam.fine_decoder import FineMaskDecoder
 from masklet_build.sam.mask_decoder import MASK_TOKENS, MaskDecoder
 from masklet_build.samples import Sizes, sample_inputs
 
 # Deviation of parameters that are no weights of a layer, by the end of their name; a gain by the name's middle for those that are.
 _TABLES = {
     "pos_embed": 0.3,
+    "pos_embed_window": 0.3,
     "maskmem_tpos_enc": 0.3,
     "no_mem_embed": 0.3,
     "no_mem_pos_enc": 0.3,
     "no_obj_ptr": 0.5,
+    "no_obj_embed_spatial": 0.5,
     "gaussian_matrix": 1.0,
     "_embed.weight": 1.0,
     "_token.weight": 1.0,
@@ -72,16 +75,17 @@ def _calibrate(state: dict[str, Tensor], variant: Variant, seed: int) -> None:
     In double precision: what differs from machine to machine, and even from run to run, is lost when the result is rounded to single.
     """
     stages = {name: stage.double() for name, stage in build_stages(state, variant).items()}
-    decoder = stages["mask_decoder"]
-    assert isinstance(decoder, MaskDecoder)
     image = torch.from_numpy(sample_inputs("image_encoder", variant, Sizes(), seed)["IMAGE"])
-    features = stages["image_encoder"](image)[0]
+    features, *maps = stages["image_encoder"](image)
+    stage = stages["mask_decoder"]
+    decoder, high_res = (stage.decoder, stage.in_token_order(maps)) if isinstance(stage, FineMaskDecoder) else (stage, [])
+    assert isinstance(decoder, MaskDecoder)
     one = torch.ones(1, dtype=torch.int32)
     points = torch.full((1, 2, 2), variant.image_size / 2, dtype=torch.float64)
     labels = torch.tensor([[1, -1]], dtype=torch.int32)
     no_mask = torch.zeros(1, 1, variant.low_size, variant.low_size, dtype=torch.float64)
     tokens, image_tokens = decoder.transform(features, KIND_CLICK * one, points, labels, no_mask, 0 * one)
-    fine = decoder.decoder.upscale(image_tokens)[0]
+    fine = decoder.decoder.upscale(image_tokens, high_res)[0]
     for index in range(MASK_TOKENS):
         _calibrate_mask(state, f"sam_mask_decoder.output_hypernetworks_mlps.{index}.layers.2", fine, seed)
     score = float(decoder.decoder.pred_obj_score_head(tokens[:, 0]))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from masklet.families import PlainVit, Variant
+from masklet_build.sam import windows
 from masklet_build.sam.layers import LayerNorm2d, Mlp, attention
 from masklet_build.sam.tables import resized_position_embedding
 
@@ -86,32 +87,15 @@ class TrunkAttention(nn.Module):
         self.proj = nn.Linear(trunk.embed_dim, trunk.embed_dim)
         self.heads, self.width = trunk.num_heads, trunk.embed_dim // trunk.num_heads
         self.grid, self.side = grid, window
-        self.count = -(-self.grid // window)  # windows each way
 
     def forward(self, x: Tensor) -> Tensor:
         """[V, G, G, E] -> the same."""
         qkv = functional.linear(x, self.qkv.weight)
-        margin = self.count * self.side - self.grid
-        if margin:
-            qkv = functional.pad(qkv, (0, 0, 0, margin, 0, margin))
-        qkv = self._windows(qkv) + self.qkv.bias
+        qkv = windows.split(qkv, self.grid, self.side, 3 * self.heads * self.width) + self.qkv.bias
         q, k, v = qkv.reshape(-1, self.side**2, 3, self.heads, self.width).permute(2, 0, 3, 1, 4).unbind(0)
         out = attention(q * self.width**-0.5, k, v).transpose(1, 2)
-        projected: Tensor = self.proj(self._join(out)[:, : self.grid, : self.grid])
+        projected: Tensor = self.proj(windows.join(out, self.grid, self.side, self.heads * self.width))
         return projected
-
-    def _windows(self, x: Tensor) -> Tensor:
-        """[V, count * side, count * side, C] -> [V * count * count, side, side, C]."""
-        if self.count == 1:
-            return x
-        channels = 3 * self.heads * self.width
-        return x.reshape(-1, self.count, self.side, self.count, self.side * channels).transpose(2, 3).reshape(-1, self.side, self.side, channels)
-
-    def _join(self, x: Tensor) -> Tensor:
-        """[V * count * count, side * side, heads, width] -> [V, count * side, count * side, C]."""
-        channels, edge = self.heads * self.width, self.count * self.side
-        x = x.reshape(-1, self.count, self.count, self.side, self.side * channels)
-        return x.transpose(2, 3).reshape(-1, edge, edge, channels)
 
 
 class TrunkBlock(nn.Module):

@@ -26,6 +26,13 @@ class Mlp(nn.Module):
         return out
 
 
+def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
+    """A linear layer of weights that were computed from others, [out, in] and [out]."""
+    layer = nn.Linear(weight.shape[1], weight.shape[0])
+    layer.weight, layer.bias = (nn.Parameter(x.detach().clone(), requires_grad=False) for x in (weight, bias))
+    return layer
+
+
 class LayerNorm2d(nn.LayerNorm):
     """LayerNorm over the channels of an NCHW map, eps 1e-6. Written with permutes so that it exports as one LayerNormalization node."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -98,6 +100,8 @@ class MaskDecoderParameters(nn.Module):
             nn.GELU(),
         )
         self.output_hypernetworks_mlps = nn.ModuleList(Mlp((hidden, hidden, hidden, MASK_WIDTH)) for _ in range(MASK_TOKENS))
+        for level, (channels, _) in enumerate(variant.high_res):  # applied once per frame, in the image encoder
+            setattr(self, f"conv_s{level}", nn.Conv2d(hidden, channels, 1))
         self.iou_prediction_head = Mlp((hidden, hidden, hidden, MASK_TOKENS))
         self.pred_obj_score_head = Mlp((hidden, hidden, hidden, 1))
 
@@ -106,15 +110,18 @@ class MaskDecoderParameters(nn.Module):
         own = torch.cat((self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight))
         return torch.cat((own.expand(prompt.shape[0], -1, -1), prompt), dim=1)
 
-    def upscale(self, image: Tensor) -> Tensor:
+    def upscale(self, image: Tensor, high_res: Sequence[Tensor] = ()) -> Tensor:
         """[B, T, hidden] -> [B, 16 T, 32]: four times finer each way, the sixteen finer pixels of a token one after another.
 
+        high_res: maps [B, 16 T, 32] and [B, 4 T, 64] in that order of pixels, which are added on the way, or nothing.
         A transposed convolution whose kernel equals its stride is a linear layer per token. So channels stay last throughout, and only the
         finished mask is brought into image order (`in_image_order`).
         """
         wide, norm, activation, fine, last = self.output_upscaling
-        x = activation(nn.LayerNorm.forward(norm, _spread(image, wide)))
-        out: Tensor = last(_spread(x, fine))
+        x = _spread(image, wide)
+        x = activation(nn.LayerNorm.forward(norm, x + high_res[1] if high_res else x))
+        x = _spread(x, fine)
+        out: Tensor = last(x + high_res[0] if high_res else x)
         return out
 
 
@@ -122,6 +129,14 @@ def _spread(x: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
     """The 2x2 transposed convolution per pixel: [B, n, in] -> [B, 4 n, out]."""
     weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)
     return functional.linear(x, weight).reshape(x.shape[0], -1, layer.out_channels) + layer.bias
+
+
+def in_token_order(x: Tensor, grid: int, scale: int) -> Tensor:
+    """A map [V, C, scale * grid, scale * grid], scale 2 or 4, as [V, scale^2 * T, C] in the order of `upscale`."""
+    halvings = (2,) * (scale // 2)
+    split = x.reshape(-1, x.shape[1], grid, *halvings, grid, *halvings)
+    order = [axis for level in range(len(halvings) + 1) for axis in (2 + level, 3 + len(halvings) + level)]
+    return split.permute(0, *order, 1).reshape(-1, (scale * grid) ** 2, x.shape[1])
 
 
 def in_image_order(x: Tensor, grid: int) -> Tensor:
@@ -155,13 +170,28 @@ class MaskDecoder(nn.Module):
         present: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Inputs and outputs as `masklet.contract.mask_decoder`: -> LOW [B, L, L], IOU [B], SCORE [B], POINTER [B, hidden]."""
+        return self.decode((), features, kind, points, labels, mask_prompt, has_mask, multimask, present)
+
+    def decode(
+        self,
+        high_res: Sequence[Tensor],
+        features: Tensor,
+        kind: Tensor,
+        points: Tensor,
+        labels: Tensor,
+        mask_prompt: Tensor,
+        has_mask: Tensor,
+        multimask: Tensor,
+        present: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As `forward`, with the high-resolution maps of `MaskDecoderParameters.upscale`, or nothing."""
         by_mask = kind == KIND_MASK
         tokens, image = self.transform(features, kind, points, labels, mask_prompt, has_mask)
         score = self.decoder.pred_obj_score_head(tokens[:, 0])[:, 0]
         seen = score > 0
         several = (multimask > 0) & ~by_mask
         mask_tokens = tokens[:, 2 : 2 + MASK_TOKENS]
-        logits, iou, token = self._choose(mask_tokens, tokens[:, 1], self.decoder.upscale(image), several)
+        logits, iou, token = self._choose(mask_tokens, tokens[:, 1], self.decoder.upscale(image, high_res), several)
         low = in_image_order(logits.masked_fill(~seen[:, None], self.variant.family.no_object_score), self.variant.grid)
 
         has_pixel = present > 0

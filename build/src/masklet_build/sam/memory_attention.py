@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from masklet.families import MEMORY_WIDTH, Variant
-from masklet_build.sam.layers import Projections, attention, image_of, tokens_of
-from masklet_build.sam.tables import rotary_table, sine_table
+from masklet_build.sam.layers import Projections, attention, image_of, linear, tokens_of
+from masklet_build.sam.tables import rotary_table, sine_table, time_code
 
 POOL = 2  # side of the window over which the pooled variants average keys and values
 
@@ -47,17 +47,11 @@ class MemoryAttentionParameters(nn.Module):
         self.norm = nn.LayerNorm(variant.hidden)
 
 
-def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0])
-    layer.weight, layer.bias = (nn.Parameter(x.detach().clone(), requires_grad=False) for x in (weight, bias))
-    return layer
-
-
 def _halves(projection: nn.Linear) -> nn.Linear:
     """The projection with its even output channels first, then the odd ones."""
     width = projection.out_features
     order = torch.cat((torch.arange(0, width, 2), torch.arange(1, width, 2)))
-    return _linear(projection.weight[order], projection.bias[order])
+    return linear(projection.weight[order], projection.bias[order])
 
 
 class FoldedAttention(nn.Module):
@@ -70,7 +64,7 @@ class FoldedAttention(nn.Module):
         out, value = source.out_proj, source.v_proj
         weight = out.weight.double() @ value.weight.double()
         bias = out.weight.double() @ value.bias.double() + out.bias.double()
-        self.out = _linear(weight.float(), bias.float())
+        self.out = linear(weight.float(), bias.float())
 
 
 def rotate(x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -114,7 +108,7 @@ class Remembered(NamedTuple):
     """What an object remembers, ready for every layer."""
 
     memory: Tensor  # [B, F, T, 64], with its position codes: becomes keys
-    pointers: Tensor  # [B, P * hidden / 64, 64]: become keys
+    pointers: Tensor  # [B, P * hidden / 64, 64], with their time codes: become keys
     values: Tensor  # [B, tokens, 64]: memories, pooled where the variant pools, then pointers
     window: Tensor  # side of the pooling window, an integer
 
@@ -135,8 +129,10 @@ def pooling_boost(window: Tensor) -> Tensor:
 class MemoryAttention(nn.Module):
     """Stage memory_attention (modeling/memory_attention.py:113-184; modeling/sam/transformer.py:255-532)."""
 
-    def __init__(self, source: MemoryAttentionParameters, temporal_code: Tensor, variant: Variant) -> None:
+    def __init__(self, source: MemoryAttentionParameters, temporal_code: Tensor, pointer_time: nn.Linear | None, variant: Variant) -> None:
+        """pointer_time: projection of the pointers' time code to the width of memories, for the families that have one."""
         super().__init__()
+        self.pointer_time, self.farthest = pointer_time, variant.family.num_pointers - 1
         self.grid, self.hidden = variant.grid, variant.hidden
         self.pooling: Literal["none", "efficient1", "efficient2"] = variant.pooling
         self.layers = nn.ModuleList(Layer(layer) for layer in source.layers)
@@ -152,9 +148,12 @@ class MemoryAttention(nn.Module):
         for name, table in tables.items():
             self.register_buffer(name, table, persistent=False)
 
-    def forward(self, embedding: Tensor, video: Tensor, memory: Tensor, slot: Tensor, pointers: Tensor) -> tuple[Tensor]:
-        """EMBEDDING [V, hidden, G, G], VIDEO [B], MEMORY [B, F, T, 64], SLOT [B, F], POINTERS [B, P, hidden] -> CONDITIONED [B, hidden, G, G]."""
-        remembered = self._remembered(memory, slot, pointers)
+    def forward(
+        self, embedding: Tensor, video: Tensor, memory: Tensor, slot: Tensor, pointers: Tensor, distance: Tensor | None = None
+    ) -> tuple[Tensor]:
+        """EMBEDDING [V, hidden, G, G], VIDEO [B], MEMORY [B, F, T, 64], SLOT [B, F], POINTERS [B, P, hidden], and DISTANCE [B, P] where pointers
+        have a time code -> CONDITIONED [B, hidden, G, G]."""
+        remembered = self._remembered(memory, slot, pointers, distance)
         first, *others = self.layers
         x = first.attend_self(tokens_of(embedding, self.grid, self.hidden) + self.position, self.cosine, self.sine)
         q = first.cross_query(x, self.cosine, self.sine).index_select(0, video)
@@ -165,13 +164,19 @@ class MemoryAttention(nn.Module):
             x = self._attend_memory(layer, x, q, remembered)
         return (image_of(self.norm(x), self.grid, self.hidden),)
 
-    def _remembered(self, memory: Tensor, slot: Tensor, pointers: Tensor) -> Remembered:
-        """Memories get the code of their place and of their slot; a pointer is hidden / 64 tokens, officially four, and carries no position."""
+    def _remembered(self, memory: Tensor, slot: Tensor, pointers: Tensor, distance: Tensor | None) -> Remembered:
+        """Memories get the code of their place and of their slot; a pointer is hidden / 64 tokens, officially four, all with the code of its time
+        or with none."""
         position = self.memory_position + nn.functional.embedding(slot, self.temporal_code)[:, :, None]
-        pointers = pointers.reshape(pointers.shape[0], -1, MEMORY_WIDTH)
+        tokens = pointers.reshape(pointers.shape[0], -1, MEMORY_WIDTH)
         window = pool_window(memory)
-        values = torch.cat((self._pool(memory, MEMORY_WIDTH, window), pointers), dim=1)
-        return Remembered(memory + position, pointers, values, window)
+        values = torch.cat((self._pool(memory, MEMORY_WIDTH, window), tokens), dim=1)
+        keys = tokens
+        if distance is not None:
+            assert self.pointer_time is not None
+            time = self.pointer_time(time_code(distance / self.farthest, self.hidden))
+            keys = tokens + time[:, :, None].expand(-1, -1, self.hidden // MEMORY_WIDTH, -1).reshape(tokens.shape)
+        return Remembered(memory + position, keys, values, window)
 
     def _attend_memory(self, layer: Layer, x: Tensor, q: Tensor, remembered: Remembered) -> Tensor:
         """Cross-attention and feed-forward of one layer; the keys of pointers are not turned."""

@@ -77,3 +77,18 @@ class MemoryEncoder(nn.Module):
         for block in self.source.fuser.layers:
             x = block(x)
         return (tokens_of(self.source.out_proj(x), self.grid, MEMORY_WIDTH),)
+
+
+class OcclusionMemoryEncoder(nn.Module):
+    """Stage memory_encoder of the families that mark the memory of an absent object (SAM 2, modeling/sam2_base.py:716-724)."""
+
+    def __init__(self, encoder: MemoryEncoder, occluded: Tensor) -> None:
+        """occluded: [1, 64], added to every token of such a memory."""
+        super().__init__()
+        self.encoder = encoder
+        self.register_buffer("occluded", occluded.detach().clone(), persistent=False)
+
+    def forward(self, embedding: Tensor, video: Tensor, low: Tensor, score: Tensor, binarise: Tensor) -> tuple[Tensor]:
+        """As `MemoryEncoder.forward`, with SCORE [B]."""
+        (memory,) = self.encoder(embedding, video, low, binarise)
+        return (memory + (score <= 0).float()[:, None, None] * self.occluded,)

@@ -35,6 +35,14 @@ def rotary_table(grid: int, width: int) -> tuple[Tensor, Tensor]:
     return angle.cos(), angle.sin()
 
 
+def time_code(time: Tensor, width: int) -> Tensor:
+    """Sine code of times [...] -> [..., width], all sines first (SAM 2, modeling/sam2_utils.py:64-74)."""
+    half = width // 2
+    index = torch.arange(half, dtype=torch.float32, device=time.device)
+    angle = time[..., None] / TEMPERATURE ** (2 * torch.div(index, 2, rounding_mode="floor") / half)
+    return torch.cat((angle.sin(), angle.cos()), dim=-1)
+
+
 def resized_position_embedding(stored: Tensor, grid: int) -> Tensor:
     """The trunk's position embedding [1, 1 + n * n, E] as [1, grid, grid, E]: class entry dropped, bicubic (modeling/backbones/utils.py:97-128)."""
     side = math.isqrt(stored.shape[1] - 1)

@@ -10,14 +10,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from masklet.families import efficienttam
+from masklet.families import efficienttam, sam2
 from masklet.families.definitions import MEMORY_WIDTH, Family, Perceiver, Variant
 from masklet.families.efficienttam import EFFICIENTTAM, NANO
-from masklet.families.trunks import PlainVit, Trunk
+from masklet.families.trunks import Hiera, PlainVit, Trunk
 
-__all__ = ["EFFICIENTTAM", "MEMORY_WIDTH", "NANO", "VARIANTS", "Family", "Perceiver", "PlainVit", "Trunk", "Variant", "scaled_down", "variant"]
+__all__ = [
+    "EFFICIENTTAM",
+    "MEMORY_WIDTH",
+    "NANO",
+    "VARIANTS",
+    "Family",
+    "Hiera",
+    "Perceiver",
+    "PlainVit",
+    "Trunk",
+    "Variant",
+    "scaled_down",
+    "variant",
+]
 
-VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in (*efficienttam.VARIANTS, NANO)}
+VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in (*efficienttam.VARIANTS, *sam2.VARIANTS, NANO)}
 
 
 def variant(name: str) -> Variant:
@@ -29,7 +42,7 @@ def variant(name: str) -> Variant:
 
 
 def scaled_down(base: Variant, image_size: int) -> Variant:
-    """The same network at another image size, for tests: no official weights exist for it. Raises ValueError for a size without a whole grid."""
-    if image_size <= 0 or image_size % base.stride:
-        raise ValueError(f"image size {image_size} of {base.name} is not a multiple of its stride, {base.stride}.")
+    """The same network at another image size, for tests: no official weights exist for it. Raises ValueError for a size its trunk cannot take."""
+    if image_size <= 0 or image_size % base.trunk.step:
+        raise ValueError(f"image size {image_size} of {base.name} is not a multiple of {base.trunk.step} pixels.")
     return replace(base, name=f"{base.name}@{image_size}", image_size=image_size)

@@ -1,13 +1,14 @@
 """The backbones of image encoders, as numbers. The type of `Variant.trunk` says which one a variant has.
 
-`sources` as in `masklet.families`: field -> "file:line" of the official code, empty for masklet's own.
+`sources` as in `masklet.families`: field -> "file:line" of the official code, empty for masklet's own. `step`: pixels that an image's side is a
+multiple of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class PlainVit:
     pretrain_grid       side of the grid of the stored position embedding
     """
 
+    step: ClassVar[int] = 16
     stem: Literal["patch", "conv"]
     embed_dim: int
     depth: int
@@ -32,4 +34,25 @@ class PlainVit:
     sources: Mapping[str, str]
 
 
-Trunk = PlainVit
+@dataclass(frozen=True)
+class Hiera:
+    """A hierarchical vision transformer of four stages under a feature pyramid: SAM 2.
+
+    embed_dim, num_heads    of the first stage; each further stage doubles both and halves the map
+    stages                  blocks of each stage
+    windows                 side of a stage's windows, tokens; the first block of a stage still has the windows of the stage before
+    global_blocks           blocks that attend to the whole map
+    background              side of the grid of the stored position embedding; windows[0] is the side of the one that repeats in every window
+    """
+
+    step: ClassVar[int] = 32
+    embed_dim: int
+    num_heads: int
+    stages: tuple[int, int, int, int]
+    windows: tuple[int, int, int, int]
+    global_blocks: tuple[int, ...]
+    background: int
+    sources: Mapping[str, str]
+
+
+Trunk = PlainVit | Hiera
