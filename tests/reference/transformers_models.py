@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -11,7 +12,6 @@ import transformers
 
 from masklet.families import Variant, variant
 from masklet_build.hugging_face import to_official
-from masklet_build.network import BACKBONES
 from masklet_build.torch_stages import TorchStages
 
 SAM2_SIDE = 256
@@ -93,8 +93,14 @@ def pair(wanted: Variant, make: Callable[[Variant], Any]) -> Pair:
         tensor += 0.02 * torch.randn(tensor.shape)
     model.prompt_encoder.shared_embedding.positional_embedding.copy_(model.shared_image_embedding.positional_embedding)  # one in every checkpoint
     model.mask_decoder.pred_obj_score_head.proj_out.bias += 5  # else no object is present, and every mask is empty
-    state = BACKBONES[type(wanted.trunk)].used(to_official(model.state_dict()), wanted)
+    state = to_official(model.state_dict())
     return Pair(model, TorchStages(state, wanted), wanted)
+
+
+@cache
+def made(name: str) -> Pair:
+    """A small one: sam2.1_t, sam2_t or sam3."""
+    return pair(sam3_small(), sam3_model) if name == "sam3" else pair(variant(f"{name}@{SAM2_SIDE}"), sam2_model)
 
 
 def _levels(grid: int) -> list[list[int]]:

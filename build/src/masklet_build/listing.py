@@ -15,6 +15,14 @@ from masklet_build.official_files import OFFICIAL_FILES, address
 PARAMETERS: Mapping[str, int] = {
     **{f"efficienttam_ti{suffix}": 17_866_018 for suffix in ("_512", "", "_1", "_2")},
     **{f"efficienttam_s{suffix}": 34_055_842 for suffix in ("_512", "", "_1", "_2")},
+    "sam2.1_t": 38_962_498,
+    "sam2.1_s": 46_060_354,
+    "sam2.1_b+": 80_850_178,
+    "sam2.1_l": 224_446_642,
+    "sam2_t": 38_945_986,
+    "sam2_s": 46_043_842,
+    "sam2_b+": 80_833_666,
+    "sam2_l": 224_430_130,
     "nano": 4_690_626,
 }
 
