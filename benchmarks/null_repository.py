@@ -78,7 +78,7 @@ def _empty(folder: Path, model: contract.Model, variant: Variant, mask: bytes) -
 
 def _shape(model: contract.Model, tensor: contract.Tensor, variant: Variant) -> list[int]:
     """Shape of an output for a tracked frame of one object: no prompts, no logits."""
-    free = {} if model is contract.PREPROCESS or tensor.name == "LOGITS" else _FREE
+    free = {} if model.name == "preprocess" or tensor.name == "LOGITS" else _FREE
     dims = [dim if isinstance(dim, int) else free.get(dim, 0) for dim in contract.resolve(tensor.dims, variant)]
     return [1, *dims] if model.batched else dims
 

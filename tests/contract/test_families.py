@@ -7,12 +7,13 @@ from dataclasses import fields, replace
 
 import pytest
 
-from masklet.families import VARIANTS, Family, Perceiver, Trunk, Variant, scaled_down, variant
+from masklet.families import VARIANTS, Family, Perceiver, Trunk, Variant, scaled_down, shallow, variant
 
 NOT_READ_FROM_A_LINE = {"name", "official", "root", "licence", "weights", "family", "checkpoint", "sources"}
-FAMILIES = {variant.family.name: variant.family for variant in VARIANTS.values()}
+FAMILIES = {id(variant.family): variant.family for variant in VARIANTS.values()}
 VARIANTS_OF_OTHERS = [variant for variant in VARIANTS.values() if variant.official]
-OFFICIAL = [*FAMILIES.values(), *VARIANTS_OF_OTHERS, *(variant.trunk for variant in VARIANTS_OF_OTHERS)]
+SELECTIONS = [family.selection for family in FAMILIES.values() if family.selection]
+OFFICIAL = [*FAMILIES.values(), *SELECTIONS, *VARIANTS_OF_OTHERS, *(variant.trunk for variant in VARIANTS_OF_OTHERS)]
 
 
 @pytest.mark.parametrize("thing", OFFICIAL, ids=lambda thing: f"{type(thing).__name__}-{getattr(thing, 'name', '')}")
@@ -34,6 +35,7 @@ STATES = {
     "sam2.1_t": (3_686_400, 256),
     "sam2.1_l": (3_686_400, 256),
     "sam2_b+": (3_686_400, 256),
+    "sam3": (4_661_248, 288),
 }
 
 
@@ -46,14 +48,19 @@ def test_the_state_of_an_object_is_a_formula(name: str) -> None:
     assert made.object_bytes(3) - made.object_bytes() == 2 * (made.memory_tokens * 64 * 2 + 256 * 4 + side * side * 4)
 
 
+def test_the_state_of_an_object_of_sam3_is_that_of_four_prompted_frames() -> None:
+    """Four prompted frames, six trusted ones and the newest; pointers of four, fifteen and one (bfloat16 [5184, 64] and float32 [256] each)."""
+    assert VARIANTS["sam3"].slot_bytes(11, 20) == 7_319_552
+    assert VARIANTS["sam3"].object_bytes(4) == 7_319_552 + 5 * 288 * 288 * 4
+
+
 def test_a_perceiver_decides_how_many_tokens_a_memory_has() -> None:
     compressed = replace(VARIANTS["efficienttam_ti"], perceiver=Perceiver(latents=256, window_latents=256, layers=2, sources={}))
     assert compressed.memory_tokens == 512
     assert compressed.slot_bytes(7, 16) == 475_136
 
 
-def test_sixteen_variants_are_official_and_nano_is_ours() -> None:
-    assert len([name for name, variant in VARIANTS.items() if variant.official]) == 16
+def test_only_nano_is_ours() -> None:
     assert [name for name, variant in VARIANTS.items() if not variant.official] == ["nano"]
 
 
@@ -68,18 +75,33 @@ def test_variants_are_listed_under_their_names() -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_scaled_down_variant_is_found_by_the_name_that_it_has(name: str) -> None:
-    small = scaled_down(VARIANTS[name], 64)
+    side = 2 * VARIANTS[name].trunk.step
+    small = scaled_down(VARIANTS[name], side)
     assert variant(small.name) == small
-    assert (small.image_size, small.grid) == (64, 4)
+    assert (small.image_size, small.grid) == (side, side // small.stride)
 
 
-@pytest.mark.parametrize("name", ["", "nobody", "nobody@64", "efficienttam_ti@", "efficienttam_ti@-64", "efficienttam_ti@64@64"])
+def test_a_shallow_variant_is_found_by_the_name_that_it_has() -> None:
+    small = scaled_down(shallow(VARIANTS["sam3"], 4), 672)
+    assert (small.name, small.trunk.depth, small.trunk.global_blocks, small.grid) == ("sam3:4@672", 4, (1, 3), 48)
+    assert variant(small.name) == small
+
+
+@pytest.mark.parametrize("name", ["sam3:0", "sam3:3", "nano:4"])
+def test_a_trunk_that_cannot_be_shallow_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="cannot be made of"):
+        variant(name)
+
+
+@pytest.mark.parametrize("name", ["", "nobody", "nobody@64", "efficienttam_ti@", "efficienttam_ti@-64", "efficienttam_ti@64@64", "nano:@64"])
 def test_an_unknown_name_lists_the_known_ones(name: str) -> None:
     with pytest.raises(ValueError, match=r"unknown variant .* Known: efficienttam_ti_512, "):
         variant(name)
 
 
-@pytest.mark.parametrize(("name", "side", "step"), [("efficienttam_ti_512", side, 16) for side in (0, 8, 100)] + [("sam2.1_t", 48, 32)])
+@pytest.mark.parametrize(
+    ("name", "side", "step"), [("efficienttam_ti_512", side, 16) for side in (0, 8, 100)] + [("sam2.1_t", 48, 32), ("sam3", 1024, 336)]
+)
 def test_a_side_that_the_trunk_cannot_take_is_refused(name: str, side: int, step: int) -> None:
     with pytest.raises(ValueError, match=f"image size {side} .* multiple of {step} pixels"):
         variant(f"{name}@{side}")

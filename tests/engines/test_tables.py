@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from masklet_build.sam.tables import antialias_matrix, resized_position_embedding, rotary_table, sine_table
+from masklet_build.sam.tables import resize_matrix, resized_position_embedding, rotary_table, sine_table
 
 pytestmark = pytest.mark.torch
 
@@ -17,6 +17,7 @@ pytestmark = pytest.mark.torch
         (256, 64, 518706.105, {(0, 0, 0): 0.0980171, (1, 0, 0): 0.9951847, (128, 0, 0): 0.0980171, (2, 5, 9): 0.4882603, (131, 5, 9): 0.6598640}),
         (256, 32, 129558.817, {(2, 5, 9): 0.8522075, (131, 5, 9): -0.1291590}),
         (64, 64, 127058.880, {(2, 5, 9): 0.3252219, (35, 5, 9): 0.8514369}),
+        (64, 72, 160821.641, {(35, 5, 9): 0.8819865}),
         (64, 32, 31741.486, {}),
         (64, 16, 7922.980, {(35, 5, 9): -0.5951985}),
     ],
@@ -29,7 +30,7 @@ def test_sine_table_is_the_official_one(channels, grid, total, entries):
         assert float(table[place]) == pytest.approx(value, abs=1e-6)
 
 
-@pytest.mark.parametrize(("grid", "cosines", "sines"), [(64, 309234.067, 87776.905), (32, 87686.436, 21494.180)])
+@pytest.mark.parametrize(("grid", "cosines", "sines"), [(64, 309234.067, 87776.905), (72, 383193.805, 111794.828), (32, 87686.436, 21494.180)])
 def test_rotary_table_is_the_official_one(grid, cosines, sines):
     cosine, sine = rotary_table(grid, 256)
     assert cosine.shape == sine.shape == (grid * grid, 128)
@@ -61,13 +62,23 @@ def test_position_embedding_drops_its_class_entry_and_is_resized_bicubically(gri
         assert float(resized[0, row, column, 0]) == pytest.approx(value, abs=2e-4)
 
 
-def test_antialias_matrix_has_eight_taps_inside_and_equals_the_resize_at_the_borders():
-    matrix = antialias_matrix(512, 4)
+def test_resize_matrix_has_eight_taps_inside_and_equals_the_resize_at_the_borders():
+    matrix = resize_matrix(512, 128)
     inside = matrix[60]
     np.testing.assert_allclose(inside[inside > 0], np.array([1, 3, 5, 7, 7, 5, 3, 1]) / 32, atol=1e-7)
     image = torch.rand(1, 1, 512, 512, generator=torch.Generator().manual_seed(0))
     wanted = torch.nn.functional.interpolate(image, (128, 128), mode="bilinear", antialias=True)
     torch.testing.assert_close((matrix @ image[0, 0] @ matrix.T), wanted[0, 0], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("size", "target"), [(288, 1008), (1008, 1152), (96, 336)])
+def test_resize_matrix_enlarges_like_the_resize(size, target):
+    """But for the position between pixels, which torch rounds to float32: up to 6e-5 of a pixel."""
+    matrix = resize_matrix(size, target)
+    image = torch.rand(1, 1, size, size, generator=torch.Generator().manual_seed(0))
+    for antialias in (False, True):
+        wanted = torch.nn.functional.interpolate(image, (target, target), mode="bilinear", antialias=antialias)
+        torch.testing.assert_close((matrix @ image[0, 0] @ matrix.T), wanted[0, 0], atol=2e-4, rtol=0)
 
 
 def test_uint8_over_255_rounds_the_same_in_single_precision_as_officially_in_double():

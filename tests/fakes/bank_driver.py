@@ -78,13 +78,15 @@ class RecordingStages:
         return {"MEMORY": np.broadcast_to(number[:, None, None], (len(number), VARIANT.memory_tokens, 64)).astype(np.float32)}
 
 
-def service(stages: RecordingStages, *, max_conditioning: int = 0, engine_limit: int = 8, clock=None, **limits: int) -> Service:
-    """A service of the small variant with generous limits."""
+def service(
+    stages: RecordingStages, *, variant: families.Variant = VARIANT, max_conditioning: int = 0, engine_limit: int = 8, clock=None, **limits: int
+) -> Service:
+    """A service with generous limits. `variant`: the small one, or one of its sizes that behaves in another way."""
     values = {"max_objects": 32, "max_points": 64, "max_videos": 64, "max_bytes": 1 << 30, "idle_seconds": 60, **limits}
     settings = Settings(
-        VARIANT,
+        variant,
         Limits(values["max_objects"], values["max_points"], max_conditioning),
-        Capacity(values["max_videos"], values["max_bytes"], values["idle_seconds"], VARIANT.object_bytes()),
+        Capacity(values["max_videos"], values["max_bytes"], values["idle_seconds"], variant.object_bytes()),
         engine_limit,
         IDENTITY,
     )

@@ -1,9 +1,11 @@
 """What prompts do: first ones, corrections, refine, append, clear, remove, prompts ahead of tracking, and where a video may go."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, service
+from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
 from masklet.contract import KIND_CLICK, KIND_MASK, KIND_TRACKED
 from masklet.errors import BadFrameIndex, TooManyObjects, TooManyPoints, UnknownObject
 
@@ -269,3 +271,14 @@ def test_prompts_ahead_free_the_direction(client):
     assert client.send(number=7, frame_index=7, reverse=True)["OBJECT_IDS"].tolist() == [1]
     client.send(number=7, frame_index=7, track=False)
     assert client.send(number=9, frame_index=9)["OBJECT_IDS"].tolist() == [1]
+
+
+def test_the_logits_of_a_soft_mask_are_those_that_came_with_it(stages):
+    """Where masks are soft the engine gives no logits."""
+    stages.mask_prompt = lambda inputs: {name: array for name, array in RecordingStages.mask_prompt(stages, inputs).items() if name != "LOW"}
+    held = service(stages)
+    sent = request(1, 0, [mask(1), mask(2)], start=True)
+    low = np.stack([np.full((VARIANT.low_size,) * 2, value, np.float32) for value in (3, 4)])
+    (answer,) = held.answer([replace(sent, tensors={**sent.tensors, "PROMPT_LOW": low})])
+    assert answer["LOW"][:, 0, 0].tolist() == [3, 4]
+    assert encoded(stages)["LOW"][:, 0, 0].tolist() == [3, 4]

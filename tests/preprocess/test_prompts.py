@@ -9,12 +9,14 @@ import pytest
 
 from masklet import rle
 from masklet.errors import BadPrompt, TooManyPoints
+from masklet.families import variant
 from masklet.wire import PromptFlag
 from masklet_preprocess.prompts import parse
 from masklet_preprocess.tensors import pack, scale_points
 
 SIZE = (100, 200)  # height, width of the frame
 SIDE = 64
+SMALL = variant(f"efficienttam_ti_512@{SIDE}")
 CLICK = {"object": 1, "points": [[10, 20]], "labels": [1]}
 MASK = np.zeros(SIZE, dtype=bool)
 MASK[20:60, 50:150] = True
@@ -26,7 +28,7 @@ def read(limits, *items, size=SIZE):
 
 
 def tensors(limits, *items, size=SIZE):
-    return pack(read(limits, *items, size=size), size, SIDE)
+    return pack(read(limits, *items, size=size), size, SMALL)
 
 
 INVALID = {

@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from fakes import loading
-from masklet.contract import PREPROCESS
+from masklet.contract import preprocess
 from masklet.families import variant
 
 from .conftest import FOLDER, VARIANT, S
 
+PREPROCESS = preprocess(variant(VARIANT))
 CLICK = {"object": 1, "points": [[10, 20]], "labels": [1]}
 
 

@@ -18,7 +18,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from masklet import contract, families
-from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
+from masklet_build.manifest import FILE_NAME, WEIGHTS, Manifest, file_sha256
 from masklet_build.output import fresh_directory
 
 SOURCE = Path(__file__).parent / "model_repository"
@@ -78,6 +78,8 @@ def assemble(
         for model in contract.models(variant):
             config = configs[model.name]
             _complete(config, model, variant)
+            if model.name == "image_encoder":
+                config.max_batch_size = min(config.max_batch_size, variant.trunk.max_images)
             if model in contract.engines(variant):
                 _set_backend(config, target, {"runtime": runtime, "precision": precision, "threads": str(threads)})
             _fill(config, variant, manifest, precision)
@@ -127,9 +129,10 @@ def _place_engine(version: Path, engines: Path, model: contract.Model, target: s
     version.mkdir(exist_ok=True)
     if target == "embedded":
         shutil.copyfile(EMBEDDED_MODEL, version / "model.py")
-        shutil.copyfile(engines / f"{model.name}.onnx", version / "engine.onnx")
-    else:
-        shutil.copyfile(engines / f"{model.name}.onnx", version / "model.onnx")
+    shutil.copyfile(engines / f"{model.name}.onnx", version / {"embedded": "engine.onnx", "onnxruntime": "model.onnx"}[target])
+    weights = f"{model.name}.onnx{WEIGHTS}"  # a large graph refers to them by this name
+    if (engines / weights).exists():
+        shutil.copyfile(engines / weights, version / weights)
 
 
 def read_config(folder: Path) -> model_config_pb2.ModelConfig:
@@ -151,17 +154,19 @@ def _complete(config: model_config_pb2.ModelConfig, model: contract.Model, varia
         known = {entry.name: entry for entry in entries}
         for tensor in tensors:
             entry = known.get(tensor.name) or entries.add(name=tensor.name)
+            if entries is config.input and model.batched and tensor.name not in known:
+                entry.allow_ragged_batch = any(isinstance(dim, str) for dim in contract.resolve(tensor.dims, variant))
             entry.data_type = model_config_pb2.DataType.Value(f"TYPE_{'STRING' if tensor.dtype == 'BYTES' else tensor.dtype}")
             entry.dims[:] = [dim if isinstance(dim, int) else -1 for dim in contract.resolve(tensor.dims, variant)]
 
 
 def _wire(tracker: model_config_pb2.ModelConfig, variant: families.Variant) -> None:
-    """Hands the high-resolution maps of the families that have them from image_encoder to memory_bank."""
+    """Hands to memory_bank what the stages before it give in some families only: high-resolution maps, logits of soft masks."""
     steps = {step.model_name: step for step in tracker.ensemble_scheduling.step}
-    for level in range(len(variant.high_res)):
-        wire = f"high_res_{level}"
-        steps["image_encoder"].output_map[wire.upper()] = wire
-        steps["memory_bank"].input_map[wire.upper()] = wire
+    for model in (contract.preprocess(variant), contract.image_encoder(variant)):
+        for name in {tensor.name for tensor in model.outputs} - set(steps[model.name].output_map):
+            steps[model.name].output_map[name] = name.lower()
+            steps["memory_bank"].input_map[name] = name.lower()
 
 
 def _set_backend(config: model_config_pb2.ModelConfig, target: str, parameters: Mapping[str, str]) -> None:

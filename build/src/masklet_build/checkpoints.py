@@ -15,7 +15,7 @@ from torch import Tensor
 from masklet.families import VARIANTS, Variant
 from masklet_build.hugging_face import safetensors_files, to_official
 from masklet_build.manifest import file_sha256
-from masklet_build.network import parameter_shapes
+from masklet_build.network import BACKBONES, parameter_shapes
 
 _SHOWN = 3  # names listed of each kind of mismatch
 _POSITION = "image_encoder.trunk.pos_embed"
@@ -36,7 +36,10 @@ def load_checkpoint(path: str | Path, variant: Variant) -> dict[str, Tensor]:
     if not Path(path).exists():
         fetch = f"Fetch it: masklet-build download {variant.name}" if variant.official else "Correct the path."
         raise CheckpointError(f"There is no checkpoint {path}. {fetch}")
-    state = _official_names(Path(path), _read(Path(path)))
+    try:
+        state = BACKBONES[type(variant.trunk)].used(to_official(_read(Path(path))), variant)
+    except ValueError as error:
+        raise CheckpointError(f"{path} does not fit {variant.name}: {error}") from error
     expected = parameter_shapes(variant)
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if found != expected:
@@ -78,13 +81,6 @@ def _read(path: Path) -> dict[str, Tensor]:
     return {name: tensor for file in files for name, tensor in _read_safetensors(file).items()}
 
 
-def _official_names(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    try:
-        return to_official(state)
-    except ValueError as error:
-        raise CheckpointError(f"{path}: {error} Fetch it again.") from error
-
-
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return safetensors.torch.load_file(path)
@@ -104,10 +100,10 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
             f"{path} ({path.stat().st_size:,} bytes) cannot be read as a PyTorch checkpoint: {reason} "
             "It may be an incomplete download or another kind of file. Download it again."
         ) from error
-    state = content.get("model") if isinstance(content, dict) else None
+    state = content.get("model", content) if isinstance(content, dict) else None  # SAM 3 is read from both forms (model_builder.py:780)
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         found = f"a dict with {', '.join(map(repr, list(content)[:_SHOWN]))}" if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(f"{path} holds {found}. An official checkpoint holds a dict with 'model': the parameters by name.")
+        raise CheckpointError(f"{path} holds {found}. An official checkpoint holds the parameters by name, mostly in a dict with 'model'.")
     return state
 
 
@@ -138,7 +134,7 @@ def _guess(found: Mapping[str, tuple[int, ...]]) -> str:
     )
     kind = next((kind for name, kind in kinds if name in found), None)
     if kind:
-        return f"It looks like {kind}, which this version cannot export."
+        return f"It looks like {kind}: name the variant that it is of, one of those that `masklet-build variants` lists."
     if _POSITION in found:
         return "It looks like an EfficientTAM checkpoint that was changed or saved in part. Use the original file."
     return "It does not look like a SAM-family checkpoint."

@@ -73,7 +73,14 @@ def _add(
 
 
 def _variant_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("variant", metavar="VARIANT", choices=families.VARIANTS, help=f"one of {', '.join(families.VARIANTS)}")
+    parser.add_argument("variant", metavar="VARIANT", type=_variant_name, help=f"one of {', '.join(families.VARIANTS)}")
+
+
+def _variant_name(text: str) -> str:
+    try:
+        return families.variant(text).name
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:

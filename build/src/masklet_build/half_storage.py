@@ -9,6 +9,8 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from masklet_build.onnx_files import save
+
 _MIN_ELEMENTS = 1024  # smaller tensors do not repay their Cast node
 
 
@@ -34,5 +36,4 @@ def store_as_half(path: Path) -> None:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, path)
+    save(model, path)

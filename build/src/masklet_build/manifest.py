@@ -13,6 +13,7 @@ from pathlib import Path
 from masklet.contract import CONTRACT_VERSION
 
 FILE_NAME = "manifest.json"
+WEIGHTS = ".weights"  # a large engine has a second file: the name of the first, and this
 
 
 @dataclass(frozen=True)

@@ -11,28 +11,43 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from masklet.families import MEMORY_WIDTH, Hiera, PlainVit, Trunk, Variant
+from masklet.families import MEMORY_WIDTH, Hiera, PlainVit, Sam3Vit, Trunk, Variant
 from masklet_build.efficienttam import image_encoder as efficienttam
 from masklet_build.sam.fine_decoder import FineMaskDecoder
 from masklet_build.sam.layers import Mlp
 from masklet_build.sam.mask_decoder import MaskDecoder, MaskDecoderParameters
-from masklet_build.sam.mask_prompt import MaskPrompt
+from masklet_build.sam.mask_prompt import MaskPrompt, SoftMaskPrompt
 from masklet_build.sam.memory_attention import MemoryAttention, MemoryAttentionParameters
 from masklet_build.sam.memory_encoder import MemoryEncoder, MemoryEncoderParameters, OcclusionMemoryEncoder
 from masklet_build.sam.prompt_encoder import PromptEncoder
 from masklet_build.sam2 import image_encoder as sam2
+from masklet_build.sam3 import image_encoder as sam3
+from masklet_build.sam3.checkpoint import official_name, tracker_part
+
+State = Mapping[str, Tensor]
+
+
+def _all_of(state: State, variant: Variant) -> State:
+    return state
 
 
 class Backbone(NamedTuple):
-    """What makes an image encoder: its parameters, and the stage cut from a network that has them."""
+    """What makes an image encoder: its parameters, and the stage cut from a network that has them. And how checkpoints with it are written.
+
+    official_name   the name of a parameter of `Network` in an official checkpoint
+    used            the part of an official checkpoint that the network uses; raises ValueError
+    """
 
     parameters: Callable[[Variant], nn.Module]
     stage: Callable[[nn.Module, Variant], nn.Module]
+    official_name: Callable[[str], str] = str
+    used: Callable[[State, Variant], State] = _all_of
 
 
 BACKBONES: Mapping[type[Trunk], Backbone] = {
     PlainVit: Backbone(efficienttam.Encoder, efficienttam.ImageEncoder),
     Hiera: Backbone(sam2.Encoder, sam2.ImageEncoder),
+    Sam3Vit: Backbone(sam3.VisionBackbone, sam3.image_encoder, official_name, tracker_part),
 }
 
 
@@ -65,11 +80,12 @@ def build_stages(parameters: Mapping[str, Tensor], variant: Variant) -> dict[str
     `parameters`: the state dict under the official names, complete (`masklet_build.checkpoints`).
     """
     network = Network(variant)
-    network.load_state_dict(dict(parameters), strict=True)
+    ours = {official: name for name, official in official_names(variant).items()}
+    network.load_state_dict({ours.get(name, name): tensor for name, tensor in parameters.items()}, strict=True)
     network.eval().requires_grad_(False)
     stages: dict[str, nn.Module] = {
         "image_encoder": BACKBONES[type(variant.trunk)].stage(network, variant),
-        "mask_prompt": MaskPrompt(network.mask_downsample, variant),
+        "mask_prompt": SoftMaskPrompt(network.mask_downsample) if variant.family.soft_masks else MaskPrompt(network.mask_downsample, variant),
         "memory_attention": _memory_attention(network, variant),
         "mask_decoder": _mask_decoder(network, variant),
         "memory_encoder": _memory_encoder(network, variant),
@@ -99,8 +115,20 @@ def _memory_encoder(network: Network, variant: Variant) -> nn.Module:
     return OcclusionMemoryEncoder(encoder, network.no_obj_embed_spatial) if variant.family.occlusion_embedding else encoder
 
 
-def parameter_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of a checkpoint of this variant."""
+def network_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of the network."""
     with torch.device("meta"):
         state = Network(variant).state_dict()
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def official_names(variant: Variant) -> dict[str, str]:
+    """Name of every tensor of the network -> its name in a checkpoint."""
+    rename = BACKBONES[type(variant.trunk)].official_name
+    return {name: rename(name) for name in network_shapes(variant)}
+
+
+def parameter_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of a checkpoint of this variant that the network uses."""
+    names = official_names(variant)
+    return {names[name]: shape for name, shape in network_shapes(variant).items()}

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from masklet.contract import KIND_CLICK
 from masklet.families import Variant
-from masklet_build.network import build_stages, parameter_shapes
+from masklet_build.network import build_stages, network_shapes, official_names
 from masklet_build.rebuilt import noise
 from masklet_build.sam.fine_decoder import FineMaskDecoder
 from masklet_build.sam.mask_decoder import MASK_TOKENS, MaskDecoder
@@ -43,13 +43,18 @@ _SCORE = 5.0  # presence logit of a clicked object
 
 def random_checkpoint(variant: Variant, seed: int) -> dict[str, Tensor]:
     """A state dict under the official names, float32, the same for the same seed. Objects are present; about a third of a mask is foreground."""
-    state = {name: torch.from_numpy(noise(seed, name, shape)) for name, shape in parameter_shapes(variant).items()}
+    state = {name: torch.from_numpy(noise(seed, name, shape)) for name, shape in network_shapes(variant).items()}
     for name, value in state.items():
         offset, scale = _distribution(name, tuple(value.shape))
         state[name] = offset + scale * value
     with torch.no_grad():
         _calibrate(state, variant, seed)
-    return state
+    return _official(state, variant)
+
+
+def _official(state: dict[str, Tensor], variant: Variant) -> dict[str, Tensor]:
+    names = official_names(variant)
+    return {names[name]: tensor for name, tensor in state.items()}
 
 
 def _distribution(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
@@ -65,7 +70,7 @@ def _distribution(name: str, shape: tuple[int, ...]) -> tuple[float, float]:
         return 0.0, table
     gains = next(gains for start, gains in _GAINS.items() if name.startswith(start))
     gain = next((gain for part, gain in gains.items() if part in name), _GAIN)
-    fan_in = shape[0] if "output_upscaling" in name else math.prod(shape[1:])  # transposed convolutions lead with their inputs
+    fan_in = shape[0] if "output_upscaling" in name or "dconv" in name else math.prod(shape[1:])  # transposed convolutions lead with their inputs
     return 0.0, gain / math.sqrt(fan_in)
 
 
@@ -74,7 +79,7 @@ def _calibrate(state: dict[str, Tensor], variant: Variant, seed: int) -> None:
 
     In double precision: what differs from machine to machine, and even from run to run, is lost when the result is rounded to single.
     """
-    stages = {name: stage.double() for name, stage in build_stages(state, variant).items()}
+    stages = {name: stage.double() for name, stage in build_stages(_official(state, variant), variant).items()}
     image = torch.from_numpy(sample_inputs("image_encoder", variant, Sizes(), seed)["IMAGE"])
     features, *maps = stages["image_encoder"](image)
     stage = stages["mask_decoder"]

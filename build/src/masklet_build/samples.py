@@ -38,10 +38,11 @@ def _values(tensor: Tensor, shape: tuple[int, ...], variant: Variant, sizes: Siz
     if name == "IMAGE":
         return random.integers(0, 256, shape)
     if name == "MASK":
-        return _blob(shape, random) > 0
+        return np.clip(_blob(shape, random), 0, 1) if tensor.dtype == "FP32" else _blob(shape, random) > 0
     if name in ("LOW", "MASK_PROMPT"):
-        # Multiples of 1/16: upsampling by 4 computes them exactly, so no rounding decides whether a pixel is above a threshold.
-        return np.round(_blob(shape, random) * 6 * 16) / 16
+        # Of every three multiples of 1/16 one. Upsampling by 4 weighs them with 64ths, by 3.5 with 196ths; no such mean of them is 0, nor near it, so
+        # no rounding decides whether a pixel is above the threshold.
+        return (3 * np.round(_blob(shape, random) * 2 * 16) + 1) / 16
     if name == "POINTS":
         return random.uniform(0, variant.image_size, shape)
     if name == "LABELS":

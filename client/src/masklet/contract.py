@@ -104,30 +104,42 @@ TIMING_FIELDS = (
     "postprocess",
 )
 
-# What preprocess makes of the prompts: PROMPT_OBJECT, PROMPT_FLAGS and PROMPT_COUNT have one row per prompt, PROMPT_POINTS and
-# PROMPT_LABELS one row per point (a box is two points, labels 2 and 3, in front of the clicks), PROMPT_MASKS one per mask prompt.
-_PROMPT_TENSORS = (
-    Tensor("PROMPT_OBJECT", "INT64", ("n",), "object id of each prompt"),
-    Tensor("PROMPT_FLAGS", "INT32", ("n",), "bits of wire.PromptFlag"),
-    Tensor("PROMPT_COUNT", "INT32", ("n",), "how many rows of PROMPT_POINTS belong to each prompt"),
-    Tensor("PROMPT_POINTS", "FP32", ("m", 2), "x, y in model pixels, 0..S"),
-    Tensor("PROMPT_LABELS", "INT32", ("m",), "1 on the object, 0 beside it, 2 and 3 corners of a box"),
-    Tensor("PROMPT_MASKS", "UINT8", ("k", "M", "M"), "mask prompts at mask size, 0 or 1"),
-)
 
-PREPROCESS = Model(
-    "preprocess",
-    inputs=_in_frames(),
-    outputs=(
-        Tensor("IMAGE", "UINT8", ("S", "S", 3), "the frame at model size, RGB; black where there is no frame"),
-        Tensor("STATUS", "BYTES", (1,), "empty, or the error that memory_bank answers this request with"),
-        Tensor("SIZE", "INT32", (2,), "height and width of the frame; 0, 0 for a control request"),
-        *_PROMPT_TENSORS,
-        Tensor("RESTORE", "UINT8", ("k",), "the client's STATE, empty for none"),
-        Tensor("CLOCK", "FP64", (2,), "monotonic seconds at which preprocessing of this request began and ended"),
-    ),
-    batched=True,
-)
+def _prompts(variant: Variant) -> tuple[Tensor, ...]:
+    """What preprocess makes of the prompts: PROMPT_OBJECT, PROMPT_FLAGS and PROMPT_COUNT have one row per prompt, PROMPT_POINTS and PROMPT_LABELS
+    one row per point (a box is two points, labels 2 and 3, in front of the clicks), PROMPT_MASKS and PROMPT_LOW one per mask prompt."""
+    if variant.family.soft_masks:
+        masks = (
+            Tensor("PROMPT_MASKS", "FP32", ("k", "M", "M"), "mask prompts at mask size, 0..1"),
+            Tensor("PROMPT_LOW", "FP32", ("k", "L", "L"), "mask prompts as low-resolution logits"),
+        )
+    else:
+        masks = (Tensor("PROMPT_MASKS", "UINT8", ("k", "M", "M"), "mask prompts at mask size, 0 or 1"),)
+    return (
+        Tensor("PROMPT_OBJECT", "INT64", ("n",), "object id of each prompt"),
+        Tensor("PROMPT_FLAGS", "INT32", ("n",), "bits of wire.PromptFlag"),
+        Tensor("PROMPT_COUNT", "INT32", ("n",), "how many rows of PROMPT_POINTS belong to each prompt"),
+        Tensor("PROMPT_POINTS", "FP32", ("m", 2), "x, y in model pixels, 0..S"),
+        Tensor("PROMPT_LABELS", "INT32", ("m",), "1 on the object, 0 beside it, 2 and 3 corners of a box"),
+        *masks,
+    )
+
+
+def preprocess(variant: Variant) -> Model:
+    """The model in front: whatever a client sent becomes fixed tensors."""
+    return Model(
+        "preprocess",
+        inputs=_in_frames(),
+        outputs=(
+            Tensor("IMAGE", "UINT8", ("S", "S", 3), "the frame at model size, RGB; black where there is no frame"),
+            Tensor("STATUS", "BYTES", (1,), "empty, or the error that memory_bank answers this request with"),
+            Tensor("SIZE", "INT32", (2,), "height and width of the frame; 0, 0 for a control request"),
+            *_prompts(variant),
+            Tensor("RESTORE", "UINT8", ("k",), "the client's STATE, empty for none"),
+            Tensor("CLOCK", "FP64", (2,), "monotonic seconds at which preprocessing of this request began and ended"),
+        ),
+        batched=True,
+    )
 
 
 def _high_res(variant: Variant, lead: tuple[Dim, ...]) -> tuple[Tensor, ...]:
@@ -155,7 +167,7 @@ def memory_bank(variant: Variant) -> Model:
         inputs=(
             Tensor("EMBEDDING", "FP32", ("D", "G", "G"), "image features; a NaN in front says that the encoder failed"),
             *_high_res(variant, ()),
-            *(tensor for tensor in PREPROCESS.outputs if tensor.name != "IMAGE"),
+            *(tensor for tensor in preprocess(variant).outputs if tensor.name != "IMAGE"),
         ),
         outputs=(
             *(tensor for tensor in TRACKER.outputs if tensor.name in ("FRAME_INDEX", "OBJECT_IDS", "SCORES", "IOUS", "SNAPSHOT")),
@@ -247,13 +259,15 @@ def memory_encoder(variant: Variant) -> Model:
 
 
 def mask_prompt(variant: Variant) -> Model:
-    """The small engine that prepares a user's mask."""
+    """The small engine that prepares a user's mask. Logits of soft masks come from preprocess, which knows the mask at the size of the frame."""
+    soft = variant.family.soft_masks
+    low = Tensor("LOW", "FP32", ("B", "L", "L"), "the mask as low-resolution logits, -10..10")
     return Model(
         "mask_prompt",
-        inputs=(Tensor("MASK", "UINT8", ("B", "M", "M"), "0 or 1"),),
+        inputs=(Tensor("MASK", "FP32" if soft else "UINT8", ("B", "M", "M"), "0..1" if soft else "0 or 1"),),
         outputs=(
             Tensor("MASK_PROMPT", "FP32", ("B", 1, "L", "L"), "the learned downsampling of the mask"),
-            Tensor("LOW", "FP32", ("B", "L", "L"), "the mask as low-resolution logits, -10..10"),
+            *(() if soft else (low,)),
             Tensor("PRESENT", "INT32", ("B",), "1 where the mask has a pixel"),
         ),
         batched=False,
@@ -267,7 +281,7 @@ def engines(variant: Variant) -> tuple[Model, ...]:
 
 def models(variant: Variant) -> tuple[Model, ...]:
     """Every model of a variant's Triton repository."""
-    return (TRACKER, PREPROCESS, memory_bank(variant), POSTPROCESS, *engines(variant))
+    return (TRACKER, preprocess(variant), memory_bank(variant), POSTPROCESS, *engines(variant))
 
 
 def resolve(dims: tuple[Dim, ...], variant: Variant) -> tuple[Dim, ...]:

@@ -1,4 +1,4 @@
-"""Triton model `preprocess`: any request becomes the fixed tensors of `contract.PREPROCESS`. Stateless.
+"""Triton model `preprocess`: any request becomes the fixed tensors of `contract.preprocess`. Stateless.
 
 It never fails a request: if START or END of a video did not reach memory_bank, the video would break. What is wrong with a request
 travels on as STATUS, and memory_bank answers with it.
@@ -32,7 +32,7 @@ class TritonPythonModel:
         """Reads the variant and the limits. Raises ValueError where a config parameter is missing or wrong."""
         config = json.loads(args["model_config"])
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
-        self._image_size = variant(parameters.get("variant", "")).image_size
+        self._variant = variant(parameters.get("variant", ""))
         self._limits = Limits.from_parameters(parameters)
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -42,7 +42,7 @@ class TritonPythonModel:
     def _respond(self, request: Any) -> Any:
         begin = time.monotonic()
         try:
-            return _response(prepare(_read(request), self._image_size, self._limits), begin)
+            return _response(prepare(_read(request), self._variant, self._limits), begin)
         except MaskletError as error:
             return self._refuse(request, error, begin)
         except Exception as error:
@@ -52,7 +52,7 @@ class TritonPythonModel:
 
     def _refuse(self, request: Any, error: MaskletError, begin: float) -> Any:
         restores = any(tensor.name() == "STATE" for tensor in request.inputs())
-        return _response(refuse(error, self._image_size, restores=restores), begin)
+        return _response(refuse(error, self._variant, restores=restores), begin)
 
 
 def _read(request: Any) -> Request:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from masklet.families import Variant
-from masklet_build.sam.tables import antialias_matrix
+from masklet_build.sam.tables import resize_matrix
 
 MASK_SCALE, MASK_BIAS = 20.0, -10.0  # logits of a user's mask (:423)
 
@@ -17,7 +17,7 @@ class MaskPrompt(nn.Module):
     def __init__(self, downsample: nn.Conv2d, variant: Variant) -> None:
         super().__init__()
         self.downsample = downsample
-        shrink = antialias_matrix(variant.mask_size, variant.mask_size // variant.low_size)
+        shrink = resize_matrix(variant.mask_size, variant.mask_size // variant.low_size)
         self.register_buffer("shrink", shrink, persistent=False)
 
     def forward(self, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -26,3 +26,15 @@ class MaskPrompt(nn.Module):
         low = self.shrink @ (MASK_SCALE * pixels + MASK_BIAS) @ self.shrink.T
         present = (pixels.amax(dim=(1, 2)) > 0).to(torch.int32)
         return self.downsample(pixels[:, None]), low, present
+
+
+class SoftMaskPrompt(nn.Module):
+    """Stage mask_prompt where masks are soft: logits are made elsewhere (SAM 3 sam3_tracker_base.py:388-434)."""
+
+    def __init__(self, downsample: nn.Conv2d) -> None:
+        super().__init__()
+        self.downsample = downsample
+
+    def forward(self, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """MASK float32 [B, M, M] -> MASK_PROMPT [B, 1, L, L], PRESENT int32 [B]."""
+        return self.downsample(mask[:, None]), (mask.amax(dim=(1, 2)) > 0).to(torch.int32)

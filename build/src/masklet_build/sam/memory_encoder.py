@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from masklet.families import MEMORY_WIDTH, Variant
 from masklet_build.sam.layers import LayerNorm2d, tokens_of
+from masklet_build.sam.tables import resize_matrix
 
 
 class MaskDownsampler(nn.Module):
@@ -58,6 +59,27 @@ class MemoryEncoderParameters(nn.Module):
         self.out_proj = nn.Conv2d(hidden, MEMORY_WIDTH, 1)
 
 
+class Resize(nn.Module):
+    """Enlarges square maps, bilinear with half-pixel centres.
+
+    By a whole factor this is an operator of its own, whose weights are exact. Else it is two products with a matrix, since every runtime rounds
+    the positions between pixels in its own way.
+    """
+
+    def __init__(self, size: int, target: int) -> None:
+        super().__init__()
+        self.factor = target // size if target % size == 0 else None
+        if self.factor is None:
+            self.register_buffer("matrix", resize_matrix(size, target), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, 1, size, size] -> [B, 1, target, target]."""
+        if self.factor is None:
+            out: Tensor = self.matrix @ x @ self.matrix.T
+            return out
+        return functional.interpolate(x, scale_factor=self.factor, mode="bilinear", align_corners=False) if self.factor > 1 else x
+
+
 class MemoryEncoder(nn.Module):
     """Stage memory_encoder (modeling/efficienttam_base.py:680-728)."""
 
@@ -65,15 +87,19 @@ class MemoryEncoder(nn.Module):
         super().__init__()
         self.source = source
         self.family, self.grid = variant.family, variant.grid
-        self.scale = variant.image_size // variant.low_size
+        self.to_image = Resize(variant.low_size, variant.image_size)
+        self.to_mask = Resize(variant.image_size, variant.mask_size)
 
     def forward(self, embedding: Tensor, video: Tensor, low: Tensor, binarise: Tensor) -> tuple[Tensor]:
-        """EMBEDDING [V, hidden, G, G], VIDEO [B], LOW [B, L, L], BINARISE [B] -> MEMORY [B, T, 64]. Features are projected once per video."""
-        high = functional.interpolate(low[:, None], scale_factor=self.scale, mode="bilinear", align_corners=False)
+        """EMBEDDING [V, hidden, G, G], VIDEO [B], LOW [B, L, L], BINARISE [B] -> MEMORY [B, T, 64]. Features are projected once per video.
+
+        Masks of SAM 3 are larger than its images (model/memory.py:71-79). The official resize to them has antialiasing, which does nothing here.
+        """
+        high = self.to_image(low[:, None])
         mask = torch.where(binarise[:, None, None, None] > 0, (high > 0).float(), torch.sigmoid(high))
         mask = mask * self.family.sigmoid_scale + self.family.sigmoid_bias
         features = self.source.pix_feat_proj(embedding).index_select(0, video)
-        x = features + self.source.mask_downsampler.encoder(mask)
+        x = features + self.source.mask_downsampler.encoder(self.to_mask(mask))
         for block in self.source.fuser.layers:
             x = block(x)
         return (tokens_of(self.source.out_proj(x), self.grid, MEMORY_WIDTH),)

@@ -23,14 +23,15 @@ def sine_table(channels: int, grid: int) -> Tensor:
     return torch.cat((rows, columns)).contiguous()
 
 
-def rotary_table(grid: int, width: int) -> tuple[Tensor, Tensor]:
+def rotary_table(grid: int, width: int, step: float = 1.0) -> tuple[Tensor, Tensor]:
     """Cosine and sine [grid * grid, width / 2] of the axial rotary code (modeling/position_encoding.py:185-201).
 
-    Rows are tokens, row-major. Column j turns the channel pair (2 j, 2 j + 1): the first half of the columns by x, the second half by y.
+    Rows are tokens, row-major, `step` apart. Column j turns the channel pair (2 j, 2 j + 1): the first half of the columns by x, the second half
+    by y.
     """
     frequency = 1.0 / TEMPERATURE ** (torch.arange(0, width, 4)[: width // 4].float() / width)
     token = torch.arange(grid * grid, dtype=torch.float32)
-    x, y = token % grid, torch.div(token, grid, rounding_mode="floor")
+    x, y = (token % grid) * step, torch.div(token, grid, rounding_mode="floor") * step
     angle = torch.cat((torch.outer(x, frequency), torch.outer(y, frequency)), dim=1)
     return angle.cos(), angle.sin()
 
@@ -64,9 +65,11 @@ def dense_code(frequencies: Tensor, grid: int) -> Tensor:
     return fourier_code(torch.stack((x, y), dim=-1), frequencies).flatten(0, 1)
 
 
-def antialias_matrix(size: int, factor: int) -> Tensor:
-    """Matrix [size / factor, size] that shrinks an axis like bilinear antialiased resize: a triangle of half-width `factor`, cut at the border."""
-    target = (torch.arange(size // factor, dtype=torch.float64) + 0.5) * factor
+def resize_matrix(size: int, target: int) -> Tensor:
+    """Matrix [target, size] that resizes an axis like bilinear antialiased resize with half-pixel centres: a triangle, as wide as an axis shrinks,
+    cut at the border."""
+    width = max(size / target, 1.0)
+    wanted = (torch.arange(target, dtype=torch.float64) + 0.5) * (size / target)
     source = torch.arange(size, dtype=torch.float64) + 0.5
-    weight = (1 - (source[None] - target[:, None]).abs() / factor).clamp(min=0)
+    weight = (1 - (source[None] - wanted[:, None]).abs() / width).clamp(min=0)
     return (weight / weight.sum(1, keepdim=True)).float()

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from masklet_build.sam.mask_prompt import MASK_BIAS, MASK_SCALE
-from masklet_build.sam.tables import antialias_matrix
+from masklet_build.sam.tables import resize_matrix
 from masklet_build.train import prompts
 from masklet_build.train.losses import IDENTITY, Target, frame_loss, identity, overlap, target
 from masklet_build.train.network import Decoded, Memory, Prompt, Trainable
@@ -97,7 +97,7 @@ def _prompted(model: Trainable, image: Tensor, objects: int, truth: Tensor, goal
     if plan.kind == "mask":
         pixels = truth.float()
         prompt = Prompt(*_nothing(features), model.network.mask_downsample(pixels[:, None]))
-        shrink = antialias_matrix(truth.shape[-1], model.variant.stride // 4).to(features)
+        shrink = resize_matrix(truth.shape[-1], truth.shape[-1] // (model.variant.stride // 4)).to(features)
         low = shrink @ (MASK_SCALE * pixels + MASK_BIAS) @ shrink.T
         decoded = model.decode(features, prompt, memoryless=False)
         token = decoded.tokens[:, 0]

@@ -7,38 +7,49 @@ between families is a field here, or lives in an engine.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from masklet.families import efficienttam, sam2
-from masklet.families.definitions import MEMORY_WIDTH, Family, Perceiver, Variant
+from masklet.families import efficienttam, sam2, sam3
+from masklet.families.definitions import MEMORY_WIDTH, Family, Perceiver, Selection, Variant
 from masklet.families.efficienttam import EFFICIENTTAM, NANO
-from masklet.families.trunks import Hiera, PlainVit, Trunk
+from masklet.families.sam3 import SAM3
+from masklet.families.trunks import Hiera, PlainVit, Sam3Vit, Trunk
 
 __all__ = [
     "EFFICIENTTAM",
     "MEMORY_WIDTH",
     "NANO",
+    "SAM3",
     "VARIANTS",
     "Family",
     "Hiera",
     "Perceiver",
     "PlainVit",
+    "Sam3Vit",
+    "Selection",
     "Trunk",
     "Variant",
     "scaled_down",
+    "shallow",
     "variant",
 ]
 
-VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in (*efficienttam.VARIANTS, *sam2.VARIANTS, NANO)}
+VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in (*efficienttam.VARIANTS, *sam2.VARIANTS, *sam3.VARIANTS, NANO)}
 
 
 def variant(name: str) -> Variant:
-    """The variant of that name; NAME@SIDE is that variant scaled down. Raises ValueError that lists the known names."""
-    base, at, side = name.partition("@")
-    if base not in VARIANTS or (at and not (side.isascii() and side.isdigit())):
+    """The variant of that name. For tests and trials, behind a name: `:BLOCKS` for a shallow one, then `@SIDE` for one scaled down.
+
+    Raises ValueError that lists the known names.
+    """
+    parts = re.fullmatch(r"([^:@]+)(?::(\d+))?(?:@(\d+))?", name, re.ASCII)
+    if parts is None or parts[1] not in VARIANTS:
         raise ValueError(f"unknown variant {name!r}. Known: {', '.join(VARIANTS)}.")
-    return scaled_down(VARIANTS[base], int(side)) if at else VARIANTS[base]
+    made = VARIANTS[parts[1]]
+    made = shallow(made, int(parts[2])) if parts[2] else made
+    return scaled_down(made, int(parts[3])) if parts[3] else made
 
 
 def scaled_down(base: Variant, image_size: int) -> Variant:
@@ -46,3 +57,11 @@ def scaled_down(base: Variant, image_size: int) -> Variant:
     if image_size <= 0 or image_size % base.trunk.step:
         raise ValueError(f"image size {image_size} of {base.name} is not a multiple of {base.trunk.step} pixels.")
     return replace(base, name=f"{base.name}@{image_size}", image_size=image_size)
+
+
+def shallow(base: Variant, blocks: int) -> Variant:
+    """The same network with fewer blocks in its trunk, every second one global, for tests: that of SAM 3 has 1.8 GB. Raises ValueError."""
+    if not isinstance(base.trunk, Sam3Vit) or blocks < 2 or blocks % 2:
+        raise ValueError(f"{base.name} cannot be made of {blocks} blocks: only variants of SAM 3 can, of an even number.")
+    trunk = replace(base.trunk, depth=blocks, global_blocks=tuple(range(1, blocks, 2)))
+    return replace(base, name=f"{base.name}:{blocks}", trunk=trunk)

@@ -14,6 +14,17 @@ LOW_STRIDE = 4  # low-resolution mask pixels per feature, each way: the decoder 
 
 
 @dataclass(frozen=True)
+class Selection:
+    """Which tracked frames are remembered: the newest whose masks are good, instead of simply the newest.
+
+    threshold   of a mask's quality, 0..1: predicted IoU, weighted by how surely the object is there
+    """
+
+    threshold: float
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Family:
     """What a family of trackers does, equal for all its variants.
 
@@ -26,6 +37,10 @@ class Family:
     max_conditioning                conditioning frames read at most; 0: all of them
     multimask_min_points, multimask_max_points   three masks are decoded, and the best is taken, for so many points
     corrections_condition           a correction of a tracked frame becomes a conditioning frame
+    corrections_read_memory         a correction of a tracked frame sees its memories; else it is decoded like a first prompt
+    max_prompt_points               of more points the first and the last half are taken; None: all are
+    soft_masks                      a user's mask keeps the grey borders that resizing gives it; else it is thresholded
+    selection                       which tracked frames are remembered; None: the newest
     pointer_time                    pointers carry a code of their distance in time
     occlusion_embedding             the memory of an absent object gets an embedding of its own
     binarise_prompts                masks of prompted frames are thresholded before they become memories
@@ -47,6 +62,8 @@ class Family:
     multimask_min_points: int
     multimask_max_points: int
     corrections_condition: bool
+    corrections_read_memory: bool
+    soft_masks: bool
     pointer_time: bool
     occlusion_embedding: bool
     binarise_prompts: bool
@@ -59,6 +76,8 @@ class Family:
     pixel_mean: tuple[float, float, float]
     pixel_std: tuple[float, float, float]
     sources: Mapping[str, str]
+    max_prompt_points: int | None = None
+    selection: Selection | None = None
 
 
 @dataclass(frozen=True)

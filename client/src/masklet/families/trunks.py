@@ -1,7 +1,7 @@
 """The backbones of image encoders, as numbers. The type of `Variant.trunk` says which one a variant has.
 
 `sources` as in `masklet.families`: field -> "file:line" of the official code, empty for masklet's own. `step`: pixels that an image's side is a
-multiple of.
+multiple of. `max_images`: images in a call of the engine at most; attention scores of one can take gigabytes where a runtime does not fuse attention.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ class PlainVit:
     """
 
     step: ClassVar[int] = 16
+    max_images: ClassVar[int] = 8
     stem: Literal["patch", "conv"]
     embed_dim: int
     depth: int
@@ -46,6 +47,7 @@ class Hiera:
     """
 
     step: ClassVar[int] = 32
+    max_images: ClassVar[int] = 8
     embed_dim: int
     num_heads: int
     stages: tuple[int, int, int, int]
@@ -55,4 +57,26 @@ class Hiera:
     sources: Mapping[str, str]
 
 
-Trunk = PlainVit | Hiera
+@dataclass(frozen=True)
+class Sam3Vit:
+    """A vision transformer with rotary codes, whose windows tile the image without rest, and a neck of three levels: SAM 3.
+
+    embed_dim, depth, num_heads, mlp_ratio   of its blocks
+    window_size         side of a window, tokens
+    global_blocks       blocks that attend to the whole image; the others attend within windows
+    pretrain_grid       side of the grid of the stored position embedding, which is repeated
+    """
+
+    step: ClassVar[int] = 336
+    max_images: ClassVar[int] = 1  # 1.7 GB each
+    embed_dim: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float
+    window_size: int
+    global_blocks: tuple[int, ...]
+    pretrain_grid: int
+    sources: Mapping[str, str]
+
+
+Trunk = PlainVit | Hiera | Sam3Vit

@@ -5,6 +5,7 @@ Bookkeeping only: arrays are stored and handed out, never computed with.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -66,6 +67,7 @@ class ObjectBank:
     conditioning   answers on prompted frames, in the order in which they were prompted
     memories       frame -> memory of tracked frames, at most num_memories of them
     pointers       frame -> pointer of tracked frames, at most num_pointers of them
+    trusted        tracked frames whose mask was good enough to be remembered; stays empty where the family does not select
     last           the newest answer, kept for `refine`
     """
 
@@ -75,6 +77,7 @@ class ObjectBank:
         self.conditioning: dict[int, Answer] = {}
         self.memories: dict[int, np.ndarray] = {}
         self.pointers: dict[int, np.ndarray] = {}
+        self.trusted: set[int] = set()
         self.last: Answer | None = None
 
     def began_before(self, frame: int, direction: int) -> bool:
@@ -87,44 +90,67 @@ class ObjectBank:
         Every frame counts: memory_temporal_stride_for_eval is 1 in all official configurations (efficienttam_base.py:65).
         """
         prompted = [answer for answer in self.conditioning.values() if answer.frame != frame]
-        # The last row of the temporal code belongs to conditioning frames; an ordinary frame gets the row of its distance, whether or
-        # not the frames between are there.
+        # The last row of the temporal code belongs to conditioning frames; an ordinary frame gets the row of its rank, whether or not the
+        # frames between are there.
         conditioning_slot = self.family.num_memories - 1
         memories = [(answer.result.memory, conditioning_slot) for answer in prompted]
-        for distance in range(self.family.num_memories - 1, 0, -1):
-            if (memory := self.memories.get(frame - direction * distance)) is not None:
-                memories.append((memory, distance - 1))
+        past = self._past(frame, direction)
+        for rank, earlier in reversed([*enumerate(past[: self.family.num_memories - 1], 1)]):
+            if (memory := self.memories.get(earlier)) is not None:
+                memories.append((memory, rank - 1))
         # A conditioning frame in the future gives its memory, but no pointer.
         ages = [(answer.result.pointer, direction * (frame - answer.frame)) for answer in prompted]
         pointers = [(pointer, age) for pointer, age in ages if age >= 0]
-        for distance in range(1, self.family.num_pointers):
-            if (pointer := self.pointers.get(frame - direction * distance)) is not None:
-                pointers.append((pointer, distance))
+        # Selection never takes the pointer of the farthest frame on its list (sam3_tracker_base.py:723).
+        for rank, earlier in enumerate((past[:-1] if self.family.selection else past)[: self.family.num_pointers - 1], 1):
+            if (pointer := self.pointers.get(earlier)) is not None:
+                pointers.append((pointer, rank))
         return Reading(
             [memory for memory, _ in memories], [slot for _, slot in memories], [pointer for pointer, _ in pointers], [age for _, age in pointers]
         )
 
+    def _past(self, frame: int, direction: int) -> list[int]:
+        """The ordinary frames that `frame` looks back on, nearest first; a place on this list is a rank.
+
+        Without selection simply the frames before it. With it the frame just before, and the newest of those before that are trusted, frame 0
+        never among them when travelling forward (sam3_tracker_base.py:517-557).
+        """
+        reach = self.family.num_pointers - 1
+        if self.family.selection is None:
+            return [frame - direction * distance for distance in range(1, reach + 1)]
+        before = frame - direction
+        trusted = sorted(
+            (past for past in self.trusted if direction * (frame - past) > 0 and (past or direction < 0)), key=lambda past: abs(frame - past)
+        )
+        return [before, *(past for past in trusted[:reach] if past != before)]
+
     def advance(self, frame: int, direction: int) -> None:
         """Forgets what neither `frame` nor any later frame in this direction can read. To be called when `frame` is answered, before its
         own results are written: `refine` may still ask for the frame before it until then."""
+        past = self._past(frame, direction)
         for kept, reach in ((self.memories, self.family.num_memories), (self.pointers, self.family.num_pointers)):
-            for past in [past for past in kept if not 0 < direction * (frame - past) < reach]:
-                del kept[past]
+            for forgotten in set(kept).difference(past[: reach - 1]):
+                del kept[forgotten]
+        self.trusted.intersection_update(past)
         self.last = None
 
     def remember(self, answer: Answer) -> None:
         """Writes the answer on a tracked frame."""
         self.memories[answer.frame] = answer.result.memory
         self.pointers[answer.frame] = answer.result.pointer
+        if self.family.selection is not None and quality(answer.result) > self.family.selection.threshold:
+            self.trusted.add(answer.frame)
         self.last = answer
 
     def condition(self, answer: Answer) -> list[int]:
         """Writes the answer on a prompted frame. It takes the place of a tracked answer on the same frame (efficienttam_video_predictor.py:549-552).
 
-        Over the cap, the conditioning frames that lie farthest become ordinary ones; these are returned.
+        Over the cap, the conditioning frames that lie farthest become ordinary ones; these are returned. Where the family selects, they are
+        forgotten: only tracked frames are selected (sam3_tracker_base.py:540-544).
         """
         self.memories.pop(answer.frame, None)
         self.pointers.pop(answer.frame, None)
+        self.trusted.discard(answer.frame)
         self.conditioning[answer.frame] = answer
         self.last = answer
         if not self.max_conditioning:
@@ -133,8 +159,9 @@ class ObjectBank:
         evicted = [frame for frame in self.conditioning if frame not in kept]
         for frame in evicted:
             result = self.conditioning.pop(frame).result
-            self.memories[frame] = result.memory
-            self.pointers[frame] = result.pointer
+            if self.family.selection is None:
+                self.memories[frame] = result.memory
+                self.pointers[frame] = result.pointer
         return evicted
 
     def forget(self, frame: int) -> None:
@@ -156,6 +183,12 @@ class ObjectBank:
     def nbytes(self) -> int:
         """Bytes of all arrays, each counted once."""
         return sum({id(array): array.nbytes for array in self.arrays()}.values())
+
+
+def quality(result: Result) -> float:
+    """How good a tracked mask is, 0..1: predicted IoU, weighted by how surely the object is there (sam3_tracker_base.py:508-515)."""
+    presence = 2 / (1 + math.exp(-result.score)) - 1 if result.score > 0 else 0.0
+    return presence * result.iou
 
 
 def closest(frames: Iterable[int], now: int, count: int) -> set[int]:

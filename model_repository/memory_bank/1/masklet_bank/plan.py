@@ -3,7 +3,8 @@
     not prompted     prompted here before: that answer again | refine: the last answer again | else tracked, if prompted on an earlier frame
     click or box     first prompt on this frame: without memory, becomes a conditioning frame
                      prompted here before: the same, seeing the logits of that answer; takes its place
-                     refine of a tracked frame: with memory and the logits of the last answer; stays an ordinary frame where the family says so
+                     refine of a tracked frame: seeing the logits of the last answer; the family says whether with memory too, and whether the
+                     frame stays an ordinary one
     mask             as a click, but the mask itself is the answer
     clear            this frame's prompts are forgotten first
 (efficienttam_video_predictor.py:168-385, 577-682)
@@ -122,13 +123,21 @@ def _prompted(
     corrects = before is not None and before.tracked is not None
     conditions = not corrects or bank.family.corrections_condition
     if prompt.mask is not None:
-        job = Job(frame, None, NO_POINTS, NO_LABELS, mask=prompt.mask)
+        job = Job(frame, None, NO_POINTS, NO_LABELS, mask=prompt.mask, low=prompt.low)
         return ObjectPlan(object_id, bank, job=job, before=before, conditions=conditions)
     points, labels = prompt.points, prompt.labels
     if before is not None and PromptFlag.APPEND in prompt.flags:
         points, labels = np.concatenate([before.points, points]), np.concatenate([before.labels, labels])
     if len(labels) > max_points:
         raise TooManyPoints(f"object {object_id} has {len(labels)} points on frame {index}; this server allows {max_points}. Send fewer points.")
-    reading = bank.read(index, direction) if corrects else None
+    points, labels = _at_most(points, bank.family.max_prompt_points), _at_most(labels, bank.family.max_prompt_points)
+    reading = bank.read(index, direction) if corrects and bank.family.corrections_read_memory else None
     job = Job(frame, reading, points, labels, previous=before.result.low if before else None)
     return ObjectPlan(object_id, bank, job=job, before=before, conditions=conditions)
+
+
+def _at_most(rows: np.ndarray, limit: int | None) -> np.ndarray:
+    """The first and the last half of `limit` rows, if there are more (SAM 3: sam3_tracking_predictor.py:268-286)."""
+    if limit is None or len(rows) <= limit:
+        return rows
+    return np.concatenate([rows[: limit // 2], rows[limit // 2 - limit :]])

@@ -75,6 +75,7 @@ class _Writer:
             "conditioning": [self._answer(answer) for answer in bank.conditioning.values()],
             "memories": [[frame, self._number(memory)] for frame, memory in bank.memories.items()],
             "pointers": [[frame, self._number(pointer)] for frame, pointer in bank.pointers.items()],
+            **({"trusted": sorted(bank.trusted)} if bank.family.selection else {}),
             "last": self._answer(bank.last) if bank.last else None,
         }
 
@@ -118,6 +119,8 @@ class _Reader:
             if len(entries) > reach + len(bank.conditioning):
                 raise ValueError(f"{len(entries)} frames remembered")
             kept.update({_integer(frame): self._array(number, kind) for frame, number in entries})
+        if self._family.selection is not None:
+            bank.trusted = {_integer(frame) for frame in item["trusted"]}
         last = item["last"]
         bank.last = None if last is None else bank.conditioning.get(last["frame"]) or self._answer(last)
         return bank

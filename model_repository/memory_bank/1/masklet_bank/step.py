@@ -36,7 +36,8 @@ class Job:
     frame            features of the object's video
     reading          what memory attention gets; None: the frame is prompted without memory
     points, labels   [n, 2] float32 model pixels and [n] int32; empty when tracking or for a mask prompt
-    mask             [S, S] uint8 mask prompt, or None
+    mask             [M, M] mask prompt, uint8 or, where masks are soft, float32; or None
+    low              [L, L] float32 logits: those of a soft mask prompt from the start, else what an engine gives
     previous         [L, L] float32 logits of the answer that this prompt corrects, or None
     result, error    one of them is set by `step`
     """
@@ -138,7 +139,8 @@ def _prepare_mask(engines: Engines, jobs: list[Job]) -> None:
     out = _call(engines, "mask_prompt", jobs, {"MASK": _stack([job.mask for job in jobs if job.mask is not None])})
     for row, job in enumerate(jobs):
         job.mask_prompt = out["MASK_PROMPT"][row].copy()
-        job.low = out["LOW"][row].copy()
+        if "LOW" in out:
+            job.low = out["LOW"][row].copy()
         job.present = int(out["PRESENT"][row])
 
 
@@ -177,7 +179,7 @@ def _decode(engines: Engines, jobs: list[Job]) -> None:
         inputs.update(_by_video(jobs, [f"HIGH_RES_{level}" for level in range(len(engines.variant.high_res))]))
     out = _call(engines, "mask_decoder", jobs, inputs)
     for row, job in enumerate(jobs):
-        if job.mask is None:  # a mask prompt keeps the logits that mask_prompt made of it
+        if job.mask is None:  # a mask prompt keeps the logits that were made of it
             job.low = out["LOW"][row].copy()
         job.pointer = out["POINTER"][row].copy()
         job.score, job.iou = float(out["SCORE"][row]), float(out["IOU"][row])

@@ -1,4 +1,4 @@
-"""One request: what the client sent, and the fixed tensors of `contract.PREPROCESS` made of it."""
+"""One request: what the client sent, and the fixed tensors of `contract.preprocess` made of it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from masklet.errors import BadParameter, BadRequest, BadState, MaskletError
+from masklet.families import Variant
 from masklet.wire import Options
 from masklet_preprocess import frames
 from masklet_preprocess.limits import Limits
@@ -34,13 +35,13 @@ class Request:
     parameters: str = "{}"
 
 
-def prepare(request: Request, image_size: int, limits: Limits) -> Tensors:
+def prepare(request: Request, variant: Variant, limits: Limits) -> Tensors:
     """Every output of the model but CLOCK, without batch dimension. Raises MaskletError for what the client did wrong.
 
     A request without a frame is a control request: SIZE 0, 0 and a black image.
     """
     _check_parameters(request.parameters)
-    tensors = _empty(image_size)
+    tensors = _empty(variant)
     if request.state is not None:
         tensors["RESTORE"] = _checked_state(request.state, limits)
     image = _open_frame(request, limits)
@@ -48,29 +49,29 @@ def prepare(request: Request, image_size: int, limits: Limits) -> Tensors:
     prompts = parse(request.prompts or b"[]", size, limits)
     if image is not None:
         tensors["SIZE"] = np.array(size, dtype=np.int32)
-        tensors["IMAGE"] = frames.to_model(image, image_size)
-    return tensors | pack(prompts, size, image_size)
+        tensors["IMAGE"] = frames.to_model(image, variant.image_size)
+    return tensors | pack(prompts, size, variant)
 
 
-def refuse(error: MaskletError, image_size: int, *, restores: bool) -> Tensors:
+def refuse(error: MaskletError, variant: Variant, *, restores: bool) -> Tensors:
     """The outputs of a request that memory_bank shall answer with `error`: nothing else is in them.
 
     restores: the request has a STATE. One byte of RESTORE stands for it, so that memory_bank does not open an empty video in its place.
     """
-    return _empty(image_size) | {
+    return _empty(variant) | {
         "STATUS": np.array([error.wire().encode()], dtype=np.object_),
         "RESTORE": np.zeros(int(restores), dtype=np.uint8),
     }
 
 
-def _empty(image_size: int) -> Tensors:
+def _empty(variant: Variant) -> Tensors:
     """The outputs of a request that carries nothing."""
     return {
-        "IMAGE": np.zeros((image_size, image_size, 3), dtype=np.uint8),
+        "IMAGE": np.zeros((variant.image_size, variant.image_size, 3), dtype=np.uint8),
         "STATUS": np.array([b""], dtype=np.object_),
         "SIZE": np.zeros(2, dtype=np.int32),
         "RESTORE": np.zeros(0, dtype=np.uint8),
-        **pack([], None, image_size),
+        **pack([], None, variant),
     }
 
 

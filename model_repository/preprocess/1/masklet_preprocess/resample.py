@@ -1,6 +1,6 @@
 """Antialiased bilinear resize with the rounding of `torch.nn.functional.interpolate(mode="bilinear", antialias=True, align_corners=False)`.
 
-The official predictor resizes mask prompts with it and thresholds at 0.5 (EfficientTAM efficienttam_video_predictor.py:333-341). Symmetric
+The official predictors resize mask prompts with it, and most threshold at 0.5 (EfficientTAM efficienttam_video_predictor.py:333-341). Symmetric
 edges give values of exactly one half but for rounding, so the order of operations is torch's: weights in float32, the row pass first,
 taps added one after the other with fused multiply-add (aten/src/ATen/native/cpu/UpSampleKernel.cpp).
 """
@@ -40,18 +40,23 @@ def taps(size_in: int, size_out: int) -> Taps:
     return Taps(first, weights / total[:, None])
 
 
-def resize_mask(mask: np.ndarray, image_size: int) -> np.ndarray:
-    """A mask (H, W) of bool at model size: (S, S) of bool, what the official predictor makes of it."""
-    if mask.shape == (image_size, image_size):
+def resize_mask(mask: np.ndarray, side: int) -> np.ndarray:
+    """A mask (H, W) of bool as (side, side) of bool, what the official predictor makes of it."""
+    if mask.shape == (side, side):
         return mask
-    return _resize_columns(_resize_rows(mask, image_size), image_size) >= 0.5
+    return resize(mask, side) >= 0.5
 
 
-def _resize_rows(mask: np.ndarray, size_out: int) -> np.ndarray:
-    """Each row of (H, W) bool to (H, S) float32. A weight times 0 or 1 is exact, so here plain and fused addition are the same."""
-    first, weights = taps(mask.shape[1], size_out)
-    columns = np.ascontiguousarray(mask.T)
-    result = np.zeros((size_out, mask.shape[0]), dtype=_F32)
+def resize(image: np.ndarray, side: int) -> np.ndarray:
+    """An image (H, W) of bool, or of powers of two with a sign, as (side, side) float32."""
+    return _resize_columns(_resize_rows(image, side), side)
+
+
+def _resize_rows(image: np.ndarray, size_out: int) -> np.ndarray:
+    """Each row of (H, W) to (H, S) float32. A weight times 0, 1 or a power of two is exact, so here plain and fused addition are the same."""
+    first, weights = taps(image.shape[1], size_out)
+    columns = np.ascontiguousarray(image.T)
+    result = np.zeros((size_out, image.shape[0]), dtype=_F32)
     for tap in range(weights.shape[1]):
         source = columns[np.minimum(first + tap, len(columns) - 1)]  # beyond the last tap the weight is 0
         result += source * weights[:, tap, None]

@@ -1,4 +1,4 @@
-"""Prompts as the fixed tensors of `contract.PREPROCESS`."""
+"""Prompts as the fixed tensors of `contract.preprocess`."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from masklet.families import Variant
 from masklet_preprocess import masks
 from masklet_preprocess.prompts import Prompt, Size
-from masklet_preprocess.resample import resize_mask
+from masklet_preprocess.resample import resize, resize_mask
 
 Tensors = dict[str, np.ndarray]
 
 
-def pack(prompts: Sequence[Prompt], size: Size | None, image_size: int) -> Tensors:
+def pack(prompts: Sequence[Prompt], size: Size | None, variant: Variant) -> Tensors:
     """The PROMPT_* tensors, without batch dimension. `size`: (height, width) of the frame, None without one.
 
     Raises BadPrompt for damaged masks.
     """
     points = np.array([point for prompt in prompts for point in prompt.points], dtype=np.float32).reshape(-1, 2)
+    given = [] if size is None else [masks.decode(prompt.mask, size) for prompt in prompts if prompt.mask is not None]
     return {
         "PROMPT_OBJECT": np.array([prompt.object_id for prompt in prompts], dtype=np.int64),
         "PROMPT_FLAGS": np.array([int(prompt.flags) for prompt in prompts], dtype=np.int32),
         "PROMPT_COUNT": np.array([len(prompt.labels) for prompt in prompts], dtype=np.int32),
-        "PROMPT_POINTS": points if size is None else scale_points(points, size, image_size),
+        "PROMPT_POINTS": points if size is None else scale_points(points, size, variant.image_size),
         "PROMPT_LABELS": np.array([label for prompt in prompts for label in prompt.labels], dtype=np.int32),
-        "PROMPT_MASKS": _masks(prompts, size, image_size),
+        **(_soft_masks if variant.family.soft_masks else _masks)(given, variant),
     }
 
 
@@ -38,10 +40,21 @@ def scale_points(points: np.ndarray, size: Size, image_size: int) -> np.ndarray:
     return points / np.array([width, height], dtype=np.float32) * np.float32(image_size)
 
 
-def _masks(prompts: Sequence[Prompt], size: Size | None, image_size: int) -> np.ndarray:
-    given = [prompt.mask for prompt in prompts if prompt.mask is not None]
-    result = np.zeros((len(given), image_size, image_size), dtype=np.uint8)
-    if size is not None:
-        for row, mask in zip(result, given, strict=True):
-            row[:] = resize_mask(masks.decode(mask, size), image_size)
-    return result
+def _masks(given: Sequence[np.ndarray], variant: Variant) -> Tensors:
+    """Masks (H, W) of bool at mask size."""
+    result = np.zeros((len(given), variant.mask_size, variant.mask_size), dtype=np.uint8)
+    for row, mask in zip(result, given, strict=True):
+        row[:] = resize_mask(mask, variant.mask_size)
+    return {"PROMPT_MASKS": result}
+
+
+def _soft_masks(given: Sequence[np.ndarray], variant: Variant) -> Tensors:
+    """Masks (H, W) of bool at mask size with grey borders, and as logits of low resolution, made from the mask as it was given
+    (SAM 3 sam3_tracking_predictor.py:362-371, 427-430, 591-601)."""
+    result = np.zeros((len(given), variant.mask_size, variant.mask_size), dtype=np.float32)
+    low = np.zeros((len(given), variant.low_size, variant.low_size), dtype=np.float32)
+    absent = np.float32(variant.family.no_object_score)
+    for index, mask in enumerate(given):
+        result[index] = resize(mask, variant.mask_size)
+        low[index] = resize(np.where(mask, -absent, absent), variant.low_size)
+    return {"PROMPT_MASKS": result, "PROMPT_LOW": low}
