@@ -8,7 +8,7 @@ import torch
 from masklet.families import VARIANTS, Hiera, variant
 from masklet_build.checkpoints import CheckpointError, load_checkpoint
 from masklet_build.hugging_face import to_official
-from masklet_build.network import parameter_shapes
+from masklet_build.network import BACKBONES, parameter_shapes
 
 pytest.importorskip("transformers")
 
@@ -33,6 +33,22 @@ def test_a_model_of_sam2_has_the_official_names_and_shapes(name):
     with torch.device("meta"):
         model = transformers_models.sam2_model(variant(name))
     assert shapes(to_official(without_memory(model))) == parameter_shapes(variant(name))
+
+
+@pytest.mark.parametrize("detector", [False, True], ids=["tracker alone", "with the detector"])
+def test_a_model_of_sam3_has_the_official_names_and_shapes_of_the_tracker(detector):
+    small = transformers_models.sam3_small()
+    with torch.device("meta"):
+        model = transformers_models.sam3_with_detector(small) if detector else transformers_models.sam3_model(small)
+    assert any(name.startswith("detector_model.mask_decoder.") for name in model.state_dict()) == detector
+    official = to_official(without_memory(model))
+    assert shapes(BACKBONES[type(small.trunk)].used(official, small)) == parameter_shapes(small)
+
+
+def test_the_class_token_of_sam3s_position_embedding_comes_first():
+    name = "vision_encoder.backbone.embeddings.position_embeddings"
+    position = to_official({name: torch.ones(1, 4, 2)})["detector.backbone.vision_backbone.trunk.pos_embed"]
+    assert position[0].tolist() == [[0, 0], *[[1, 1]] * 4]
 
 
 @pytest.mark.parametrize("shard", ["50GB", "50MB"])

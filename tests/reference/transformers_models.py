@@ -12,6 +12,7 @@ import transformers
 
 from masklet.families import Variant, variant
 from masklet_build.hugging_face import to_official
+from masklet_build.network import BACKBONES
 from masklet_build.torch_stages import TorchStages
 
 SAM2_SIDE = 256
@@ -79,6 +80,13 @@ def sam3_model(wanted: Variant) -> Any:
     return transformers.Sam3TrackerVideoModel(sam3_config(wanted))
 
 
+def sam3_with_detector(wanted: Variant) -> Any:
+    """The model whose weights are published, detector and tracker."""
+    tracker = sam3_config(wanted)
+    detector = transformers.Sam3Config(vision_config=tracker.vision_config)
+    return transformers.Sam3VideoModel(transformers.Sam3VideoConfig(detector_config=detector, tracker_config=tracker))
+
+
 def sam3_small() -> Variant:
     """SAM 3 with two of its 32 blocks, one within windows and one global."""
     base = replace(variant("sam3"), name="sam3 of two blocks", image_size=SAM3_SIDE)
@@ -93,7 +101,7 @@ def pair(wanted: Variant, make: Callable[[Variant], Any]) -> Pair:
         tensor += 0.02 * torch.randn(tensor.shape)
     model.prompt_encoder.shared_embedding.positional_embedding.copy_(model.shared_image_embedding.positional_embedding)  # one in every checkpoint
     model.mask_decoder.pred_obj_score_head.proj_out.bias += 5  # else no object is present, and every mask is empty
-    state = to_official(model.state_dict())
+    state = BACKBONES[type(wanted.trunk)].used(to_official(model.state_dict()), wanted)
     return Pair(model, TorchStages(state, wanted), wanted)
 
 

@@ -23,6 +23,8 @@ PARAMETERS: Mapping[str, int] = {
     "sam2_s": 46_043_842,
     "sam2_b+": 80_833_666,
     "sam2_l": 224_430_130,
+    "sam3": 464_930_690,  # what the tracker uses of the file, which holds the detector too
+    "sam3_newest": 464_930_690,
     "nano": 4_690_626,
 }
 
