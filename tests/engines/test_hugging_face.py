@@ -37,7 +37,7 @@ def test_a_model_of_sam2_has_the_official_names_and_shapes(name):
 
 @pytest.mark.parametrize("detector", [False, True], ids=["tracker alone", "with the detector"])
 def test_a_model_of_sam3_has_the_official_names_and_shapes_of_the_tracker(detector):
-    small = transformers_models.sam3_small()
+    small = variant("sam3:2@672")
     with torch.device("meta"):
         model = transformers_models.sam3_with_detector(small) if detector else transformers_models.sam3_model(small)
     assert any(name.startswith("detector_model.mask_decoder.") for name in model.state_dict()) == detector
@@ -53,7 +53,7 @@ def test_the_class_token_of_sam3s_position_embedding_comes_first():
 
 @pytest.mark.parametrize("shard", ["50GB", "50MB"])
 def test_what_transformers_saves_is_read_whole_or_in_parts(tmp_path, shard):
-    theirs, _, small = transformers_models.made("sam2.1_t")
+    theirs, _, small = transformers_models.made("sam2.1_t@256")
     theirs.save_pretrained(tmp_path, max_shard_size=shard)
     assert len(list(tmp_path.glob("*.safetensors"))) == (1 if shard == "50GB" else 4)
     loaded, expected = load_checkpoint(tmp_path, small), to_official(theirs.state_dict())
@@ -62,7 +62,7 @@ def test_what_transformers_saves_is_read_whole_or_in_parts(tmp_path, shard):
 
 
 def test_a_model_of_another_size_is_recognised(tmp_path):
-    theirs, _, _ = transformers_models.made("sam2.1_t")
+    theirs, _, _ = transformers_models.made("sam2.1_t@256")
     theirs.save_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match=r"does not fit sam2\.1_s.*It fits sam2\.1_t: name the variant"):
         load_checkpoint(tmp_path, variant("sam2.1_s"))

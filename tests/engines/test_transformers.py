@@ -24,7 +24,7 @@ from reference.transformers_models import Pair
 pytestmark = pytest.mark.torch
 
 
-@pytest.fixture(params=["sam2.1_t", "sam2_t", "sam3"])
+@pytest.fixture(params=["sam2.1_t@256", "sam2_t@256", "sam3:2@672"])
 def pair(request) -> Pair:
     return transformers_models.made(request.param)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -14,9 +13,6 @@ from masklet.families import Variant, variant
 from masklet_build.hugging_face import to_official
 from masklet_build.network import BACKBONES
 from masklet_build.torch_stages import TorchStages
-
-SAM2_SIDE = 256
-SAM3_SIDE = 672  # pixels: four windows
 
 
 class Pair(NamedTuple):
@@ -87,12 +83,6 @@ def sam3_with_detector(wanted: Variant) -> Any:
     return transformers.Sam3VideoModel(transformers.Sam3VideoConfig(detector_config=detector, tracker_config=tracker))
 
 
-def sam3_small() -> Variant:
-    """SAM 3 with two of its 32 blocks, one within windows and one global."""
-    base = replace(variant("sam3"), name="sam3 of two blocks", image_size=SAM3_SIDE)
-    return replace(base, trunk=replace(base.trunk, depth=2, global_blocks=(1,)))
-
-
 def pair(wanted: Variant, make: Callable[[Variant], Any]) -> Pair:
     """The model of transformers with noise on every tensor, and ours with its weights."""
     torch.manual_seed(0)
@@ -107,9 +97,13 @@ def pair(wanted: Variant, make: Callable[[Variant], Any]) -> Pair:
 
 @cache
 def made(name: str) -> Pair:
-    """A small one: sam2.1_t, sam2_t or sam3."""
-    return pair(sam3_small(), sam3_model) if name == "sam3" else pair(variant(f"{name}@{SAM2_SIDE}"), sam2_model)
+    """A pair for the name of a variant, scaled down."""
+    wanted = variant(name)
+    return pair(wanted, next(make for family, make in MODELS.items() if wanted.family.name.startswith(family)))
 
 
 def _levels(grid: int) -> list[list[int]]:
     return [[scale * grid, scale * grid] for scale in (4, 2, 1)]
+
+
+MODELS = {"sam2": sam2_model, "sam3": sam3_model}
