@@ -15,7 +15,7 @@ SERVERS = ("batched", "limit_1")
 
 @dataclass(frozen=True)
 class Work:
-    """What a server did in one block: frames answered, executions of each model, CPU seconds of each process."""
+    """What a server did in one block: frames answered, executions of each model and calls of each engine, CPU seconds of each process."""
 
     frames: int
     executions: Mapping[str, int]

@@ -33,7 +33,7 @@ from masklet_build.assemble import PRECISIONS, assemble, read_config, write_conf
 from masklet_build.serve import Server
 from report import facts, save
 from steady import Setting, keep_to, take_turns
-from triton_times import between, cpu_s, read, server_cpu_s
+from triton_times import between, cpu_s, engine_calls, read, server_cpu_s
 
 RESULTS = Path(__file__).parent / "results"
 SIDE = 256  # pixels of the frames, each way; they travel as JPEG
@@ -61,10 +61,10 @@ def server_block(server: Server, crowd: Crowd, videos: int) -> Callable[[], tupl
 
     def run() -> tuple[float, Work]:
         with InferenceServerClient(server.grpc_url) as client:
-            before, cpu_before = read(client), _cpu(server, crowd)
+            before, calls_before, cpu_before = read(client), engine_calls(server), _cpu(server, crowd)
             seconds = crowd.track(frames)
-            counts, cpu = between(before, read(client)), _cpu(server, crowd)
-        executions = {name: count.executions for name, count in counts.items()}
+            counts, calls, cpu = between(before, read(client)), engine_calls(server), _cpu(server, crowd)
+        executions = {name: count.executions for name, count in counts.items()} | {name: calls[name] - calls_before.get(name, 0) for name in calls}
         return videos * frames / seconds, Work(videos * frames, executions, {name: cpu[name] - cpu_before[name] for name in cpu})
 
     return run

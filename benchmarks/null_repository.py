@@ -4,8 +4,9 @@ It holds the tracker in its own shape, every tensor as large as in a tracked fra
 
     small, features        one number, a frame's features: in and out
     stateful               small, as the model of sequences that memory_bank is
-    caller, features_caller   small; calls small, features as memory_bank calls engines, CALLS times
+    caller, features_caller   small; calls small, features as memory_bank calls engines that are models, CALLS times
     chain_small_1, chain_small_5, chain_features_0, chain_features_4   ensembles of so many such hops; those of features begin with one number
+    three_caller, ensemble_caller   small; calls features three times, or once the ensemble of three that is chain_three
 """
 
 from __future__ import annotations
@@ -19,14 +20,13 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2
 
-from bare import steady_inputs
 from masklet import contract
 from masklet.families import Variant
 from masklet_build.assemble import assemble, read_config, write_config
 
 MODEL = Path(__file__).parent / "null_model.py"
 CALLS = 4
-CALLED = ("memory_attention", "mask_decoder", "memory_encoder")  # by the bank, for a tracked frame
+CALLED = 3  # engines, by the bank, for a tracked frame
 FLOAT = model_config_pb2.DataType.Value("TYPE_FP32")
 _FREE = {"B": 1, "n": 1}  # other sizes that differ from request to request are 0 in a tracked frame of one object
 
@@ -37,8 +37,9 @@ Shape = Sequence[int]
 def null_repository(variant: Variant, engines: Path, out: Path, mask: bytes) -> Path:
     """Assembles the variant at `out` and empties its models; `mask`: what stands for the mask of the object. Returns `out`."""
     assemble(variant.name, engines, out)
+    shutil.rmtree(out / "memory_bank" / "1" / "engines")
     for model in contract.models(variant):
-        if model is not contract.TRACKER:
+        if model is not contract.TRACKER and (out / model.name).exists():
             _empty(out / model.name, model, variant, mask)
     one, features = [1], [variant.hidden, variant.grid, variant.grid]
     for name, took, gave in (("small", one, one), ("features", features, features), ("widen", one, features), ("narrow", features, one)):
@@ -48,8 +49,13 @@ def null_repository(variant: Variant, engines: Path, out: Path, mask: bytes) -> 
     stateful.sequence_batching.oldest.max_candidate_sequences = 4
     stateful.sequence_batching.max_sequence_idle_microseconds = 3600 * 10**6  # others have their turn meanwhile
     _add(out, stateful)
-    for name, shape, prefix in (("small", one, ""), ("features", features, "features_")):
-        _add(out, _hop(f"{prefix}caller", one, one), [[name, {"IN": ["float32", [1, *shape]]}, ["OUT"]]] * CALLS)
+    for name, called, shape, times in (
+        ("caller", "small", one, CALLS),
+        ("features_caller", "features", features, CALLS),
+        ("three_caller", "features", features, CALLED),
+        ("ensemble_caller", "chain_three", features, 1),
+    ):
+        _add(out, _hop(name, one, one), [[called, {"IN": ["float32", [1, *shape]]}, ["OUT"]]] * times)
     for name, steps in (
         ("small_1", ["small"]),
         (f"small_{1 + CALLS}", ["small"] * (1 + CALLS)),
@@ -57,6 +63,7 @@ def null_repository(variant: Variant, engines: Path, out: Path, mask: bytes) -> 
         (f"features_{CALLS}", ["widen", *["features"] * CALLS, "narrow"]),
     ):
         _add_chain(out, f"chain_{name}", steps)
+    _add_chain(out, "chain_three", ["features"] * CALLED, features)
     return out
 
 
@@ -65,13 +72,7 @@ def _empty(folder: Path, model: contract.Model, variant: Variant, mask: bytes) -
     version, config = folder / "1", read_config(folder)
     (version / "engine.onnx").unlink(missing_ok=True)
     shapes = {tensor.name: _shape(model, tensor, variant) for tensor in model.outputs}
-    samples = steady_inputs(variant, 1)
-    outputs = {engine.name: [tensor.name for tensor in engine.outputs] for engine in contract.engines(variant)}
-    calls = [
-        [name, {key: [array.dtype.name, list(array.shape)] for key, array in samples[name].items()}, outputs[name]]
-        for name in (CALLED if model.name == "memory_bank" else ())
-    ]
-    _tell(config, shapes, {"MASKS": base64.b64encode(mask).decode()}, calls)
+    _tell(config, shapes, {"MASKS": base64.b64encode(mask).decode()}, [])
     write_config(folder, config)
     shutil.copyfile(MODEL, version / "model.py")
 
@@ -84,7 +85,7 @@ def _shape(model: contract.Model, tensor: contract.Tensor, variant: Variant) -> 
 
 
 def _hop(name: str, took: Shape, gave: Shape) -> Config:
-    """One input and one output, served as the stateless models of the tracker are."""
+    """One input and one output, served as postprocess is."""
     config = Config(name=name, backend="python", max_batch_size=8)
     config.input.add(name="IN", data_type=FLOAT, dims=took)
     config.output.add(name="OUT", data_type=FLOAT, dims=gave)
@@ -106,11 +107,11 @@ def _add(out: Path, config: Config, calls: Sequence[Any] = ()) -> None:
     shutil.copyfile(MODEL, folder / "1" / "model.py")
 
 
-def _add_chain(out: Path, name: str, steps: Sequence[str]) -> None:
-    """Writes an ensemble of hops that starts and ends with one number."""
+def _add_chain(out: Path, name: str, steps: Sequence[str], shape: Shape = (1,)) -> None:
+    """Writes an ensemble of hops that starts and ends with one number, or with a tensor of that shape."""
     config = Config(name=name, platform="ensemble", max_batch_size=8)
-    config.input.add(name="IN", data_type=FLOAT, dims=[1])
-    config.output.add(name="OUT", data_type=FLOAT, dims=[1])
+    config.input.add(name="IN", data_type=FLOAT, dims=shape)
+    config.output.add(name="OUT", data_type=FLOAT, dims=shape)
     wires = ["IN", *(f"wire_{number}" for number in range(1, len(steps))), "OUT"]
     for model, before, after in zip(steps, wires[:-1], wires[1:], strict=True):
         step = config.ensemble_scheduling.step.add(model_name=model, model_version=-1)

@@ -1,6 +1,6 @@
 """What does the server add to its engines? A frame's time taken apart, by Triton's own statistics and beside models that compute nothing.
 
-The real server, the empty one, the engines alone and single hops take turns in short blocks.
+The real server, the same one with every engine as a model of its own, the empty one, the engines alone and single hops take turns in short blocks.
 """
 
 from __future__ import annotations
@@ -102,26 +102,32 @@ def measured(variant: Variant, engines: Path, precision: str, folder: Path, args
     setting, first, later, mask, words = material(variant)
     case = Case(variant.name, precision, words)
     settings = {"memory_bank.idle_seconds": "3600"}  # others have their turn meanwhile
-    real = assemble(variant.name, engines, folder / "real", precision=precision, threads=args.threads, settings=settings, force=True)
+    options = {"precision": precision, "threads": args.threads, "settings": settings, "force": True}
+    made = {target: assemble(variant.name, engines, folder / target, target=target, **options) for target in ("embedded", "separate")}
     null = folder / f"null_{variant.name}"
     if not null.exists():
         null_repository(variant, engines, null, mask)
     bare, inputs = BareEngines(engines, precision, args.threads), steady_inputs(variant, 1)
     with (
-        Server(real, grpc_port=0, http_port=0, metrics_port=0) as server,
+        Server(made["embedded"], grpc_port=0, http_port=0, metrics_port=0) as server,
+        Server(made["separate"], grpc_port=0, http_port=0, metrics_port=0) as separate,
         Server(null, grpc_port=0, http_port=0, metrics_port=0) as floor,
         InferenceServerClient(server.grpc_url) as client,
+        InferenceServerClient(separate.grpc_url) as separate_client,
         InferenceServerClient(floor.grpc_url) as floor_client,
         Tracker(server.grpc_url, timeout_s=120) as tracker,
+        Tracker(separate.grpc_url, timeout_s=120) as separate_tracker,
         Tracker(floor.grpc_url, timeout_s=120) as floor_tracker,
         tracker.open() as video,
+        separate_tracker.open() as separate_video,
         floor_tracker.open() as floor_video,
     ):
-        begin(video, setting, first, later)
-        begin(floor_video, setting, first, later)
+        for one in (video, separate_video, floor_video):
+            begin(one, setting, first, later)
         bare.frame_ms(inputs)
         blocks: dict[str, Callable[[], None]] = {
             "real": lambda: case.real.append(passed(client, video, later)),
+            "separate": lambda: case.separate.append(passed(separate_client, separate_video, later).frame),
             "null": lambda: case.null.append(passed(floor_client, floor_video, later)),
             "bare": lambda: case.bare.append(float(np.median([sum(bare.frame_ms(inputs).values()) for _ in range(CALLS)]))),
             "chains": chain_block(floor_client, case),

@@ -6,12 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from null_repository import CALLED, CALLS
+from bare import ENGINES
+from null_repository import CALLS
 from report import median, origin, spread, with_quartiles
 
 Row = dict[str, float]
 
 STEPS = ("preprocess", "image_encoder", "memory_bank", "postprocess")  # of the ensemble
+CALLED = ENGINES[1:]  # by memory_bank, in its own process
 COLUMNS = {
     "work": "engine, decoding, resizing, mask coding",
     "queue": "waiting",
@@ -27,6 +29,8 @@ HOPS = {  # name -> the two models whose times are subtracted, and how many hops
     "a model of sequences in place of a stateless one": ("stateful", "small", 1),
     "a model called by a model": ("caller", "small", CALLS),
     "a model called by a model, with a frame's features": ("features_caller", "small", CALLS),
+    "three models called one after the other, with a frame's features": ("three_caller", "small", 1),
+    "the same three as an ensemble that is called": ("ensemble_caller", "small", 1),
 }
 
 
@@ -47,8 +51,8 @@ class Passed:
 def taken_apart(real: Passed, null: Passed) -> dict[str, Row]:
     """A frame's time by place and by column of COLUMNS; the cells add up to it.
 
-    real, null: of the real server and of the one whose models compute nothing. What an engine's model takes there is not the engine: a message to
-    its process and back, and the copy of its outputs.
+    real, null: of the real server and of the one whose models compute nothing. What image_encoder takes there is not the engine: a message to its
+    process and back, and the copy of its outputs. The other engines run in memory_bank, which clocks them.
     """
     models, timing = real.models, real.timing
     whole = {name: models[name]["success"] for name in STEPS}
@@ -58,9 +62,9 @@ def taken_apart(real: Passed, null: Passed) -> dict[str, Row]:
     }
     for name in ("preprocess", "postprocess"):
         rows[name] = _row(models[name], whole[name], work=timing[name])
-    for name in ("image_encoder", *CALLED):
-        engine = models[name]["compute_infer"] - null.models[name]["compute_infer"]
-        rows[name] = _row(models[name], timing[name] if name in CALLED else whole[name], work=engine)
+    encoder = models["image_encoder"]["compute_infer"] - null.models["image_encoder"]["compute_infer"]
+    rows["image_encoder"] = _row(models["image_encoder"], whole["image_encoder"], work=encoder)
+    rows |= {name: {"work": timing[name]} for name in CALLED}
     calls = sum(timing[name] for name in CALLED)
     rows["memory_bank"] = _row(models["memory_bank"], whole["memory_bank"] - calls, bank=timing["memory_bank"])
     return rows
@@ -82,6 +86,7 @@ class Case:
     """One variant and precision; lists have a value per round.
 
     real, null  frames through the real server and through the one that computes nothing
+    separate    milliseconds of a frame through a server whose engines are models of their own
     bare        milliseconds of the engines alone, in one process
     chains      model of the null repository -> milliseconds of a request
     """
@@ -91,6 +96,7 @@ class Case:
     frames: str
     real: list[Passed] = field(default_factory=list)
     null: list[Passed] = field(default_factory=list)
+    separate: list[float] = field(default_factory=list)
     bare: list[float] = field(default_factory=list)
     chains: dict[str, list[float]] = field(default_factory=dict)
 
@@ -105,8 +111,9 @@ class Case:
             "frame_ms": spread([real.frame for real in self.real]),
             "hops_and_copies_ms": spread(lost),
             "hops_and_copies_percent": spread([100 * part / real.frame for part, real in zip(lost, self.real, strict=True)]),
-            "engines_in_server_ms": spread([sum(rows[name]["work"] for name in ("image_encoder", *CALLED)) for rows in rounds]),
+            "engines_in_server_ms": spread([sum(rows[name]["work"] for name in ENGINES) for rows in rounds]),
             "engines_alone_ms": spread(self.bare),
+            "separate_ms": spread([separate - real.frame for separate, real in zip(self.separate, self.real, strict=True)]),
             "null_frame_ms": spread([null.frame for null in self.null]),
             "place_ms": {name: {key: median([rows[name][key] for rows in rounds]) for key in rounds[0][name]} for name in rounds[0]},
             "hop_ms": {name: spread(values) for name, values in self._hops().items()},
@@ -128,8 +135,9 @@ def markdown(content: dict[str, Any]) -> str:
         "One video of one object late in its life, one frame on its way, milliseconds: median and quartiles over rounds. Hops and copies are all but",
         "engines, decoding, resizing and mask coding. `benchmarks/README.md` says how to read them.",
         "",
-        "| variant | precision | frames | a frame | hops and copies | % of the frame | engines in it | engines alone | frame of null models |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| variant | precision | frames | a frame | hops and copies | % of the frame | engines in it | engines alone | frame of null models "
+        "| more with separate engines |",
+        "|---|---|---|---|---|---|---|---|---|---|",
         *(_summary_row(case) for case in content["cases"]),
         "",
         *(line for case in content["cases"] for line in (*_place_table(case), *_hop_table(case))),
@@ -139,7 +147,7 @@ def markdown(content: dict[str, Any]) -> str:
 
 
 def _summary_row(case: dict[str, Any]) -> str:
-    names = ("frame_ms", "hops_and_copies_ms", "hops_and_copies_percent", "engines_in_server_ms", "engines_alone_ms", "null_frame_ms")
+    names = ("frame_ms", "hops_and_copies_ms", "hops_and_copies_percent", "engines_in_server_ms", "engines_alone_ms", "null_frame_ms", "separate_ms")
     cells = " | ".join(with_quartiles(case[name], 1) for name in names)
     return f"| {case['variant']} | {case['precision']} | {case['frames']} | {cells} |"
 

@@ -1,8 +1,10 @@
-"""What Triton counts and clocks of each model by itself, and the CPU time of its processes."""
+"""What Triton counts and clocks of each model by itself, how often memory_bank called its engines, and the CPU time of processes."""
 
 from __future__ import annotations
 
 import os
+import re
+import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +47,13 @@ def between(before: Mapping[str, Counts], after: Mapping[str, Counts]) -> dict[s
     """What was counted from `before` to `after`, of the models that were asked."""
     found = {name: after[name] - before[name] for name in after}
     return {name: counts for name, counts in found.items() if counts.requests}
+
+
+def engine_calls(server: Server) -> dict[str, int]:
+    """How often memory_bank has called each engine. It sends this after its answers, so the newest may be missing."""
+    with urllib.request.urlopen(server.metrics_url, timeout=5) as answer:
+        text = answer.read().decode()
+    return {engine: int(float(count)) for engine, count in re.findall(r'^masklet_engine_calls_sum\{engine="(\w+)"\} (\S+)$', text, re.MULTILINE)}
 
 
 def server_cpu_s(server: Server) -> dict[str, float]:

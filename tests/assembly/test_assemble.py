@@ -44,14 +44,32 @@ def parameters(repository: Path, model: str) -> dict[str, str]:
     return {key: value.string_value for key, value in config(repository, model).parameters.items()}
 
 
-def test_the_repository_is_complete(engines, tmp_path):
-    repository = assemble(VARIANT.name, engines, tmp_path / "repository")
+def test_with_separate_engines_every_model_of_the_contract_is_there(engines, tmp_path):
+    repository = assemble(VARIANT.name, engines, tmp_path / "repository", target="separate")
     assert {folder.name for folder in repository.iterdir()} == {model.name for model in contract.models(VARIANT)}
     for model in contract.engines(VARIANT):
         assert (repository / model.name / "1" / "engine.onnx").read_bytes() == model.name.encode()
         assert (repository / model.name / "1" / "model.py").is_file()
+    assert not (repository / "memory_bank" / "1" / "engines").exists()
+
+
+def test_embedded_engines_of_the_bank_lie_in_the_bank(engines, tmp_path):
+    repository = assemble(VARIANT.name, engines, tmp_path / "repository")
+    assert {folder.name for folder in repository.iterdir()} == {"tracker", "preprocess", "image_encoder", "memory_bank", "postprocess"}
+    assert (repository / "image_encoder" / "1" / "engine.onnx").read_bytes() == b"image_encoder"
+    inside = {file.name: file.read_bytes() for file in (repository / "memory_bank" / "1" / "engines").iterdir()}
+    assert inside == {f"{name}.onnx": name.encode() for name in ("mask_prompt", "memory_attention", "mask_decoder", "memory_encoder")}
+
+
+def test_python_models_have_the_modules_that_they_import(engines, tmp_path):
+    repository = assemble(VARIANT.name, engines, tmp_path / "repository")
     for model in ("preprocess", "memory_bank", "postprocess"):
         assert {path.stem for path in (repository / model / "1" / "masklet").iterdir()} == {"__init__", *VENDORED}
+    script = "import sys; sys.path.insert(0, sys.argv[1]); import masklet_build.embedded.runners as runners; print(runners.__file__)"
+    for model in ("image_encoder", "memory_bank"):
+        folder = repository / model / "1"
+        done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True, check=True)
+        assert Path(done.stdout.strip()) == folder / "masklet_build" / "embedded" / "runners.py"
 
 
 def test_the_vendored_modules_need_nothing_of_an_installed_masklet(engines, tmp_path):
@@ -67,7 +85,12 @@ def test_the_bank_knows_what_it_serves(engines, tmp_path):
     known = parameters(repository, "memory_bank")
     assert (known["variant"], known["checkpoint_sha256"], known["precision"]) == (VARIANT.name, "0123", "bf16")
     assert known["contract_version"] == str(contract.CONTRACT_VERSION)
-    assert parameters(repository, "mask_decoder") == {"runtime": "openvino", "precision": "bf16", "threads": "0"}
+    runs = {"runtime": "openvino", "precision": "bf16", "threads": "0"}
+    assert runs.items() <= known.items()
+    assert parameters(repository, "image_encoder") == runs
+    separate = assemble(VARIANT.name, engines, tmp_path / "separate", target="separate", precision="bf16")
+    assert parameters(separate, "mask_decoder") == runs
+    assert "runtime" not in parameters(separate, "memory_bank")
 
 
 def test_settings_change_limits_and_what_follows_from_them(engines, tmp_path):
@@ -99,7 +122,7 @@ def test_the_onnxruntime_target_uses_tritons_own_backend(engines, tmp_path):
 
 
 def test_a_batch_size_of_zero_is_written_out(engines, tmp_path):
-    repository = assemble(VARIANT.name, engines, tmp_path / "repository")
+    repository = assemble(VARIANT.name, engines, tmp_path / "repository", target="separate")
     assert "max_batch_size: 0" in (repository / "mask_decoder" / "config.pbtxt").read_text()
 
 
@@ -169,3 +192,12 @@ def test_variants_lists_every_variant_with_its_checkpoint(capsys):
     for variant in families.VARIANTS.values():
         assert variant.name in printed
         assert variant.checkpoint in printed
+
+
+def test_the_command_takes_reduced_variants_and_names_the_known_ones_for_others(engines, tmp_path, capsys):
+    """No engines of a shallow SAM 3 are there, but its name is understood."""
+    assert main(["assemble", "sam3:4", "--engines", str(engines), "--out", str(tmp_path / "repository")]) == 1
+    assert "not sam3:4" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["assemble", "nobody", "--engines", str(engines), "--out", str(tmp_path / "repository")])
+    assert "unknown variant 'nobody'. Known: efficienttam_ti_512" in capsys.readouterr().err

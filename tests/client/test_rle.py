@@ -57,6 +57,22 @@ def test_random_small_masks_agree_with_pycocotools():
         np.testing.assert_array_equal(rle.decode(made), mask)
 
 
+def test_a_part_of_a_mask_makes_the_bytes_of_the_whole():
+    for _ in range(2000):
+        size = height, width = [int(side) for side in RANDOM.integers(1, 12, 2)]
+        top, left = int(RANDOM.integers(0, height)), int(RANDOM.integers(0, width))
+        part = RANDOM.random((RANDOM.integers(1, height - top + 1), RANDOM.integers(1, width - left + 1))) < RANDOM.random()
+        whole = np.zeros(size, dtype=np.bool_)
+        whole[top : top + part.shape[0], left : left + part.shape[1]] = part
+        assert rle.encode(part, at=(top, left), size=size) == rle.encode(whole)
+
+
+@pytest.mark.parametrize("at", [(-1, 0), (0, -1), (3, 0), (0, 4)])
+def test_a_part_that_does_not_lie_inside_is_refused(at):
+    with pytest.raises(ValueError, match="does not lie inside 5 x 6"):
+        rle.encode(np.ones((3, 3), dtype=np.bool_), at=at, size=(5, 6))
+
+
 GOOD = rle.encode(np.eye(4, dtype=np.bool_))
 
 

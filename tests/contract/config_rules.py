@@ -13,12 +13,16 @@ from masklet.families import Variant
 Configs = Mapping[str, Any]  # name -> ModelConfig
 
 BEFORE_THE_BANK = ("preprocess", "image_encoder")
+BANK_ENGINES = ("mask_prompt", "memory_attention", "mask_decoder", "memory_encoder")
 PLACES = 4096  # at least; and four times max_videos
 
 
-def breaches(configs: Configs, variant: Variant, *, assembled: bool) -> list[str]:
-    """All breaches. Committed configs leave to assembly what differs between variants: sizes, and the tensors of engines."""
-    models = {model.name: model for model in contract.models(variant)}
+def breaches(configs: Configs, variant: Variant, *, assembled: bool, target: str = "separate") -> list[str]:
+    """All breaches. Committed configs leave to assembly what differs between variants: sizes, and the tensors of engines.
+
+    Where memory_bank's engines run in its own process, they are no models.
+    """
+    models = {model.name: model for model in contract.models(variant) if target != "embedded" or model.name not in BANK_ENGINES}
     if set(configs) != set(models):
         return [f"models {sorted(configs)} instead of {sorted(models)}"]
     found = [breach for name, config in configs.items() for breach in _tensors(config, models[name], variant, assembled)]

@@ -42,9 +42,11 @@ RULES = [
     Rule("model_repository/preprocess/1/masklet_preprocess/**/*.py", SHARED | {"masklet_preprocess", "numpy", "PIL"}),
     Rule("model_repository/postprocess/1/masklet_postprocess/**/*.py", SHARED | {"masklet_postprocess", "numpy", "PIL"}),
     *(
-        Rule(f"model_repository/{model}/1/model.py", SHARED | MODEL | {package, "numpy"})
+        Rule(f"model_repository/{model}/1/model.py", SHARED | MODEL | {package, "numpy", "masklet_build.embedded"})
         for model, package in (("memory_bank", "masklet_bank"), ("preprocess", "masklet_preprocess"), ("postprocess", "masklet_postprocess"))
     ),
+    # They run in Triton's python environment, with nothing of masklet but what is vendored beside them.
+    Rule("build/src/masklet_build/embedded/*.py", MODEL | {"masklet_build.embedded", "numpy", "openvino", "onnxruntime"}),
     Rule("build/src/masklet_build/serve/**/*.py", frozenset({"masklet_build.serve", "masklet_build.machine", "masklet", "numpy", "tritonclient"})),
     Rule("build/src/masklet_build/clips/**/*.py", frozenset({"masklet_build.clips", "numpy", "PIL"})),
     Rule("build/src/masklet_build/quality/**/*.py", frozenset({"masklet", "masklet_build", "numpy", "tritonclient", "PIL"})),

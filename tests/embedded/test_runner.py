@@ -12,46 +12,12 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from embedded.tiny_engines import attention_engine, encoder_engine
 from fakes import loading
-
-onnx = pytest.importorskip("onnx", reason="engines of these tests are made with onnx")
-TensorProto, helper = onnx.TensorProto, onnx.helper
 
 MODEL = loading.REPOSITORY / "build" / "src" / "masklet_build" / "embedded" / "model.py"
 RUNTIMES = ("openvino", "onnxruntime")
 PARAMETERS = {"precision": "fp32", "threads": "1"}
-
-
-def graph(file: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: dict[str, float]) -> None:
-    initializers = [helper.make_tensor(name, TensorProto.FLOAT, [], [value]) for name, value in constants.items()]
-    made = helper.make_graph(nodes, "engine", inputs, outputs, initializers)
-    onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), file)
-
-
-def encoder_engine(file: Path) -> None:
-    """IMAGE u8 [n, 4, 4, 3] -> EMBEDDING: the image doubled, HIGH_RES: the image halved."""
-    graph(
-        file,
-        [
-            helper.make_node("Cast", ["IMAGE"], ["image"], to=TensorProto.FLOAT),
-            helper.make_node("Mul", ["image", "two"], ["EMBEDDING"]),
-            helper.make_node("Div", ["image", "two"], ["HIGH_RES"]),
-        ],
-        [helper.make_tensor_value_info("IMAGE", TensorProto.UINT8, ["n", 4, 4, 3])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4, 4, 3]) for name in ("EMBEDDING", "HIGH_RES")],
-        {"two": 2.0},
-    )
-
-
-def attention_engine(file: Path, added: float) -> None:
-    """MEMORY [B, F, 2, 3] -> CONDITIONED: the memory and a constant that says which graph ran."""
-    graph(
-        file,
-        [helper.make_node("Add", ["MEMORY", "added"], ["CONDITIONED"])],
-        [helper.make_tensor_value_info("MEMORY", TensorProto.FLOAT, ["B", "F", 2, 3])],
-        [helper.make_tensor_value_info("CONDITIONED", TensorProto.FLOAT, ["B", "F", 2, 3])],
-        {"added": added},
-    )
 
 
 ENCODER = """name: "image_encoder" max_batch_size: 8 input { name: "IMAGE" data_type: TYPE_UINT8 dims: [4, 4, 3] }
@@ -190,17 +156,6 @@ def test_an_answer_is_not_changed_by_the_next_run(start, ask, folder, runtime):
     answers = [named(response)["CONDITIONED"] for response in ask(model, "MEMORY", first, second)]
     np.testing.assert_array_equal(answers[0], first + 1)
     np.testing.assert_array_equal(answers[1], second + 1)
-
-
-@pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_single_memory_uses_its_own_graph_where_there_is_one(start, ask, folder, runtime):
-    attention_engine(folder / "1" / "engine.onnx", 1)
-    one, two = np.zeros((2, 1, 2, 3), np.float32), np.zeros((2, 2, 2, 3), np.float32)
-    answers = [named(response)["CONDITIONED"].flat[0] for response in ask(start(ATTENTION, runtime=runtime), "MEMORY", one, two)]
-    assert answers == [1, 1]
-    attention_engine(folder / "1" / "engine_first.onnx", 100)
-    answers = [named(response)["CONDITIONED"].flat[0] for response in ask(start(ATTENTION, runtime=runtime), "MEMORY", one, two)]
-    assert answers == [100, 1]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)

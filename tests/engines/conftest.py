@@ -28,7 +28,7 @@ class Network:
 
 @cache
 def make_network(name: str, image_size: int) -> Network:
-    small = scaled_down(variant(name), image_size)
+    small = variant(name) if "@" in name else scaled_down(variant(name), image_size)
     state = random_checkpoint(small, seed=1)
     return Network(small, state, TorchStages(state, small))
 

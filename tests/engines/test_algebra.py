@@ -10,7 +10,7 @@ from masklet.contract import KIND_CLICK, KIND_MASK, KIND_TRACKED
 from masklet_build.onnx_export import worst_excess
 from masklet_build.samples import Sizes, sample_inputs
 from masklet_build.torch_stages import TorchStages
-from reference import plain
+from reference import hiera, plain
 
 pytestmark = pytest.mark.torch
 
@@ -24,14 +24,16 @@ def tensor(array: np.ndarray) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("frames", [1, 2, 5])
-@pytest.mark.parametrize("name", [*POOLINGS, "nano"])
+@pytest.mark.parametrize("name", [*POOLINGS, "nano", "sam2.1_t", "sam2_t"])
 def test_memory_attention_equals_its_definition(network, name, frames):
     small = network(name, 128)
     inputs = sample_inputs("memory_attention", small.variant, Sizes(V=2, B=3, F=frames, P=3), seed=2)
+    if "DISTANCE" in inputs:  # 0: a prompted frame, again; far: a prompted frame long ago
+        inputs["DISTANCE"][:] = [[0, 1, 15], [3, 2, 1000], [1, 0, 7]]
     got = small.stages.call("memory_attention", inputs)["CONDITIONED"]
     for b in range(3):
         features = tensor(inputs["EMBEDDING"][inputs["VIDEO"][b]])
-        rest = (tensor(inputs[key][b]) for key in ("MEMORY", "SLOT", "POINTERS"))
+        rest = (tensor(inputs[key][b]) for key in ("MEMORY", "SLOT", "POINTERS", "DISTANCE") if key in inputs)
         wanted = plain.memory_attention(small.state, small.variant, features, *rest)
         assert worst_excess(got[b : b + 1], wanted.numpy()[None]) <= 1
 
@@ -61,17 +63,32 @@ def test_image_encoder_equals_its_definition_with_windows_that_overhang_the_grid
         assert worst_excess(got[v : v + 1], wanted.numpy()[None]) <= 1
 
 
+@pytest.mark.parametrize(("name", "size"), [("sam2.1_t", 64), ("sam2.1_t", 512), ("sam2.1_b+", 128), ("sam2_t", 64)])
+def test_the_image_encoder_of_sam_2_equals_its_definition(network, name, size):
+    """At 512 pixels the third stage has 3 x 3 windows that overhang its map, also in the block that halves it."""
+    small = network(name, size)
+    inputs = sample_inputs("image_encoder", small.variant, Sizes(V=2 if size < 512 else 1), seed=3)
+    got = small.stages.call("image_encoder", inputs)
+    for v, image in enumerate(inputs["IMAGE"]):
+        wanted = hiera.image_encoder(small.state, small.variant, tensor(image))
+        for output, value in zip(("EMBEDDING", "HIGH_RES_0", "HIGH_RES_1"), wanted, strict=True):
+            assert worst_excess(got[output][v : v + 1], value.numpy()[None]) <= 1, output
+
+
 @pytest.mark.parametrize("binarise", [0, 1])
-@pytest.mark.parametrize("name", ["efficienttam_ti_512", "nano"])
+@pytest.mark.parametrize("name", ["efficienttam_ti_512", "nano", "sam2.1_t", "sam2_t"])
 def test_memory_encoder_equals_its_definition(network, name, binarise):
     small = network(name, 128)
     inputs = sample_inputs("memory_encoder", small.variant, Sizes(V=2, B=3), seed=4)
     inputs["BINARISE"][:] = binarise
     inputs["LOW"][2] = small.variant.family.no_object_score
+    if "SCORE" in inputs:
+        inputs["SCORE"][:] = [0.1, 0.0, -0.1]  # present, and twice absent
     got = small.stages.call("memory_encoder", inputs)["MEMORY"]
     for b in range(3):
         features = tensor(inputs["EMBEDDING"][inputs["VIDEO"][b]])
-        wanted = plain.memory_encoder(small.state, features, tensor(inputs["LOW"][b]), bool(binarise))
+        score = float(inputs["SCORE"][b]) if "SCORE" in inputs else None
+        wanted = plain.memory_encoder(small.state, features, tensor(inputs["LOW"][b]), bool(binarise), score)
         assert worst_excess(got[b : b + 1], wanted.numpy()[None]) <= 1
 
 
@@ -86,7 +103,8 @@ def plain_decode(state, variant, inputs) -> plain.Decoded:
     if inputs["KIND"][0] == KIND_CLICK:
         features = features + state["no_mem_embed"].reshape(-1, 1, 1)
     mask = tensor(inputs["MASK_PROMPT"][0, 0]) if inputs["HAS_MASK"][0] else None
-    return plain.decode(state, variant, features, tensor(inputs["POINTS"][0]), tensor(inputs["LABELS"][0]), mask)
+    maps = tuple(tensor(inputs[name][inputs["VIDEO"][0]]) for name in ("HIGH_RES_0", "HIGH_RES_1") if name in inputs)
+    return plain.decode(state, variant, features, tensor(inputs["POINTS"][0]), tensor(inputs["LABELS"][0]), mask, maps)
 
 
 def close(got: np.ndarray, wanted: torch.Tensor) -> bool:
@@ -95,7 +113,7 @@ def close(got: np.ndarray, wanted: torch.Tensor) -> bool:
 
 @pytest.mark.parametrize("kind", [KIND_TRACKED, KIND_CLICK])
 @pytest.mark.parametrize("with_mask", [False, True])
-@pytest.mark.parametrize(("name", "points"), [("efficienttam_ti_512", 1), ("efficienttam_ti_512", 2), ("efficienttam_ti_512", 4), ("nano", 2)])
+@pytest.mark.parametrize(("name", "points"), [*((POOLINGS[0], points) for points in (1, 2, 4)), ("nano", 2), ("sam2.1_t", 1)])
 def test_multimask_takes_the_best_of_three_masks_and_its_token(network, kind, with_mask, name, points):
     small = network(name, 128)
     inputs = decoder_inputs(small.variant, kind=kind, multimask=1, with_mask=with_mask, points=points)
@@ -111,6 +129,17 @@ def test_multimask_takes_the_best_of_three_masks_and_its_token(network, kind, wi
 
 def with_single_mask_scaled(state, factor):
     return {name: value * factor if name.startswith(SINGLE_MASK) else value for name, value in state.items()}
+
+
+def test_each_object_gets_the_high_resolution_maps_of_its_own_video(network):
+    small = network("sam2.1_t", 64)
+    inputs = {**sample_inputs("mask_decoder", small.variant, Sizes(V=2, B=3), seed=5), "VIDEO": np.int32([1, 0, 1])}
+    together = small.stages.call("mask_decoder", inputs)
+    per_video = ("HIGH_RES_0", "HIGH_RES_1")
+    for b, v in enumerate(inputs["VIDEO"]):
+        alone = {name: array[v : v + 1] if name in per_video else array[b : b + 1] for name, array in inputs.items()}
+        got = small.stages.call("mask_decoder", {**alone, "VIDEO": np.int32([0])})
+        assert all(worst_excess(together[name][b : b + 1], got[name]) <= 1 for name in got)
 
 
 @pytest.mark.parametrize(("factor", "stable"), [(20.0, True), (0.05, False)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -37,12 +38,37 @@ def refusal(tmp_path):
     return load
 
 
+# Tensors of a state dict and trainable numbers of the official modules, as they print them.
+OFFICIAL = {
+    **{name: (455, 17_866_018 if "_ti" in name else 34_055_842) for name in VARIANTS if name.startswith("efficienttam")},
+    "sam2.1_t": (471, 38_962_498),
+    "sam2.1_s": (519, 46_060_354),
+    "sam2.1_b+": (615, 80_850_178),
+    "sam2.1_l": (903, 224_446_642),
+    "sam2_t": (468, 38_945_986),
+    "sam2_s": (516, 46_043_842),
+    "sam2_b+": (612, 80_833_666),
+    "sam2_l": (900, 224_430_130),
+    # Tracker, transformer, and three levels of the tracker's neck (256 to 1024 channels); names in test_sam3.py.
+    **dict.fromkeys(("sam3", "sam3_newest"), (715, 11_743_362 + 446_237_696 + 3_278_080 + 2_819_072 + 852_480)),
+}
+
+
 @pytest.mark.parametrize("name", [name for name, variant in VARIANTS.items() if variant.official])
-def test_an_official_checkpoint_has_455_tensors_of_the_documented_size(name):
+def test_an_official_checkpoint_has_the_documented_number_of_tensors_and_size(name):
     shapes = parameter_shapes(variant(name))
     trainable = sum(torch.Size(shape).numel() for key, shape in shapes.items() if not key.endswith("gaussian_matrix"))
-    assert len(shapes) == 455
-    assert trainable == (17_866_018 if "_ti" in name else 34_055_842)
+    assert (len(shapes), trainable) == OFFICIAL[name]
+
+
+def test_the_blocks_of_sam_2_that_halve_the_map_are_where_they_are_officially():
+    """First blocks of stages 2 to 4, and the shape of the last of them: 3 x out, in."""
+    places = {"t": (1, 3, 10, 96), "s": (1, 3, 14, 96), "b+": (2, 5, 21, 112), "l": (2, 8, 44, 144)}
+    for size, (*halving, width) in places.items():
+        shapes = parameter_shapes(variant(f"sam2.1_{size}"))
+        projected = [int(key.split(".")[3]) for key in shapes if re.fullmatch(r"image_encoder\.trunk\.blocks\.\d+\.proj\.weight", key)]
+        assert projected == halving
+        assert shapes[f"image_encoder.trunk.blocks.{halving[-1]}.attn.qkv.weight"] == (3 * 8 * width, 4 * width)
 
 
 def test_a_complete_checkpoint_loads_with_its_own_values(state, tmp_path):
@@ -70,8 +96,8 @@ def test_weights_of_the_other_size_are_recognised(state, refusal):
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        (["image_encoder.trunk.pos_embed_window", "no_obj_embed_spatial"], "a SAM 2.1 checkpoint"),
-        (["image_encoder.trunk.pos_embed_window"], "a SAM 2 checkpoint"),
+        (["image_encoder.trunk.pos_embed_window", "no_obj_embed_spatial"], "a SAM 2.1 checkpoint that was changed or saved in part"),
+        (["image_encoder.trunk.pos_embed_window"], "a SAM 2 checkpoint that was changed or saved in part"),
         (["spatial_perceiver.latents"], "an EdgeTAM checkpoint"),
         (["tracker.maskmem_tpos_enc"], "a SAM 3 checkpoint"),
         (["conv1.weight"], "does not look like a SAM-family checkpoint"),

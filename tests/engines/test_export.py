@@ -98,10 +98,11 @@ def test_the_bar_is_a_ten_thousandth_of_each_rows_deviation():
     assert worst_excess(wanted + off, wanted) > 50
 
 
-def test_the_bar_is_at_least_1e_5_and_relative_for_single_numbers():
+def test_the_bar_is_at_least_1e_5_and_for_single_numbers_relative_to_them_or_to_1():
     constant = np.full((1, 10), 5, dtype=np.float32)
     assert worst_excess(constant + np.float32(1e-4), constant) == pytest.approx(10, rel=1e-2)
     assert worst_excess(np.float32([10.01]), np.float32([10.0])) == pytest.approx(10, rel=1e-2)
+    assert worst_excess(np.float32([2e-4]), np.float32([0.0])) == pytest.approx(2, rel=1e-2)
 
 
 def test_nan_another_shape_and_another_type_are_never_within_the_bar():

@@ -43,7 +43,7 @@ def test_a_random_checkpoint_belongs_to_its_seed():
     assert first == again != other
 
 
-@pytest.mark.parametrize("name", ["efficienttam_ti_512", "efficienttam_s_2", "nano"])
+@pytest.mark.parametrize("name", ["efficienttam_ti_512", "efficienttam_s_2", "nano", "sam2.1_t", "sam2_t"])
 def test_a_random_checkpoint_is_complete_and_its_masks_are_neither_empty_nor_full(network, name):
     small = network(name, 128)
     assert {key: tuple(value.shape) for key, value in small.state.items()} == parameter_shapes(small.variant)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,13 +49,31 @@ def test_memory_encoder_equals_its_definition(state, stages, binarise):
     inputs = sample_inputs("memory_encoder", SMALL, Sizes(V=2, B=3), seed=4)
     inputs["BINARISE"][:] = binarise
     inputs["SCORE"][:] = 1, -1, 0
-    inputs["LOW"][2] = SMALL.family.no_object_score
+    inputs["LOW"][2] = inputs["RIVALS"][:] = SMALL.family.no_object_score
     got = stages.call("memory_encoder", inputs)["MEMORY"]
     for b in range(3):
         features, low = torch.from_numpy(inputs["EMBEDDING"][inputs["VIDEO"][b]]), torch.from_numpy(inputs["LOW"][b])
         with torch.inference_mode():
             wanted = plain_sam3.memory_encoder(state, SMALL, features, low, float(inputs["SCORE"][b]), bool(binarise))
         assert worst_excess(got[b : b + 1], wanted.numpy()[None]) <= 1
+
+
+def test_in_a_memory_a_pixel_belongs_to_the_object_that_is_surest_of_it(stages, monkeypatch):
+    """As if the mask had been cut by hand: where another's upsampled logits are larger, it is background."""
+    inputs = sample_inputs("memory_encoder", SMALL, Sizes(B=1, R=2), seed=8)
+    inputs["BINARISE"][:] = 1
+    low, rivals = torch.from_numpy(inputs["LOW"]).double(), torch.from_numpy(inputs["RIVALS"][0]).double()
+
+    def large(x):
+        return torch.nn.functional.interpolate(x[:, None], SMALL.image_size, mode="bilinear")[:, 0]
+
+    kept = (large(low) > 0) & (large(low) >= large(rivals).amax(0))
+    assert 0 < kept.sum() < (large(low) > 0).sum()
+    got = stages.call("memory_encoder", inputs)["MEMORY"]
+    monkeypatch.setattr(stages.stages["memory_encoder"].encoder, "to_image", torch.nn.Identity())  # the cut mask goes in at the size of images
+    nobody = np.full((1, 1, 1, 1), SMALL.family.no_object_score, np.float32)
+    wanted = stages.call("memory_encoder", {**inputs, "LOW": np.where(kept, 1, -1).astype(np.float32), "RIVALS": nobody})["MEMORY"]
+    assert worst_excess(got, wanted) <= 1
 
 
 def test_a_soft_mask_is_present_if_any_pixel_has_a_trace_of_it(state, stages):

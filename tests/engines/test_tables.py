@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from masklet_build.sam.tables import resize_matrix, resized_position_embedding, rotary_table, sine_table
+from masklet_build.sam.tables import resize_matrix, resized_position_embedding, rotary_table, sine_table, time_code
+from masklet_build.sam2.trunk import position_embedding
 
 pytestmark = pytest.mark.torch
 
@@ -60,6 +61,24 @@ def test_position_embedding_drops_its_class_entry_and_is_resized_bicubically(gri
     assert resized.shape == (1, grid, grid, 1)
     for (row, column), value in entries.items():
         assert float(resized[0, row, column, 0]) == pytest.approx(value, abs=2e-4)
+
+
+def test_time_code_is_the_official_one_sines_first():
+    code = time_code(torch.tensor([0.0, 1.0, 7.0, 40.0]) / 15, 256)
+    assert code.shape == (4, 256)
+    assert float(code.double().sum()) == pytest.approx(524.21186, abs=1e-3)
+    entries = {(1, 0): 0.0666173, (1, 1): 0.0666173, (2, 2): 0.3932067, (3, 5): 0.9094148, (3, 128): -0.8893266, (3, 133): -0.4158902, (2, 255): 1.0}
+    for place, value in entries.items():
+        assert float(code[place]) == pytest.approx(value, abs=1e-6)
+
+
+def test_position_embedding_of_sam_2_is_resized_and_repeats_in_every_window():
+    background, window = torch.arange(49.0).reshape(1, 1, 7, 7), 100 * torch.arange(64.0).reshape(1, 1, 8, 8)
+    position = position_embedding(background, window, 256)
+    assert position.shape == (1, 256, 256, 1)
+    entries = {(0, 0): -0.7699, (7, 8): 5599.1226, (8, 7): 699.1365, (100, 201): 3321.0798, (255, 255): 6348.77}
+    for (row, column), value in entries.items():
+        assert float(position[0, row, column, 0]) == pytest.approx(value, abs=1e-3)
 
 
 def test_resize_matrix_has_eight_taps_inside_and_equals_the_resize_at_the_borders():

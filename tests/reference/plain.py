@@ -78,12 +78,15 @@ def average(x: Tensor, grid: int) -> Tensor:
     return functional.avg_pool2d(image, 2).permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
-def memory_attention(state: State, variant: Variant, features: Tensor, memory: Tensor, slot: Tensor, pointers: Tensor) -> Tensor:
-    """One object: features [hidden, G, G], memory [F, T, 64], slot [F], pointers [P, hidden] -> [hidden, G, G]."""
+def memory_attention(
+    state: State, variant: Variant, features: Tensor, memory: Tensor, slot: Tensor, pointers: Tensor, distance: Tensor | None = None
+) -> Tensor:
+    """One object: features [hidden, G, G], memory [F, T, 64], slot [F], pointers [P, hidden], distance [P] or None -> [hidden, G, G]."""
     grid = variant.grid
     position = sine_code(64, grid)[None] + state["maskmem_tpos_enc"].reshape(-1, 1, 64)[slot.long()]
     spatial, placed = memory.reshape(-1, 64), (memory + position).reshape(-1, 64)
     tokens = pointers.reshape(-1, 64)
+    times = torch.zeros_like(tokens) if distance is None else _times(state, distance)
     x = features.flatten(1).T + 0.1 * sine_code(variant.hidden, grid)
     for index in range(variant.memory_layers):
         layer = part(state, f"memory_attention.layers.{index}")
@@ -92,16 +95,25 @@ def memory_attention(state: State, variant: Variant, features: Tensor, memory: T
         attended = torch.softmax(turn(q, grid) @ turn(k, grid).T / math.sqrt(variant.hidden), dim=-1) @ v
         x = x + linear(attended, layer, "self_attn.out_proj")
         q = turn(linear(norm(x, layer, "norm2"), layer, "cross_attn_image.q_proj"), grid)
-        attended = _cross(layer, variant, q, spatial, placed, tokens)
+        attended = _cross(layer, variant, q, spatial, placed, tokens, times)
         x = x + linear(attended, layer, "cross_attn_image.out_proj")
         x = x + linear(functional.relu(linear(norm(x, layer, "norm3"), layer, "linear1")), layer, "linear2")
     return norm(x, state, "memory_attention.norm").T.reshape(-1, grid, grid)
 
 
-def _cross(layer: State, variant: Variant, q: Tensor, spatial: Tensor, placed: Tensor, tokens: Tensor) -> Tensor:
+def _times(state: State, distance: Tensor) -> Tensor:
+    """[P] -> [4 P, 64]: sines, then cosines, of a fifteenth of the distance, projected; the same for the four tokens of a pointer."""
+    codes = []
+    for value in distance.tolist():
+        angles = [value / 15 / 10000 ** (2 * (i // 2) / 128) for i in range(128)]
+        codes += [[*map(math.sin, angles), *map(math.cos, angles)]] * 4
+    return linear(torch.tensor(codes), state, "obj_ptr_tpos_proj")
+
+
+def _cross(layer: State, variant: Variant, q: Tensor, spatial: Tensor, placed: Tensor, tokens: Tensor, times: Tensor) -> Tensor:
     grid = variant.grid
     keys, values = turn(linear(placed, layer, "cross_attn_image.k_proj"), grid), linear(spatial, layer, "cross_attn_image.v_proj")
-    pointer_keys, pointer_values = (linear(tokens, layer, f"cross_attn_image.{name}_proj") for name in "kv")
+    pointer_keys, pointer_values = (linear(x, layer, f"cross_attn_image.{name}_proj") for name, x in (("k", tokens + times), ("v", tokens)))
     pooled = variant.pooling != "none" and len(keys) > grid * grid
     if pooled:
         keys, values = average(keys, grid), average(values, grid)
@@ -167,8 +179,8 @@ def _heads(x: Tensor, block: State, heads: int) -> Tensor:
     return linear(torch.cat(out, dim=1), block, "attn.proj")
 
 
-def memory_encoder(state: State, features: Tensor, low: Tensor, binarise: bool) -> Tensor:
-    """features [hidden, G, G], low [L, L] -> [T, 64]."""
+def memory_encoder(state: State, features: Tensor, low: Tensor, binarise: bool, score: float | None = None) -> Tensor:
+    """features [hidden, G, G], low [L, L], score where an absent object's memory is marked -> [T, 64]."""
     own = part(state, "memory_encoder")
     high = functional.interpolate(low[None, None], scale_factor=4.0, mode="bilinear", align_corners=False)
     x = ((high > 0).float() if binarise else torch.sigmoid(high)) * 20 - 10
@@ -183,7 +195,8 @@ def memory_encoder(state: State, features: Tensor, low: Tensor, binarise: bool) 
         y = functional.conv2d(x, block["dwconv.weight"], block["dwconv.bias"], padding=3, groups=len(x[0]))
         y = linear(gelu(linear(norm_channels(y, block, "norm").permute(0, 2, 3, 1), block, "pwconv1")), block, "pwconv2")
         x = x + (block["gamma"] * y).permute(0, 3, 1, 2)
-    return functional.conv2d(x, own["out_proj.weight"], own["out_proj.bias"])[0].reshape(64, -1).T
+    memory = functional.conv2d(x, own["out_proj.weight"], own["out_proj.bias"])[0].reshape(64, -1).T
+    return memory if score is None or score > 0 else memory + state["no_obj_embed_spatial"]
 
 
 class Decoded(NamedTuple):
@@ -198,8 +211,13 @@ def fourier(state: State, place: Tensor) -> Tensor:
     return torch.cat((torch.sin(angle), torch.cos(angle)), dim=-1)
 
 
-def decode(state: State, variant: Variant, features: Tensor, points: Tensor, labels: Tensor, mask: Tensor | None) -> Decoded:
-    """The four masks of one object: features [hidden, G, G] as the transformer gets them, points [N, 2], labels [N], mask [L, L] or None."""
+def decode(
+    state: State, variant: Variant, features: Tensor, points: Tensor, labels: Tensor, mask: Tensor | None, maps: tuple[Tensor, ...] = ()
+) -> Decoded:
+    """The four masks of one object: features [hidden, G, G] as the transformer gets them, points [N, 2], labels [N], mask [L, L] or None.
+
+    maps: [32, 4 G, 4 G] and [64, 2 G, 2 G], or nothing.
+    """
     own, prompts, grid = part(state, "sam_mask_decoder"), part(state, "sam_prompt_encoder"), variant.grid
     rows = [
         prompts["not_a_point_embed.weight"][0]
@@ -213,8 +231,9 @@ def decode(state: State, variant: Variant, features: Tensor, points: Tensor, lab
     tokens, image = _two_way(part(own, "transformer"), start, image, fourier(state, torch.tensor(centres)))
     up = image.T.reshape(1, -1, grid, grid)
     up = functional.conv_transpose2d(up, own["output_upscaling.0.weight"], own["output_upscaling.0.bias"], stride=2)
-    up = gelu(norm_channels(up, own, "output_upscaling.1"))
-    up = gelu(functional.conv_transpose2d(up, own["output_upscaling.3.weight"], own["output_upscaling.3.bias"], stride=2))[0]
+    up = gelu(norm_channels(up + maps[1] if maps else up, own, "output_upscaling.1"))
+    up = functional.conv_transpose2d(up, own["output_upscaling.3.weight"], own["output_upscaling.3.bias"], stride=2)
+    up = gelu(up + maps[0] if maps else up)[0]
     masks = [torch.einsum("c,chw->hw", mlp(tokens[2 + i], own, f"output_hypernetworks_mlps.{i}"), up) for i in range(4)]
     ious = torch.sigmoid(mlp(tokens[1], own, "iou_prediction_head"))
     return Decoded(torch.stack(masks), ious, mlp(tokens[0], own, "pred_obj_score_head")[0], tokens[2:6])

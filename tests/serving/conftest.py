@@ -35,8 +35,8 @@ def serve_small(small_engines: Path, serving_python: Path, tmp_path_factory: pyt
     folder, numbers = tmp_path_factory.mktemp("repositories"), itertools.count()
 
     @contextmanager
-    def serve(settings: Mapping[str, str]) -> Iterator[Server]:
-        repository = assemble(VARIANT, small_engines, folder / str(next(numbers)), settings=settings)
+    def serve(settings: Mapping[str, str], target: str = "embedded") -> Iterator[Server]:
+        repository = assemble(VARIANT, small_engines, folder / str(next(numbers)), target=target, settings=settings)
         with Server(repository, python=serving_python, grpc_port=0, http_port=0, metrics_port=0, exit_timeout_s=1) as server:
             yield server
 

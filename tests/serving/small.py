@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from typing import Protocol
 
 from masklet_build.serve import Server
 
 VARIANT = "efficienttam_ti_512@64"
 
-Serve = Callable[[Mapping[str, str]], AbstractContextManager[Server]]  # settings ("model.parameter" -> value) to a running server
+
+class Serve(Protocol):
+    """Assembles a server with settings ("model.parameter" -> value), and runs it."""
+
+    def __call__(self, settings: Mapping[str, str], target: str = "embedded") -> AbstractContextManager[Server]: ...

@@ -18,9 +18,16 @@ from masklet_build.verify import export_golden, replay, table
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 
-FOLDER = Path(__file__).parents[1] / "data" / "efficienttam_ti_512_synthetic"
-VARIANT = families.variant("efficienttam_ti_512")
+DATA = Path(__file__).parents[1] / "data"
+FOLDER, VARIANT = DATA / "efficienttam_ti_512_synthetic", families.variant("efficienttam_ti_512")
 BROKEN_FRAMES = 9  # frames that show a broken bank
+
+# Folder, variant, and per scenario the records that are compared and those of prompt calls for other objects, which are repetitions.
+OTHERS = [
+    ("sam2.1_t_small", "sam2.1_t@256", {"q1": (117, 11), "q2": (44, 1)}),
+    ("sam2_t_small", "sam2_t@256", {"q1": (117, 11)}),
+    ("sam2.1_t_synthetic", "sam2.1_t", {"p2": (21, 2)}),
+]
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +35,14 @@ def scenario() -> golden.Scenario:
     return golden.load(FOLDER, "p1")
 
 
+def build(folder: Path, variant: families.Variant, scenario: golden.Scenario, scratch: Path) -> Path:
+    engines = export_golden(variant, folder, scenario, scratch, print)
+    return assemble(variant.name, engines, scratch / "repository")
+
+
 @pytest.fixture(scope="module")
 def repository(scenario, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("golden")
-    engines = export_golden(VARIANT, FOLDER, scenario, folder, print)
-    return assemble(VARIANT.name, engines, folder / "repository")
+    return build(FOLDER, VARIANT, scenario, tmp_path_factory.mktemp("golden"))
 
 
 @pytest.fixture
@@ -55,6 +65,20 @@ def test_every_mask_is_the_official_predictors(repository, scenario, serving_pyt
     assert report.comparison.within, table([report])
     assert report.left_out == {OTHER_OBJECTS: 11}
     assert len(report.comparison.differences) + report.comparison.skipped + len(report.comparison.flipped) == 117
+
+
+@pytest.mark.parametrize(("folder", "name", "expected"), OTHERS, ids=lambda value: value if isinstance(value, str) else "")
+def test_every_mask_is_the_official_predictors_in_other_families(folder, name, expected, serving_python, tmp_path):
+    scenarios = [golden.load(DATA / folder, scenario) for scenario in expected]
+    made = build(DATA / folder, families.variant(name), scenarios[0], tmp_path)
+    with Server(made, python=serving_python, grpc_port=0, http_port=0, metrics_port=0) as server:
+        reports = [replay(server.grpc_url, scenario) for scenario in scenarios]
+    print(table(reports))
+    for report in reports:
+        compared, repeated = expected[report.scenario]
+        assert report.comparison.within, table([report])
+        assert report.left_out == {OTHER_OBJECTS: repeated}
+        assert len(report.comparison.differences) + report.comparison.skipped + len(report.comparison.flipped) == compared
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from masklet_build.serve import Server
 from serving.agreement import assert_close, equal
 from serving.clips import clip
 from serving.films import Film, Outcome, make_film, play
+from serving.scraping import eventually
 from serving.wire import Wire
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
@@ -59,8 +60,9 @@ async def hang_up(url: str, number: int) -> None:
 def executions(server: Server) -> np.ndarray:
     """Requests that the memory bank has answered, its executions, and calls of memory_attention: one per group of objects of equal shape."""
     with grpc.InferenceServerClient(server.grpc_url) as client:
-        (bank,), (attention,) = (client.get_inference_statistics(name).model_stats for name in ("memory_bank", "memory_attention"))
-    return np.array([bank.inference_count, bank.execution_count, attention.execution_count])
+        (bank,) = client.get_inference_statistics("memory_bank").model_stats
+    numbers = eventually(server, lambda numbers: numbers["batch_requests_count"] == bank.execution_count)
+    return np.array([bank.inference_count, bank.execution_count, numbers['engine_calls_sum{engine="memory_attention"}']])
 
 
 def compare(film: Film, results: list[Outcome], expected: list[Outcome]) -> list[float]:

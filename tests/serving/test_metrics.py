@@ -2,43 +2,18 @@
 
 from __future__ import annotations
 
-import re
-import time
-import urllib.request
-from collections.abc import Callable
-
 import pytest
 
 from masklet import Tracker
 from masklet.errors import ServerBusy
 from masklet_bank.metrics import TABLE
-from masklet_build.serve import Server
 from serving.clips import clip
+from serving.scraping import eventually, scrape
 from serving.small import Serve
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 
 FRAMES = clip(3, seed=5)
-PATIENCE_S = 5  # numbers are sent after the answer
-
-
-def scrape(server: Server) -> tuple[dict[str, str], dict[str, float]]:
-    """Kinds by metric, and numbers by series, of all metrics of ours."""
-    with urllib.request.urlopen(server.metrics_url, timeout=5) as answer:
-        text = answer.read().decode()
-    kinds = re.findall(r"^# TYPE (masklet_\w+) (\w+)$", text, re.MULTILINE)
-    numbers = re.findall(r"^masklet_(\S+) (\S+)$", text, re.MULTILINE)
-    return dict(kinds), {series: float(number) for series, number in numbers}
-
-
-def eventually(server: Server, wanted: Callable[[dict[str, float]], bool]) -> dict[str, float]:
-    """The numbers as soon as they are as wanted, or at the latest when patience ends."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        _, numbers = scrape(server)
-        if wanted(numbers) or time.monotonic() > deadline:
-            return numbers
-        time.sleep(0.05)
 
 
 def test_what_the_bank_does_can_be_scraped_from_triton(serve_small: Serve) -> None:

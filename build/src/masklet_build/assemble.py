@@ -1,7 +1,8 @@
 """Puts a Triton model repository together: the committed models, a variant's engines, and the modules that both need.
 
     OUT/tracker preprocess memory_bank postprocess        from model_repository/, with the masklet modules they import beside them
-    OUT/image_encoder ... mask_prompt                     policy from model_repository/, tensors from masklet.contract, engines from `export`
+    OUT/image_encoder                                     policy from model_repository/, tensors from masklet.contract, engine from `export`
+    OUT/mask_prompt ... memory_encoder                    the same; target embedded: engines in OUT/memory_bank/1/engines instead
 
 Configs are edited as protobuf messages, never as text, so what is written is what Triton reads. Comments are lost on the way: model_repository/ is
 for people, the result for machines.
@@ -22,17 +23,14 @@ from masklet_build.manifest import FILE_NAME, WEIGHTS, Manifest, file_sha256
 from masklet_build.output import fresh_directory
 
 SOURCE = Path(__file__).parent / "model_repository"
-EMBEDDED_MODEL = Path(__file__).parent / "embedded" / "model.py"
+EMBEDDED = Path(__file__).parent / "embedded"
 
-TARGETS = ("embedded", "onnxruntime")
+TARGETS = ("embedded", "separate", "onnxruntime")
 RUNTIMES = ("openvino", "onnxruntime")
 PRECISIONS = ("fp32", "bf16")
 
 # What the python models import of masklet; they import nothing else of it.
 VENDORED = ("contract", "families", "errors", "wire", "rle")
-
-# An object's attention scores in memory attention are a float32 matrix; so many bytes of them may stand in memory at once.
-_SCORE_BYTES = 256 << 20
 
 
 class AssembleError(Exception):
@@ -54,9 +52,10 @@ def assemble(
     """Writes a model repository to `out`, whole or not at all.
 
     engines     directory that `masklet-build export` wrote
-    target      "embedded": every engine runs in a python model, for Triton from the PyPI wheel; "onnxruntime": Triton's own backend, which
+    target      "embedded": for Triton from the PyPI wheel, which has the python backend only: engines run in the processes of image_encoder and
+                memory_bank; "separate": the same, but every engine is a model of its own, as with "onnxruntime": Triton's own backend, which
                 NVIDIA's image has
-    runtime     of the embedded target: "openvino" or "onnxruntime"
+    runtime     of the targets embedded and separate: "openvino" or "onnxruntime"
     precision   "fp32", or "bf16" on OpenVINO
     threads     CPU threads per engine; 0: all cores
     settings    "model.parameter" -> value: limits and other parameters of the configs
@@ -64,24 +63,22 @@ def assemble(
     """
     variant = families.variant(variant_name)
     manifest = _manifest(engines, variant)
-    if precision == "bf16" and (target, runtime) != ("embedded", "openvino"):
-        raise AssembleError("bf16 needs the embedded target with OpenVINO. Leave out --precision, or use --target embedded --runtime openvino.")
+    if precision == "bf16" and (target == "onnxruntime" or runtime != "openvino"):
+        raise AssembleError("bf16 needs OpenVINO. Leave out --precision, or use --target embedded --runtime openvino.")
     with fresh_directory(out, mark="tracker/config.pbtxt", force=force) as draft:
         shutil.copytree(SOURCE, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.md"))
         for name in ("preprocess", "memory_bank", "postprocess"):
             _vendor(draft / name / "1" / "masklet")
         (draft / "tracker" / "1").mkdir(exist_ok=True)
         shutil.copyfile(engines / FILE_NAME, draft / "memory_bank" / FILE_NAME)
-        for model in contract.engines(variant):
-            _place_engine(draft / model.name / "1", engines, model, target)
-        configs = {model.name: read_config(draft / model.name) for model in contract.models(variant)}
-        for model in contract.models(variant):
+        models = _place_engines(draft, engines, variant, target)
+        configs = {model.name: read_config(draft / model.name) for model in models}
+        for model in models:
             config = configs[model.name]
             _complete(config, model, variant)
             if model.name == "image_encoder":
                 config.max_batch_size = min(config.max_batch_size, variant.trunk.max_images)
-            if model in contract.engines(variant):
-                _set_backend(config, target, {"runtime": runtime, "precision": precision, "threads": str(threads)})
+            _set_backend(config, model, variant, target, {"runtime": runtime, "precision": precision, "threads": str(threads)})
             _fill(config, variant, manifest, precision)
             _override(config, settings or {})
         _wire(configs["tracker"], variant)
@@ -125,14 +122,42 @@ def _vendor(folder: Path) -> None:
             shutil.copyfile(source.with_suffix(".py"), folder / f"{name}.py")
 
 
-def _place_engine(version: Path, engines: Path, model: contract.Model, target: str) -> None:
-    version.mkdir(exist_ok=True)
-    if target == "embedded":
-        shutil.copyfile(EMBEDDED_MODEL, version / "model.py")
-    shutil.copyfile(engines / f"{model.name}.onnx", version / {"embedded": "engine.onnx", "onnxruntime": "model.onnx"}[target])
-    weights = f"{model.name}.onnx{WEIGHTS}"  # a large graph refers to them by this name
-    if (engines / weights).exists():
-        shutil.copyfile(engines / weights, version / weights)
+def _place_engines(draft: Path, engines: Path, variant: families.Variant, target: str) -> list[contract.Model]:
+    """Puts every engine where the target runs it; returns the models that the repository then has."""
+    inside = [model for model in contract.engines(variant) if target == "embedded" and not model.batched]  # in memory_bank's process
+    for model in contract.engines(variant):
+        file = engines / f"{model.name}.onnx"
+        if model in inside:
+            shutil.rmtree(draft / model.name)
+            _copy_engine(file, draft / "memory_bank" / "1" / "engines" / file.name)
+        elif target == "onnxruntime":
+            _copy_engine(file, draft / model.name / "1" / "model.onnx")
+        else:
+            _copy_engine(file, draft / model.name / "1" / "engine.onnx")
+            _copy(EMBEDDED / "model.py", draft / model.name / "1" / "model.py")
+            _vendor_runtime(draft / model.name / "1")
+    if inside:
+        _vendor_runtime(draft / "memory_bank" / "1")
+    return [model for model in contract.models(variant) if model not in inside]
+
+
+def _vendor_runtime(version: Path) -> None:
+    """Lays what runs engines beside a model, under the name by which it is imported."""
+    for name in ("__init__.py", *(f"embedded/{module}.py" for module in ("__init__", "engine", "runners", "shares"))):
+        _copy(EMBEDDED.parent / name, version / "masklet_build" / name)
+
+
+def _copy_engine(file: Path, to: Path) -> None:
+    """An ONNX file, and its weights where they lie in a second one: the graph refers to them by the name that they have."""
+    _copy(file, to)
+    weights = file.with_name(file.name + WEIGHTS)
+    if weights.exists():
+        _copy(weights, to.with_name(weights.name))
+
+
+def _copy(file: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, to)
 
 
 def read_config(folder: Path) -> model_config_pb2.ModelConfig:
@@ -169,20 +194,25 @@ def _wire(tracker: model_config_pb2.ModelConfig, variant: families.Variant) -> N
             steps["memory_bank"].input_map[name] = name.lower()
 
 
-def _set_backend(config: model_config_pb2.ModelConfig, target: str, parameters: Mapping[str, str]) -> None:
-    if target == "onnxruntime":
-        config.backend = "onnxruntime"
-        config.default_model_filename = "model.onnx"
+def _set_backend(
+    config: model_config_pb2.ModelConfig, model: contract.Model, variant: families.Variant, target: str, parameters: Mapping[str, str]
+) -> None:
+    """Says what runs a model's engines: a backend of Triton, or parameters of the python model."""
+    if model in contract.engines(variant):
+        if target == "onnxruntime":
+            config.backend = "onnxruntime"
+            config.default_model_filename = "model.onnx"
+            return
+        config.backend = "python"
+        config.instance_group.add(kind=model_config_pb2.ModelInstanceGroup.KIND_CPU, count=1)
+    elif model.name != "memory_bank" or target != "embedded":
         return
-    config.backend = "python"
-    config.instance_group.add(kind=model_config_pb2.ModelInstanceGroup.KIND_CPU, count=1)
     for key, value in parameters.items():
         config.parameters[key].string_value = value
 
 
 def _fill(config: model_config_pb2.ModelConfig, variant: families.Variant, manifest: Manifest, precision: str) -> None:
     """Sets what only assembly knows, in the configs that ask for it."""
-    scores = variant.memory_tokens**2 * variant.family.num_memories * 4
     known = {
         "variant": variant.name,
         "contract_version": str(contract.CONTRACT_VERSION),
@@ -191,7 +221,7 @@ def _fill(config: model_config_pb2.ModelConfig, variant: families.Variant, manif
     }
     if "max_engine_batch" in config.parameters:
         limit = int(config.parameters["max_engine_batch"].string_value)
-        config.parameters["max_engine_batch"].string_value = str(max(1, min(limit, _SCORE_BYTES // scores)))
+        config.parameters["max_engine_batch"].string_value = str(min(limit, variant.max_objects))
     for key in set(known) & set(config.parameters):
         config.parameters[key].string_value = known[key]
 

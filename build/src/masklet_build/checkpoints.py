@@ -18,7 +18,6 @@ from masklet_build.manifest import file_sha256
 from masklet_build.network import BACKBONES, parameter_shapes
 
 _SHOWN = 3  # names listed of each kind of mismatch
-_POSITION = "image_encoder.trunk.pos_embed"
 
 
 class CheckpointError(Exception):
@@ -127,14 +126,14 @@ def _guess(found: Mapping[str, tuple[int, ...]]) -> str:
     if fitting:
         several = " (one and the same to a checkpoint)" if len(fitting) > 1 else ""
         return f"It fits {', '.join(fitting)}{several}: name the variant that it is of."
-    kinds = (
-        ("spatial_perceiver.latents", "an EdgeTAM checkpoint"),
+    if "spatial_perceiver.latents" in found:
+        return "It looks like an EdgeTAM checkpoint, which this version cannot export."
+    if "tracker.maskmem_tpos_enc" in found:  # with a detector, which no variant's tensors have
+        return "It looks like a SAM 3 checkpoint: name that variant, or use the original file."
+    ours = (
         ("image_encoder.trunk.pos_embed_window", "a SAM 2.1 checkpoint" if "no_obj_embed_spatial" in found else "a SAM 2 checkpoint"),
-        ("tracker.maskmem_tpos_enc", "a SAM 3 checkpoint"),
+        ("image_encoder.trunk.pos_embed", "an EfficientTAM checkpoint"),
     )
-    kind = next((kind for name, kind in kinds if name in found), None)
-    if kind:
-        return f"It looks like {kind}: name the variant that it is of, one of those that `masklet-build variants` lists."
-    if _POSITION in found:
-        return "It looks like an EfficientTAM checkpoint that was changed or saved in part. Use the original file."
+    if kind := next((kind for name, kind in ours if name in found), None):
+        return f"It looks like {kind} that was changed or saved in part. Use the original file."
     return "It does not look like a SAM-family checkpoint."

@@ -107,10 +107,10 @@ def _assemble_arguments(parser: argparse.ArgumentParser) -> None:
         "--target",
         choices=TARGETS,
         default="embedded",
-        help="embedded: engines run in python models, for Triton from the PyPI wheel; onnxruntime: Triton's own backend, for NVIDIA's image "
-        "(default: %(default)s)",
+        help="embedded: engines run inside python models, for Triton from the PyPI wheel; separate: the same, each engine a model of its own; "
+        "onnxruntime: Triton's own backend, for NVIDIA's image (default: %(default)s)",
     )
-    parser.add_argument("--runtime", choices=RUNTIMES, default="openvino", help="of the embedded target (default: %(default)s)")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="openvino", help="of the targets embedded and separate (default: %(default)s)")
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="bf16 needs OpenVINO (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads per engine (default: all cores)")
     parser.add_argument(
@@ -169,7 +169,7 @@ def _assemble(args: argparse.Namespace) -> int:
         )
     except (AssembleError, OutputExists, OSError) as error:
         return _fail("assemble", error)
-    run = f"masklet-build serve {args.out}" if args.target == "embedded" else f"tritonserver --model-repository={args.out}, in NVIDIA's image"
+    run = f"masklet-build serve {args.out}" if args.target != "onnxruntime" else f"tritonserver --model-repository={args.out}, in NVIDIA's image"
     _say(f"wrote {args.out}. Next: {run}")
     return 0
 

@@ -21,8 +21,9 @@ from masklet_build.sam.memory_attention import MemoryAttention, MemoryAttentionP
 from masklet_build.sam.memory_encoder import MemoryEncoder, MemoryEncoderParameters, OcclusionMemoryEncoder
 from masklet_build.sam.prompt_encoder import PromptEncoder
 from masklet_build.sam2 import image_encoder as sam2
-from masklet_build.sam3 import image_encoder as sam3
 from masklet_build.sam3.checkpoint import official_name, tracker_part
+from masklet_build.sam3.image_encoder import image_encoder
+from masklet_build.sam3.parameters import VisionBackbone
 
 State = Mapping[str, Tensor]
 
@@ -47,7 +48,7 @@ class Backbone(NamedTuple):
 BACKBONES: Mapping[type[Trunk], Backbone] = {
     PlainVit: Backbone(efficienttam.Encoder, efficienttam.ImageEncoder),
     Hiera: Backbone(sam2.Encoder, sam2.ImageEncoder),
-    Sam3Vit: Backbone(sam3.VisionBackbone, sam3.image_encoder, official_name, tracker_part),
+    Sam3Vit: Backbone(VisionBackbone, image_encoder, official_name, tracker_part),
 }
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,9 +28,9 @@ from masklet_build.torch_stages import TorchStages
 OPSET = 17  # the first with LayerNormalization; read by every runtime that masklet targets
 
 # One and several of everything; one frame beside several, since the pooled variants treat it in another way.
-CHECKED_SIZES = (Sizes(), Sizes(V=2, B=3, F=2, P=3, N=3), Sizes(V=1, B=2, F=1, P=2, N=4), Sizes(V=2, B=1, F=3, P=1, N=2))
+CHECKED_SIZES = (Sizes(), Sizes(V=2, B=3, F=2, P=3, N=3, R=2), Sizes(V=1, B=2, F=1, P=2, N=4), Sizes(V=2, B=1, F=3, P=1, N=2))
 
-_TRACED_SIZES = Sizes(V=2, B=3, F=2, P=3, N=4)  # all above 1, so that none is taken for a constant
+_TRACED_SIZES = Sizes(V=2, B=3, F=2, P=3, N=4, R=2)  # all above 1, so that none is taken for a constant
 _ONNX_TYPES = {
     "UINT8": onnx.TensorProto.UINT8,
     "INT32": onnx.TensorProto.INT32,
@@ -83,7 +84,8 @@ def _manifest(variant: Variant, checkpoint: Path, folder: Path) -> Manifest:
 
 def export_engine(stage: nn.Module, model: Model, variant: Variant, path: Path) -> None:
     """Traces one stage and writes it with the names, types and dimensions of the contract."""
-    samples = sample_inputs(model.name, variant, _fitting(_TRACED_SIZES, model, variant), seed=0)
+    sizes = Sizes(V=min(_TRACED_SIZES.V, variant.trunk.max_images)) if model.batched else _TRACED_SIZES
+    samples = sample_inputs(model.name, variant, sizes, seed=0)
     inputs = tuple(torch.from_numpy(samples[tensor.name]) for tensor in model.inputs)
     shapes = {tensor.name: engine_dims(tensor, model, variant) for tensor in (*model.inputs, *model.outputs)}
     free = {name: {axis: dim for axis, dim in enumerate(dims) if isinstance(dim, str)} for name, dims in shapes.items()}
@@ -111,11 +113,6 @@ def engine_dims(tensor: TensorSpec, model: Model, variant: Variant) -> tuple[int
     """Dimensions of an engine's tensor in its ONNX file: the contract's, with V in front where Triton batches."""
     lead: tuple[str, ...] = ("V",) if model.batched else ()
     return (*lead, *resolve(tensor.dims, variant))
-
-
-def _fitting(sizes: Sizes, model: Model, variant: Variant) -> Sizes:
-    """The sizes of a call of this model: those that it has at all, and no more images than the variant's encoder takes."""
-    return Sizes(V=min(sizes.V, variant.trunk.max_images)) if model.batched else sizes
 
 
 def _declare(graph: onnx.ModelProto, model: Model, shapes: Mapping[str, tuple[int | str, ...]]) -> None:
@@ -157,7 +154,7 @@ def check_engine(path: Path, engine_name: str, reference: TorchStages, variant: 
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     model = reference.models[engine_name]
-    for sizes in dict.fromkeys(_fitting(sizes, model, variant) for sizes in CHECKED_SIZES):
+    for sizes in _checked_sizes(model, variant):
         inputs = sample_inputs(engine_name, variant, sizes, seed=1)
         got = dict(zip(names, session.run(names, inputs), strict=True))
         for name, wanted in reference.call(engine_name, inputs).items():
@@ -167,6 +164,13 @@ def check_engine(path: Path, engine_name: str, reference: TorchStages, variant: 
                     f"{engine_name}: output {name} differs from PyTorch by {excess:.3g} times what rounding explains, for {sizes}. "
                     "Nothing was written. Report this with the versions of torch and onnxruntime."
                 )
+
+
+def _checked_sizes(model: Model, variant: Variant) -> Iterable[Sizes]:
+    """CHECKED_SIZES, each once as far as the model differs by them, and no larger than calls of this variant get."""
+    if model.batched:
+        return dict.fromkeys(Sizes(V=min(sizes.V, variant.trunk.max_images)) for sizes in CHECKED_SIZES)
+    return dict.fromkeys(replace(sizes, B=min(sizes.B, variant.max_objects)) for sizes in CHECKED_SIZES)
 
 
 def worst_excess(got: np.ndarray, wanted: np.ndarray) -> float:

@@ -12,19 +12,20 @@ from masklet.families import Variant
 
 @dataclass(frozen=True)
 class Sizes:
-    """The free dimensions of one engine call: videos, objects, remembered frames, pointers, prompt tokens."""
+    """The free dimensions of one engine call: videos, objects, remembered frames, pointers, prompt tokens, rivals."""
 
     V: int = 1
     B: int = 1
     F: int = 1
     P: int = 1
     N: int = 2
+    R: int = 1
 
 
 def sample_inputs(engine_name: str, variant: Variant, sizes: Sizes, seed: int) -> dict[str, np.ndarray]:
     """Inputs of one call by name, dtypes and shapes of the contract. The image encoder's have a leading V."""
     model = next(model for model in engines(variant) if model.name == engine_name)
-    random = np.random.default_rng([seed, sizes.V, sizes.B, sizes.F, sizes.P, sizes.N])
+    random = np.random.default_rng([seed, sizes.V, sizes.B, sizes.F, sizes.P, sizes.N, *([sizes.R] if sizes.R > 1 else [])])
     inputs = {}
     for tensor in model.inputs:
         dims = (*(("V",) if model.batched else ()), *resolve(tensor.dims, variant))
@@ -39,10 +40,10 @@ def _values(tensor: Tensor, shape: tuple[int, ...], variant: Variant, sizes: Siz
         return random.integers(0, 256, shape)
     if name == "MASK":
         return np.clip(_blob(shape, random), 0, 1) if tensor.dtype == "FP32" else _blob(shape, random) > 0
-    if name in ("LOW", "MASK_PROMPT"):
-        # Of every three multiples of 1/16 one. Upsampling by 4 weighs them with 64ths, by 3.5 with 196ths; no such mean of them is 0, nor near it, so
-        # no rounding decides whether a pixel is above the threshold.
-        return (3 * np.round(_blob(shape, random) * 2 * 16) + 1) / 16
+    if name in ("LOW", "MASK_PROMPT", "RIVALS"):
+        # Of every three multiples of 1/16 one, and of rivals another. Upsampling by 4 weighs them with 64ths, by 3.5 with 196ths; no such mean, nor
+        # the difference of two, is 0 or near it, so no rounding decides whether a pixel is above the threshold, or whose it is.
+        return (3 * np.round(_blob(shape, random) * 2 * 16) + (2 if name == "RIVALS" else 1)) / 16
     if name == "POINTS":
         return random.uniform(0, variant.image_size, shape)
     if name == "LABELS":

@@ -45,6 +45,7 @@ def verify(
     loaded = [golden.load(folder, name) for name in names or golden.scenarios(folder)]
     if not loaded:
         raise GoldenError(f"{folder} has no expected_<scenario>.npz.")
+    _check_selection(variant, loaded)
     with tempfile.TemporaryDirectory(prefix="masklet-verify-") as scratch:
         engines = export_golden(variant, folder, loaded[0], Path(scratch), progress)
         repository = assemble(variant.name, engines, Path(scratch) / "repository", runtime=runtime, precision=precision)
@@ -53,8 +54,19 @@ def verify(
             return [replay(server.grpc_url, scenario, progress) for scenario in loaded]
 
 
+def _check_selection(variant: families.Variant, scenarios: Iterable[Scenario]) -> None:
+    selects = variant.family.selection is not None
+    for scenario in scenarios:
+        if scenario.meta.get("memory_selection", False) != selects:
+            how = "without memory selection, which {} has" if selects else "with memory selection, which {} lacks"
+            raise GoldenError(f"{scenario.name} was recorded {how.format(variant.name)}. Name scenarios and a variant that go together.")
+
+
 def export_golden(variant: families.Variant, folder: Path, scenario: Scenario, scratch: Path, progress: Callable[[str], None]) -> Path:
-    """Engines of the folder's weights. Raises GoldenError if they are not the recorded weights."""
+    """Engines of the folder's weights. Raises GoldenError if they, or the size of images, are not the recorded ones."""
+    if (side := scenario.meta["image_size"]) != variant.image_size:
+        base = variant.name.partition("@")[0]
+        raise GoldenError(f"{scenario.name} was recorded with images of {side} pixels, {variant.name} takes {variant.image_size}. Try {base}@{side}.")
     from masklet_build import rebuilt  # torch, which serving has not
     from masklet_build.onnx_export import export
 

@@ -10,7 +10,7 @@ Dimensions are integers or symbols. A symbol that a variant fixes is replaced by
     L    side of the low-resolution mask (4 G)     F    remembered frames per object
     M    side of a user's mask (16 G)              P    object pointers per object
     T    tokens of one memory                      N    prompt tokens per object
-    D    width of features and pointers
+    D    width of features and pointers            R    rivals per object
     n m k   counts that differ from request to request (zero allowed)        H W C   size of the frame that was sent
 """
 
@@ -108,13 +108,12 @@ TIMING_FIELDS = (
 def _prompts(variant: Variant) -> tuple[Tensor, ...]:
     """What preprocess makes of the prompts: PROMPT_OBJECT, PROMPT_FLAGS and PROMPT_COUNT have one row per prompt, PROMPT_POINTS and PROMPT_LABELS
     one row per point (a box is two points, labels 2 and 3, in front of the clicks), PROMPT_MASKS and PROMPT_LOW one per mask prompt."""
+    masks: tuple[Tensor, ...] = (Tensor("PROMPT_MASKS", "UINT8", ("k", "M", "M"), "mask prompts at mask size, 0 or 1"),)
     if variant.family.soft_masks:
         masks = (
             Tensor("PROMPT_MASKS", "FP32", ("k", "M", "M"), "mask prompts at mask size, 0..1"),
             Tensor("PROMPT_LOW", "FP32", ("k", "L", "L"), "mask prompts as low-resolution logits"),
         )
-    else:
-        masks = (Tensor("PROMPT_MASKS", "UINT8", ("k", "M", "M"), "mask prompts at mask size, 0 or 1"),)
     return (
         Tensor("PROMPT_OBJECT", "INT64", ("n",), "object id of each prompt"),
         Tensor("PROMPT_FLAGS", "INT32", ("n",), "bits of wire.PromptFlag"),
@@ -244,6 +243,7 @@ def mask_decoder(variant: Variant) -> Model:
 
 def memory_encoder(variant: Variant) -> Model:
     """The engine that turns a frame and an object's mask into a memory."""
+    rivals = Tensor("RIVALS", "FP32", ("B", "R", "L", "L"), "mask logits of objects that it must not overlap; -1024 everywhere for none")
     return Model(
         "memory_encoder",
         inputs=(
@@ -252,6 +252,7 @@ def memory_encoder(variant: Variant) -> Model:
             Tensor("LOW", "FP32", ("B", "L", "L"), "mask logits"),
             *((Tensor("SCORE", "FP32", ("B",), "object presence logit"),) if variant.family.occlusion_embedding else ()),
             Tensor("BINARISE", "INT32", ("B",), "1: threshold the mask (a user prompted this frame); 0: sigmoid"),
+            *((rivals,) if variant.family.exclusive_prompts else ()),
         ),
         outputs=(Tensor("MEMORY", "FP32", ("B", "T", MEMORY_WIDTH), "the memory, not yet rounded to bfloat16"),),
         batched=False,

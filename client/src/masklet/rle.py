@@ -28,11 +28,19 @@ class Rle(TypedDict):
     counts: str
 
 
-def encode(mask: NDArray[np.bool_]) -> Rle:
-    """The run lengths of a mask (H, W) of bool, any memory layout. Raises ValueError for another shape or dtype."""
+def encode(mask: NDArray[np.bool_], *, at: tuple[int, int] = (0, 0), size: tuple[int, int] | None = None) -> Rle:
+    """The run lengths of a mask (H, W) of bool, any memory layout.
+
+    at, size    the mask is a part of a mask of `size` (height, width) that is empty elsewhere: the part's first row and column. Takes time by the
+                size of the part
+    Raises ValueError for another shape or dtype, or a part that does not lie inside.
+    """
     if mask.ndim != 2 or mask.dtype != np.bool_ or mask.size == 0:
         raise ValueError(f"a mask must be a bool array (H, W) with pixels, got {mask.dtype} {mask.shape}.")
-    return {"size": [int(side) for side in mask.shape], "counts": _to_text(_runs(mask))}
+    (top, left), (height, width) = at, size or mask.shape
+    if not (0 <= top <= height - mask.shape[0] and 0 <= left <= width - mask.shape[1]):
+        raise ValueError(f"a mask {mask.shape} at {at} does not lie inside {height} x {width} (height x width).")
+    return {"size": [int(height), int(width)], "counts": _to_text(_runs(mask, top, left, height, width))}
 
 
 def decode(rle: Mapping[str, object], size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
@@ -57,15 +65,20 @@ def decode(rle: Mapping[str, object], size: tuple[int, int] | None = None) -> ND
     return mask
 
 
-def _runs(mask: NDArray[np.bool_]) -> Ints:
-    """Lengths of the runs down the columns, beginning with zeros."""
-    height, width = mask.shape
+def _runs(part: NDArray[np.bool_], top: int, left: int, height: int, width: int) -> Ints:
+    """Lengths of the runs down the columns, beginning with zeros, of a mask that has `part` at row `top` and column `left`."""
+    below = top + len(part) < height
+    if top or below:  # the row above and the row below the part, as far as there are any
+        part = np.pad(part, ((int(top > 0), int(below)), (0, 0)))
+    first = left * height + max(top - 1, 0)
     # Where a pixel differs from the one above it; at the top of a column from the bottom of the column before.
-    row, column = np.divmod(np.flatnonzero(mask[1:] != mask[:-1]), width)
-    top = np.flatnonzero(mask[0, 1:] != mask[-1, :-1]) + 1
-    changes = np.sort(np.concatenate([column * height + row + 1, top * height]))
-    start = [0, 0] if mask[0, 0] else [0]  # a mask that begins with ones has an empty first run
-    return np.diff(np.concatenate([start, changes, [mask.size]])).astype(np.int64)
+    row, column = np.divmod(np.flatnonzero(part[1:] != part[:-1]), part.shape[1])
+    tops = np.flatnonzero(part[0, 1:] != part[-1, :-1]) + 1
+    changes = np.concatenate([first + column * height + row + 1, (left + tops) * height])
+    starts = [0, left * height] if part[0, 0] else [0]  # a mask that begins with ones has an empty first run
+    end = (left + part.shape[1]) * height
+    ends = [end, height * width] if part[-1, -1] and end < height * width else [height * width]
+    return np.diff(np.concatenate([starts, np.sort(changes), ends])).astype(np.int64)
 
 
 def _to_text(counts: Ints) -> str:

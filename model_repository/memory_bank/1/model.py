@@ -41,6 +41,28 @@ class TritonStages:
         return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
 
 
+class EmbeddedStages:
+    """The engines in this process, where the target has no backend for them: no message to another process and back, no copies."""
+
+    def __init__(self, variant, folder, parameters):
+        from masklet_build.embedded.engine import Engine
+
+        self._engines = {
+            model.name: Engine(folder / f"{model.name}.onnx", parameters, [tensor.name for tensor in model.inputs if tensor.dims[0] == "V"])
+            for model in contract.engines(variant)
+            if not model.batched
+        }
+
+    def call(self, engine, inputs):
+        """Runs one engine (see masklet_bank.stages.Stages)."""
+        try:
+            return self._engines[engine](inputs)
+        except Exception as error:
+            message = f"{engine} failed: {type(error).__name__}: {error}"
+            pb_utils.Logger.log_error(message)
+            raise EngineError(message) from error
+
+
 class TritonMeters:
     """The metrics of the bank in Triton's /metrics (see masklet_bank.metrics.Meters).
 
@@ -98,9 +120,8 @@ def _meters():
         return Unmetered()
 
 
-def _settings(parameters):
+def _settings(value):
     """Settings from the config's parameters."""
-    value = {key: item["string_value"] for key, item in parameters.items()}
     variant = families.variant(value["variant"])
     if int(value["contract_version"]) != contract.CONTRACT_VERSION:
         raise ValueError(f"assembled for contract {value['contract_version']}, these modules are {contract.CONTRACT_VERSION}. Assemble again.")
@@ -126,10 +147,13 @@ class TritonPythonModel:
 
     def initialize(self, args):
         """Reads the config."""
-        settings = _settings(json.loads(args["model_config"])["parameters"])
+        parameters = {name: item["string_value"] for name, item in json.loads(args["model_config"])["parameters"].items()}
+        settings = _settings(parameters)
         self._inputs = [tensor.name for tensor in contract.memory_bank(settings.variant).inputs]
         self._meters = _meters()
-        self._service = Service(settings, TritonStages(settings.variant), self._meters)
+        engines = Path(__file__).parent / "engines"  # put there by assembly, or not
+        stages = EmbeddedStages(settings.variant, engines, parameters) if engines.is_dir() else TritonStages(settings.variant)
+        self._service = Service(settings, stages, self._meters)
         pb_utils.Logger.log_info(f"memory_bank serves {settings.variant.name} with contract {contract.CONTRACT_VERSION} from {contract.__file__}")
 
     def execute(self, requests):

@@ -17,7 +17,7 @@ class MaskPrompt(nn.Module):
     def __init__(self, downsample: nn.Conv2d, variant: Variant) -> None:
         super().__init__()
         self.downsample = downsample
-        shrink = resize_matrix(variant.mask_size, variant.mask_size // variant.low_size)
+        shrink = resize_matrix(variant.mask_size, variant.low_size)
         self.register_buffer("shrink", shrink, persistent=False)
 
     def forward(self, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -59,6 +59,9 @@ class MemoryEncoderParameters(nn.Module):
         self.out_proj = nn.Conv2d(hidden, MEMORY_WIDTH, 1)
 
 
+LOST_PIXEL = -10.0  # mask logit, at most, where another object is surer (SAM 3 sam3_tracker_base.py:1132)
+
+
 class Resize(nn.Module):
     """Enlarges square maps, bilinear with half-pixel centres.
 
@@ -73,7 +76,7 @@ class Resize(nn.Module):
             self.register_buffer("matrix", resize_matrix(size, target), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, 1, size, size] -> [B, 1, target, target]."""
+        """[B, n, size, size] -> [B, n, target, target]."""
         if self.factor is None:
             out: Tensor = self.matrix @ x @ self.matrix.T
             return out
@@ -90,12 +93,16 @@ class MemoryEncoder(nn.Module):
         self.to_image = Resize(variant.low_size, variant.image_size)
         self.to_mask = Resize(variant.image_size, variant.mask_size)
 
-    def forward(self, embedding: Tensor, video: Tensor, low: Tensor, binarise: Tensor) -> tuple[Tensor]:
-        """EMBEDDING [V, hidden, G, G], VIDEO [B], LOW [B, L, L], BINARISE [B] -> MEMORY [B, T, 64]. Features are projected once per video.
+    def forward(self, embedding: Tensor, video: Tensor, low: Tensor, binarise: Tensor, rivals: Tensor | None = None) -> tuple[Tensor]:
+        """EMBEDDING [V, hidden, G, G], VIDEO [B], LOW [B, L, L], BINARISE [B], and RIVALS [B, R, L, L] where prompts are exclusive -> MEMORY
+        [B, T, 64]. Features are projected once per video.
 
         Masks of SAM 3 are larger than its images (model/memory.py:71-79). The official resize to them has antialiasing, which does nothing here.
         """
         high = self.to_image(low[:, None])
+        if rivals is not None:  # a pixel belongs to the object that is surest of it (SAM 3 sam3_tracker_base.py:1115-1133)
+            others = self.to_image(rivals).amax(dim=1, keepdim=True)
+            high = torch.where(high >= others, high, high.clamp(max=LOST_PIXEL))
         mask = torch.where(binarise[:, None, None, None] > 0, (high > 0).float(), torch.sigmoid(high))
         mask = mask * self.family.sigmoid_scale + self.family.sigmoid_bias
         features = self.source.pix_feat_proj(embedding).index_select(0, video)
@@ -114,7 +121,8 @@ class OcclusionMemoryEncoder(nn.Module):
         self.encoder = encoder
         self.register_buffer("occluded", occluded.detach().clone(), persistent=False)
 
-    def forward(self, embedding: Tensor, video: Tensor, low: Tensor, score: Tensor, binarise: Tensor) -> tuple[Tensor]:
+    def forward(self, embedding: Tensor, video: Tensor, low: Tensor, score: Tensor, binarise: Tensor, rivals: Tensor | None = None) -> tuple[Tensor]:
         """As `MemoryEncoder.forward`, with SCORE [B]."""
-        (memory,) = self.encoder(embedding, video, low, binarise)
-        return (memory + (score <= 0).float()[:, None, None] * self.occluded,)
+        (memory,) = self.encoder(embedding, video, low, binarise, rivals)
+        absent = 1 - (score > 0).float()
+        return (memory + absent[:, None, None] * self.occluded,)

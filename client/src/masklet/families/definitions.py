@@ -12,6 +12,8 @@ MEMORY_WIDTH = 64  # width of a memory: memory_encoder out_dim in every official
 MASK_STRIDE = 16  # mask pixels per feature, each way, in the memory encoder: mask_downsampler total_stride in every official configuration
 LOW_STRIDE = 4  # low-resolution mask pixels per feature, each way: the decoder doubles twice in every official configuration
 
+SCORE_BYTES = 256 << 20  # of attention scores that may stand in memory at once, for a runtime that does not fuse attention
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -38,6 +40,7 @@ class Family:
     multimask_min_points, multimask_max_points   three masks are decoded, and the best is taken, for so many points
     corrections_condition           a correction of a tracked frame becomes a conditioning frame
     corrections_read_memory         a correction of a tracked frame sees its memories; else it is decoded like a first prompt
+    exclusive_prompts               objects prompted on one frame do not overlap in their memories of it
     max_prompt_points               of more points the first and the last half are taken; None: all are
     soft_masks                      a user's mask keeps the grey borders that resizing gives it; else it is thresholded
     selection                       which tracked frames are remembered; None: the newest
@@ -64,6 +67,7 @@ class Family:
     corrections_condition: bool
     corrections_read_memory: bool
     soft_masks: bool
+    exclusive_prompts: bool
     pointer_time: bool
     occlusion_embedding: bool
     binarise_prompts: bool
@@ -151,6 +155,12 @@ class Variant:
     def memory_tokens(self) -> int:
         """Tokens of one memory."""
         return self.grid * self.grid if self.perceiver is None else self.perceiver.latents + self.perceiver.window_latents
+
+    @property
+    def max_objects(self) -> int:
+        """Objects in a call of an engine at most: the attention scores of late frames, float32, stay below SCORE_BYTES, or one object is alone."""
+        scores = self.memory_tokens**2 * self.family.num_memories * 4
+        return max(1, SCORE_BYTES // scores)
 
     def slot_bytes(self, memories: int, pointers: int) -> int:
         """Bytes of so many memories, bfloat16, and so many pointers, float32: what the official predictor reads of an object."""

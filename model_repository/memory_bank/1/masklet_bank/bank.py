@@ -119,10 +119,9 @@ class ObjectBank:
         if self.family.selection is None:
             return [frame - direction * distance for distance in range(1, reach + 1)]
         before = frame - direction
-        trusted = sorted(
-            (past for past in self.trusted if direction * (frame - past) > 0 and (past or direction < 0)), key=lambda past: abs(frame - past)
-        )
-        return [before, *(past for past in trusted[:reach] if past != before)]
+        behind = [past for past in self.trusted if direction * (frame - past) > 0 and (past != 0 or direction < 0)]
+        newest = sorted(behind, key=lambda past: abs(frame - past))[:reach]
+        return [before, *(past for past in newest if past != before)]
 
     def advance(self, frame: int, direction: int) -> None:
         """Forgets what neither `frame` nor any later frame in this direction can read. To be called when `frame` is answered, before its

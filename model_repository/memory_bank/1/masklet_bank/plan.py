@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -34,6 +35,7 @@ class ObjectPlan:
     before      the answer on this frame that new prompts build upon
     conditions  the answer becomes a conditioning frame; else an ordinary one
     forgets     this frame's prompts are forgotten first
+    silent      the object is not in the answer: only its memory is made again
     evicted     how many earlier prompted frames the commit made ordinary
     """
 
@@ -44,6 +46,7 @@ class ObjectPlan:
     before: Answer | None = None
     conditions: bool = False
     forgets: bool = False
+    silent: bool = False
     evicted: int = 0
 
     def commit(self, frame: int) -> Answer | None:
@@ -60,7 +63,7 @@ class ObjectPlan:
             self.evicted = len(self.bank.condition(answer))
         else:
             self.bank.remember(answer)
-        return answer
+        return None if self.silent else answer
 
     def _computed(self, frame: int, job: Job) -> Answer:
         assert job.result is not None
@@ -134,6 +137,26 @@ def _prompted(
     reading = bank.read(index, direction) if corrects and bank.family.corrections_read_memory else None
     job = Job(frame, reading, points, labels, previous=before.result.low if before else None)
     return ObjectPlan(object_id, bank, job=job, before=before, conditions=conditions)
+
+
+def exclude(plans: dict[int, ObjectPlan], banks: Mapping[int, ObjectBank], index: int, frame: Frame) -> dict[int, ObjectPlan]:
+    """Makes the objects prompted on frame `index` rivals of one another; memories of those prompted there before are made again.
+
+    Officially all masks of prompts on a frame become memories together, when tracking goes on (SAM 3 sam3_tracking_predictor.py:610-626).
+    """
+    if not any(plan.job is not None and plan.job.prompted for plan in plans.values()):
+        return plans
+    for object_id, bank in banks.items():
+        before, plan = bank.conditioning.get(index), plans.get(object_id)
+        if before is None or (plan is not None and (plan.job is not None or plan.forgets)):
+            continue
+        result = before.result
+        job = Job(frame, None, before.points, before.labels, low=result.low, pointer=result.pointer, score=result.score, iou=result.iou, again=True)
+        plans[object_id] = ObjectPlan(object_id, bank, job=job, before=before, conditions=True, silent=plan is None)
+    prompted = [plan.job for plan in plans.values() if plan.job is not None and plan.job.prompted]
+    for job in prompted:
+        job.rivals = [rival for rival in prompted if rival is not job]
+    return {object_id: plans[object_id] for object_id in banks if object_id in plans}
 
 
 def _at_most(rows: np.ndarray, limit: int | None) -> np.ndarray:

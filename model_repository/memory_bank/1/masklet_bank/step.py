@@ -39,6 +39,8 @@ class Job:
     mask             [M, M] mask prompt, uint8 or, where masks are soft, float32; or None
     low              [L, L] float32 logits: those of a soft mask prompt from the start, else what an engine gives
     previous         [L, L] float32 logits of the answer that this prompt corrects, or None
+    again            only the memory is made, of logits, pointer and scores that were answered before
+    rivals           jobs on the same frame whose masks this one's must not overlap in its memory
     result, error    one of them is set by `step`
     """
 
@@ -48,6 +50,8 @@ class Job:
     labels: np.ndarray
     mask: np.ndarray | None = None
     previous: np.ndarray | None = None
+    again: bool = False
+    rivals: Sequence[Job] = ()
     result: Result | None = None
     error: str | None = None
     # between the engines
@@ -62,7 +66,7 @@ class Job:
     @property
     def prompted(self) -> bool:
         """Whether a user prompted this object on this frame."""
-        return self.mask is not None or len(self.labels) > 0
+        return self.again or self.mask is not None or len(self.labels) > 0
 
     @property
     def kind(self) -> int:
@@ -91,8 +95,8 @@ def step(jobs: Sequence[Job], engines: Engines) -> None:
     """Runs the jobs: sets `result`, or `error` where an engine failed. A job that fails takes no other with it."""
     _run(engines, [job for job in jobs if job.mask is not None], lambda job: None, _prepare_mask)
     _run(engines, [job for job in jobs if job.reading is not None], lambda job: _sizes(job.reading), _attend)
-    _run(engines, jobs, lambda job: job.tokens, _decode)
-    _run(engines, jobs, lambda job: None, _encode)
+    _run(engines, [job for job in jobs if not job.again], lambda job: job.tokens, _decode)
+    _run(engines, jobs, lambda job: max(1, len(job.rivals)), _encode)
 
 
 def _sizes(reading: Reading | None) -> tuple[int, int]:
@@ -221,6 +225,8 @@ def _encode(engines: Engines, jobs: list[Job]) -> None:
     }
     if family.occlusion_embedding:
         inputs["SCORE"] = np.array([job.score for job in jobs], np.float32)
+    if family.exclusive_prompts:
+        inputs["RIVALS"] = np.stack([_rivals(engines.variant, job) for job in jobs])
     memory = _call(engines, "memory_encoder", jobs, inputs)["MEMORY"]
     for row, job in enumerate(jobs):
         assert job.low is not None
@@ -229,3 +235,9 @@ def _encode(engines: Engines, jobs: list[Job]) -> None:
             job.error = "the engines gave values that are not finite"
             continue
         job.result = Result(low=job.low, memory=bfloat16.to_bits(memory[row]), pointer=job.pointer, score=job.score, iou=job.iou)
+
+
+def _rivals(variant: Variant, job: Job) -> np.ndarray:
+    """RIVALS [R, L, L] of one job; without any, a map that takes no pixel."""
+    lows = [rival.low for rival in job.rivals if rival.low is not None]
+    return np.stack(lows) if lows else np.full((1, variant.low_size, variant.low_size), variant.family.no_object_score, np.float32)

@@ -13,7 +13,7 @@ from masklet.errors import BadFrameIndex, TooManyObjects, UnknownObject
 from masklet.families import Family
 from masklet.wire import Options, PromptFlag
 from masklet_bank.bank import Answer, ObjectBank
-from masklet_bank.plan import ObjectPlan, plan_object
+from masklet_bank.plan import ObjectPlan, exclude, plan_object
 from masklet_bank.prompts import Prompt
 from masklet_bank.step import Frame, Job
 
@@ -111,7 +111,10 @@ class Video:
             plan_object(object_id, bank, prompted.get(object_id), options, index, direction, frame, self.limits.max_points)
             for object_id, bank in banks.items()
         )
-        return FramePlan(index, direction, options, [plan for plan in plans if plan is not None], removed)
+        planned = {object_id: plan for object_id, plan in zip(banks, plans, strict=True) if plan is not None}
+        if self.family.exclusive_prompts:
+            planned = exclude(planned, banks, index, frame)
+        return FramePlan(index, direction, options, list(planned.values()), removed)
 
     def commit(self, plan: FramePlan) -> list[tuple[int, Answer]]:
         """Writes the results of a plan whose jobs all ran. Returns the objects that are in the answer, in prompt order."""

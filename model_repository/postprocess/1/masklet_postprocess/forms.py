@@ -31,14 +31,18 @@ def encode(placed: Placed, size: tuple[int, int], form: str) -> bytes:
     """The mask of a frame of `size` (height, width) as bytes; `form` is one of wire.MASK_FORMS. Form none is empty."""
     if form == "none":
         return b""
+    if form == "rle":
+        return _rle(placed, size)
     frame = np.zeros(size, dtype=np.bool_)
     height, width = placed.mask.shape
     frame[placed.top : placed.top + height, placed.left : placed.left + width] = placed.mask
     return _ENCODERS[form](frame)
 
 
-def _rle(mask: np.ndarray) -> bytes:
-    return json.dumps(rle.encode(mask), separators=(",", ":")).encode()
+def _rle(placed: Placed, size: tuple[int, int]) -> bytes:
+    """Run lengths of the part alone: the frame around it is never made."""
+    mask = placed.mask if placed.mask.size else np.zeros((1, 1), dtype=np.bool_)
+    return json.dumps(rle.encode(mask, at=(placed.top, placed.left), size=size), separators=(",", ":")).encode()
 
 
 def _bitmap(mask: np.ndarray) -> bytes:
@@ -51,4 +55,4 @@ def _png(mask: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-_ENCODERS: dict[str, Callable[[np.ndarray], bytes]] = {"rle": _rle, "bitmap": _bitmap, "png": _png}
+_ENCODERS: dict[str, Callable[[np.ndarray], bytes]] = {"bitmap": _bitmap, "png": _png}

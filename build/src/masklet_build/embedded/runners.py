@@ -1,0 +1,87 @@
+"""What runs ONNX graphs on a CPU: OpenVINO, ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+Tensors = Mapping[str, np.ndarray]
+
+
+class Runner(Protocol):
+    """One graph, ready to run.
+
+    lanes   how many runs there are at the same time, each by an equal share of the threads
+    """
+
+    lanes: int
+
+    def __call__(self, calls: Sequence[Tensors]) -> list[dict[str, np.ndarray]]:
+        """Runs the graph for each of at most `lanes` calls, side by side. Raises what the runtime raises."""
+
+
+class OpenVinoRunner:
+    """A graph compiled by OpenVINO for the CPU. The arrays that come back live until the next run."""
+
+    def __init__(self, file: Path, precision: str, threads: int, lanes: int) -> None:
+        import openvino
+
+        properties = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": lanes,
+            "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
+            "INFERENCE_NUM_THREADS": threads,
+        }
+        compiled = openvino.Core().compile_model(str(file), "CPU", properties)
+        self._requests = [compiled.create_infer_request() for _ in range(lanes)]
+        self._names = [output.get_any_name() for output in compiled.outputs]
+        self.lanes = lanes
+
+    def __call__(self, calls: Sequence[Tensors]) -> list[dict[str, np.ndarray]]:
+        """Runs the graph. Inputs are read where they lie."""
+        if len(calls) == 1:
+            results = self._requests[0].infer(dict(calls[0]), share_inputs=True, share_outputs=True)
+            return [dict(zip(self._names, results.values(), strict=True))]
+        busy = self._requests[: len(calls)]
+        for request, inputs in zip(busy, calls, strict=True):
+            request.start_async(dict(inputs), share_inputs=True)
+        errors = [error for request in busy if (error := _failure(request)) is not None]  # all of them end before any is heard
+        if errors:
+            raise errors[0]
+        return [{name: request.get_tensor(name).data for name in self._names} for request in busy]
+
+
+def _failure(request: Any) -> Exception | None:
+    try:
+        request.wait()
+    except Exception as error:
+        return error
+    return None
+
+
+class OnnxRuntimeRunner:
+    """A graph run by ONNX Runtime on the CPU, in fp32."""
+
+    lanes = 1
+
+    def __init__(self, file: Path, precision: str, threads: int, lanes: int) -> None:
+        import onnxruntime
+
+        if precision != "fp32":
+            raise ValueError(f"ONNX Runtime computes in fp32 on a CPU, not in {precision}. Use runtime openvino, or precision fp32.")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        # Five engines share the cores: a pool that spins while it waits takes them from the engine whose turn it is.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self._names = [output.name for output in self._session.get_outputs()]
+
+    def __call__(self, calls: Sequence[Tensors]) -> list[dict[str, np.ndarray]]:
+        """Runs the graph."""
+        return [dict(zip(self._names, self._session.run(None, dict(inputs)), strict=True)) for inputs in calls]
+
+
+RUNNERS: Mapping[str, Callable[[Path, str, int, int], Runner]] = {"openvino": OpenVinoRunner, "onnxruntime": OnnxRuntimeRunner}

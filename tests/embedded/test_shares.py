@@ -1,0 +1,80 @@
+"""A call that is shared out computes what it computes whole, and every engine does it alike on all its lanes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedded.tiny_engines import gathering_engine
+from masklet_build.embedded.engine import Engine
+from masklet_build.embedded.shares import shares
+
+PARAMETERS = {"runtime": "openvino", "precision": "fp32", "threads": "2"}
+
+
+def call(videos: list[int]) -> dict[str, np.ndarray]:
+    """EMBEDDING of each video, and a row of X for each object."""
+    embedding = np.arange(max(videos) + 1, dtype=np.float32)[:, None] * 10
+    return {"EMBEDDING": embedding, "VIDEO": np.array(videos, np.int32), "X": np.arange(len(videos), dtype=np.float32)[:, None]}
+
+
+def computed(inputs: dict[str, np.ndarray]) -> np.ndarray:
+    return inputs["EMBEDDING"][inputs["VIDEO"]] + inputs["X"]
+
+
+@pytest.mark.parametrize("videos", [[0], [0, 0, 0], [0, 1], [0, 0, 0, 1], [0, 1, 1, 1], [0, 0, 1, 2, 2, 2, 3], list(range(9))], ids=str)
+@pytest.mark.parametrize("most", [1, 2, 3, 16])
+def test_the_shares_of_a_call_are_the_call(videos, most):
+    inputs = call(videos)
+    parts = shares(inputs, {"EMBEDDING"}, most)
+    assert len(parts) == min(most, max(videos) + 1)
+    np.testing.assert_array_equal(np.concatenate([computed(part) for part in parts]), computed(inputs))
+
+
+def test_the_objects_of_a_video_stay_together():
+    parts = shares(call([0, 0, 0, 1, 1, 2, 2, 2]), {"EMBEDDING"}, 2)
+    assert [len(part["EMBEDDING"]) for part in parts] == [2, 1] or [len(part["EMBEDDING"]) for part in parts] == [1, 2]
+    assert sum(len(part["X"]) for part in parts) == 8
+
+
+def test_shares_are_of_about_equal_size():
+    assert [len(part["X"]) for part in shares({"X": np.zeros((10, 1))}, (), 4)] == [2, 3, 3, 2]
+
+
+def test_nothing_is_copied():
+    inputs = call([0, 1, 2, 3])
+    for part in shares(inputs, {"EMBEDDING"}, 2):
+        assert part["EMBEDDING"].base is inputs["EMBEDDING"]
+        assert np.shares_memory(part["X"], inputs["X"])
+
+
+def test_videos_out_of_order_are_refused():
+    with pytest.raises(ValueError, match=r"VIDEO is \[1, 0\]"):
+        shares(call([1, 0]), {"EMBEDDING"}, 2)
+
+
+@pytest.mark.parametrize("videos", [[0], [0, 0], [0, 1], [0, 0, 1, 2], list(range(8))], ids=str)
+def test_an_engine_with_lanes_computes_what_the_call_says(tmp_path: Path, videos):
+    gathering_engine(tmp_path / "engine.onnx")
+    engine = Engine(tmp_path / "engine.onnx", PARAMETERS, {"EMBEDDING"})
+    for _ in range(3):
+        np.testing.assert_array_equal(engine(call(videos))["OUT"], computed(call(videos)))
+
+
+def test_a_failure_on_one_lane_is_told_and_the_engine_goes_on(tmp_path: Path):
+    gathering_engine(tmp_path / "engine.onnx")
+    engine = Engine(tmp_path / "engine.onnx", PARAMETERS, {"EMBEDDING"})
+    wrong = call([0, 1, 2, 3])
+    wrong["X"] = np.zeros((4, 1, 1, 1), np.float32)
+    with pytest.raises(RuntimeError):
+        engine(wrong)
+    np.testing.assert_array_equal(engine(call([0, 1]))["OUT"], computed(call([0, 1])))
+
+
+def test_where_it_is_not_known_what_leads_with_videos_nothing_is_shared_out(tmp_path: Path):
+    gathering_engine(tmp_path / "engine.onnx")
+    engine = Engine(tmp_path / "engine.onnx", PARAMETERS, None)
+    inputs = call([0, 0, 1, 2])
+    np.testing.assert_array_equal(engine(inputs)["OUT"], computed(inputs))
