@@ -85,7 +85,7 @@ def table(variants: Iterable[Variant]) -> str:
     lines = [f"{'variant':<22}{'image':>6}{'parameters':>12}{'file':>10}{'per object':>13}{'prompted':>11}  checkpoint"]
     lines += [_line(variant) for variant in shown]
     for family in {variant.family.name: variant.family for variant in shown}.values():
-        lines += ["", *_family(family, [variant for variant in shown if variant.family == family and variant.official])]
+        lines += ["", *_family(family, [variant for variant in shown if variant.family.name == family.name and variant.official])]
     return "\n".join([*lines, "", "Fetch one: masklet-build download VARIANT. What the columns mean: masklet-build variants --help"])
 
 
