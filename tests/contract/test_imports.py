@@ -51,6 +51,8 @@ RULES = [
     Rule("build/src/masklet_build/clips/**/*.py", frozenset({"masklet_build.clips", "numpy", "PIL"})),
     Rule("build/src/masklet_build/quality/**/*.py", frozenset({"masklet", "masklet_build", "numpy", "tritonclient", "PIL"})),
     Rule("build/src/masklet_build/train/**/*.py", frozenset({"masklet", "masklet_build", "torch", "matplotlib"})),
+    Rule("build/src/masklet_build/hugging_face/*.py", frozenset({"masklet_build.hugging_face", "torch"})),
+    Rule("build/src/masklet_build/download/*.py", frozenset({"masklet", "masklet_build", "urllib3", "tqdm"})),
     Rule("build/src/masklet_build/machine.py", frozenset()),
     Rule("benchmarks/load/*.py", frozenset({"load", "masklet", "masklet_build", "numpy", "PIL"}), but=("gevent_cameras", "async_process")),
     Rule("build/setup_env.py", frozenset({"masklet_build.machine"})),
@@ -100,6 +102,10 @@ def test_a_forbidden_import_is_found(tmp_path: Path) -> None:
 @pytest.mark.parametrize("module", ["masklet_build.serve", "masklet_build.assemble", "masklet_build.cli", "masklet_build.quality.report"])
 def test_serving_works_without_torch(module: str) -> None:
     _run(f"import sys; sys.modules['torch'] = None; import {module}")
+
+
+def test_the_command_starts_without_what_downloads_need() -> None:
+    _run("import sys; sys.modules['urllib3'] = sys.modules['tqdm'] = None; import masklet_build.cli")
 
 
 def test_importing_the_client_loads_no_grpc() -> None:

@@ -168,8 +168,8 @@ def test_weights_of_nano_are_recognised(nano_state, tmp_path):
         load_checkpoint(tmp_path / "nano.safetensors", TI)
 
 
-def test_a_missing_file_says_so(tmp_path):
-    with pytest.raises(CheckpointError, match="There is no checkpoint file"):
+def test_a_missing_file_names_the_command_that_fetches_it(tmp_path):
+    with pytest.raises(CheckpointError, match=r"There is no checkpoint .*absent\.pt\. Fetch it: masklet-build download efficienttam_ti_512"):
         load_checkpoint(tmp_path / "absent.pt", TI)
 
 

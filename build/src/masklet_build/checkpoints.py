@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 
 from masklet.families import VARIANTS, Variant
+from masklet_build.hugging_face import safetensors_files, to_official
+from masklet_build.manifest import file_sha256
 from masklet_build.network import BACKBONES, parameter_shapes
 
 _SHOWN = 3  # names listed of each kind of mismatch
@@ -24,12 +27,16 @@ class CheckpointError(Exception):
 def load_checkpoint(path: str | Path, variant: Variant) -> dict[str, Tensor]:
     """The state dict in `path`, float32, checked to be complete and of the shapes that `variant` expects.
 
-    A file named *.safetensors is read as one, any other as an official file of torch.save. Official variants of one size (plain, _1, _2,
-    512) have the same names and shapes: the file cannot tell them apart, so the caller's word counts.
+    `path` is an official file of torch.save, a .safetensors file, an index of several, or a folder of Hugging Face transformers; the names in it
+    may be the official ones or those of transformers. Official variants of one size (plain, _1, _2, 512) have the same names and shapes: the file
+    cannot tell them apart, so the caller's word counts.
     Raises CheckpointError.
     """
+    if not Path(path).exists():
+        fetch = f"Fetch it: masklet-build download {variant.name}" if variant.official else "Correct the path."
+        raise CheckpointError(f"There is no checkpoint {path}. {fetch}")
     try:
-        state = BACKBONES[type(variant.trunk)].used(_read(Path(path)), variant)
+        state = BACKBONES[type(variant.trunk)].used(to_official(_read(Path(path))), variant)
     except ValueError as error:
         raise CheckpointError(f"{path} does not fit {variant.name}: {error}") from error
     expected = parameter_shapes(variant)
@@ -52,10 +59,25 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Tensor], *, metadata: 
     Path(path).write_bytes(safetensors.torch.save(half, dict(metadata)))
 
 
+def checkpoint_sha256(path: str | Path) -> str:
+    """Identifies the content of a checkpoint: the sha256 of its file, or of the list of its files' sha256, one per line, if they are several."""
+    files = _files(Path(path))
+    hashes = [file_sha256(file) for file in files]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    try:
+        return safetensors_files(path) or [path]
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}") from error
+
+
 def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise CheckpointError(f"There is no checkpoint file {path}. Download it from the official repository, or correct the path.")
-    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    files = _files(path)
+    if files[0].suffix != ".safetensors":
+        return _read_torch(path)
+    return {name: tensor for file in files for name, tensor in _read_safetensors(file).items()}
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

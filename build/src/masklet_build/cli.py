@@ -10,8 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from masklet import families
-from masklet_build import nano, serve
+from masklet_build import listing, nano, serve
 from masklet_build.assemble import PRECISIONS, RUNTIMES, TARGETS, AssembleError, assemble
+from masklet_build.download import command as download
 from masklet_build.output import OutputExists
 from masklet_build.quality import command as quality
 from masklet_build.train import command as train
@@ -22,6 +23,7 @@ EPILOG = """without a download, with masklet's own model, which is in the packag
 
 from an official checkpoint to masks:
   masklet-build variants
+  masklet-build download efficienttam_ti_512
   masklet-build export efficienttam_ti_512 --checkpoint efficienttam_ti_512x512.pt --out engines/
   masklet-build assemble efficienttam_ti_512 --engines engines/ --out repository/
   masklet-build serve repository/
@@ -47,7 +49,10 @@ def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(prog="masklet-build", description=__doc__, epilog=EPILOG, formatter_class=raw)
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    _add(commands, "variants", "list what can be served, with sizes and sources", _variants)
+    listing.add_arguments(_add(commands, "variants", "list what can be served, with sizes, licences and sources", listing.run_variants))
+    downloaded = _add(commands, "download", "fetch the official checkpoint of a variant", download.run_download)
+    _variant_argument(downloaded)
+    download.add_arguments(downloaded)
     _export_arguments(_add(commands, "export", "turn a checkpoint into checked ONNX engines", _export))
     _assemble_arguments(_add(commands, "assemble", "put engines and models together into a Triton model repository", _assemble))
     serve.add_arguments(_add(commands, "serve", "run Triton from the PyPI wheel on a model repository", serve.run_serve))
@@ -84,7 +89,8 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="checkpoint of this variant: official (.pt) or .safetensors (default for nano: the package's own)",
+        help="checkpoint of this variant: the official file (.pt), or one in the layout of Hugging Face transformers: model.safetensors, its index "
+        "(model.safetensors.index.json) or their folder (default for nano: the package's own)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where engines and manifest.json go, whole or not at all")
     parser.add_argument(
@@ -126,26 +132,15 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--python", metavar="FILE", help="interpreter of the serving environment")
 
 
-def _variants(args: argparse.Namespace) -> int:
-    print(f"{'variant':<22}{'image':>6}{'mask':>6}{'memory attention':>18}{'KiB per object':>16}  checkpoint")
-    for variant in families.VARIANTS.values():
-        size = variant.object_bytes() >> 10
-        ours = "" if variant.official else " (ours, in the package)"
-        print(f"{variant.name:<22}{variant.image_size:>6}{variant.low_size:>6}{variant.pooling:>18}{size:>16}  {variant.checkpoint}{ours}")
-    for family in {variant.family.name: variant.family for variant in families.VARIANTS.values()}.values():
-        print(f"\n{family.name}: {family.licence}, from {family.official}\nofficial checkpoints: {family.weights}<checkpoint>")
-    return 0
-
-
-def _shipped(args: argparse.Namespace, option: str, path: Path) -> Path:
+def _shipped(args: argparse.Namespace, option: str, path: Path, advice: str) -> Path:
     """What the package has for this variant. Exits with 2, wrong arguments, where it has nothing."""
     if families.variant(args.variant).official:
-        args.refuse(f"{option} is required for {args.variant}: the package has weights of nano only. `masklet-build variants` says where others lie.")
+        args.refuse(f"{option} is required for {args.variant}: the package has weights of nano only. {advice}")
     return path
 
 
 def _export(args: argparse.Namespace) -> int:
-    checkpoint = args.checkpoint or _shipped(args, "--checkpoint", nano.CHECKPOINT)
+    checkpoint = args.checkpoint or _shipped(args, "--checkpoint", nano.CHECKPOINT, f"Fetch others: masklet-build download {args.variant}")
     if find_spec("torch") is None:
         return _fail("export", "torch is not installed here. Use the build environment: pip install 'masklet-build[export]'.")
     from masklet_build.checkpoints import CheckpointError
@@ -163,7 +158,7 @@ def _assemble(args: argparse.Namespace) -> int:
     try:
         assemble(
             args.variant,
-            args.engines or _shipped(args, "--engines", nano.ENGINES),
+            args.engines or _shipped(args, "--engines", nano.ENGINES, f"Make others: masklet-build export {args.variant} --help"),
             args.out,
             target=args.target,
             runtime=args.runtime,

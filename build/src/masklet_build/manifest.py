@@ -21,7 +21,7 @@ class Manifest:
     """Contents of manifest.json.
 
     variant            name in masklet.families
-    checkpoint         {"name": file name, "sha256": of the file}
+    checkpoint         {"name": file name, "sha256": of the file (masklet_build.checkpoints.checkpoint_sha256)}
     contract_version   of masklet.contract at the export
     opset              of the ONNX files
     precision          of weights and arithmetic

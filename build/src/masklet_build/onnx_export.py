@@ -17,7 +17,7 @@ from torch import nn
 from masklet.contract import Model, engines, resolve
 from masklet.contract import Tensor as TensorSpec
 from masklet.families import Variant
-from masklet_build.checkpoints import load_checkpoint
+from masklet_build.checkpoints import checkpoint_sha256, load_checkpoint
 from masklet_build.half_storage import store_as_half
 from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
 from masklet_build.onnx_files import save
@@ -78,7 +78,7 @@ def export(
 def _manifest(variant: Variant, checkpoint: Path, folder: Path) -> Manifest:
     tools = {"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
     files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    source = {"name": checkpoint.name, "sha256": file_sha256(checkpoint)}
+    source = {"name": checkpoint.resolve().name, "sha256": checkpoint_sha256(checkpoint)}
     return Manifest.now(variant=variant.name, checkpoint=source, opset=OPSET, tools=tools, files=files)
 
 

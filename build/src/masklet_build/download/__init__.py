@@ -1,0 +1,1 @@
+"""Fetching an official checkpoint: resumable, checked, whole or not at all."""

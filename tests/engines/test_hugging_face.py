@@ -1,0 +1,69 @@
+"""Models of Hugging Face transformers under the official names. No weights are downloaded: they are built from configurations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from masklet.families import VARIANTS, Hiera, variant
+from masklet_build.checkpoints import CheckpointError, load_checkpoint
+from masklet_build.hugging_face import to_official
+from masklet_build.network import BACKBONES, parameter_shapes
+
+pytest.importorskip("transformers")
+
+from reference import transformers_models
+
+pytestmark = pytest.mark.torch
+
+SAM2 = [name for name, variant in VARIANTS.items() if isinstance(variant.trunk, Hiera)]
+
+
+def shapes(state) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def without_memory(model) -> dict[str, torch.Tensor]:
+    """The state dict of a model on the meta device, as zeros that take no memory."""
+    return {name: torch.zeros(()).expand(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("name", SAM2)
+def test_a_model_of_sam2_has_the_official_names_and_shapes(name):
+    with torch.device("meta"):
+        model = transformers_models.sam2_model(variant(name))
+    assert shapes(to_official(without_memory(model))) == parameter_shapes(variant(name))
+
+
+@pytest.mark.parametrize("detector", [False, True], ids=["tracker alone", "with the detector"])
+def test_a_model_of_sam3_has_the_official_names_and_shapes_of_the_tracker(detector):
+    small = variant("sam3:2@672")
+    with torch.device("meta"):
+        model = transformers_models.sam3_with_detector(small) if detector else transformers_models.sam3_model(small)
+    assert any(name.startswith("detector_model.mask_decoder.") for name in model.state_dict()) == detector
+    official = to_official(without_memory(model))
+    assert shapes(BACKBONES[type(small.trunk)].used(official, small)) == parameter_shapes(small)
+
+
+def test_the_class_token_of_sam3s_position_embedding_comes_first():
+    name = "vision_encoder.backbone.embeddings.position_embeddings"
+    position = to_official({name: torch.ones(1, 4, 2)})["detector.backbone.vision_backbone.trunk.pos_embed"]
+    assert position[0].tolist() == [[0, 0], *[[1, 1]] * 4]
+
+
+@pytest.mark.parametrize(("name", "shard"), [("sam2.1_t@256", "50GB"), ("sam2.1_t@256", "50MB"), ("sam3:2@672", "50GB")])
+def test_what_transformers_saves_is_read_whole_or_in_parts(tmp_path, name, shard):
+    theirs, _, small = transformers_models.made(name)
+    theirs.save_pretrained(tmp_path, max_shard_size=shard)
+    assert (len(list(tmp_path.glob("*.safetensors"))) == 1) == (shard == "50GB")
+    loaded = load_checkpoint(tmp_path, small)
+    expected = BACKBONES[type(small.trunk)].used(to_official(theirs.state_dict()), small)
+    assert loaded.keys() == expected.keys()
+    assert all(torch.equal(loaded[name], expected[name]) for name in expected)
+
+
+def test_a_model_of_another_size_is_recognised(tmp_path):
+    theirs, _, _ = transformers_models.made("sam2.1_t@256")
+    theirs.save_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match=r"does not fit sam2\.1_s.*It fits sam2\.1_t: name the variant"):
+        load_checkpoint(tmp_path, variant("sam2.1_s"))

@@ -1,0 +1,104 @@
+"""Every stage answers as the model of Hugging Face transformers with the same weights.
+
+transformers is another implementation of the official networks, by other authors. Its image models and ours share no code, so that agreement up to
+rounding says that names, tensors and formulas are the same.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from masklet.contract import KIND_TRACKED
+from masklet_build.onnx_export import worst_excess
+from masklet_build.samples import Sizes, sample_inputs
+
+pytest.importorskip("transformers")
+
+from reference import transformers_models
+from reference.transformers_models import Pair
+
+pytestmark = pytest.mark.torch
+
+
+@pytest.fixture(params=["sam2.1_t@256", "sam2_t@256", "sam3:2@672"])
+def pair(request) -> Pair:
+    return transformers_models.made(request.param)
+
+
+def inputs(pair: Pair, stage: str, **sizes: int) -> dict[str, Any]:
+    return sample_inputs(stage, pair.variant, Sizes(**sizes), seed=1)
+
+
+def sequence(maps: np.ndarray) -> torch.Tensor:
+    """Maps [1, C, n, n] as transformers passes features: [n n, 1, C]."""
+    return torch.tensor(maps).flatten(2).permute(2, 0, 1)
+
+
+def assert_near(ours: np.ndarray, theirs: torch.Tensor) -> None:
+    assert worst_excess(ours, theirs.detach().numpy()) <= 1
+
+
+def test_image_encoders_agree(pair):
+    given, family = inputs(pair, "image_encoder", V=2), pair.variant.family
+    pixels = (torch.tensor(given["IMAGE"]) / 255 - torch.tensor(family.pixel_mean)) / torch.tensor(family.pixel_std)
+    levels = pair.theirs.get_image_features(pixels.permute(0, 3, 1, 2), return_dict=True).fpn_hidden_states
+    ours = pair.ours.call("image_encoder", given)
+    for name, theirs in zip(("HIGH_RES_0", "HIGH_RES_1", "EMBEDDING"), levels, strict=True):
+        assert_near(ours[name], theirs.permute(1, 2, 0).reshape(ours[name].shape))
+
+
+def test_memory_attentions_agree(pair):
+    given = inputs(pair, "memory_attention", F=3, P=2)
+    distances = [7, 2]
+    if pair.variant.family.pointer_time:
+        given["DISTANCE"] = np.array([distances], np.float32)
+    theirs, shape = pair.theirs, given["EMBEDDING"].shape
+    place = theirs.memory_encoder.position_encoding((1, 64, *shape[2:]), "cpu", torch.float32).flatten(2).permute(2, 0, 1)
+    times = [place + theirs.memory_temporal_positional_encoding[slot] for slot in given["SLOT"][0]]
+    pointers, pointer_times = theirs._process_object_pointers(distances, list(torch.tensor(given["POINTERS"][0, :, None])), 16, 1, shape[1], "cpu")
+    conditioned = theirs.memory_attention(
+        current_vision_features=sequence(given["EMBEDDING"]),
+        current_vision_position_embeddings=theirs.vision_encoder.neck.position_encoding(shape, "cpu", torch.float32).flatten(2).permute(2, 0, 1),
+        memory=torch.cat((torch.tensor(given["MEMORY"][0]).flatten(0, 1)[:, None], pointers)),
+        memory_posision_embeddings=torch.cat((*times, pointer_times)),
+        num_object_pointer_tokens=len(pointers),
+    )
+    assert_near(pair.ours.call("memory_attention", given)["CONDITIONED"], conditioned.squeeze(1).transpose(1, 2).reshape(shape))
+
+
+@pytest.mark.parametrize("multimask", [True, False])
+def test_mask_decoders_agree(pair, multimask):
+    given = inputs(pair, "mask_decoder", N=3)
+    given |= {"KIND": np.array([KIND_TRACKED], np.int32), "HAS_MASK": np.zeros(1, np.int32), "MULTIMASK": np.array([multimask], np.int32)}
+    given["LABELS"] = np.array([[1, 0, -1]], np.int32)  # transformers adds the last itself
+    theirs = pair.theirs._single_frame_forward(
+        image_embeddings=[torch.tensor(given[name]) for name in ("HIGH_RES_0", "HIGH_RES_1", "FEATURES")],
+        input_points=torch.tensor(given["POINTS"])[:, None, :2],
+        input_labels=torch.tensor(given["LABELS"])[:, None, :2],
+        multimask_output=multimask,
+    )
+    ours = pair.ours.call("mask_decoder", given)
+    assert ours["SCORE"] > 0, "an absent object has neither mask nor pointer to compare"
+    assert_near(ours["SCORE"], theirs.object_score_logits.reshape(1))
+    assert_near(ours["LOW"], theirs.pred_masks[0])
+    assert_near(ours["POINTER"], theirs.object_pointer[0])
+    assert_near(ours["IOU"], theirs.iou_scores.max(dim=-1).values.reshape(1))
+
+
+@pytest.mark.parametrize(("binarise", "score"), [(0, 3.0), (1, 3.0), (0, -3.0)])
+def test_memory_encoders_agree(pair, binarise, score):
+    """transformers rounds memories to bfloat16, so they may differ by one step where float32 lies between two."""
+    given = inputs(pair, "memory_encoder") | {"BINARISE": np.array([binarise], np.int32)}
+    if pair.variant.family.occlusion_embedding:
+        given["SCORE"] = np.array([score], np.float32)
+    side = pair.variant.image_size
+    masks = torch.nn.functional.interpolate(torch.tensor(given["LOW"])[:, None], size=(side, side), mode="bilinear", align_corners=False)
+    theirs, _ = pair.theirs._encode_new_memory(sequence(given["EMBEDDING"]), masks, torch.tensor([[score]]), bool(binarise))
+    ours = torch.tensor(pair.ours.call("memory_encoder", given)["MEMORY"]).to(torch.bfloat16)
+    steps = (ours.view(torch.int16).int() - theirs.permute(1, 0, 2).contiguous().view(torch.int16).int()).abs()
+    assert steps.max() <= 1
+    assert (steps > 0).float().mean() <= 1e-3
