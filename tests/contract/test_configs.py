@@ -12,12 +12,12 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
+from assembly.standins import engines_of
 from contract.config_rules import breaches
 from fakes.loading import MODELS
 from masklet import contract
 from masklet.families import VARIANTS, Variant, variant
 from masklet_build.assemble import TARGETS, AssembleError, assemble
-from masklet_build.manifest import Manifest, file_sha256
 
 ONE = variant("efficienttam_ti_512")
 SHA256 = "5" * 64
@@ -29,20 +29,10 @@ def read(repository: Path) -> dict[str, Any]:
     return {file.parent.name: text_format.Parse(file.read_text(), model_config_pb2.ModelConfig()) for file in files}
 
 
-def engines(folder: Path, of: Variant) -> Path:
-    """Something with the names of engines: assembly copies them and reads the manifest."""
-    folder.mkdir()
-    for model in contract.engines(of):
-        (folder / f"{model.name}.onnx").write_bytes(model.name.encode())
-    files = {path.name: file_sha256(path) for path in folder.iterdir()}
-    Manifest.now(variant=of.name, checkpoint={"name": "x.pt", "sha256": SHA256}, opset=17, tools={}, files=files).write(folder)
-    return folder
-
-
 @pytest.fixture
 def assembled(tmp_path: Path) -> Callable[..., Path]:
     """Assembles a repository of a variant."""
-    return lambda of=ONE, **options: assemble(of.name, engines(tmp_path / "engines", of), tmp_path / "repository", **options)
+    return lambda of=ONE, **options: assemble(of.name, engines_of(of, tmp_path / "engines", SHA256), tmp_path / "repository", **options)
 
 
 def test_the_committed_configs_keep_the_rules() -> None:
@@ -134,7 +124,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 @pytest.fixture(scope="module")
 def good(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("configs")
-    return read(assemble(ONE.name, engines(folder / "engines", ONE), folder / "repository", target="separate"))
+    return read(assemble(ONE.name, engines_of(ONE, folder / "engines", SHA256), folder / "repository", target="separate"))
 
 
 @pytest.mark.parametrize("name", BROKEN)

@@ -71,14 +71,15 @@ def triton(monkeypatch):
         yield utils
 
 
-def started(utils, stages):
+def started(utils, stages, name="memory_bank"):
     """The shell of the bank with recording engines behind it."""
     module = loading.load(loading.MODELS / "memory_bank" / "1" / "model.py")
     for engine in ("mask_prompt", "memory_attention", "mask_decoder", "memory_encoder"):
         utils.InferenceRequest.models[engine] = _engine(utils, stages, engine)
-    parameters = {**IDENTITY, **LIMITS, "contract_version": CONTRACT_VERSION}
+    parameters = {**IDENTITY, **LIMITS, "contract_version": CONTRACT_VERSION, "suffix": ""}
     model = module.TritonPythonModel()
-    model.initialize({"model_config": json.dumps({"parameters": {key: {"string_value": str(value)} for key, value in parameters.items()}})})
+    config = json.dumps({"parameters": {key: {"string_value": str(value)} for key, value in parameters.items()}})
+    model.initialize({"model_name": name, "model_config": config})
     return model
 
 
@@ -126,6 +127,11 @@ def test_the_shell_makes_every_series_of_the_table_and_fills_them(triton, stages
     assert calls("masklet_refusals_total", code="VIDEO_LOST") == [("increment", 1)]
     assert calls("masklet_engine_calls", engine="mask_decoder") == [("observe", 1)]
     assert [operation for operation, _ in calls("masklet_stage_seconds", stage="memory_bank")] == ["observe"] * 2
+
+
+def test_a_bank_among_others_says_which_it_is(triton, stages):
+    started(triton, stages, name="memory_bank_nano").finalize()
+    assert {series.labels.get("model") for family in MetricFamily.made for series in family.series} == {"memory_bank_nano"}
 
 
 def test_the_shell_counts_the_requests_of_an_execution_that_failed_as_a_whole(triton, stages, monkeypatch):

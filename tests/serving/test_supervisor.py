@@ -169,5 +169,12 @@ def test_a_first_start_that_fails_is_not_repeated(tmp_path: Path) -> None:
 
 def test_a_repository_without_a_tracker_is_not_probed(tmp_path: Path) -> None:
     """Nothing would answer, and the server would be restarted for ever."""
-    assert not Supervisor(DyingServer(tmp_path, frozenset())).probes
-    assert Supervisor(DyingServer(write_repository(tmp_path), frozenset())).probes
+    assert Supervisor(DyingServer(tmp_path, frozenset())).trackers == []
+    assert Supervisor(DyingServer(write_repository(tmp_path), frozenset())).trackers == ["tracker"]
+
+
+def test_every_tracker_of_several_is_probed(tmp_path: Path) -> None:
+    for name in ("tracker_sam2.1_t", "tracker_nano", "memory_bank_nano"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.pbtxt").touch()
+    assert Supervisor(DyingServer(tmp_path, frozenset())).trackers == ["tracker_nano", "tracker_sam2.1_t"]

@@ -12,6 +12,7 @@ from pathlib import Path
 from masklet import families
 from masklet_build import listing, nano, serve
 from masklet_build.assemble import PRECISIONS, RUNTIMES, TARGETS, AssembleError, assemble
+from masklet_build.combine import combine
 from masklet_build.download import command as download
 from masklet_build.output import OutputExists
 from masklet_build.quality import command as quality
@@ -55,6 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     download.add_arguments(downloaded)
     _export_arguments(_add(commands, "export", "turn a checkpoint into checked ONNX engines", _export))
     _assemble_arguments(_add(commands, "assemble", "put engines and models together into a Triton model repository", _assemble))
+    _combine_arguments(_add(commands, "combine", "put the repositories of several variants side by side into one", _combine))
     serve.add_arguments(_add(commands, "serve", "run Triton from the PyPI wheel on a model repository", serve.run_serve))
     _verify_arguments(_add(commands, "verify", "replay golden scenarios through a real server", _verify))
     train.add_arguments(_add(commands, "train", "train masklet's own small model on drawn clips", train.run_train))
@@ -123,6 +125,13 @@ def _assemble_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="replace REPO")
 
 
+def _combine_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = "Each variant's public model is then tracker_VARIANT: masklet.Tracker(url, model=...), masklet track --model ..."
+    parser.add_argument("repositories", nargs="+", type=Path, metavar="REPO", help="what `masklet-build assemble` wrote, one variant each")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the repository goes, whole or not at all")
+    parser.add_argument("--force", action="store_true", help="replace DIR")
+
+
 def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     _variant_argument(parser)
     parser.add_argument("--golden", type=Path, required=True, metavar="FOLDER", help="folder with recipe.json, expected_<scenario>.npz, frames/ ...")
@@ -171,6 +180,15 @@ def _assemble(args: argparse.Namespace) -> int:
         return _fail("assemble", error)
     run = f"masklet-build serve {args.out}" if args.target != "onnxruntime" else f"tritonserver --model-repository={args.out}, in NVIDIA's image"
     _say(f"wrote {args.out}. Next: {run}")
+    return 0
+
+
+def _combine(args: argparse.Namespace) -> int:
+    try:
+        trackers = combine(args.repositories, args.out, force=args.force)
+    except (AssembleError, OutputExists, OSError) as error:
+        return _fail("combine", error)
+    _say(f"wrote {args.out} with {', '.join(trackers)}. Next: masklet-build serve {args.out}")
     return 0
 
 

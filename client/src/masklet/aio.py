@@ -13,6 +13,7 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
+from masklet.contract import TRACKER
 from masklet.errors import MaskletError, UnknownObject
 from masklet.grpc_transport import GrpcTransport
 from masklet.inputs import Frame
@@ -33,10 +34,11 @@ class AsyncTracker:
         tls: Tls | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 30,
+        model: str = TRACKER.name,
         transport: AsyncTransport | None = None,
     ) -> None:
         self._url = url
-        self._transport = transport or GrpcTransport(url, tls=tls)
+        self._transport = transport or GrpcTransport(url, tls=tls, model=model)
         self._headers = dict(headers or {})
         self._timeout_s = timeout_s
         self._videos: set[AsyncVideo] = set()

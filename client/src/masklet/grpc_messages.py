@@ -16,9 +16,9 @@ from masklet.transport import Answer, Event, Refusal, Request
 _INPUT_DTYPES = {tensor.name: tensor.dtype for tensor in TRACKER.inputs}
 
 
-def to_message(request: Request) -> service_pb2.ModelInferRequest:
-    """The message of a request. The tensors are copied."""
-    message = service_pb2.ModelInferRequest(model_name=TRACKER.name)
+def to_message(request: Request, model: str) -> service_pb2.ModelInferRequest:
+    """The message of a request to a model of that name. The tensors are copied."""
+    message = service_pb2.ModelInferRequest(model_name=model)
     for name, array in request.tensors.items():
         dtype = _INPUT_DTYPES[name]
         message.inputs.add(name=name, datatype=dtype, shape=array.shape)

@@ -9,18 +9,21 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from masklet.contract import TRACKER
 from masklet.transport import Broken, Event, Request, Tls
 
 _CLOSE_S = 2.0  # how long a graceful end of a stream may take before it is cut
 
 
 class GrpcTransport:
-    """Reaches Triton's gRPC port at `url` ("host:port"). Raises ValueError for a url that is not one, OSError for unreadable PEM files.
+    """Reaches a tracker, the Triton model named `model`, at gRPC port `url` ("host:port").
+
+    Raises ValueError for a url that is not one, OSError for unreadable PEM files.
 
     The one place that imports tritonclient and grpc.
     """
 
-    def __init__(self, url: str, *, tls: Tls | None = None) -> None:
+    def __init__(self, url: str, *, tls: Tls | None = None, model: str = TRACKER.name) -> None:
         import grpc
         import grpc.aio
         from tritonclient.grpc import service_pb2_grpc
@@ -32,17 +35,18 @@ class GrpcTransport:
         self._grpc = grpc
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub
         self._messages = grpc_messages
+        self._model = model
         self._credentials = None if tls is None else grpc.ssl_channel_credentials(*_pem(tls))
 
     def open_stream(self, headers: Mapping[str, str]) -> GrpcStream:
         """See `Transport`."""
         channel = self._channel(self._grpc)
-        return GrpcStream(channel, self._stub(channel).ModelStreamInfer, _metadata(headers), self._messages)
+        return GrpcStream(channel, self._stub(channel).ModelStreamInfer, _metadata(headers), self._messages, self._model)
 
     def open_async_stream(self, headers: Mapping[str, str]) -> AsyncGrpcStream:
         """See `AsyncTransport`."""
         channel = self._channel(self._grpc.aio)
-        return AsyncGrpcStream(channel, self._stub(channel).ModelStreamInfer, _metadata(headers), self._messages)
+        return AsyncGrpcStream(channel, self._stub(channel).ModelStreamInfer, _metadata(headers), self._messages, self._model)
 
     def _channel(self, grpc: Any) -> Any:
         if self._credentials is None:
@@ -92,9 +96,9 @@ _ENDED = Broken("the server ended the stream")
 class GrpcStream:
     """See `Stream`. A thread moves answers into a queue that belongs to this stream alone."""
 
-    def __init__(self, channel: Any, call: Callable[..., Any], metadata: tuple[tuple[str, str], ...], messages: Any) -> None:
+    def __init__(self, channel: Any, call: Callable[..., Any], metadata: tuple[tuple[str, str], ...], messages: Any, model: str) -> None:
         self._channel = channel
-        self._messages = messages
+        self._messages, self._model = messages, model
         self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._call = call(iter(self._outbox.get, None), metadata=metadata)
@@ -104,7 +108,7 @@ class GrpcStream:
 
     def send(self, request: Request) -> None:
         """See `Stream`."""
-        self._outbox.put(self._messages.to_message(request))
+        self._outbox.put(self._messages.to_message(request, self._model))
 
     def receive(self, timeout_s: float) -> Event:
         """See `Stream`."""
@@ -146,9 +150,9 @@ def _read(call: Any, to_event: Callable[[Any], Event], put: Callable[[Event], No
 class AsyncGrpcStream:
     """See `AsyncStream`. A task moves answers into a queue that belongs to this stream alone."""
 
-    def __init__(self, channel: Any, call: Callable[..., Any], metadata: tuple[tuple[str, str], ...], messages: Any) -> None:
+    def __init__(self, channel: Any, call: Callable[..., Any], metadata: tuple[tuple[str, str], ...], messages: Any, model: str) -> None:
         self._channel = channel
-        self._messages = messages
+        self._messages, self._model = messages, model
         self._outbox: asyncio.Queue[Any] = asyncio.Queue()
         self._inbox: asyncio.Queue[Event] = asyncio.Queue()
         self._call = call(_drain(self._outbox), metadata=metadata)
@@ -156,7 +160,7 @@ class AsyncGrpcStream:
 
     def send(self, request: Request) -> None:
         """See `AsyncStream`."""
-        self._outbox.put_nowait(self._messages.to_message(request))
+        self._outbox.put_nowait(self._messages.to_message(request, self._model))
 
     async def receive(self, timeout_s: float) -> Event:
         """See `AsyncStream`."""

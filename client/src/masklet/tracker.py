@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from numpy.typing import ArrayLike
 
+from masklet.contract import TRACKER
 from masklet.errors import MaskletError, UnknownObject
 from masklet.grpc_transport import GrpcTransport
 from masklet.inputs import Frame
@@ -29,6 +30,7 @@ class Tracker:
     tls        None: no TLS
     headers    sent with every stream, for gateways (authorisation, routing)
     timeout_s  how long an answer may take, counted from when its request was sent or the answer before it came
+    model      name of the server's public model: tracker_VARIANT where it serves several variants
     transport  another way to reach the server, for tests: see `masklet.MockTransport`
 
     Videos of one tracker may be used in different threads, and a video in several, though its frames then have no certain order.
@@ -41,10 +43,11 @@ class Tracker:
         tls: Tls | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 30,
+        model: str = TRACKER.name,
         transport: Transport | None = None,
     ) -> None:
         self._url = url
-        self._transport = transport or GrpcTransport(url, tls=tls)
+        self._transport = transport or GrpcTransport(url, tls=tls, model=model)
         self._headers = dict(headers or {})
         self._timeout_s = timeout_s
         self._videos: set[Video] = set()

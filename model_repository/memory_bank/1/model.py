@@ -25,13 +25,14 @@ _START, _END = pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START, pb_utils.TRITO
 class TritonStages:
     """The engines as models of this server."""
 
-    def __init__(self, variant):
+    def __init__(self, variant, suffix):
         self._engines = {model.name: model for model in contract.engines(variant)}
+        self._suffix = suffix
 
     def call(self, engine, inputs):
         """Runs one engine (see masklet_bank.stages.Stages)."""
         request = pb_utils.InferenceRequest(
-            model_name=engine,
+            model_name=engine + self._suffix,
             requested_output_names=[tensor.name for tensor in self._engines[engine].outputs],
             inputs=[pb_utils.Tensor(name, array) for name, array in inputs.items()],
         )
@@ -70,14 +71,15 @@ class TritonMeters:
     the engines run or the next frame is awaited.
     """
 
-    def __init__(self):
+    def __init__(self, model):
+        own = {} if model == "memory_bank" else {"model": model}  # several variants side by side have equal metrics
         self._families = []  # a family lives as long as our reference to it
         self._series = {}
         for metric in TABLE:
             family = pb_utils.MetricFamily(name=metric.name, description=metric.help, kind=getattr(pb_utils.MetricFamily, metric.kind))
             self._families.append(family)
             for value in metric.values:
-                labels = {metric.label: value} if metric.label else {}
+                labels = own | ({metric.label: value} if metric.label else {})
                 self._series[metric.name, value] = family.Metric(labels=labels, buckets=list(metric.buckets) or None)
         self._outbox = SimpleQueue()
         self._sender = Thread(target=self._send, name="metrics", daemon=True)
@@ -111,10 +113,10 @@ class TritonMeters:
                 said = True
 
 
-def _meters():
+def _meters(model):
     """Meters; those that do nothing where this Triton has no custom metrics. Videos are served either way."""
     try:
-        return TritonMeters()
+        return TritonMeters(model)
     except Exception as error:
         pb_utils.Logger.log_warn(f"memory_bank gives no metrics: {type(error).__name__}: {error}")
         return Unmetered()
@@ -150,9 +152,9 @@ class TritonPythonModel:
         parameters = {name: item["string_value"] for name, item in json.loads(args["model_config"])["parameters"].items()}
         settings = _settings(parameters)
         self._inputs = [tensor.name for tensor in contract.memory_bank(settings.variant).inputs]
-        self._meters = _meters()
+        self._meters = _meters(args["model_name"])
         engines = Path(__file__).parent / "engines"  # put there by assembly, or not
-        stages = EmbeddedStages(settings.variant, engines, parameters) if engines.is_dir() else TritonStages(settings.variant)
+        stages = EmbeddedStages(settings.variant, engines, parameters) if engines.is_dir() else TritonStages(settings.variant, parameters["suffix"])
         self._service = Service(settings, stages, self._meters)
         pb_utils.Logger.log_info(f"memory_bank serves {settings.variant.name} with contract {contract.CONTRACT_VERSION} from {contract.__file__}")
 

@@ -9,7 +9,8 @@ import secrets
 from dataclasses import dataclass
 from enum import Enum
 
-MODEL = "tracker"
+from masklet.contract import TRACKER
+
 _STUB_DIED = "is not healthy"  # "Stub process 'memory_bank_0_0' is not healthy.": it does not come back
 
 
@@ -29,8 +30,8 @@ class Finding:
     text: str = ""
 
 
-def probe(url: str, deadline_s: float) -> Finding:
-    """Sends one control request (START and END, no frame, a random correlation id) and judges the answer.
+def probe(url: str, deadline_s: float, model: str = TRACKER.name) -> Finding:
+    """Sends a tracker one control request (START and END, no frame, a random correlation id) and judges the answer.
 
     A refusal by masklet itself, such as "the server is full", is a sign of life. Never raises for what the server does.
     """
@@ -43,7 +44,7 @@ def probe(url: str, deadline_s: float) -> Finding:
     client = grpc.InferenceServerClient(url)
     try:
         video = secrets.randbits(62) + 1  # 0 is no id
-        client.infer(MODEL, [prompts], sequence_id=video, sequence_start=True, sequence_end=True, client_timeout=deadline_s)
+        client.infer(model, [prompts], sequence_id=video, sequence_start=True, sequence_end=True, client_timeout=deadline_s)
     except InferenceServerException as error:
         return _judge(error.message() or str(error), deadline_s)
     finally:

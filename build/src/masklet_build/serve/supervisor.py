@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
 import time
@@ -10,8 +11,9 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
+from masklet.contract import TRACKER
 from masklet_build.serve.errors import GaveUp, ServeError, Stopped
-from masklet_build.serve.probe import MODEL, Finding, Health, probe
+from masklet_build.serve.probe import Finding, Health, probe
 from masklet_build.serve.server import Server
 
 
@@ -47,7 +49,7 @@ class Supervisor:
         self._stopping = threading.Event()
         self._restarted: deque[float] = deque()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="probe")  # never waited for: a probe under way ends with its server
-        self.probes = (server.repository / MODEL / "config.pbtxt").exists()
+        self.trackers = sorted(path.parent.name for path in server.repository.glob(f"{TRACKER.name}*/config.pbtxt"))
 
     def stop(self) -> None:
         """Asks `run` to return; may be called from a signal handler or another thread."""
@@ -75,17 +77,19 @@ class Supervisor:
         stubs = self._server.stubs()
         policy, doubts, due = self._policy, 0, time.monotonic() + self._policy.probe_every_s
         asked: Future[Finding] | None = None
+        trackers, model = itertools.cycle(self.trackers), ""
         while not self._stopping.wait(0.5):
             reason = self._ended(stubs)
             if reason:
                 return reason
-            if asked is None and self.probes and time.monotonic() >= due:
-                asked = self._pool.submit(probe, self._server.grpc_url, policy.probe_deadline_s)
+            if asked is None and self.trackers and time.monotonic() >= due:
+                model = next(trackers)  # one after the other, where there are several
+                asked = self._pool.submit(probe, self._server.grpc_url, policy.probe_deadline_s, model)
             if asked and asked.done():
                 finding, asked, due = asked.result(), None, time.monotonic() + policy.probe_every_s
                 doubts = doubts + 1 if finding.health is Health.DOUBTFUL else 0
                 if finding.health is Health.DEAD or doubts >= policy.doubts:
-                    return f"model {MODEL} does not answer a probe ({finding.text})"
+                    return f"model {model} does not answer a probe ({finding.text})"
         raise Stopped
 
     def _ended(self, stubs: dict[int, str]) -> str | None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from masklet.contract import TRACKER
+
 _EPILOG = """\
 prompts, all on the first frame:
   --point 210,350               a click on the object, x,y in pixels
@@ -68,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         "video", metavar="VIDEO", help="video file, folder of images, or number of a camera (0 is /dev/video0, Linux only; Ctrl-C stops)"
     )
     track.add_argument("--url", required=True, metavar="HOST:PORT", help="gRPC port of the server, usually 8001")
+    track.add_argument("--model", default=TRACKER.name, metavar="NAME", help="tracker_VARIANT where the server has several (default: %(default)s)")
     track.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to, new or empty")
     for name, metavar, pattern in (
         ("point", "[OBJECT:]X,Y[:LABEL]", _POINT),

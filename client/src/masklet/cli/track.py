@@ -61,7 +61,7 @@ def _prompt(video: Video, prompts: Mapping[int, Prompt]) -> None:
 
 def _tracker(arguments: argparse.Namespace) -> Tracker:
     tls = Tls(root_certificates=arguments.root_certificates) if arguments.tls or arguments.root_certificates else None
-    return Tracker(arguments.url, tls=tls, headers=dict(arguments.header), timeout_s=arguments.timeout_s)
+    return Tracker(arguments.url, tls=tls, headers=dict(arguments.header), timeout_s=arguments.timeout_s, model=arguments.model)
 
 
 def _total(source: Source, most: int | None) -> int | None:

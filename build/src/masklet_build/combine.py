@@ -1,0 +1,82 @@
+"""Puts the repositories of several variants side by side into one, under names of their own: tracker_sam2.1_t beside tracker_nano.
+
+Every model gets its variant's name behind its own. Models that keep nothing of a video and are the same for several variants (postprocess) are
+shared, so one process serves them all.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+
+from tritonclient.grpc import model_config_pb2
+
+from masklet import contract
+from masklet_build.assemble import AssembleError, read_config, write_config
+from masklet_build.output import fresh_directory
+
+Configs = Mapping[str, model_config_pb2.ModelConfig]
+
+MARK = "combined.txt"  # lies in what this module writes
+
+
+def combine(repositories: Sequence[Path], out: Path, *, force: bool = False) -> list[str]:
+    """Writes one repository to `out`, whole or not at all, of several that `assemble` wrote. Returns the names of its trackers.
+
+    Raises AssembleError, OutputExists.
+    """
+    if len(repositories) < 2:
+        raise AssembleError("one repository needs no combining. Name at least two.")
+    found = [_configs(repository) for repository in repositories]
+    variants = [configs["memory_bank"].parameters["variant"].string_value for configs in found]
+    for variant in {variant for variant in variants if variants.count(variant) > 1}:
+        raise AssembleError(f"{variant} is there twice. Combine repositories of different variants.")
+    with fresh_directory(out, mark=MARK, force=force) as draft:
+        for repository, configs, variant in zip(repositories, found, variants, strict=True):
+            _add(draft, repository, configs, variant)
+        trackers = [f"{contract.TRACKER.name}_{variant}" for variant in variants]
+        (draft / MARK).write_text("".join(f"{tracker}\n" for tracker in trackers))
+    return trackers
+
+
+def _configs(repository: Path) -> Configs:
+    if not (repository / contract.TRACKER.name / "config.pbtxt").is_file():
+        raise AssembleError(f"{repository} is no repository of one variant. Make it with: masklet-build assemble")
+    return {path.parent.name: read_config(path.parent) for path in sorted(repository.glob("*/config.pbtxt"))}
+
+
+def _add(draft: Path, repository: Path, configs: Configs, variant: str) -> None:
+    """Adds the models of one variant to the draft."""
+    names = {name: f"{name}_{variant}" for name in configs}
+    names[contract.POSTPROCESS.name] = contract.POSTPROCESS.name
+    for name, source in configs.items():
+        config = deepcopy(source)
+        config.name = names[name]
+        if name == contract.POSTPROCESS.name:
+            _free_sizes(config)
+            if _is_there(draft, config):
+                continue
+        for step in config.ensemble_scheduling.step:
+            step.model_name = names[step.model_name]
+        if "suffix" in config.parameters:
+            config.parameters["suffix"].string_value = f"_{variant}"
+        shutil.copytree(repository / name, draft / config.name)
+        write_config(draft / config.name, config)
+
+
+def _free_sizes(config: model_config_pb2.ModelConfig) -> None:
+    """Lets a model take logits of any size, which is all that differs between variants."""
+    for entry in (*config.input, *config.output):
+        if entry.name in ("LOW", "LOGITS"):
+            entry.dims[:] = [-1] * len(entry.dims)
+
+
+def _is_there(draft: Path, config: model_config_pb2.ModelConfig) -> bool:
+    """Whether the shared model is in the draft already. Raises AssembleError where it is another one."""
+    if not (draft / config.name).exists():
+        return False
+    if read_config(draft / config.name) != config:
+        raise AssembleError(f"{config.name} differs between the repositories. Assemble them with the same --set values for it.")
+    return True
