@@ -25,6 +25,7 @@ PARAMETERS: Mapping[str, int] = {
     "sam2_l": 224_430_130,
     "sam3": 464_930_690,  # what the tracker uses of the file, which holds the detector too
     "sam3_newest": 464_930_690,
+    "edgetam": 13_895_794,
     "nano": 4_690_626,
 }
 
