@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -16,6 +18,8 @@ from reference import transformers_models
 
 pytestmark = pytest.mark.torch
 
+DATA = Path(__file__).resolve().parents[1] / "data"
+EDGETAM = [name for name, variant in VARIANTS.items() if variant.perceiver]
 SAM2 = [name for name, variant in VARIANTS.items() if isinstance(variant.trunk, Hiera)]
 
 
@@ -26,6 +30,11 @@ def shapes(state) -> dict[str, tuple[int, ...]]:
 def without_memory(model) -> dict[str, torch.Tensor]:
     """The state dict of a model on the meta device, as zeros that take no memory."""
     return {name: torch.zeros(()).expand(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def listed_vision_encoder() -> dict[str, torch.Tensor]:
+    lines = (DATA / "edgetam_transformers" / "vision_encoder.txt").read_text().splitlines()
+    return {name: torch.zeros([int(side) for side in sides.split("x") if side != "scalar"]) for name, sides in map(str.split, lines)}
 
 
 @pytest.mark.parametrize("name", SAM2)
@@ -43,6 +52,21 @@ def test_a_model_of_sam3_has_the_official_names_and_shapes_of_the_tracker(detect
     assert any(name.startswith("detector_model.mask_decoder.") for name in model.state_dict()) == detector
     official = to_official(without_memory(model))
     assert shapes(BACKBONES[type(small.trunk)].used(official, small)) == parameter_shapes(small)
+
+
+@pytest.mark.parametrize("name", EDGETAM)
+def test_a_model_of_edgetam_has_the_official_names_and_shapes(name):
+    """Its image encoder from a list that transformers made together with timm (tests/data/README.md): timm is not installed here."""
+    with torch.device("meta"):
+        model = transformers_models.edgetam_model(variant(name))
+    rest = {name: tensor for name, tensor in without_memory(model).items() if not name.startswith("vision_encoder.")}
+    assert shapes(to_official(rest | listed_vision_encoder())) == parameter_shapes(variant(name))
+
+
+def test_keys_and_values_of_edgetams_perceiver_are_joined_keys_first():
+    layer = "spatial_perceiver.layers.0.cross_attention"
+    state = {f"{layer}.v_proj.weight": torch.ones(2, 2), f"{layer}.k_proj.weight": torch.zeros(2, 2), "spatial_perceiver.latents_1d": torch.zeros(1)}
+    assert to_official(state)["spatial_perceiver.layers.0.attn.to_kv.weight"].tolist() == [[0, 0], [0, 0], [1, 1], [1, 1]]
 
 
 def test_the_class_token_of_sam3s_position_embedding_comes_first():

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from masklet.contract import KIND_TRACKED
+from masklet.families import VARIANTS
 from masklet_build.onnx_export import worst_excess
 from masklet_build.samples import Sizes, sample_inputs
 
@@ -24,7 +25,10 @@ from reference.transformers_models import Pair
 pytestmark = pytest.mark.torch
 
 
-@pytest.fixture(params=["sam2.1_t@256", "sam2_t@256", "sam3:2@672"])
+SMALL = {"sam2.1": "sam2.1_t@256", "sam2": "sam2_t@256", "sam3": "sam3:2@672", "edgetam": "edgetam@512"}  # of the families that transformers has
+
+
+@pytest.fixture(params=[SMALL[family] for family in {variant.family.name: None for variant in VARIANTS.values()} if family in SMALL])
 def pair(request) -> Pair:
     return transformers_models.made(request.param)
 
@@ -38,11 +42,22 @@ def sequence(maps: np.ndarray) -> torch.Tensor:
     return torch.tensor(maps).flatten(2).permute(2, 0, 1)
 
 
+def places_of_memory(pair: Pair) -> torch.Tensor:
+    """transformers' code of the places of a memory's tokens, [T, 1, 64]."""
+    shape = (1, 64, pair.variant.grid, pair.variant.grid)
+    places = pair.theirs.memory_encoder.position_encoding(shape, "cpu", torch.float32)
+    if pair.variant.perceiver:
+        return pair.theirs.spatial_perceiver(torch.zeros(shape), places)[1].permute(1, 0, 2)
+    return places.flatten(2).permute(2, 0, 1)
+
+
 def assert_near(ours: np.ndarray, theirs: torch.Tensor) -> None:
     assert worst_excess(ours, theirs.detach().numpy()) <= 1
 
 
 def test_image_encoders_agree(pair):
+    if pair.variant.perceiver:
+        pytest.skip("the trunk of transformers' EdgeTAM is timm's")
     given, family = inputs(pair, "image_encoder", V=2), pair.variant.family
     pixels = (torch.tensor(given["IMAGE"]) / 255 - torch.tensor(family.pixel_mean)) / torch.tensor(family.pixel_std)
     levels = pair.theirs.get_image_features(pixels.permute(0, 3, 1, 2), return_dict=True).fpn_hidden_states
@@ -57,7 +72,7 @@ def test_memory_attentions_agree(pair):
     if pair.variant.family.pointer_time:
         given["DISTANCE"] = np.array([distances], np.float32)
     theirs, shape = pair.theirs, given["EMBEDDING"].shape
-    place = theirs.memory_encoder.position_encoding((1, 64, *shape[2:]), "cpu", torch.float32).flatten(2).permute(2, 0, 1)
+    place = places_of_memory(pair)
     times = [place + theirs.memory_temporal_positional_encoding[slot] for slot in given["SLOT"][0]]
     pointers, pointer_times = theirs._process_object_pointers(distances, list(torch.tensor(given["POINTERS"][0, :, None])), 16, 1, shape[1], "cpu")
     conditioned = theirs.memory_attention(
@@ -66,6 +81,7 @@ def test_memory_attentions_agree(pair):
         memory=torch.cat((torch.tensor(given["MEMORY"][0]).flatten(0, 1)[:, None], pointers)),
         memory_posision_embeddings=torch.cat((*times, pointer_times)),
         num_object_pointer_tokens=len(pointers),
+        **({"num_spatial_memory_tokens": len(times)} if pair.variant.perceiver else {}),
     )
     assert_near(pair.ours.call("memory_attention", given)["CONDITIONED"], conditioned.squeeze(1).transpose(1, 2).reshape(shape))
 
@@ -91,14 +107,20 @@ def test_mask_decoders_agree(pair, multimask):
 
 @pytest.mark.parametrize(("binarise", "score"), [(0, 3.0), (1, 3.0), (0, -3.0)])
 def test_memory_encoders_agree(pair, binarise, score):
-    """transformers rounds memories to bfloat16, so they may differ by one step where float32 lies between two."""
-    given = inputs(pair, "memory_encoder") | {"BINARISE": np.array([binarise], np.int32)}
-    if pair.variant.family.occlusion_embedding:
+    """The mask as the official code prepares it: of SAM 3 transformers resizes the logits, the official code what was made of them."""
+    given, family, theirs = inputs(pair, "memory_encoder") | {"BINARISE": np.array([binarise], np.int32)}, pair.variant.family, pair.theirs
+    if "RIVALS" in given:
+        given["RIVALS"] = np.full_like(given["RIVALS"], -1024)  # transformers leaves the pixels of other objects to its caller
+    masks = resized(torch.tensor(given["LOW"])[:, None], pair.variant.image_size)
+    masks = family.sigmoid_scale * ((masks > 0).float() if binarise else masks.sigmoid()) + family.sigmoid_bias
+    memory, places = theirs.memory_encoder(torch.tensor(given["EMBEDDING"]), resized(masks, pair.variant.mask_size))
+    if family.occlusion_embedding:
         given["SCORE"] = np.array([score], np.float32)
-    side = pair.variant.image_size
-    masks = torch.nn.functional.interpolate(torch.tensor(given["LOW"])[:, None], size=(side, side), mode="bilinear", align_corners=False)
-    theirs, _ = pair.theirs._encode_new_memory(sequence(given["EMBEDDING"]), masks, torch.tensor([[score]]), bool(binarise))
-    ours = torch.tensor(pair.ours.call("memory_encoder", given)["MEMORY"]).to(torch.bfloat16)
-    steps = (ours.view(torch.int16).int() - theirs.permute(1, 0, 2).contiguous().view(torch.int16).int()).abs()
-    assert steps.max() <= 1
-    assert (steps > 0).float().mean() <= 1e-3
+        memory += (score <= 0) * theirs.occlusion_spatial_embedding_parameter[:, :, None, None]
+    expected = theirs.spatial_perceiver(memory, places)[0] if pair.variant.perceiver else memory.flatten(2).transpose(1, 2)
+    assert_near(pair.ours.call("memory_encoder", given)["MEMORY"], expected)
+
+
+def resized(masks: torch.Tensor, side: int) -> torch.Tensor:
+    """Bilinear, upwards: no difference between with and without antialias."""
+    return masks if masks.shape[-1] == side else torch.nn.functional.interpolate(masks, size=(side, side), mode="bilinear", align_corners=False)

@@ -12,6 +12,7 @@ import transformers
 from masklet.families import Variant, variant
 from masklet_build.hugging_face import to_official
 from masklet_build.network import BACKBONES
+from masklet_build.random_weights import random_checkpoint
 from masklet_build.torch_stages import TorchStages
 
 
@@ -92,7 +93,27 @@ def pair(wanted: Variant, make: Callable[[Variant], Any]) -> Pair:
     model.prompt_encoder.shared_embedding.positional_embedding.copy_(model.shared_image_embedding.positional_embedding)  # one in every checkpoint
     model.mask_decoder.pred_obj_score_head.proj_out.bias += 5  # else no object is present, and every mask is empty
     state = BACKBONES[type(wanted.trunk)].used(to_official(model.state_dict()), wanted)
+    if wanted.perceiver:  # see edgetam_model
+        state = random_checkpoint(wanted, seed=0) | {name: tensor for name, tensor in state.items() if not name.startswith("image_encoder.")}
     return Pair(model, TorchStages(state, wanted), wanted)
+
+
+def edgetam_model(wanted: Variant) -> Any:
+    """transformers' counterpart of EdgeTAM, but with another trunk: its own is taken from timm, which is not installed here."""
+    grid, side = wanted.grid, wanted.image_size
+    widths = [96, 192, 384, 768]
+    backbone = transformers.Sam2HieraDetConfig(image_size=[side, side], blocks_per_stage=[1, 1, 1, 1], global_attention_blocks=[3])
+    vision = transformers.EdgeTamVisionConfig(backbone_config=backbone, backbone_channel_list=widths[::-1], backbone_feature_sizes=_levels(grid))
+    config = transformers.EdgeTamVideoConfig(
+        vision_config=vision,
+        prompt_encoder_config=transformers.EdgeTamVideoPromptEncoderConfig(image_size=side),
+        mask_decoder_config=transformers.EdgeTamVideoMaskDecoderConfig(),
+        image_size=side,
+        memory_attention_rope_feat_sizes=[grid, grid],
+        enable_temporal_pos_encoding_for_object_pointers=False,
+        enable_occlusion_spatial_embedding=False,
+    )
+    return transformers.EdgeTamVideoModel(config)
 
 
 @cache
@@ -106,4 +127,4 @@ def _levels(grid: int) -> list[list[int]]:
     return [[scale * grid, scale * grid] for scale in (4, 2, 1)]
 
 
-MODELS = {"sam2": sam2_model, "sam3": sam3_model}
+MODELS = {"sam2": sam2_model, "sam3": sam3_model, "edgetam": edgetam_model}

@@ -41,8 +41,8 @@ _TRACKER_RULES: Rules = (
 
 
 def recognises(state: Mapping[str, Tensor]) -> bool:
-    """Whether the names are those of one of these models."""
-    return any(f"{prefix}vision_encoder.backbone.embeddings.position_embeddings" in state for prefix in ("detector_model.", ""))
+    """Whether the names are those of one of these models. transformers 5.23 saves the tracker alone with all names behind `tracker_model.`"""
+    return any(name.endswith("vision_encoder.backbone.embeddings.position_embeddings") for name in state)
 
 
 def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
