@@ -24,7 +24,7 @@ BROKEN_FRAMES = 9  # frames that show a broken bank
 
 # Folder, variant, and per scenario the records that are compared and those of prompt calls for other objects, which are repetitions.
 OTHERS = [
-    ("sam2.1_t_small", "sam2.1_t@256", {"q1": (117, 11), "q2": (44, 1)}),
+    ("sam2.1_t_small", "sam2.1_t@256", {"q2": (44, 1)}),
     ("sam2_t_small", "sam2_t@256", {"q1": (117, 11)}),
     ("sam2.1_t_synthetic", "sam2.1_t", {"p2": (21, 2)}),
     ("edgetam_small", "edgetam@512", {"e1": (39, 0)}),
