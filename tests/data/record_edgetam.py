@@ -29,11 +29,11 @@ from masklet_build.rebuilt import rebuild  # noqa: E402
 SIDE, SEED = 512, 41  # at 512 pixels a perceiver's window has 2 x 2 features
 # Objects that differ more than those of `random_weights`: they look closely at memories, and the presence and IoU heads say different things of them.
 GAINS = {
-    "memory_attention": {"q_proj": 5.0, "out_proj": 2.0},
+    "memory_attention": {"q_proj": 2.5, "out_proj": 2.0},
     "sam_mask_decoder.pred_obj_score_head.layers.2": {"": 8.0},
     "sam_mask_decoder.iou_prediction_head.layers.2": {"": 4.0},
 }
-SCORE = 0.3  # presence logit of a clicked object in a random image: some tracked objects are absent
+SCORE = 0.0  # presence logit of a clicked object in a random image: some tracked objects are absent
 STEPS = [
     points(0, 1, [[80, 110]], [1]),
     BOX,
