@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from masklet.contract import KIND_CLICK
 from masklet.families import scaled_down, variant
+from masklet_build import golden
 from masklet_build.network import parameter_shapes
 from masklet_build.random_weights import random_checkpoint
 from masklet_build.rebuilt import rebuild, weights_sha256
@@ -55,3 +57,10 @@ def test_a_random_checkpoint_is_complete_and_its_masks_are_neither_empty_nor_ful
         result = small.stages.call("mask_decoder", inputs)
         assert result["SCORE"][0] > 0
         assert 0.02 < (result["LOW"] > 0).mean() < 0.7
+
+
+@pytest.mark.parametrize(("folder", "scenario"), [("sam3_synthetic", "p4"), ("efficienttam_ti_512_synthetic", "p1")])
+def test_rebuilt_weights_are_the_recorded_ones(folder, scenario):
+    """SAM 3's hold complex numbers."""
+    place = Path(__file__).parents[1] / "data" / folder
+    assert weights_sha256(rebuild(place)) == golden.load(place, scenario).meta["weights_sha256"]

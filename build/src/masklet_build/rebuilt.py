@@ -28,7 +28,7 @@ def rebuild(folder: str | Path) -> dict[str, Tensor]:
         array = calibrated.get(name)
         if array is None:
             array = np.float32(entry["offset"]) + np.float32(entry["scale"]) * noise(recipe["seed"], name, tuple(entry["shape"]))
-        state[name] = torch.from_numpy(np.asarray(array, np.float32))
+        state[name] = torch.from_numpy(np.asarray(array))  # of one number numpy makes no array; rotary tables are complex
     return state
 
 
