@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,12 +48,14 @@ def export(
     out_dir: str | Path,
     *,
     half_storage: bool = False,
+    sizes: Sequence[Sizes] = CHECKED_SIZES,
     force: bool = False,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Manifest:
     """Writes <engine>.onnx for the five engines and manifest.json into `out_dir`, all or nothing.
 
     half_storage    weights that float16 holds exactly are stored so: smaller files, the same results
+    sizes           of the calls that every engine is checked with
     force           replaces engines that were written to `out_dir` before
     progress        gets a line per step
     Raises OutputExists, CheckpointError and ExportError.
@@ -69,7 +71,7 @@ def export(
             if half_storage:
                 store_as_half(path)
             progress(f"checking {model.name}")
-            check_engine(path, model.name, reference, variant)
+            check_engine(path, model.name, reference, variant, sizes)
         manifest = _manifest(variant, checkpoint, folder)
         manifest.write(folder)
     return manifest
@@ -147,14 +149,14 @@ def _share_constants(graph: onnx.ModelProto) -> None:
     graph.graph.node.extend(kept)
 
 
-def check_engine(path: Path, engine_name: str, reference: TorchStages, variant: Variant) -> None:
+def check_engine(path: Path, engine_name: str, reference: TorchStages, variant: Variant, wanted_sizes: Sequence[Sizes] = CHECKED_SIZES) -> None:
     """Runs an ONNX file beside PyTorch for several sizes. Raises ExportError that names the worst output."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     model = reference.models[engine_name]
-    for sizes in _checked_sizes(model, variant):
+    for sizes in _fitting(wanted_sizes, model, variant):
         inputs = sample_inputs(engine_name, variant, sizes, seed=1)
         got = dict(zip(names, session.run(names, inputs), strict=True))
         for name, wanted in reference.call(engine_name, inputs).items():
@@ -166,11 +168,11 @@ def check_engine(path: Path, engine_name: str, reference: TorchStages, variant: 
                 )
 
 
-def _checked_sizes(model: Model, variant: Variant) -> Iterable[Sizes]:
-    """CHECKED_SIZES, each once as far as the model differs by them, and no larger than calls of this variant get."""
+def _fitting(wanted: Sequence[Sizes], model: Model, variant: Variant) -> Iterable[Sizes]:
+    """The sizes wanted, each once as far as the model differs by them, and no larger than calls of this variant get."""
     if model.batched:
-        return dict.fromkeys(Sizes(V=min(sizes.V, variant.trunk.max_images)) for sizes in CHECKED_SIZES)
-    return dict.fromkeys(replace(sizes, B=min(sizes.B, variant.max_objects)) for sizes in CHECKED_SIZES)
+        return dict.fromkeys(Sizes(V=min(sizes.V, variant.trunk.max_images)) for sizes in wanted)
+    return dict.fromkeys(replace(sizes, B=min(sizes.B, variant.max_objects)) for sizes in wanted)
 
 
 def worst_excess(got: np.ndarray, wanted: np.ndarray) -> float:
