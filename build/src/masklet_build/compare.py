@@ -96,7 +96,8 @@ class Comparison:
 def _difference(scenario: Scenario, frame: int, object_id: int, key: str, kind: str, score: float | None, answer: TrackedFrame) -> Difference:
     row = answer.object_ids.index(object_id)
     assert answer.logits is not None
-    logits = np.abs(answer.logits[row] - scenario.low(key))
+    recorded = scenario.low(key)
+    logits = np.zeros(1) if recorded is None else np.abs(answer.logits[row] - recorded)
     return Difference(
         key,
         kind,

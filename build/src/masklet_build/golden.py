@@ -63,13 +63,15 @@ class Scenario:
     def _by_key(self) -> dict[str, dict[str, Any]]:
         return {item["key"]: item for item in self.meta["records"]}
 
-    def low(self, key: str) -> np.ndarray:
-        """Low-resolution logits [L, L] float32 of a record."""
+    def low(self, key: str) -> np.ndarray | None:
+        """Low-resolution logits [L, L] float32 of a record; None for a user's mask that was shown as it was given (SAM 3)."""
         item = self._by_key[key]
         if "low_from" in item:
             return self.low(item["low_from"])
         if "low_constant" in item:
             return np.full((self.meta["low_size"],) * 2, item["low_constant"], np.float32)
+        if f"{key}_low" not in self.arrays:
+            return None
         return np.asarray(self.arrays[f"{key}_low"], np.float32).reshape((self.meta["low_size"],) * 2)
 
     def mask(self, key: str) -> np.ndarray:

@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from masklet.families import MEMORY_WIDTH, Variant
 from masklet_build.sam.layers import LayerNorm2d, tokens_of
-from masklet_build.sam.tables import resize_matrix
 
 
 class MaskDownsampler(nn.Module):
@@ -65,15 +64,16 @@ LOST_PIXEL = -10.0  # mask logit, at most, where another object is surer (SAM 3 
 class Resize(nn.Module):
     """Enlarges square maps, bilinear with half-pixel centres.
 
-    By a whole factor this is an operator of its own, whose weights are exact. Else it is two products with a matrix, since every runtime rounds
-    the positions between pixels in its own way.
+    By a whole factor this is an operator of its own, whose weights are exact. Else it is two products with a matrix of PyTorch's weights: every
+    runtime rounds the positions between pixels in its own way, and a mask is thresholded after the resize.
     """
 
-    def __init__(self, size: int, target: int) -> None:
+    def __init__(self, size: int, target: int, *, antialias: bool = False) -> None:
         super().__init__()
         self.factor = target // size if target % size == 0 else None
         if self.factor is None:
-            self.register_buffer("matrix", resize_matrix(size, target), persistent=False)
+            axis = functional.interpolate(torch.eye(size)[None, None], (size, target), mode="bilinear", antialias=antialias)[0, 0]
+            self.register_buffer("matrix", axis.T.contiguous(), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, n, size, size] -> [B, n, target, target]."""
@@ -91,13 +91,13 @@ class MemoryEncoder(nn.Module):
         self.source = source
         self.family, self.grid = variant.family, variant.grid
         self.to_image = Resize(variant.low_size, variant.image_size)
-        self.to_mask = Resize(variant.image_size, variant.mask_size)
+        self.to_mask = Resize(variant.image_size, variant.mask_size, antialias=True)
 
     def forward(self, embedding: Tensor, video: Tensor, low: Tensor, binarise: Tensor, rivals: Tensor | None = None) -> tuple[Tensor]:
         """EMBEDDING [V, hidden, G, G], VIDEO [B], LOW [B, L, L], BINARISE [B], and RIVALS [B, R, L, L] where prompts are exclusive -> MEMORY
         [B, T, 64]. Features are projected once per video.
 
-        Masks of SAM 3 are larger than its images (model/memory.py:71-79). The official resize to them has antialiasing, which does nothing here.
+        Masks of SAM 3 are larger than its images (model/memory.py:71-79).
         """
         high = self.to_image(low[:, None])
         if rivals is not None:  # a pixel belongs to the object that is surest of it (SAM 3 sam3_tracker_base.py:1115-1133)
