@@ -68,14 +68,27 @@ def begin(video: Video, setting: Setting, first: Frame, later: Iterator[Frame]) 
 
 def passed(client: InferenceServerClient, video: Video, frames: Iterator[Frame]) -> Passed:
     """Tracks a block of frames."""
-    before, times, timing = read(client), [], []
+    before, times, timing, decoding = read(client), [], [], []
     for frame in itertools.islice(frames, FRAMES):
         start = time.perf_counter()
         answer = video.track(frame)
         times.append(1000 * (time.perf_counter() - start))
         timing.append(answer.timing)
+        decoding.append(decoding_ms(answer.masks[0], raw=isinstance(frame, np.ndarray)))
     models = {name: counts.per_request() for name, counts in between(before, read(client)).items()}
-    return Passed(float(np.mean(times)), {name: float(np.mean([one[name] for one in timing])) for name in timing[0]}, models)
+    mean = {name: float(np.mean([one[name] for one in timing])) for name in timing[0]}
+    return Passed(float(np.mean(times)), float(np.mean(decoding)), mean, models)
+
+
+def decoding_ms(mask: np.ndarray, *, raw: bool) -> float:
+    """Milliseconds of decoding a mask as the client did: a bitmap where it sent a raw frame, else run lengths."""
+    sent = np.packbits(mask) if raw else json.dumps(rle.encode(mask))
+    start = time.perf_counter()
+    if isinstance(sent, str):
+        rle.decode(json.loads(sent), mask.shape)
+    else:
+        np.unpackbits(sent, count=mask.size).reshape(mask.shape).view(np.bool_)
+    return 1000 * (time.perf_counter() - start)
 
 
 def chain_block(client: InferenceServerClient, case: Case) -> Callable[[], None]:

@@ -38,12 +38,14 @@ HOPS = {  # name -> the two models whose times are subtracted, and how many hops
 class Passed:
     """Means over the frames of one block, in milliseconds.
 
-    frame   from the client's call to its answer
-    timing  what the server says of it, by stage (`masklet.contract.TIMING_FIELDS`)
-    models  what Triton says: model -> phase (`triton_times.PHASES`) -> time
+    frame      from the client's call to its answer
+    decoding   what of that the client takes to decode the mask
+    timing     what the server says of it, by stage (`masklet.contract.TIMING_FIELDS`)
+    models     what Triton says: model -> phase (`triton_times.PHASES`) -> time
     """
 
     frame: float
+    decoding: float
     timing: Mapping[str, float]
     models: Mapping[str, Mapping[str, float]]
 
@@ -57,7 +59,7 @@ def taken_apart(real: Passed, null: Passed) -> dict[str, Row]:
     models, timing = real.models, real.timing
     whole = {name: models[name]["success"] for name in STEPS}
     rows = {
-        "client and gRPC": {"hops": real.frame - models["tracker"]["success"]},
+        "client and gRPC": {"work": real.decoding, "hops": real.frame - real.decoding - models["tracker"]["success"]},
         "ensemble": {"hops": models["tracker"]["success"] - sum(whole.values())},
     }
     for name in ("preprocess", "postprocess"):

@@ -28,13 +28,13 @@ def passed(slowness: float = 1.0, *, engine: float = 10.0, hop: float = 1.0) -> 
     models = {name: dict.fromkeys(PHASES, 1.0) | {"compute_infer": infer[name], "success": infer[name] + 3.5} for name in STEPS}
     models["tracker"] = dict.fromkeys(PHASES, 0.0) | {"success": sum(models[name]["success"] for name in STEPS) + 2}
     slower = {name: {phase: slowness * value for phase, value in phases.items()} for name, phases in models.items()}
-    return Passed(slowness * (models["tracker"]["success"] + 7), {name: slowness * value for name, value in timing.items()}, slower)
+    return Passed(slowness * (models["tracker"]["success"] + 7), slowness * 3, {name: slowness * value for name, value in timing.items()}, slower)
 
 
 def test_the_parts_add_up_to_the_frame() -> None:
     rows = taken_apart(passed(), passed(engine=0.0))
     assert sum(sum(row.values()) for row in rows.values()) == pytest.approx(passed().frame)
-    assert rows["client and gRPC"] == {"hops": pytest.approx(7)}
+    assert rows["client and gRPC"] == {"work": pytest.approx(3), "hops": pytest.approx(4)}
     assert rows["ensemble"] == {"hops": pytest.approx(2)}
 
 
@@ -45,7 +45,7 @@ def test_the_image_encoder_is_what_its_model_takes_beyond_one_that_computes_noth
 
 def test_engines_decoding_resizing_and_mask_coding_are_no_overhead() -> None:
     rows = taken_apart(passed(), passed(engine=0.0))
-    assert hops_and_copies(rows) == pytest.approx(passed().frame - 4 * 10 - 2 * 2)
+    assert hops_and_copies(rows) == pytest.approx(passed().frame - 4 * 10 - 2 * 2 - 3)
 
 
 def filled() -> Case:
