@@ -12,14 +12,14 @@ from masklet_build.output import OutputExists
 from masklet_build.tensorrt.plans import Plans, Settings
 from masklet_build.tensorrt.profiles import Limits
 
-EPILOG = """Run it on the machine that will serve, with the TensorRT of the server: a plan runs on the TensorRT version and GPU model that built it, and
-nowhere else. NVIDIA's image nvcr.io/nvidia/tensorrt:TAG-py3 has the same version as tritonserver:TAG-py3.
+EPILOG = """Run it on the machine that will serve, with the server's TensorRT: a plan runs on the TensorRT version and GPU model that built it, and
+nowhere else. NVIDIA's image nvcr.io/nvidia/tensorrt:TAG-py3 has the version of tritonserver:TAG-py3.
 
-The precision is that of the ONNX files: masklet-build export --help. Build fewer objects per call where a GPU is small:
+The precision is that of the ONNX files: masklet-build export --help. Build for fewer objects per call where a GPU is small:
 
   masklet-build engine sam2.1_t --onnx engines/ --out plans/ --objects 4
 
-DIR gets <engine>.plan, all that TensorRT said of it in <engine>.log, its layers in <engine>.layers.json, and plans.json: what was built, for which
+DIR gets <engine>.plan, all that TensorRT said in <engine>.log, its layers in <engine>.layers.json, and plans.json: what was built, for which
 shapes, of what and where. Stopped half-way (Ctrl-C), the same command goes on with the next engine."""
 
 
