@@ -14,6 +14,8 @@ import pytest
 from plans.bindings import ROOT, SOURCES, VERSIONS, Bindings, bindings
 from plans.planted import PACKAGE, PLANTED, Planted
 
+pytestmark = pytest.mark.bindings
+
 _MYPY = """[mypy]
 strict = true
 python_version = {python}
@@ -52,9 +54,11 @@ def checked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     scratch = tmp_path_factory.mktemp("checked")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(Path(__file__).with_name("with_bindings.py"))]
     environment = {**made.environment, "MASKLET_OUTCOMES": str(scratch / "outcomes")}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    with subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        types = _types(made, scratch)  # meanwhile
+        output, _ = process.communicate()
     lines = (scratch / "outcomes").read_text().splitlines() if (scratch / "outcomes").exists() else []
-    return Checked(made.version, done.returncode, done.stdout + done.stderr, dict(json.loads(line) for line in lines), _types(made, scratch))
+    return Checked(made.version, process.returncode, output, dict(json.loads(line) for line in lines), types)
 
 
 def _types(made: Bindings, scratch: Path) -> dict[str, list[str]]:

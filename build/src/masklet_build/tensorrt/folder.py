@@ -53,6 +53,10 @@ def build_plans(
     if there is not None and order.plans(kept, there.created) == there:
         progress(f"{out} is up to date")
         return there
+    if order.manifest.purpose != "tensorrt":
+        progress(
+            f"{onnx} has graphs in the form for CPUs, which TensorRT fuses less of. Better: masklet-build export {variant.name} --for tensorrt ..."
+        )
     part = out.with_name(f".{out.name}.part")
     with fresh_directory(out, mark=FILE_NAME, force=force) as draft:
         part.mkdir(exist_ok=True)
