@@ -6,6 +6,7 @@ Both are called from inside TensorRT, which no Python exception may cross: so Ct
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +46,9 @@ class Progress(trt.IProgressMonitor):
         self._parents: dict[str, str | None] = {}
         self._steps: dict[str, int] = {}
         self._done: dict[str, int] = {}
-        self._bar = tqdm(total=_FINE, desc=engine, bar_format="{desc}: {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left {postfix}")
+        pause = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file needs no moving bar
+        form = "{desc}: {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left {postfix}"
+        self._bar = tqdm(total=_FINE, desc=engine, bar_format=form, mininterval=pause, maxinterval=pause)
 
     def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: SupportsInt) -> None:
         """Called by TensorRT."""

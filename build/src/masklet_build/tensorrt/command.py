@@ -51,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_engine(args: argparse.Namespace) -> int:
     """Builds plans. Returns the exit code."""
+    variant = families.variant(args.variant)
+    try:
+        limits = Limits.of(variant, videos=args.videos, objects=args.objects)
+    except ValueError as error:
+        args.refuse(str(error))
     if find_spec("tensorrt") is None:
         return _fail(
             "the Python package tensorrt is not installed here. Use NVIDIA's image (docker/tensorrt.md), or on a GPU host: pip install tensorrt-cu13"
@@ -62,11 +67,6 @@ def run_engine(args: argparse.Namespace) -> int:
     from masklet_build.tensorrt.folder import build_plans
     from masklet_build.tensorrt.here import this_machine
 
-    variant = families.variant(args.variant)
-    try:
-        limits = Limits.of(variant, videos=args.videos, objects=args.objects)
-    except ValueError as error:
-        args.refuse(str(error))
     try:
         machine = this_machine()
         _say(f"TensorRT {machine.tensorrt} on {machine.gpu} (compute capability {machine.compute_capability}, driver for CUDA {machine.driver})")
@@ -74,7 +74,7 @@ def run_engine(args: argparse.Namespace) -> int:
         plans = build_plans(
             variant, args.onnx, args.out, machine, limits=limits, settings=settings, timing_folder=args.timing_cache, force=args.force, progress=_say
         )
-    except (BuildError, DeviceError, OutputExists, OSError) as error:
+    except (BuildError, DeviceError, ImportError, OutputExists, OSError) as error:
         return _fail(error)
     except KeyboardInterrupt:
         return _fail("stopped. The same command goes on with the engine that it stopped at.")
