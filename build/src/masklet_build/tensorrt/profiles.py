@@ -98,11 +98,7 @@ class Profile:
 
     def holds(self, shapes: Mapping[str, Sequence[int]]) -> bool:
         """Whether a call of these input shapes lies within."""
-        return all(
-            len(shape) == len(shapes[name])
-            and all(least <= size <= most for least, size, most in zip(shape.min, shapes[name], shape.max, strict=True))
-            for name, shape in self.inputs.items()
-        )
+        return all(_within(shape, shapes[name]) for name, shape in self.inputs.items())
 
     def distance(self, shapes: Mapping[str, Sequence[int]]) -> int:
         """How far a call is from what the profile is tuned for: sum of differences over all dimensions."""
@@ -126,6 +122,12 @@ def choose(table: Sequence[Profile], shapes: Mapping[str, Sequence[int]]) -> int
         known = "; ".join(f"{profile.name}: {_told(profile.sizes)}" for profile in table)
         raise NoProfile(f"no profile holds a call of {call}. Profiles: {known}. Build plans for larger calls: masklet-build engine --help")
     return min(fitting, key=lambda index: (table[index].distance(shapes), index))
+
+
+def _within(shapes: Shapes, shape: Sequence[int]) -> bool:
+    if len(shape) != len(shapes.opt):
+        return False
+    return all(least <= size <= most for least, size, most in zip(shapes.min, shape, shapes.max, strict=True))
 
 
 def _told(sizes: Mapping[str, Range]) -> str:
