@@ -183,11 +183,14 @@ def _mask_prompt(variant: Variant, limits: Limits) -> Buckets:
 
 def _memory_attention(variant: Variant, limits: Limits) -> Buckets:
     """steady: nearly all frames of a live video with one prompted frame, static but for the batch. start: the frames before that, and videos with
-    gaps. prompted: several prompted frames; tuned for two. Pointers keep wide ranges: one is 4 keys or 1, a memory is 256 to 5184."""
+    gaps. prompted: several prompted frames; tuned for two. Pointers keep wide ranges: one is 4 keys or 2, a memory is 256 to 5184.
+
+    Where the family selects, the oldest frame on its list gives no pointer (sam3_tracker_base.py:723), so a steady video has one pointer less.
+    """
     family = variant.family
     conditioning = min(limits.conditioning, family.max_conditioning or limits.conditioning)
-    memories, pointers = family.num_memories, family.num_pointers
-    most = pointers - 1 + conditioning
+    memories, most = family.num_memories, family.num_pointers - 1 + conditioning
+    pointers = family.num_pointers - (family.selection is not None)
     ranges = {
         "steady": {"F": _fixed(memories), "P": _fixed(pointers)},
         "start": {"F": Range(1, min(_START, memories), memories), "P": Range(1, min(_START, most), most)},
