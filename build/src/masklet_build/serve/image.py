@@ -8,6 +8,9 @@ from pathlib import Path
 # Engines below a repository, and the backend that runs them.
 _NEEDS_IMAGE = {"*/1/model.plan": "tensorrt", "*/1/model.onnx": "onnxruntime"}
 
+# Bytes for tensors between models. Triton's default of 64 MiB holds the features of four frames of 1024 pixels; what finds no place goes by the host.
+_CUDA_POOL = 1 << 30
+
 
 def backend(repository: Path) -> str | None:
     """The backend of Triton's image that the repository needs; None: it runs on the wheel."""
@@ -16,8 +19,11 @@ def backend(repository: Path) -> str | None:
 
 def command(repository: Path) -> str:
     """What to run instead of `masklet-build serve`, where Docker and the image of docker/server.Dockerfile are."""
-    gpu = "--gpus '\"device=0\"' " if backend(repository) == "tensorrt" else ""
-    return f"docker run --rm {gpu}--shm-size 1g -p 8001:8001 -v {repository.absolute()}:/models:ro masklet-server"
+    run = ["docker run --rm --shm-size 1g -p 8001:8001", f"-v {repository.absolute()}:/models:ro", "masklet-server"]
+    if backend(repository) == "tensorrt":
+        run[0] += " --gpus '\"device=0\"'"
+        run.append(f"--cuda-memory-pool-byte-size=0:{_CUDA_POOL}")
+    return " ".join(run)
 
 
 def advice(repository: Path) -> str | None:
