@@ -16,6 +16,7 @@ from masklet_build.combine import combine
 from masklet_build.download import command as download
 from masklet_build.output import OutputExists
 from masklet_build.quality import command as quality
+from masklet_build.tensorrt import command as tensorrt
 from masklet_build.train import command as train
 
 EPILOG = """without a download, with masklet's own model, which is in the package:
@@ -60,6 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     _variant_argument(downloaded)
     download.add_arguments(downloaded)
     _export_arguments(_add(commands, "export", "turn a checkpoint into checked ONNX engines", _export))
+    engine = _add(commands, "engine", "build TensorRT plans of exported engines, on the GPU that will run them", tensorrt.run_engine)
+    _variant_argument(engine)
+    tensorrt.add_arguments(engine)
     _assemble_arguments(_add(commands, "assemble", "put engines and models together into a Triton model repository", _assemble))
     _combine_arguments(_add(commands, "combine", "put the repositories of several variants side by side into one", _combine))
     serve.add_arguments(_add(commands, "serve", "run Triton from the PyPI wheel on a model repository", serve.run_serve))
