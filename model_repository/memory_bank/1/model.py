@@ -9,10 +9,12 @@ from threading import Thread
 # The modules that were vendored beside this file win over an installed masklet of another version.
 sys.path.insert(0, str(Path(__file__).parent))
 
+import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from masklet import contract, families
 from masklet.errors import MaskletError, ServerFault
+from masklet_bank.arrays import HOST, on_gpu
 from masklet_bank.metrics import TABLE, Unmetered
 from masklet_bank.service import Request, Service, Settings
 from masklet_bank.stages import EngineError
@@ -23,23 +25,31 @@ _START, _END = pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START, pb_utils.TRITO
 
 
 class TritonStages:
-    """The engines as models of this server."""
+    """The engines as models of this server. `arrays`: where the bank's arrays live."""
 
-    def __init__(self, variant, suffix):
+    def __init__(self, variant, suffix, arrays):
         self._engines = {model.name: model for model in contract.engines(variant)}
         self._suffix = suffix
+        self.arrays = arrays
+        self._outputs = []
 
     def call(self, engine, inputs):
-        """Runs one engine (see masklet_bank.stages.Stages)."""
+        """Runs one engine (see masklet_bank.stages.Stages).
+
+        On a GPU the bank's copies of what an engine gave may still wait for their turn when the bank is done with it. Triton must not use that memory
+        again before; so outputs are held until the next inputs are made, which waits for all that was asked of the GPU before.
+        """
         request = pb_utils.InferenceRequest(
             model_name=engine + self._suffix,
             requested_output_names=[tensor.name for tensor in self._engines[engine].outputs],
-            inputs=[pb_utils.Tensor(name, array) for name, array in inputs.items()],
+            inputs=[_tensor(name, array) for name, array in inputs.items()],
         )
+        self._outputs = []
         response = request.exec()
         if response.has_error():
             raise EngineError(f"{engine} failed: {response.error().message()}")
-        return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
+        self._outputs = response.output_tensors()
+        return {tensor.name(): _array(tensor, self.arrays) for tensor in self._outputs}
 
 
 class EmbeddedStages:
@@ -53,6 +63,7 @@ class EmbeddedStages:
             for model in contract.engines(variant)
             if not model.batched
         }
+        self.arrays = HOST
 
     def call(self, engine, inputs):
         """Runs one engine (see masklet_bank.stages.Stages)."""
@@ -139,6 +150,25 @@ def _settings(value):
     )
 
 
+def _stages(variant, parameters, args):
+    """The engines: in this process where assembly put them here, else models of this server, on a GPU where the config puts this model on one."""
+    engines = Path(__file__).parent / "engines"
+    if engines.is_dir():
+        return EmbeddedStages(variant, engines, parameters)
+    arrays = on_gpu(int(args["model_instance_device_id"])) if args["model_instance_kind"] == "GPU" else HOST
+    return TritonStages(variant, parameters["suffix"], arrays)
+
+
+def _tensor(name, array):
+    """A tensor for an engine. An array on a GPU goes by its address, without a copy; Triton waits until it is computed (pb_tensor.cc, FromDLPack)."""
+    return pb_utils.Tensor(name, array) if isinstance(array, np.ndarray) else pb_utils.Tensor.from_dlpack(name, array)
+
+
+def _array(tensor, arrays):
+    """The array of a tensor, where it lies: Triton says, tensor by tensor. It may live only as long as the tensor."""
+    return tensor.as_numpy() if tensor.is_cpu() else arrays.adopt(tensor)
+
+
 def _smallest(*limits):
     """The smallest of limits of which 0 means none."""
     return min((limit for limit in limits if limit), default=0)
@@ -152,10 +182,11 @@ class TritonPythonModel:
         parameters = {name: item["string_value"] for name, item in json.loads(args["model_config"])["parameters"].items()}
         settings = _settings(parameters)
         self._inputs = [tensor.name for tensor in contract.memory_bank(settings.variant).inputs]
+        self._features = {tensor.name for tensor in contract.image_encoder(settings.variant).outputs}
         self._meters = _meters(args["model_name"])
-        engines = Path(__file__).parent / "engines"  # put there by assembly, or not
-        stages = EmbeddedStages(settings.variant, engines, parameters) if engines.is_dir() else TritonStages(settings.variant, parameters["suffix"])
-        self._service = Service(settings, stages, self._meters)
+        stages = _stages(settings.variant, parameters, args)
+        self._arrays = stages.arrays
+        self._service = Service(settings, stages, self._meters, self._arrays)
         pb_utils.Logger.log_info(f"memory_bank serves {settings.variant.name} with contract {contract.CONTRACT_VERSION} from {contract.__file__}")
 
     def execute(self, requests):
@@ -174,7 +205,7 @@ class TritonPythonModel:
         self._meters.close()
 
     def _request(self, request):
-        tensors = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy()[0] for name in self._inputs}
+        tensors = {name: self._input(request, name)[0] for name in self._inputs}
         return Request(
             video_id=request.correlation_id(),
             start=bool(request.flags() & _START),
@@ -183,6 +214,11 @@ class TritonPythonModel:
             status=tensors.pop("STATUS")[0].decode(),
             tensors=tensors,
         )
+
+    def _input(self, request, name):
+        """Features where the bank's arrays live, everything else on the host."""
+        array = _array(pb_utils.get_input_tensor_by_name(request, name), self._arrays)
+        return self._arrays.put(array) if name in self._features else self._arrays.get(array)
 
 
 def _response(answer):
