@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Mlp(nn.Module):
@@ -64,9 +65,11 @@ class Projections(nn.Module):
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """softmax(q k^T + bias) v for rank 4 [B, heads, tokens, width]; bias is [keys].
 
-    Written with primitive operators because runtimes fuse this form. The caller scales q: the fused kernels of TensorRT want the scale
-    before the product.
+    Written with primitive operators because runtimes that read ONNX fuse this form; PyTorch fuses its own operator, so that is what its programs
+    have (`masklet_build.programs`). The caller scales q: the fused kernels of TensorRT want the scale before the product.
     """
+    if torch.compiler.is_exporting():
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
     logits = q @ k.transpose(-2, -1)
     if bias is not None:
         logits = logits + bias
