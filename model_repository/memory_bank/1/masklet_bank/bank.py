@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from masklet.families import Family
+from masklet_bank.arrays import Array
 
 
 @dataclass(frozen=True)
 class Result:
-    """What the engines made of one object on one frame.
+    """What the engines made of one object on one frame; its arrays stay where the bank's arrays live (see arrays.py).
 
     low      [L, L] float32, low-resolution mask logits
     memory   [T, 64] uint16, bfloat16 bits (see bfloat16.py)
@@ -25,9 +26,9 @@ class Result:
     iou      predicted IoU of the mask
     """
 
-    low: np.ndarray
-    memory: np.ndarray
-    pointer: np.ndarray
+    low: Array
+    memory: Array
+    pointer: Array
     score: float
     iou: float
 
@@ -36,7 +37,7 @@ class Result:
 class Answer:
     """One object's answer on one frame, with what a further prompt on that frame needs.
 
-    points, labels   all clicks and box corners given on this frame, [n, 2] float32 model pixels and [n] int32
+    points, labels   all clicks and box corners given on this frame, [n, 2] float32 model pixels and [n] int32, on the host
     tracked          the result of tracking, before any prompt on this frame; None if the object was prompted here without being tracked
     """
 
@@ -55,9 +56,9 @@ class Reading:
     pointers   P arrays [hidden] float32      distances  P distances in frames, in the direction of travel
     """
 
-    memories: list[np.ndarray]
+    memories: list[Array]
     slots: list[int]
-    pointers: list[np.ndarray]
+    pointers: list[Array]
     distances: list[int]
 
 
@@ -75,8 +76,8 @@ class ObjectBank:
         self.family = family
         self.max_conditioning = max_conditioning
         self.conditioning: dict[int, Answer] = {}
-        self.memories: dict[int, np.ndarray] = {}
-        self.pointers: dict[int, np.ndarray] = {}
+        self.memories: dict[int, Array] = {}
+        self.pointers: dict[int, Array] = {}
         self.trusted: set[int] = set()
         self.last: Answer | None = None
 
@@ -169,7 +170,7 @@ class ObjectBank:
         if self.last is not None and self.last.frame == frame:
             self.last = None
 
-    def arrays(self) -> Iterable[np.ndarray]:
+    def arrays(self) -> Iterable[Array]:
         """Every array that the bank holds; one that stands in several places comes several times."""
         for answer in (*self.conditioning.values(), *([self.last] if self.last else [])):
             yield from (answer.points, answer.labels)

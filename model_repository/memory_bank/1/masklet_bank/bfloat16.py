@@ -6,12 +6,17 @@ float32 would give other masks. numpy and Triton have no bfloat16, and an engine
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 
-def to_bits(values: np.ndarray) -> np.ndarray:
-    """Rounds float32 to the nearest bfloat16, ties to even; the bits as uint16, same shape. NaN is not expected here."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+def to_bits(values: Any) -> Any:
+    """Rounds float32 to the nearest bfloat16, ties to even; the bits as uint16, same shape. NaN is not expected here.
+
+    Integer operations on the array's own bits, so that arrays of numpy and of cupy alike get equal results.
+    """
+    bits = values.view(np.uint32)
     return ((bits + (((bits >> 16) & 1) + np.uint32(0x7FFF))) >> 16).astype(np.uint16)
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from masklet.errors import BadParameter, BadRequest, MaskletError, ServerBusy, S
 from masklet.families import Variant
 from masklet.wire import Options
 from masklet_bank import snapshot
+from masklet_bank.arrays import HOST, Array, Arrays
 from masklet_bank.bank import Answer
 from masklet_bank.metrics import Meters, Observer, Unmetered
 from masklet_bank.prompts import Prompt, unpack
@@ -32,7 +33,8 @@ R = TypeVar("R")
 class Request:
     """One request as it reaches the bank.
 
-    tensors     the inputs of contract.memory_bank without their batch dimension; STATUS as text
+    tensors     the inputs of contract.memory_bank without their batch dimension, features where the bank's arrays live, the others on the host
+    status      STATUS as text
     parameters  the client's request parameters
     """
 
@@ -41,7 +43,7 @@ class Request:
     end: bool
     parameters: Mapping[str, object]
     status: str
-    tensors: Mapping[str, np.ndarray]
+    tensors: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -66,20 +68,25 @@ class _Frame:
 
 
 class Service:
-    """The stateful heart of the server: all live videos, and the engines. `meters`: who counts what happens; None: nobody."""
+    """The stateful heart of the server: all live videos, and the engines.
 
-    def __init__(self, settings: Settings, stages: Stages, meters: Meters | None = None) -> None:
+    meters   who counts what happens; None: nobody
+    arrays   where the arrays of the bank live: where the engines are
+    """
+
+    def __init__(self, settings: Settings, stages: Stages, meters: Meters | None = None, arrays: Arrays = HOST) -> None:
         self.settings = settings
         self.videos = Videos(settings.capacity)
         self.observer = Observer(meters or Unmetered(), settings.capacity)
         self._stages = stages
+        self._arrays = arrays
 
     def answer(self, requests: Sequence[Request]) -> list[dict[str, np.ndarray] | MaskletError]:
         """The output tensors of contract.memory_bank for each request, without batch dimension, or its error."""
         begin = monotonic()
         for video_id in self.videos.expire():
             self.observer.ended(video_id, "expired")
-        engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, Stopwatch())
+        engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, self._arrays, Stopwatch())
         planned = [_caught(self._plan, request) for request in requests]
         step([job for item in planned if isinstance(item, _Frame) for job in item.plan.jobs], engines)
         answers = [_caught(self._commit, item) if isinstance(item, _Frame) else item for item in planned]
@@ -112,7 +119,7 @@ class Service:
         if len(request.tensors["RESTORE"]):
             if request.status:  # an empty video would go on as if nothing had ever been prompted
                 raise from_server(request.status)
-            video = snapshot.load(request.tensors["RESTORE"], settings.variant, settings.limits, settings.identity, options.owner)
+            video = snapshot.load(request.tensors["RESTORE"], settings.variant, settings.limits, settings.identity, options.owner, self._arrays)
             if not self.videos.has_room(0, video.reserved(settings.capacity.object_bytes)):
                 raise ServerBusy("the memories of this snapshot do not fit into this server now. Retry later, or restore it on another server.")
         else:
@@ -131,8 +138,8 @@ class Service:
         return self._tensors(request, options, video, [])
 
     def _plan_frame(self, request: Request, options: Options, video: Video, prompts: list[Prompt]) -> FramePlan:
-        features = {name: array for name, array in request.tensors.items() if name == "EMBEDDING" or name.startswith("HIGH_RES_")}
-        if np.isnan(features["EMBEDDING"].flat[0]):
+        features: dict[str, Array] = {name: array for name, array in request.tensors.items() if name == "EMBEDDING" or name.startswith("HIGH_RES_")}
+        if np.isnan(self._arrays.get(features["EMBEDDING"][0, 0, :1])).any():
             raise ServerFault("the image encoder failed on this frame. The video goes on; the server's log says why.")
         plan = video.plan(prompts, options, Frame(features))
         added = [planned for planned in plan.objects if planned.object_id not in video.objects]
@@ -179,9 +186,9 @@ class Service:
             "OBJECT_IDS": np.array([object_id for object_id, _ in answers], np.int64),
             "SCORES": np.array([result.score for result in results], np.float32),
             "IOUS": np.array([result.iou for result in results], np.float32),
-            "LOW": np.stack([result.low for result in results]) if results else np.zeros((0, low, low), np.float32),
+            "LOW": self._arrays.get(self._arrays.stack([result.low for result in results])) if results else np.zeros((0, low, low), np.float32),
             "FRAME_SIZE": request.tensors["SIZE"].astype(np.int32),
-            "SNAPSHOT": snapshot.dump(video, self.settings.identity) if options.snapshot else np.zeros(0, np.uint8),
+            "SNAPSHOT": snapshot.dump(video, self.settings.identity, self._arrays) if options.snapshot else np.zeros(0, np.uint8),
         }
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from masklet.errors import BadState
 from masklet.families import MEMORY_WIDTH, Variant
+from masklet_bank.arrays import HOST, Array, Arrays
 from masklet_bank.bank import Answer, ObjectBank, Result
 from masklet_bank.video import Limits, Video
 
@@ -27,9 +28,9 @@ _MAGIC = b"MASKLET\x01"
 _DTYPES = {"<f4": np.dtype("<f4"), "<i4": np.dtype("<i4"), "<u2": np.dtype("<u2")}
 
 
-def dump(video: Video, identity: Mapping[str, str]) -> np.ndarray:
-    """The video as uint8 [k]. `identity` is what the server that restores it must agree on."""
-    writer = _Writer()
+def dump(video: Video, identity: Mapping[str, str], arrays: Arrays = HOST) -> np.ndarray:
+    """The video as uint8 [k]. `identity` is what the server that restores it must agree on; `arrays`: where those of the video live."""
+    writer = _Writer(arrays)
     header = {
         "identity": dict(identity),
         "frame": video.frame,
@@ -42,13 +43,13 @@ def dump(video: Video, identity: Mapping[str, str]) -> np.ndarray:
     return np.frombuffer(b"".join([_MAGIC, struct.pack("<Q", len(text)), text, *(array.tobytes() for array in writer.arrays)]), np.uint8)
 
 
-def load(state: np.ndarray, variant: Variant, limits: Limits, identity: Mapping[str, str], owner: str | None) -> Video:
-    """The video of a snapshot. Raises BadState if it is damaged, foreign or over the limits."""
+def load(state: np.ndarray, variant: Variant, limits: Limits, identity: Mapping[str, str], owner: str | None, arrays: Arrays = HOST) -> Video:
+    """The video of a snapshot, its arrays where `arrays` says. Raises BadState if it is damaged, foreign or over the limits."""
     header, body = _split(state.tobytes())
     try:
         _check_identity(header["identity"], identity)
         video = Video(variant.family, limits, owner)
-        reader = _Reader(_arrays(header["arrays"], body), variant)
+        reader = _Reader(_arrays(header["arrays"], body), variant, arrays)
         video.frame = None if header["frame"] is None else _integer(header["frame"])
         video.direction = {1: 1, -1: -1}[header["direction"]]
         video.travelled = bool(header["travelled"])
@@ -66,8 +67,9 @@ def load(state: np.ndarray, variant: Variant, limits: Limits, identity: Mapping[
 class _Writer:
     """Collects the arrays of a video, each once, and describes what refers to them."""
 
-    def __init__(self) -> None:
+    def __init__(self, home: Arrays) -> None:
         self.arrays: list[np.ndarray] = []
+        self._home = home
         self._numbers: dict[int, int] = {}
 
     def bank(self, bank: ObjectBank) -> dict[str, Any]:
@@ -91,18 +93,20 @@ class _Writer:
     def _result(self, result: Result) -> list[Any]:
         return [self._number(result.low), self._number(result.memory), self._number(result.pointer), result.score, result.iou]
 
-    def _number(self, array: np.ndarray) -> int:
+    def _number(self, array: np.ndarray | Array) -> int:
         if id(array) not in self._numbers:
             self._numbers[id(array)] = len(self.arrays)
-            self.arrays.append(array)
+            self.arrays.append(self._home.get(array))
         return self._numbers[id(array)]
 
 
 class _Reader:
     """Rebuilds banks from a header and its arrays. Every array is checked for the shape and dtype of its place."""
 
-    def __init__(self, arrays: list[np.ndarray], variant: Variant) -> None:
+    def __init__(self, arrays: list[np.ndarray], variant: Variant, home: Arrays) -> None:
         self._arrays = arrays
+        self._home = home
+        self._put: dict[int, Array] = {}
         self._low = ((variant.low_size, variant.low_size), "<f4")
         self._memory = ((variant.memory_tokens, MEMORY_WIDTH), "<u2")
         self._pointer = ((variant.hidden,), "<f4")
@@ -118,7 +122,7 @@ class _Reader:
         ):
             if len(entries) > reach + len(bank.conditioning):
                 raise ValueError(f"{len(entries)} frames remembered")
-            kept.update({_integer(frame): self._array(number, kind) for frame, number in entries})
+            kept.update({_integer(frame): self._state(number, kind) for frame, number in entries})
         if self._family.selection is not None:
             bank.trusted = {_integer(frame) for frame in item["trusted"]}
         last = item["last"]
@@ -133,7 +137,14 @@ class _Reader:
 
     def _result(self, item: list[Any]) -> Result:
         low, memory, pointer, score, iou = item
-        return Result(self._array(low, self._low), self._array(memory, self._memory), self._array(pointer, self._pointer), float(score), float(iou))
+        return Result(self._state(low, self._low), self._state(memory, self._memory), self._state(pointer, self._pointer), float(score), float(iou))
+
+    def _state(self, number: Any, kind: tuple[tuple[int, ...], str]) -> Array:
+        """An array where the bank keeps its own; the same one each time, since it counts once."""
+        array = self._array(number, kind)
+        if number not in self._put:
+            self._put[number] = self._home.put(array)
+        return self._put[number]
 
     def _array(self, number: Any, kind: tuple[tuple[int, ...], str]) -> np.ndarray:
         array = self._arrays[_integer(number)]

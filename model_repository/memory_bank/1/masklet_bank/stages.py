@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from time import monotonic
-from typing import Protocol, TypeVar
-
-import numpy as np
+from typing import Any, Protocol, TypeVar
 
 
 class EngineError(Exception):
@@ -21,8 +19,11 @@ class EngineError(Exception):
 class Stages(Protocol):
     """The engines. A call never has B, F, P or N = 0."""
 
-    def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """Runs one engine. Raises EngineError. The arrays that come back may live only until the next call."""
+    def call(self, engine: str, inputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Runs one engine on what `Arrays.send` made of its inputs. Raises EngineError.
+
+        Outputs lie on the host or where the bank's arrays live (see arrays.py), and may live only until the next call.
+        """
         ...
 
 

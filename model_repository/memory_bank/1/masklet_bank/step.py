@@ -7,14 +7,14 @@ Objects go through an engine together only where their tensors have equal shapes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from masklet.contract import KIND_CLICK, KIND_MASK, KIND_TRACKED
 from masklet.families import Variant
-from masklet_bank import bfloat16
+from masklet_bank.arrays import HOST, Array, Arrays
 from masklet_bank.bank import Reading, Result
 from masklet_bank.stages import EngineError, Stages, Stopwatch, groups
 
@@ -26,7 +26,7 @@ _PAD_LABEL = -1
 class Frame:
     """The features of one video's frame: `features` maps EMBEDDING (and HIGH_RES_*) to an array without leading dimension."""
 
-    features: dict[str, np.ndarray]
+    features: dict[str, Array]
 
 
 @dataclass
@@ -37,7 +37,7 @@ class Job:
     reading          what memory attention gets; None: the frame is prompted without memory
     points, labels   [n, 2] float32 model pixels and [n] int32; empty when tracking or for a mask prompt
     mask             [M, M] mask prompt, uint8 or, where masks are soft, float32; or None
-    low              [L, L] float32 logits: those of a soft mask prompt from the start, else what an engine gives
+    low              [L, L] float32 logits: those of a soft mask prompt from the start, on the host; else what an engine gives
     previous         [L, L] float32 logits of the answer that this prompt corrects, or None
     again            only the memory is made, of logits, pointer and scores that were answered before
     rivals           jobs on the same frame whose masks this one's must not overlap in its memory
@@ -49,17 +49,17 @@ class Job:
     points: np.ndarray
     labels: np.ndarray
     mask: np.ndarray | None = None
-    previous: np.ndarray | None = None
+    previous: Array | None = None
     again: bool = False
     rivals: Sequence[Job] = ()
     result: Result | None = None
     error: str | None = None
     # between the engines
-    features: np.ndarray | None = None
-    mask_prompt: np.ndarray | None = None
+    features: Array | None = None
+    mask_prompt: Array | None = None
     present: int = 1
-    low: np.ndarray | None = None
-    pointer: np.ndarray | None = None
+    low: Array | None = None
+    pointer: Array | None = None
     score: float = 0.0
     iou: float = 0.0
 
@@ -83,11 +83,12 @@ class Job:
 
 @dataclass
 class Engines:
-    """The engines of one variant, how many objects one call takes, and the time spent in each."""
+    """The engines of one variant, how many objects one call takes, the time spent in each, and where arrays live."""
 
     variant: Variant
     stages: Stages
     limit: int
+    arrays: Arrays = HOST
     watch: Stopwatch = field(default_factory=Stopwatch)
 
 
@@ -117,22 +118,17 @@ def _run(engines: Engines, jobs: Sequence[Job], key: Callable[[Job], object], st
                     job.error = str(error)
 
 
-def _call(engines: Engines, engine: str, jobs: list[Job], inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _call(engines: Engines, engine: str, jobs: list[Job], inputs: dict[str, np.ndarray | Array]) -> Mapping[str, np.ndarray | Array]:
     with engines.watch.measure(engine, len(jobs)):
-        return dict(engines.stages.call(engine, inputs))
+        return engines.stages.call(engine, engines.arrays.send(inputs))
 
 
-def _by_video(jobs: list[Job], names: Sequence[str]) -> dict[str, np.ndarray]:
+def _by_video(engines: Engines, jobs: list[Job], names: Sequence[str]) -> dict[str, np.ndarray | Array]:
     """Features once per video, [V, ...], and VIDEO [B], the row of each job."""
     frames = list({id(job.frame): job.frame for job in jobs}.values())
     rows = {id(frame): row for row, frame in enumerate(frames)}
-    inputs = {name: _stack([frame.features[name] for frame in frames]) for name in names}
+    inputs = {name: engines.arrays.stack([frame.features[name] for frame in frames]) for name in names}
     return {**inputs, "VIDEO": np.array([rows[id(job.frame)] for job in jobs], np.int32)}
-
-
-def _stack(arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """np.stack that does not copy a single array."""
-    return arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
 
 
 def _ints(values: Sequence[int]) -> np.ndarray:
@@ -140,53 +136,58 @@ def _ints(values: Sequence[int]) -> np.ndarray:
 
 
 def _prepare_mask(engines: Engines, jobs: list[Job]) -> None:
-    out = _call(engines, "mask_prompt", jobs, {"MASK": _stack([job.mask for job in jobs if job.mask is not None])})
+    arrays = engines.arrays
+    out = _call(engines, "mask_prompt", jobs, {"MASK": arrays.stack([arrays.put(job.mask) for job in jobs if job.mask is not None])})
+    prompts, present = arrays.put(out["MASK_PROMPT"]), arrays.get(out["PRESENT"])
+    lows = arrays.put(out["LOW"]) if "LOW" in out else None
     for row, job in enumerate(jobs):
-        job.mask_prompt = out["MASK_PROMPT"][row].copy()
-        if "LOW" in out:
-            job.low = out["LOW"][row].copy()
-        job.present = int(out["PRESENT"][row])
+        job.mask_prompt = arrays.own(prompts[row])
+        if lows is not None:
+            job.low = arrays.own(lows[row])
+        elif job.low is not None:
+            job.low = arrays.put(job.low)
+        job.present = int(present[row])
 
 
 def _attend(engines: Engines, jobs: list[Job]) -> None:
     readings = [job.reading for job in jobs if job.reading is not None]
-    frames, pointers = _sizes(readings[0])
-    memory = np.empty((len(jobs), frames, *readings[0].memories[0].shape), np.float32)
-    for row, reading in enumerate(readings):
-        for slot, bits in enumerate(reading.memories):
-            bfloat16.widen(bits, out=memory[row, slot])
+    _, pointers = _sizes(readings[0])
+    arrays = engines.arrays
     inputs = {
-        **_by_video(jobs, ["EMBEDDING"]),
-        "MEMORY": memory,
+        **_by_video(engines, jobs, ["EMBEDDING"]),
+        "MEMORY": arrays.widen([reading.memories for reading in readings]),
         "SLOT": _ints([reading.slots for reading in readings]),
-        "POINTERS": np.stack([np.stack(reading.pointers) for reading in readings]),
+        "POINTERS": arrays.stack([pointer for reading in readings for pointer in reading.pointers]).reshape(len(jobs), pointers, -1),
     }
     if engines.variant.family.pointer_time:
         inputs["DISTANCE"] = np.array([reading.distances for reading in readings], np.float32).reshape(len(jobs), pointers)
-    conditioned = _call(engines, "memory_attention", jobs, inputs)["CONDITIONED"]
+    conditioned = arrays.put(_call(engines, "memory_attention", jobs, inputs)["CONDITIONED"])
     for row, job in enumerate(jobs):
-        job.features = conditioned[row].copy()
+        job.features = arrays.own(conditioned[row])
 
 
 def _decode(engines: Engines, jobs: list[Job]) -> None:
     tokens = [_tokens(job) for job in jobs]
+    arrays = engines.arrays
     inputs = {
-        "FEATURES": _stack([job.frame.features["EMBEDDING"] if job.features is None else job.features for job in jobs]),
+        "FEATURES": arrays.stack([job.frame.features["EMBEDDING"] if job.features is None else job.features for job in jobs]),
         "KIND": _ints([job.kind for job in jobs]),
         "POINTS": np.stack([points for points, _ in tokens]),
         "LABELS": np.stack([labels for _, labels in tokens]),
-        **_mask_prompts(engines.variant, jobs),
+        **_mask_prompts(engines, jobs),
         "MULTIMASK": _ints([_multimask(engines.variant, job) for job in jobs]),
         "PRESENT": _ints([job.present for job in jobs]),
     }
     if engines.variant.high_res:
-        inputs.update(_by_video(jobs, [f"HIGH_RES_{level}" for level in range(len(engines.variant.high_res))]))
+        inputs.update(_by_video(engines, jobs, [f"HIGH_RES_{level}" for level in range(len(engines.variant.high_res))]))
     out = _call(engines, "mask_decoder", jobs, inputs)
+    lows, pointers = arrays.put(out["LOW"]), arrays.put(out["POINTER"])
+    scores, ious = arrays.get(out["SCORE"]), arrays.get(out["IOU"])
     for row, job in enumerate(jobs):
         if job.mask is None:  # a mask prompt keeps the logits that were made of it
-            job.low = out["LOW"][row].copy()
-        job.pointer = out["POINTER"][row].copy()
-        job.score, job.iou = float(out["SCORE"][row]), float(out["IOU"][row])
+            job.low = arrays.own(lows[row])
+        job.pointer = arrays.own(pointers[row])
+        job.score, job.iou = float(scores[row]), float(ious[row])
 
 
 def _tokens(job: Job) -> tuple[np.ndarray, np.ndarray]:
@@ -197,17 +198,11 @@ def _tokens(job: Job) -> tuple[np.ndarray, np.ndarray]:
     return points.astype(np.float32, copy=False), labels.astype(np.int32, copy=False)
 
 
-def _mask_prompts(variant: Variant, jobs: list[Job]) -> dict[str, np.ndarray]:
+def _mask_prompts(engines: Engines, jobs: list[Job]) -> dict[str, np.ndarray | Array]:
     """MASK_PROMPT and HAS_MASK: the user's mask, or the bounded logits of the answer that is corrected."""
-    limit = variant.family.previous_logits_limit
-    prompts = np.zeros((len(jobs), 1, variant.low_size, variant.low_size), np.float32)
-    for row, job in enumerate(jobs):
-        if job.mask_prompt is not None:
-            prompts[row] = job.mask_prompt
-        elif job.previous is not None:
-            np.clip(job.previous, -limit, limit, out=prompts[row, 0])
-    given = [job.mask_prompt is not None or job.previous is not None for job in jobs]
-    return {"MASK_PROMPT": prompts, "HAS_MASK": _ints(given)}
+    low, limit = engines.variant.low_size, engines.variant.family.previous_logits_limit
+    given = [job.mask_prompt if job.previous is None else engines.arrays.clip(job.previous, limit) for job in jobs]
+    return {"MASK_PROMPT": engines.arrays.fill(given, (1, low, low), 0), "HAS_MASK": _ints([array is not None for array in given])}
 
 
 def _multimask(variant: Variant, job: Job) -> bool:
@@ -217,27 +212,28 @@ def _multimask(variant: Variant, job: Job) -> bool:
 
 
 def _encode(engines: Engines, jobs: list[Job]) -> None:
-    family = engines.variant.family
+    family, arrays = engines.variant.family, engines.arrays
     inputs = {
-        **_by_video(jobs, ["EMBEDDING"]),
-        "LOW": _stack([job.low for job in jobs if job.low is not None]),
+        **_by_video(engines, jobs, ["EMBEDDING"]),
+        "LOW": arrays.stack([job.low for job in jobs if job.low is not None]),
         "BINARISE": _ints([job.prompted and family.binarise_prompts for job in jobs]),
     }
     if family.occlusion_embedding:
         inputs["SCORE"] = np.array([job.score for job in jobs], np.float32)
     if family.exclusive_prompts:
-        inputs["RIVALS"] = np.stack([_rivals(engines.variant, job) for job in jobs])
-    memory = _call(engines, "memory_encoder", jobs, inputs)["MEMORY"]
-    for row, job in enumerate(jobs):
+        inputs["RIVALS"] = arrays.stack([_rivals(engines, job) for job in jobs])
+    memory = arrays.put(_call(engines, "memory_encoder", jobs, inputs)["MEMORY"])
+    for job, finite, bits in zip(jobs, arrays.finite(memory), arrays.round(memory), strict=True):
         assert job.low is not None
         assert job.pointer is not None
-        if not (np.isfinite(job.score) and np.isfinite(memory[row]).all()):
+        if not (finite and np.isfinite(job.score)):
             job.error = "the engines gave values that are not finite"
             continue
-        job.result = Result(low=job.low, memory=bfloat16.to_bits(memory[row]), pointer=job.pointer, score=job.score, iou=job.iou)
+        job.result = Result(low=job.low, memory=bits, pointer=job.pointer, score=job.score, iou=job.iou)
 
 
-def _rivals(variant: Variant, job: Job) -> np.ndarray:
+def _rivals(engines: Engines, job: Job) -> Array:
     """RIVALS [R, L, L] of one job; without any, a map that takes no pixel."""
+    low = engines.variant.low_size
     lows = [rival.low for rival in job.rivals if rival.low is not None]
-    return np.stack(lows) if lows else np.full((1, variant.low_size, variant.low_size), variant.family.no_object_score, np.float32)
+    return engines.arrays.fill(lows or [None], (low, low), engines.variant.family.no_object_score)

@@ -1,0 +1,246 @@
+"""Where the bank's arrays live, and the few things that are done with them there.
+
+The bank keeps of a frame what it was given: it rounds memories, stacks, and hands on. With engines on a GPU all of that happens there, since the
+memories that an object reads each frame (7 MiB at 1024 pixels, widened) are many times what else a frame moves. `Arrays` is the whole of it:
+
+    HostArrays     numpy, for engines on CPUs
+    DeviceArrays   a module with numpy's functions and arrays on a device: cupy (`on_gpu`)
+
+A third implementation can be given from outside, by whoever runs the engines in this process. On a device only small or unavoidable things
+cross over: numbers that describe a call, points and masks of users, scores, and the logits of the answer. Each crossing is counted (`Copied`),
+and what a frame copies does not depend on how much is remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from masklet_bank import bfloat16
+
+
+@dataclass
+class Copied:
+    """Bytes copied so far between host and device."""
+
+    to_device: int = 0
+    to_host: int = 0
+
+
+class Array(Protocol):
+    """What the bank itself asks of an array, wherever it lives. Arrays are never written to once they are made."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As numpy's."""
+        ...
+
+    @property
+    def nbytes(self) -> int:
+        """As numpy's."""
+        ...
+
+    def __getitem__(self, key: Any, /) -> Any:
+        """As numpy's, with integers, slices and None."""
+        ...
+
+    def reshape(self, *shape: int) -> Any:
+        """As numpy's."""
+        ...
+
+
+class Arrays(Protocol):
+    """The operations. All tensors are float32, but for stored memories, which are bfloat16 bits (uint16 as numpy sees them, see bfloat16.py)."""
+
+    copied: Copied
+
+    def put(self, array: np.ndarray | Array) -> Array:
+        """The array where the bank's arrays live; itself if it is there."""
+        ...
+
+    def get(self, array: np.ndarray | Array) -> np.ndarray:
+        """The array on the host, stored memories as uint16; itself if it is there."""
+        ...
+
+    def adopt(self, tensor: Any) -> Array:
+        """The array of a tensor that speaks DLPack and lies where the bank's arrays live. It lives as long as the tensor."""
+        ...
+
+    def send(self, inputs: Mapping[str, np.ndarray | Array]) -> Mapping[str, Any]:
+        """The inputs of an engine call, as the engine takes them. Those that describe the call come as small numpy arrays."""
+        ...
+
+    def own(self, array: Array) -> Array:
+        """A copy that depends on no other array: what an engine gave may live only until its next call."""
+        ...
+
+    def stack(self, arrays: Sequence[Array]) -> Array:
+        """As np.stack. A single array is not copied."""
+        ...
+
+    def fill(self, given: Sequence[Array | None], shape: tuple[int, ...], value: float) -> Array:
+        """[len(given), *shape]: each array that is given, and `value` everywhere for None."""
+        ...
+
+    def clip(self, array: Array, limit: float) -> Array:
+        """The array within -limit and limit."""
+        ...
+
+    def finite(self, memory: Array) -> list[bool]:
+        """Whether all values are finite, for each row of [B, T, 64]."""
+        ...
+
+    def round(self, memory: Array) -> list[Array]:
+        """Rows of [B, T, 64] rounded to bfloat16 bits [T, 64], each an array of its own."""
+        ...
+
+    def widen(self, memories: Sequence[Sequence[Array]]) -> Array:
+        """B lists of F stored memories [T, 64] as float32 [B, F, T, 64]."""
+        ...
+
+
+class HostArrays:
+    """numpy: nothing is copied that need not be, and nothing crosses."""
+
+    def __init__(self) -> None:
+        self.copied = Copied()
+
+    def put(self, array: np.ndarray) -> np.ndarray:
+        """See Arrays."""
+        return array
+
+    get = put
+
+    def adopt(self, tensor: Any) -> np.ndarray:
+        """See Arrays."""
+        return np.from_dlpack(tensor)
+
+    def send(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """See Arrays."""
+        return inputs
+
+    def own(self, array: np.ndarray) -> np.ndarray:
+        """See Arrays."""
+        return array.copy()
+
+    def stack(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """See Arrays."""
+        return arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
+
+    def fill(self, given: Sequence[np.ndarray | None], shape: tuple[int, ...], value: float) -> np.ndarray:
+        """See Arrays."""
+        return _fill(np, given, shape, value)
+
+    def clip(self, array: np.ndarray, limit: float) -> np.ndarray:
+        """See Arrays."""
+        return np.clip(array, -limit, limit)
+
+    def finite(self, memory: np.ndarray) -> list[bool]:
+        """See Arrays."""
+        return [bool(np.isfinite(row).all()) for row in memory]
+
+    def round(self, memory: np.ndarray) -> list[np.ndarray]:
+        """See Arrays."""
+        return [bfloat16.to_bits(row) for row in memory]
+
+    def widen(self, memories: Sequence[Sequence[np.ndarray]]) -> np.ndarray:
+        """See Arrays."""
+        wide = np.empty((len(memories), len(memories[0]), *memories[0][0].shape), np.float32)
+        for row, bits_of_object in enumerate(memories):
+            for place, bits in enumerate(bits_of_object):
+                bfloat16.widen(bits, out=wide[row, place])
+        return wide
+
+
+HOST = HostArrays()
+
+
+@dataclass
+class DeviceArrays:
+    """Arrays of `module`, which has numpy's functions on a device; cupy, where it is not a test.
+
+    Few operations on large arrays, as each is a launch of a kernel. Host arrays among the inputs of a call stay on the host: the engine's
+    backend takes them across, which costs less than to share many tiny device arrays with its process.
+    """
+
+    module: Any
+    copied: Copied = field(default_factory=Copied)
+
+    def put(self, array: np.ndarray | Array) -> Array:
+        """See Arrays."""
+        if not isinstance(array, np.ndarray):
+            return array
+        self.copied.to_device += array.nbytes
+        return self.module.asarray(array)
+
+    def get(self, array: np.ndarray | Array) -> np.ndarray:
+        """See Arrays."""
+        if isinstance(array, np.ndarray):
+            return array
+        self.copied.to_host += array.nbytes
+        return self.module.asnumpy(array)
+
+    def adopt(self, tensor: Any) -> Array:
+        """See Arrays."""
+        return self.module.from_dlpack(tensor)
+
+    def send(self, inputs: Mapping[str, np.ndarray | Array]) -> Mapping[str, np.ndarray | Array]:
+        """See Arrays."""
+        self.copied.to_device += sum(array.nbytes for array in inputs.values() if isinstance(array, np.ndarray))
+        return inputs
+
+    def own(self, array: Any) -> Array:
+        """See Arrays."""
+        return array.copy()
+
+    def stack(self, arrays: Sequence[Array]) -> Array:
+        """See Arrays."""
+        return arrays[0][np.newaxis] if len(arrays) == 1 else self.module.stack(arrays)
+
+    def fill(self, given: Sequence[Array | None], shape: tuple[int, ...], value: float) -> Array:
+        """See Arrays."""
+        return _fill(self.module, given, shape, value)
+
+    def clip(self, array: Array, limit: float) -> Array:
+        """See Arrays."""
+        return self.module.clip(array, -limit, limit)
+
+    def finite(self, memory: Array) -> list[bool]:
+        """See Arrays."""
+        return self.get(self.module.isfinite(memory).all(axis=(1, 2))).tolist()
+
+    def round(self, memory: Any) -> list[Array]:
+        """See Arrays."""
+        bits = bfloat16.to_bits(memory)
+        return [bits[row].copy() for row in range(len(bits))]  # a view would hold the memories of all objects of the call
+
+    def widen(self, memories: Sequence[Sequence[Array]]) -> Array:
+        """See Arrays."""
+        bits = self.module.stack([memory for of_object in memories for memory in of_object])
+        return (bits.astype(np.uint32) << 16).view(np.float32).reshape(len(memories), len(memories[0]), *bits.shape[1:])
+
+
+def on_gpu(device: int) -> DeviceArrays:
+    """The bank's arrays on a GPU, by cupy, for the thread that calls this. Raises ModuleNotFoundError or RuntimeError that say what to do."""
+    try:
+        import cupy
+    except ImportError as error:
+        raise ModuleNotFoundError(
+            f"the bank needs cupy on a GPU, and it cannot be imported: {error}. Install cupy-cuda12x or cupy-cuda13x, whichever the image's CUDA is."
+        ) from error
+    try:
+        cupy.cuda.Device(device).use()
+    except Exception as error:
+        raise RuntimeError(f"cupy cannot use GPU {device}: {error}. Look at nvidia-smi, and at which GPUs the container was given.") from error
+    return DeviceArrays(cupy)
+
+
+def _fill(module: Any, given: Sequence[Any], shape: tuple[int, ...], value: float) -> Any:
+    filled = module.full((len(given), *shape), value, np.float32)
+    for row, array in enumerate(given):
+        if array is not None:
+            filled[row] = array
+    return filled
