@@ -189,10 +189,10 @@ def test_a_missing_engine_is_named(start, folder):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"runtime": "tensorflow"}, "use runtime openvino or onnxruntime"),
-        ({"runtime": "openvino", "precision": "fp16"}, "precision fp32 or bf16"),
+        ({"runtime": "tensorflow"}, "use runtime openvino in fp32 or bf16, onnxruntime in fp32, torch in fp32 or bf16 or fp16"),
+        ({"runtime": "openvino", "precision": "fp16"}, "precision 'fp16'"),
         ({"runtime": "openvino", "threads": "-1"}, "threads 0"),
-        ({"runtime": "onnxruntime", "precision": "bf16"}, "fp32 on a CPU, not in bf16"),
+        ({"runtime": "onnxruntime", "precision": "bf16"}, "onnxruntime in fp32, torch"),
         ({}, "'runtime' is missing"),
     ],
     ids=["runtime", "precision", "threads", "bf16 on onnxruntime", "missing"],

@@ -13,6 +13,7 @@ import triton_python_backend_utils as pb_utils
 
 from masklet import contract, families
 from masklet.errors import MaskletError, ServerFault
+from masklet_bank.arrays import HOST, Copied
 from masklet_bank.metrics import TABLE, Unmetered
 from masklet_bank.service import Request, Service, Settings
 from masklet_bank.stages import EngineError
@@ -28,6 +29,7 @@ class TritonStages:
     def __init__(self, variant, suffix):
         self._engines = {model.name: model for model in contract.engines(variant)}
         self._suffix = suffix
+        self.arrays = HOST
 
     def call(self, engine, inputs):
         """Runs one engine (see masklet_bank.stages.Stages)."""
@@ -46,13 +48,14 @@ class EmbeddedStages:
     """The engines in this process, where the target has no backend for them: no message to another process and back, no copies."""
 
     def __init__(self, variant, folder, parameters):
-        from masklet_build.embedded.engine import Engine
+        from masklet_build.embedded.engine import Engine, device_arrays
 
         self._engines = {
-            model.name: Engine(folder / f"{model.name}.onnx", parameters, [tensor.name for tensor in model.inputs if tensor.dims[0] == "V"])
+            model.name: Engine(folder / model.name, parameters, [tensor.name for tensor in model.inputs if tensor.dims[0] == "V"])
             for model in contract.engines(variant)
             if not model.batched
         }
+        self.arrays = device_arrays(parameters, Copied()) or HOST
 
     def call(self, engine, inputs):
         """Runs one engine (see masklet_bank.stages.Stages)."""
@@ -152,10 +155,12 @@ class TritonPythonModel:
         parameters = {name: item["string_value"] for name, item in json.loads(args["model_config"])["parameters"].items()}
         settings = _settings(parameters)
         self._inputs = [tensor.name for tensor in contract.memory_bank(settings.variant).inputs]
+        self._features = [tensor.name for tensor in contract.image_encoder(settings.variant).outputs]
         self._meters = _meters(args["model_name"])
         engines = Path(__file__).parent / "engines"  # put there by assembly, or not
         stages = EmbeddedStages(settings.variant, engines, parameters) if engines.is_dir() else TritonStages(settings.variant, parameters["suffix"])
-        self._service = Service(settings, stages, self._meters)
+        self._arrays = stages.arrays
+        self._service = Service(settings, stages, self._meters, stages.arrays)
         pb_utils.Logger.log_info(f"memory_bank serves {settings.variant.name} with contract {contract.CONTRACT_VERSION} from {contract.__file__}")
 
     def execute(self, requests):
@@ -175,6 +180,7 @@ class TritonPythonModel:
 
     def _request(self, request):
         tensors = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy()[0] for name in self._inputs}
+        tensors |= {name: self._arrays.put(tensors[name]) for name in self._features}
         return Request(
             video_id=request.correlation_id(),
             start=bool(request.flags() & _START),

@@ -1,7 +1,8 @@
 """CUDA graphs: the kernels of a call, recorded once for a set of shapes and replayed from then on.
 
 A frame of a small model is hundreds of kernels of a few microseconds, and Python takes longer to launch one than a GPU to run it. A replay is one
-launch. It repeats the recorded kernels on the recorded addresses, so inputs are copied into buffers of the graph's own, and outputs stay where they are.
+launch. It repeats the recorded kernels on the recorded addresses, so inputs are copied into buffers of the graph's own, and outputs stay where they
+are.
 """
 
 from __future__ import annotations
