@@ -37,6 +37,8 @@ _ONNX_TYPES = {
     "FP32": onnx.TensorProto.FLOAT,
 }
 
+Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+
 
 class ExportError(Exception):
     """The export was not possible, or its result is not what PyTorch computes."""
@@ -155,10 +157,15 @@ def check_engine(path: Path, engine_name: str, reference: TorchStages, variant: 
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
+    compare(lambda inputs: dict(zip(names, session.run(names, inputs), strict=True)), engine_name, reference, variant, wanted_sizes)
+
+
+def compare(run: Run, engine_name: str, reference: TorchStages, variant: Variant, wanted_sizes: Sequence[Sizes]) -> None:
+    """Compares an engine, which gives outputs by name, with PyTorch for several sizes. Raises ExportError that names the first output that is off."""
     model = reference.models[engine_name]
     for sizes in _fitting(wanted_sizes, model, variant):
         inputs = sample_inputs(engine_name, variant, sizes, seed=1)
-        got = dict(zip(names, session.run(names, inputs), strict=True))
+        got = run(inputs)
         for name, wanted in reference.call(engine_name, inputs).items():
             excess = worst_excess(got[name], wanted)
             if excess > 1:

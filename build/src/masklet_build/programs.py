@@ -7,7 +7,7 @@ Attention is PyTorch's own operator there, for which it has fused kernels (`mask
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,47 @@ from typing import Any
 import torch
 from torch import nn
 
-from masklet.contract import Model, resolve
+from masklet.contract import Model, engines, resolve
 from masklet.families import Variant
-from masklet_build.embedded.torch_runner import ONE_FRAME, SUFFIX, TENSORS
+from masklet_build.checkpoints import checkpoint_sha256, load_checkpoint
+from masklet_build.embedded.torch_runner import ONE_FRAME, SUFFIX, TENSORS, TorchRunner
+from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
+from masklet_build.onnx_export import CHECKED_SIZES, compare
+from masklet_build.output import fresh_directory
 from masklet_build.samples import Sizes, sample_inputs
+from masklet_build.torch_stages import TorchStages
 
 _TRACED = Sizes(V=2, B=3, F=4, P=5, N=6, R=7)  # above 1 and different, so that none is taken for a constant or for another
+
+
+def export_programs(
+    variant: Variant,
+    checkpoint_path: str | Path,
+    out_dir: str | Path,
+    *,
+    sizes: Sequence[Sizes] = CHECKED_SIZES,
+    force: bool = False,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Manifest:
+    """Writes the programs of the five engines and manifest.json into `out_dir`, all or nothing; arguments as `masklet_build.onnx_export.export`.
+
+    Every program is read again and run by what runs it in a server, beside the stages. Raises OutputExists, CheckpointError and ExportError.
+    """
+    checkpoint = Path(checkpoint_path)
+    with fresh_directory(Path(out_dir), mark=FILE_NAME, force=force) as folder:
+        progress(f"reading {checkpoint}")
+        reference = TorchStages(load_checkpoint(checkpoint, variant), variant)
+        for model in engines(variant):
+            progress(f"exporting {model.name}")
+            path = write_programs(reference.stages[model.name], model, variant, folder)
+            progress(f"checking {model.name}")
+            runner = TorchRunner(path, "fp32", torch.get_num_threads(), 1, "cpu")
+            compare(lambda inputs, runner=runner: runner([inputs])[0], model.name, reference, variant, sizes)
+        files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
+        source = {"name": checkpoint.resolve().name, "sha256": checkpoint_sha256(checkpoint)}
+        manifest = Manifest.now(variant=variant.name, checkpoint=source, opset=0, tools={"torch": torch.__version__}, files=files, purpose="torch")
+        manifest.write(folder)
+    return manifest
 
 
 def write_programs(stage: nn.Module, model: Model, variant: Variant, folder: Path) -> Path:
