@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -11,8 +13,10 @@ from masklet import families
 from masklet.contract import memory_bank
 from masklet.errors import MaskletError
 from masklet.wire import PromptFlag
+from masklet_bank.arrays import Arrays, HostArrays
+from masklet_bank.metrics import Meters
 from masklet_bank.service import Request, Service, Settings
-from masklet_bank.stages import EngineError
+from masklet_bank.stages import EngineError, Stages
 from masklet_bank.video import Limits
 from masklet_bank.videos import Capacity
 
@@ -78,8 +82,65 @@ class RecordingStages:
         return {"MEMORY": np.broadcast_to(number[:, None, None], (len(number), VARIANT.memory_tokens, 64)).astype(np.float32)}
 
 
+class Fleeting:
+    """Engines beside the bank's arrays: outputs lie where those lie, and are overwritten when the engine is called again, as Stages allows."""
+
+    def __init__(self, stages: Stages, arrays: Arrays) -> None:
+        self._stages, self._arrays = stages, arrays
+        self._given: dict[str, list[np.ndarray]] = {}
+
+    def call(self, engine: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        for array in self._given.pop(engine, []):
+            array.fill(-77)
+        out = self._stages.call(engine, {name: on_host(array) for name, array in inputs.items()})
+        self._given[engine] = list(out.values())
+        return {name: self._arrays.adopt(array) for name, array in out.items()}
+
+
+class HomeService(Service):
+    """A bank whose requests are written with numpy arrays: features are laid where the bank's arrays live, as Triton's door does."""
+
+    def __init__(self, settings: Settings, stages: Stages, meters: Meters | None, arrays: Arrays) -> None:
+        super().__init__(settings, Fleeting(stages, arrays), meters, arrays)
+        self.arrays = arrays
+
+    def answer(self, requests: Sequence[Request]) -> list[dict[str, np.ndarray] | MaskletError]:
+        features = [{"EMBEDDING": self.arrays.adopt(request.tensors["EMBEDDING"])} for request in requests]
+        laid = [replace(request, tensors={**request.tensors, **own}) for request, own in zip(requests, features, strict=True)]
+        answers = super().answer(laid)
+        for answer in answers:
+            if isinstance(answer, dict):
+                assert all(isinstance(array, np.ndarray) for array in answer.values()), "an answer leaves on the host"
+        return answers
+
+
+_homes: list[Callable[[], Arrays]] = [HostArrays]
+
+
+@contextmanager
+def home(make: Callable[[], Arrays]) -> Iterator[None]:
+    """While open, `service` makes banks whose arrays live where `make` says."""
+    _homes.append(make)
+    try:
+        yield
+    finally:
+        _homes.pop()
+
+
+def on_host(array: Any) -> np.ndarray:
+    """An array of the bank for a test to look into, wherever it lives. Nothing is counted."""
+    return array if isinstance(array, np.ndarray) else np.from_dlpack(array)
+
+
 def service(
-    stages: RecordingStages, *, variant: families.Variant = VARIANT, max_conditioning: int = 0, engine_limit: int = 8, clock=None, **limits: int
+    stages: RecordingStages,
+    *,
+    variant: families.Variant = VARIANT,
+    max_conditioning: int = 0,
+    engine_limit: int = 8,
+    clock=None,
+    meters: Meters | None = None,
+    **limits: int,
 ) -> Service:
     """A service with generous limits. `variant`: the small one, or one of its sizes that behaves in another way."""
     values = {"max_objects": 32, "max_points": 64, "max_videos": 64, "max_bytes": 1 << 30, "idle_seconds": 60, **limits}
@@ -90,7 +151,7 @@ def service(
         engine_limit,
         IDENTITY,
     )
-    made = Service(settings, stages)
+    made = HomeService(settings, stages, meters, _homes[-1]())
     if clock is not None:
         made.videos._clock = clock
     return made

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, service
+from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, on_host, service
 
 EXCLUSIVE = replace(VARIANT, family=replace(VARIANT.family, exclusive_prompts=True))
 
@@ -36,8 +36,8 @@ def client(stages) -> Client:
 
 def rivals(client: Client, object_id: int, frame: int = 0) -> float:
     """What the memory of a prompted frame was made of."""
-    bits = client.service.videos.get(client.video, None).objects[object_id].conditioning[frame].result.memory[0, 0]
-    return float(np.array([bits], np.uint32).__lshift__(16).view(np.float32)[0])
+    memory = client.service.videos.get(client.video, None).objects[object_id].conditioning[frame].result.memory
+    return float(np.array([on_host(memory)[0, 0]], np.uint32).__lshift__(16).view(np.float32)[0])
 
 
 def test_objects_prompted_together_are_rivals(client):

@@ -66,12 +66,8 @@ def meters() -> RecordingMeters:
     return RecordingMeters()
 
 
-def metered(stages, meters, *, clock=None, **options) -> Service:
-    made = service(stages, **options)
-    made = Service(made.settings, stages, meters)
-    if clock is not None:
-        made.videos._clock = clock
-    return made
+def metered(stages, meters, **options) -> Service:
+    return service(stages, meters=meters, **options)
 
 
 def held(meters) -> tuple[float, float, float]:
@@ -254,4 +250,4 @@ def test_a_gauge_that_did_not_change_is_not_sent(stages, meters):
     meters.sent.clear()
     client.send()
     assert not {metric.name for metric in TABLE if metric.kind == "GAUGE"} & set(meters.sent)
-    assert len(meters.sent) < 15
+    assert len(meters.sent) <= 15  # two of them where arrays live on a device

@@ -6,10 +6,11 @@ Names follow Prometheus: base units (seconds, bytes), `_total` for counters. The
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from masklet.errors import MaskletError
+from masklet_bank.arrays import Copied
 from masklet_bank.stages import Stopwatch
 from masklet_bank.video import Footprint
 from masklet_bank.videos import Capacity, VideoId, Videos
@@ -58,6 +59,9 @@ ENDED = Metric(
 )
 FRAMES = Metric("masklet_frames_total", "COUNTER", "Frames answered")
 REFUSALS = Metric("masklet_refusals_total", "COUNTER", "Requests answered with an error, by its code", "code", _codes(MaskletError))
+COPIED = Metric(
+    "masklet_bank_copied_bytes_total", "COUNTER", "Bytes copied between host and GPU, for frames and snapshots", "direction", ("to_device", "to_host")
+)
 EVICTIONS = Metric("masklet_conditioning_evictions_total", "COUNTER", "Prompted frames that became ordinary ones, because an object had too many")
 FRAME_SECONDS = Metric("masklet_frame_seconds", "HISTOGRAM", "From a frame's arrival at preprocess to its answer by the bank", buckets=_SECONDS)
 BATCH = Metric("masklet_batch_requests", "HISTOGRAM", "Requests in an execution of the bank", buckets=_COUNTS)
@@ -71,7 +75,7 @@ ENGINE_BATCH = Metric("masklet_engine_batch_objects", "HISTOGRAM", "Objects in a
 
 TABLE = (
     *(VIDEOS, VIDEOS_LIMIT, OBJECTS, BANK_BYTES, BANK_RESERVED, BANK_LIMIT),
-    *(STARTED, ENDED, FRAMES, REFUSALS, EVICTIONS),
+    *(STARTED, ENDED, FRAMES, REFUSALS, EVICTIONS, COPIED),
     *(FRAME_SECONDS, BATCH, STAGE_SECONDS, ENGINE_CALLS, ENGINE_BATCH),
 )
 
@@ -120,6 +124,7 @@ class Observer:
         self._object_bytes = capacity.object_bytes
         self._footprints: dict[VideoId, Footprint] = {}
         self._shown: dict[str, int] = {}
+        self._copied = Copied()
         self._set(VIDEOS_LIMIT, capacity.max_videos)
         self._set(BANK_LIMIT, capacity.max_bytes)
 
@@ -156,6 +161,14 @@ class Observer:
             self._meters.observe(ENGINE_CALLS, len(sizes), engine)
             for size in sizes:
                 self._meters.observe(ENGINE_BATCH, size, engine)
+
+    def copied(self, copied: Copied) -> None:
+        """So much was copied since the bank began."""
+        for direction in COPIED.values:
+            added = getattr(copied, direction) - getattr(self._copied, direction)
+            if added:
+                self._meters.increment(COPIED, added, direction)
+        self._copied = replace(copied)
 
     def holds(self, videos: Videos, changed: Iterable[VideoId]) -> None:
         """What is held now. `changed`: the videos that may have changed since the last call, apart from those that `ended`.

@@ -174,6 +174,7 @@ class Service:
                 self.observer.refused(answer)
             elif request.tensors["SIZE"].all():
                 self.observer.answered(now - float(request.tensors["CLOCK"][0]))
+        self.observer.copied(self._arrays.copied)
         self.observer.executed(len(requests), watch, now - begin - sum(watch.seconds.values()))
         self.observer.holds(self.videos, [request.video_id for request in requests])
 

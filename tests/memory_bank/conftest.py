@@ -1,0 +1,25 @@
+"""Tests that drive a whole bank run twice: with its arrays on the host, and on a device that gives nothing away by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from fakes.bank_driver import home, service
+from fakes.device_module import Module
+from masklet_bank.arrays import DeviceArrays, HostArrays
+
+HOMES = {"host": HostArrays, "device": lambda: DeviceArrays(Module())}
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if getattr(metafunc.module, "service", None) is service:
+        metafunc.fixturenames.append("arrays_home")
+        metafunc.parametrize("arrays_home", HOMES, indirect=True)
+
+
+@pytest.fixture
+def arrays_home(request: pytest.FixtureRequest) -> Iterator[None]:
+    with home(HOMES[request.param]):
+        yield
