@@ -26,8 +26,13 @@ SOURCE = Path(__file__).parent / "model_repository"
 EMBEDDED = Path(__file__).parent / "embedded"
 
 TARGETS = ("embedded", "separate", "onnxruntime")
-RUNTIMES = ("openvino", "onnxruntime")
-PRECISIONS = ("fp32", "bf16")
+RUNTIMES = ("openvino", "onnxruntime", "torch")
+PRECISIONS = ("fp32", "bf16")  # that OpenVINO computes an engine in; programs of torch have theirs inside
+DEVICES = ("auto", "cpu", "cuda")
+
+# What runs engines, by runtime; the others need none of torch's.
+RUNNING = ("__init__", "engine", "runners", "shares")
+RUNNING_TORCH = ("torch_runner", "torch_arrays", "cuda_graphs")
 
 # What the python models import of masklet; they import nothing else of it.
 VENDORED = ("contract", "families", "errors", "wire", "rle")
@@ -44,7 +49,8 @@ def assemble(
     *,
     target: str = "embedded",
     runtime: str = "openvino",
-    precision: str = "fp32",
+    precision: str | None = None,
+    device: str = "auto",
     threads: int = 0,
     settings: Mapping[str, str] | None = None,
     force: bool = False,
@@ -55,30 +61,37 @@ def assemble(
     target      "embedded": for Triton from the PyPI wheel, which has the python backend only: engines run in the processes of image_encoder and
                 memory_bank; "separate": the same, but every engine is a model of its own, as with "onnxruntime": Triton's own backend, which
                 NVIDIA's image has
-    runtime     of the targets embedded and separate: "openvino" or "onnxruntime"
-    precision   "fp32", or "bf16" on OpenVINO
+    runtime     of the targets embedded and separate: "openvino", "onnxruntime" or "torch", whose engines are programs (`export --for torch`)
+    precision   None: that of programs, "fp32" of other engines, which can also be "bf16" on OpenVINO
+    device      that PyTorch runs programs on: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one
     threads     CPU threads per engine; 0: all cores
     settings    "model.parameter" -> value: limits and other parameters of the configs
     Raises AssembleError.
     """
     variant = families.variant(variant_name)
     manifest = _manifest(engines, variant)
+    _check_purpose(engines, manifest, runtime if target != "onnxruntime" else "onnxruntime")
+    own = manifest.precision if manifest.purpose == "torch" else "fp32"
+    precision = precision or own
+    if manifest.purpose == "torch" and precision != own:
+        raise AssembleError(f"{engines} holds programs that compute in {own}. Leave out --precision, or export with --precision {precision}.")
     if precision == "bf16" and (target == "onnxruntime" or runtime != "openvino"):
         raise AssembleError("bf16 needs OpenVINO. Leave out --precision, or use --target embedded --runtime openvino.")
+    parameters = {"runtime": runtime, "precision": precision, "threads": str(threads)} | ({"device": device} if runtime == "torch" else {})
     with fresh_directory(out, mark="tracker/config.pbtxt", force=force) as draft:
         shutil.copytree(SOURCE, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.md"))
         for name in ("preprocess", "memory_bank", "postprocess"):
             _vendor(draft / name / "1" / "masklet")
         (draft / "tracker" / "1").mkdir(exist_ok=True)
         shutil.copyfile(engines / FILE_NAME, draft / "memory_bank" / FILE_NAME)
-        models = _place_engines(draft, engines, variant, target)
+        models = _place_engines(draft, engines, variant, target, runtime)
         configs = {model.name: read_config(draft / model.name) for model in models}
         for model in models:
             config = configs[model.name]
             _complete(config, model, variant)
             if model.name == "image_encoder":
                 config.max_batch_size = min(config.max_batch_size, variant.trunk.max_images)
-            _set_backend(config, model, variant, target, {"runtime": runtime, "precision": precision, "threads": str(threads)})
+            _set_backend(config, model, variant, target, parameters)
             _fill(config, variant, manifest, precision)
             _override(config, settings or {})
         _wire(configs["tracker"], variant)
@@ -122,37 +135,46 @@ def _vendor(folder: Path) -> None:
             shutil.copyfile(source.with_suffix(".py"), folder / f"{name}.py")
 
 
-def _place_engines(draft: Path, engines: Path, variant: families.Variant, target: str) -> list[contract.Model]:
+def _check_purpose(engines: Path, manifest: Manifest, runtime: str) -> None:
+    """Programs are for torch, and for torch are programs."""
+    if (runtime == "torch") == (manifest.purpose == "torch"):
+        return
+    what = "PyTorch programs" if manifest.purpose == "torch" else "ONNX engines"
+    wanted = "torch" if runtime == "torch" else "cpu"
+    raise AssembleError(
+        f"{engines} holds {what}, which {runtime} does not run. Make others: masklet-build export {manifest.variant} --for {wanted} --out DIR; "
+        f"then name them with --engines{'' if runtime == 'torch' else ', or use --runtime torch'}."
+    )
+
+
+def _place_engines(draft: Path, engines: Path, variant: families.Variant, target: str, runtime: str) -> list[contract.Model]:
     """Puts every engine where the target runs it; returns the models that the repository then has."""
     inside = [model for model in contract.engines(variant) if target == "embedded" and not model.batched]  # in memory_bank's process
     for model in contract.engines(variant):
-        file = engines / f"{model.name}.onnx"
         if model in inside:
             shutil.rmtree(draft / model.name)
-            _copy_engine(file, draft / "memory_bank" / "1" / "engines" / file.name)
+            _copy_engine(engines, model.name, draft / "memory_bank" / "1" / "engines", model.name)
         elif target == "onnxruntime":
-            _copy_engine(file, draft / model.name / "1" / "model.onnx")
+            _copy_engine(engines, model.name, draft / model.name / "1", "model")
         else:
-            _copy_engine(file, draft / model.name / "1" / "engine.onnx")
+            _copy_engine(engines, model.name, draft / model.name / "1", "engine")
             _copy(EMBEDDED / "model.py", draft / model.name / "1" / "model.py")
-            _vendor_runtime(draft / model.name / "1")
+            _vendor_runtime(draft / model.name / "1", runtime)
     if inside:
-        _vendor_runtime(draft / "memory_bank" / "1")
+        _vendor_runtime(draft / "memory_bank" / "1", runtime)
     return [model for model in contract.models(variant) if model not in inside]
 
 
-def _vendor_runtime(version: Path) -> None:
+def _vendor_runtime(version: Path, runtime: str) -> None:
     """Lays what runs engines beside a model, under the name by which it is imported."""
-    for name in ("__init__.py", *(f"embedded/{module}.py" for module in ("__init__", "engine", "runners", "shares"))):
+    for name in ("__init__.py", *(f"embedded/{module}.py" for module in (*RUNNING, *(RUNNING_TORCH if runtime == "torch" else ())))):
         _copy(EMBEDDED.parent / name, version / "masklet_build" / name)
 
 
-def _copy_engine(file: Path, to: Path) -> None:
-    """An ONNX file, and its weights where they lie in a second one: the graph refers to them by the name that they have."""
-    _copy(file, to)
-    weights = file.with_name(file.name + WEIGHTS)
-    if weights.exists():
-        _copy(weights, to.with_name(weights.name))
+def _copy_engine(engines: Path, name: str, folder: Path, new_name: str) -> None:
+    """The files of an engine under a new name, but its weights where they lie in a file of their own: a graph refers to them by the name they have."""
+    for file in engines.glob(f"{name}.*"):
+        _copy(file, folder / (file.name if file.name.endswith(WEIGHTS) else file.name.replace(name, new_name, 1)))
 
 
 def _copy(file: Path, to: Path) -> None:
