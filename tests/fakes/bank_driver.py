@@ -9,11 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from fakes.device_module import ndarray, unpacked
 from masklet import families
 from masklet.contract import memory_bank
 from masklet.errors import MaskletError
 from masklet.wire import PromptFlag
-from masklet_bank.arrays import Arrays, HostArrays
+from masklet_bank.arrays import Arrays, DeviceArrays, HostArrays
 from masklet_bank.metrics import Meters
 from masklet_bank.service import Request, Service, Settings
 from masklet_bank.stages import EngineError, Stages
@@ -94,7 +95,7 @@ class Fleeting:
             array.fill(-77)
         out = self._stages.call(engine, {name: on_host(array) for name, array in inputs.items()})
         self._given[engine] = list(out.values())
-        return {name: self._arrays.adopt(array) for name, array in out.items()}
+        return {name: laid(self._arrays, array) for name, array in out.items()}
 
 
 class HomeService(Service):
@@ -105,7 +106,7 @@ class HomeService(Service):
         self.arrays = arrays
 
     def answer(self, requests: Sequence[Request]) -> list[dict[str, np.ndarray] | MaskletError]:
-        features = [{"EMBEDDING": self.arrays.adopt(request.tensors["EMBEDDING"])} for request in requests]
+        features = [{"EMBEDDING": laid(self.arrays, request.tensors["EMBEDDING"])} for request in requests]
         laid = [replace(request, tensors={**request.tensors, **own}) for request, own in zip(requests, features, strict=True)]
         answers = super().answer(laid)
         for answer in answers:
@@ -127,9 +128,14 @@ def home(make: Callable[[], Arrays]) -> Iterator[None]:
         _homes.pop()
 
 
+def laid(arrays: Arrays, array: np.ndarray) -> Any:
+    """An array where the bank's arrays live, as if an engine had made it there. Nothing is copied, so nothing is counted."""
+    return ndarray(array) if isinstance(arrays, DeviceArrays) else arrays.adopt(array)
+
+
 def on_host(array: Any) -> np.ndarray:
     """An array of the bank for a test to look into, wherever it lives. Nothing is counted."""
-    return array if isinstance(array, np.ndarray) else np.from_dlpack(array)
+    return unpacked(array.__dlpack__()) if isinstance(array, ndarray) else np.from_dlpack(array)
 
 
 def service(

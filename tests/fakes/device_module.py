@@ -41,12 +41,15 @@ class Module:
         return ndarray(np.isfinite(_inside(x)))
 
     def from_dlpack(self, array: Any) -> ndarray:
-        return ndarray(np.from_dlpack(array))
+        if tuple(array.__dlpack_device__()) != ndarray.DEVICE:
+            raise TypeError(f"the tensor is on device {array.__dlpack_device__()}, not on {ndarray.DEVICE}")
+        return ndarray(unpacked(array.__dlpack__(stream=1)))
 
 
 class ndarray:
     """Stands for `cupy.ndarray`."""
 
+    DEVICE = (2, 0)  # DLPack's number of CUDA, and the first GPU
     __array_ufunc__ = None  # numpy's operators leave it alone, as they do cupy's
 
     def __init__(self, inside: np.ndarray) -> None:
@@ -105,15 +108,28 @@ class ndarray:
         return ndarray(self._inside & _operand(other))
 
     def __dlpack__(self, stream: int | None = None) -> Any:
-        return np.ascontiguousarray(self._inside).__dlpack__()
+        return packed(self._inside)
 
     def __dlpack_device__(self) -> tuple[int, int]:
-        return self._inside.__dlpack_device__()
+        return self.DEVICE
 
 
-def inside(array: ndarray | np.ndarray) -> np.ndarray:
-    """What an engine on the device sees of an input: device arrays and host arrays that its backend took across."""
-    return array if isinstance(array, np.ndarray) else _inside(array)
+def packed(array: np.ndarray) -> Any:
+    """The DLPack capsule of a numpy array; of a copy where it may not be written to, since numpy gives none of such arrays."""
+    return (array if array.flags.writeable else array.copy()).__dlpack__()
+
+
+def unpacked(capsule: Any) -> np.ndarray:
+    """The numpy array that shares the memory of a DLPack capsule made here, whatever device it says it is on."""
+
+    class Packed:
+        def __dlpack__(self) -> Any:
+            return capsule
+
+        def __dlpack_device__(self) -> tuple[int, int]:
+            return (1, 0)
+
+    return np.from_dlpack(Packed())
 
 
 def _inside(array: Any) -> np.ndarray:

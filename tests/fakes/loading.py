@@ -56,7 +56,23 @@ def arguments(message: model_config_pb2.ModelConfig, folder: Path) -> dict[str, 
     fields = json_format.MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     for entry in (*fields["input"], *fields["output"]):
         entry["dims"] = [int(dim) for dim in entry["dims"]]  # protobuf writes 64-bit integers as text, Triton as numbers
-    return {"model_config": json.dumps(fields), "model_repository": str(folder), "model_version": "1", "model_name": message.name}
+    kind, device = instance(message)
+    return {
+        "model_config": json.dumps(fields),
+        "model_instance_kind": kind,
+        "model_instance_name": f"{message.name}_0_0",
+        "model_instance_device_id": device,
+        "model_repository": str(folder),
+        "model_version": "1",
+        "model_name": message.name,
+    }
+
+
+def instance(message: model_config_pb2.ModelConfig) -> tuple[str, str]:
+    """Kind and device of a model's first instance, as Triton words them for `initialize`."""
+    if not message.instance_group or message.instance_group[0].kind != model_config_pb2.ModelInstanceGroup.KIND_GPU:
+        return "CPU", "0"
+    return "GPU", str(message.instance_group[0].gpus[0])
 
 
 def data_type(entry: model_config_pb2.ModelInput | model_config_pb2.ModelOutput) -> str:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
+
+from fakes.device_module import packed, unpacked
 
 _NUMPY = {
     "TYPE_BOOL": bool,
@@ -55,8 +58,11 @@ class TritonError:
         return self._code
 
 
+_CPU, _CUDA, _PINNED = 1, 2, 3  # DLPack's device types
+
+
 class Tensor:
-    """A named array. Bytes come out as bytes, whatever went in."""
+    """A named array. Bytes come out as bytes, whatever went in. One that `from_dlpack` took of a GPU stays there (src/pb_tensor.cc)."""
 
     def __init__(self, name: str, array: np.ndarray) -> None:
         if not isinstance(array, np.ndarray):
@@ -69,15 +75,49 @@ class Tensor:
         elif array.dtype.type not in _NUMPY.values() and array.dtype != np.bool_:
             raise TritonModelException("Tensor dtype is not supported.")
         self._name, self._array = name, np.ascontiguousarray(array) if array.ndim else array
+        self._device = (_CPU, 0)
+
+    @staticmethod
+    def from_dlpack(name: str, tensor: Any) -> Tensor:
+        """Takes an object that speaks DLPack, or its capsule (which a host tensor has then come from); the memory is shared."""
+        if name == "":
+            raise TritonModelException("Tensor name cannot be an empty string.")
+        device = (_CPU, 0)
+        if type(tensor).__name__ != "PyCapsule":
+            if not (hasattr(tensor, "__dlpack__") and hasattr(tensor, "__dlpack_device__")):
+                raise TritonModelException("Provided tensor is not supported. Tensor must be a DLPack capsule or have `__dlpack__` ...")
+            device = tuple(tensor.__dlpack_device__())
+            if device[0] not in (_CPU, _CUDA, _PINNED):
+                raise TritonModelException(f"DLDevice type {device[0]} is not support by Python backend.")
+            tensor = tensor.__dlpack__(stream=7 if device[0] == _CUDA else None)
+        array = unpacked(tensor)
+        if not array.flags.c_contiguous:
+            raise TritonModelException("DLPack tensor is not contiguous. Only contiguous DLPack tensors that are stored in C-Order are supported.")
+        made = Tensor(name, array)
+        made._device = device
+        return made
 
     def name(self) -> str:
         return self._name
 
     def as_numpy(self) -> np.ndarray:
+        if not self.is_cpu():
+            raise TritonModelException("Tensor is stored in GPU and cannot be converted to NumPy.")
         return self._array
 
     def is_cpu(self) -> bool:
-        return True
+        return self._device[0] != _CUDA
+
+    def to_dlpack(self) -> Any:
+        if self._array.dtype == np.object_:
+            raise TritonModelException("DLPack does not have support for string tensors.")
+        return packed(self._array)
+
+    def __dlpack__(self, stream: object = None) -> Any:
+        return self.to_dlpack()
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._device
 
 
 class InferenceResponse:

@@ -82,8 +82,10 @@ def test_a_device_takes_and_gives_what_is_asked_for_and_counts_it(device):
     assert np.array_equal(device.get(made[0]), VALUES[0])
     assert device.get(VALUES) is VALUES
     assert (device.copied.to_device, device.copied.to_host) == (VALUES.nbytes, VALUES.nbytes // 3)
-    assert isinstance(device.adopt(VALUES), ndarray)
+    assert np.array_equal(on_host(device.adopt(made)), VALUES)
     assert device.copied.to_device == VALUES.nbytes
+    with pytest.raises(TypeError, match="device"):
+        device.adopt(VALUES)
 
 
 @pytest.mark.parametrize("slip", [np.asarray, np.stack, np.isfinite, lambda array: array + VALUES, lambda array: VALUES + array, float])

@@ -79,7 +79,7 @@ def started(utils, stages, name="memory_bank"):
     parameters = {**IDENTITY, **LIMITS, "contract_version": CONTRACT_VERSION, "suffix": ""}
     model = module.TritonPythonModel()
     config = json.dumps({"parameters": {key: {"string_value": str(value)} for key, value in parameters.items()}})
-    model.initialize({"model_name": name, "model_config": config})
+    model.initialize({"model_name": name, "model_config": config, "model_instance_kind": "CPU", "model_instance_device_id": "0"})
     return model
 
 

@@ -9,11 +9,12 @@ from threading import Thread
 # The modules that were vendored beside this file win over an installed masklet of another version.
 sys.path.insert(0, str(Path(__file__).parent))
 
+import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from masklet import contract, families
 from masklet.errors import MaskletError, ServerFault
-from masklet_bank.arrays import HOST, Copied
+from masklet_bank.arrays import HOST, Copied, on_gpu
 from masklet_bank.metrics import TABLE, Unmetered
 from masklet_bank.service import Request, Service, Settings
 from masklet_bank.stages import EngineError
@@ -24,24 +25,24 @@ _START, _END = pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START, pb_utils.TRITO
 
 
 class TritonStages:
-    """The engines as models of this server."""
+    """The engines as models of this server. `arrays`: where the bank's arrays live."""
 
-    def __init__(self, variant, suffix):
+    def __init__(self, variant, suffix, arrays):
         self._engines = {model.name: model for model in contract.engines(variant)}
         self._suffix = suffix
-        self.arrays = HOST
+        self.arrays = arrays
 
     def call(self, engine, inputs):
         """Runs one engine (see masklet_bank.stages.Stages)."""
         request = pb_utils.InferenceRequest(
             model_name=engine + self._suffix,
             requested_output_names=[tensor.name for tensor in self._engines[engine].outputs],
-            inputs=[pb_utils.Tensor(name, array) for name, array in inputs.items()],
+            inputs=[_tensor(name, array) for name, array in inputs.items()],
         )
         response = request.exec()
         if response.has_error():
             raise EngineError(f"{engine} failed: {response.error().message()}")
-        return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
+        return {tensor.name(): _array(tensor, self.arrays) for tensor in response.output_tensors()}
 
 
 class EmbeddedStages:
@@ -56,6 +57,7 @@ class EmbeddedStages:
             if not model.batched
         }
         self.arrays = device_arrays(parameters, Copied()) or HOST
+        pb_utils.Logger.log_info(f"engines of memory_bank: {next(iter(self._engines.values())).place}")
 
     def call(self, engine, inputs):
         """Runs one engine (see masklet_bank.stages.Stages)."""
@@ -142,6 +144,25 @@ def _settings(value):
     )
 
 
+def _stages(variant, parameters, args):
+    """The engines: in this process where assembly put them here, else models of this server, on a GPU where the config puts this model on one."""
+    engines = Path(__file__).parent / "engines"
+    if engines.is_dir():
+        return EmbeddedStages(variant, engines, parameters)
+    arrays = on_gpu(int(args["model_instance_device_id"])) if args["model_instance_kind"] == "GPU" else HOST
+    return TritonStages(variant, parameters["suffix"], arrays)
+
+
+def _tensor(name, array):
+    """A tensor for an engine. An array on a GPU goes by its address, without a copy; Triton waits until it is computed (pb_tensor.cc, FromDLPack)."""
+    return pb_utils.Tensor(name, array) if isinstance(array, np.ndarray) else pb_utils.Tensor.from_dlpack(name, array)
+
+
+def _array(tensor, arrays):
+    """The array of a tensor, where it lies: Triton says, tensor by tensor. It may live only as long as the tensor."""
+    return tensor.as_numpy() if tensor.is_cpu() else arrays.adopt(tensor)
+
+
 def _smallest(*limits):
     """The smallest of limits of which 0 means none."""
     return min((limit for limit in limits if limit), default=0)
@@ -155,12 +176,11 @@ class TritonPythonModel:
         parameters = {name: item["string_value"] for name, item in json.loads(args["model_config"])["parameters"].items()}
         settings = _settings(parameters)
         self._inputs = [tensor.name for tensor in contract.memory_bank(settings.variant).inputs]
-        self._features = [tensor.name for tensor in contract.image_encoder(settings.variant).outputs]
+        self._features = {tensor.name for tensor in contract.image_encoder(settings.variant).outputs}
         self._meters = _meters(args["model_name"])
-        engines = Path(__file__).parent / "engines"  # put there by assembly, or not
-        stages = EmbeddedStages(settings.variant, engines, parameters) if engines.is_dir() else TritonStages(settings.variant, parameters["suffix"])
+        stages = _stages(settings.variant, parameters, args)
         self._arrays = stages.arrays
-        self._service = Service(settings, stages, self._meters, stages.arrays)
+        self._service = Service(settings, stages, self._meters, self._arrays)
         pb_utils.Logger.log_info(f"memory_bank serves {settings.variant.name} with contract {contract.CONTRACT_VERSION} from {contract.__file__}")
 
     def execute(self, requests):
@@ -179,8 +199,7 @@ class TritonPythonModel:
         self._meters.close()
 
     def _request(self, request):
-        tensors = {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy()[0] for name in self._inputs}
-        tensors |= {name: self._arrays.put(tensors[name]) for name in self._features}
+        tensors = {name: self._input(request, name)[0] for name in self._inputs}
         return Request(
             video_id=request.correlation_id(),
             start=bool(request.flags() & _START),
@@ -189,6 +208,11 @@ class TritonPythonModel:
             status=tensors.pop("STATUS")[0].decode(),
             tensors=tensors,
         )
+
+    def _input(self, request, name):
+        """Features where the bank's arrays live, everything else on the host."""
+        array = _array(pb_utils.get_input_tensor_by_name(request, name), self._arrays)
+        return self._arrays.put(array) if name in self._features else self._arrays.get(array)
 
 
 def _response(answer):

@@ -52,6 +52,7 @@ class Engine:
         self._together = _start(runtime, file, precision, cores, 1, device)
         self._apart = _start(runtime, file, precision, cores, lanes, device) if lanes > 1 else self._together
         self._by_video = frozenset(by_video or ())
+        self.place = f"{runtime} on {self._together.place}"
 
     def __call__(self, inputs: Tensors) -> dict[str, Any]:
         """Outputs by name, where the inputs lie. They may live only until the next call of any engine. Raises what the runtime raises."""

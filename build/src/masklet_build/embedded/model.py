@@ -36,6 +36,7 @@ class TritonPythonModel:
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
         by_video = () if self._batched else None
         self._engine = Engine(Path(args["model_repository"]) / args["model_version"] / "engine", parameters, by_video)
+        pb_utils.Logger.log_info(f"{self._name}: {self._engine.place}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response per request, in order."""

@@ -15,9 +15,11 @@ class Runner(Protocol):
     """One engine, ready to run.
 
     lanes   how many runs there are at the same time, each by an equal share of the threads
+    place   where it runs, for the log
     """
 
     lanes: int
+    place: str
 
     def __call__(self, calls: Sequence[Tensors]) -> list[dict[str, Any]]:
         """Runs the engine for each of at most `lanes` calls, side by side. Raises what the runtime raises."""
@@ -25,6 +27,8 @@ class Runner(Protocol):
 
 class OpenVinoRunner:
     """A graph compiled by OpenVINO for the CPU. The arrays that come back live until the next run."""
+
+    place = "cpu"
 
     def __init__(self, file: Path, precision: str, threads: int, lanes: int, device: str) -> None:
         import openvino
@@ -65,7 +69,7 @@ def _failure(request: Any) -> Exception | None:
 class OnnxRuntimeRunner:
     """A graph run by ONNX Runtime on the CPU, in fp32."""
 
-    lanes = 1
+    lanes, place = 1, "cpu"
 
     def __init__(self, file: Path, precision: str, threads: int, lanes: int, device: str) -> None:
         import onnxruntime

@@ -28,6 +28,7 @@ class TorchRunner:
         """precision: of the program, which it keeps whatever is said here; device: see `chosen_device`. Raises ValueError."""
         compute_exactly(threads)
         self.device = chosen_device(device)
+        self.place = str(self.device) if self.device.type == "cpu" else f"{self.device}, {torch.cuda.get_device_name(self.device)}"
         several = _Program(file, self.device)
         alone = file.with_name(f"{file.stem}{ONE_FRAME}{file.suffix}")
         self._several, self._one_frame = several, _Program(alone, self.device) if alone.exists() else several
@@ -92,9 +93,3 @@ def compute_exactly(threads: int) -> None:
     torch.backends.cuda.matmul.allow_fp16_reduced_precision_reduction = False
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     torch.backends.cudnn.deterministic = True
-
-
-def description(device: torch.device) -> str:
-    """A device, for the log: "cuda:0, NVIDIA L4"."""
-    return f"{device}, {torch.cuda.get_device_name(device)}" if device.type == "cuda" else str(device)
-
