@@ -30,7 +30,10 @@ def stages(utils: ModuleType, tmp_path: Path, request: pytest.FixtureRequest) ->
     for name, added in ENGINES.items():
         attention_engine(tmp_path / name, added, request.param)
     module = loading.load(loading.MODELS / "memory_bank" / "1" / "model.py")
-    return module.EmbeddedStages(NANO, tmp_path, {"runtime": request.param, "precision": "fp32", "threads": "1", "device": "cpu"})
+    made = module.EmbeddedStages(NANO, tmp_path, {"runtime": request.param, "precision": "fp32", "threads": "1", "device": "cpu"})
+    assert utils.Logger.lines == [("INFO", f"engines of memory_bank: {request.param} on cpu")]
+    utils.Logger.lines.clear()
+    return made
 
 
 def test_every_engine_is_called_by_the_name_of_its_file(stages: Any) -> None:

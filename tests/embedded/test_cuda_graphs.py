@@ -156,6 +156,18 @@ def test_where_recording_fails_calls_go_on_without_and_the_log_says_so_once(cuda
     assert cuda.replayed == before + 1
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_on_a_gpu_replays_give_what_the_function_gives() -> None:
+    graphs = Graphs(computed, "engine", warm_up=2)
+    for seed in range(8):
+        for rows in (1, 4, 64):
+            inputs = [x.cuda() for x in pair(rows, seed)]
+            for got, wanted in zip(graphs(*inputs), computed(*inputs), strict=True):
+                assert torch.equal(got, wanted)
+    assert all(not isinstance(known, int) for known in graphs._calls.values())
+
+
 def test_an_error_of_the_function_itself_is_raised(cuda: Cuda) -> None:
     graphs = Graphs(computed, "engine", warm_up=9)
     with pytest.raises(RuntimeError):

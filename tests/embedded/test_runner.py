@@ -51,6 +51,8 @@ def start(utils, folder) -> Start:
             message.parameters[name].string_value = value
         model = loading.load(MODEL).TritonPythonModel()
         model.initialize(loading.arguments(message, folder))
+        assert utils.Logger.lines == [("INFO", f"{message.name}: {parameters['runtime']} on cpu")]
+        utils.Logger.lines.clear()
         return model
 
     return start

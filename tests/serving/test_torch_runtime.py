@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from masklet import TrackedFrame, Tracker, Video
 from masklet.families import NANO
@@ -38,15 +39,25 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def servers(programs: Path, serving_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
-    """Nano on PyTorch and on OpenVINO."""
+def with_torch(serving_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Interpreter of a serving environment with torch."""
+    return environment_with_torch(serving_python, tmp_path_factory.mktemp("environment"))
+
+
+ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
+
+
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=ON_GPU)])
+def servers(
+    programs: Path, with_torch: Path, serving_python: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[dict[str, Server]]:
+    """Nano on PyTorch, and on OpenVINO on the CPU."""
     folder = tmp_path_factory.mktemp("servers")
-    with_torch = environment_with_torch(serving_python, folder / "environment")
-    torch = assemble(NANO.name, programs, folder / "torch", runtime="torch", device="cpu")
+    on_torch = assemble(NANO.name, programs, folder / "torch", runtime="torch", device=request.param)
     openvino = assemble(NANO.name, nano.ENGINES, folder / "openvino")
     with ExitStack() as stack:
         yield {
-            "torch": stack.enter_context(Server(torch, python=with_torch, **PORTS)),
+            "torch": stack.enter_context(Server(on_torch, python=with_torch, **PORTS)),
             "openvino": stack.enter_context(Server(openvino, python=serving_python, **PORTS)),
         }
 
@@ -123,12 +134,16 @@ def test_without_torch_the_server_says_what_to_install(programs: Path, serving_p
         Server(repository, python=serving_python, **PORTS).__enter__()
 
 
-def test_a_gpu_that_is_not_there_is_named(programs: Path, serving_python: Path, tmp_path: Path) -> None:
-    import torch
-
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_named(programs: Path, with_torch: Path, tmp_path: Path) -> None:
     repository = assemble(NANO.name, programs, tmp_path / "repository", runtime="torch", device="cuda")
-    python = environment_with_torch(serving_python, tmp_path / "environment")
     with pytest.raises(ServeError, match=r"device 'cuda', but torch .* sees 0 GPUs"):
-        Server(repository, python=python, **PORTS).__enter__()
+        Server(repository, python=with_torch, **PORTS).__enter__()
+
+
+def test_the_log_says_where_engines_run_and_no_graph_failed(servers: dict[str, Server]) -> None:
+    """After the tests above, whose shapes came often enough to be recorded on a GPU."""
+    log = servers["torch"].log_text()
+    assert "image_encoder: torch on c" in log
+    assert "engines of memory_bank: torch on c" in log
+    assert "no CUDA graph" not in log

@@ -28,7 +28,10 @@ class TorchRunner:
         """precision: of the program, which it keeps whatever is said here; device: see `chosen_device`. Raises ValueError."""
         compute_exactly(threads)
         self.device = chosen_device(device)
-        self.place = str(self.device) if self.device.type == "cpu" else f"{self.device}, {torch.cuda.get_device_name(self.device)}"
+        self.place = str(self.device)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)  # streams and graphs are made on the current one
+            self.place += f", {torch.cuda.get_device_name(self.device)}"
         several = _Program(file, self.device)
         alone = file.with_name(f"{file.stem}{ONE_FRAME}{file.suffix}")
         self._several, self._one_frame = several, _Program(alone, self.device) if alone.exists() else several
