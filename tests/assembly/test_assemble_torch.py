@@ -51,7 +51,10 @@ def test_the_models_know_device_and_precision(programs, tmp_path):
 
 def test_what_runs_programs_is_beside_the_models_and_is_imported_without_torch(programs, tmp_path):
     repository = assemble(VARIANT.name, programs, tmp_path / "repository", runtime="torch")
-    script = "import sys; sys.modules['torch'] = None; sys.path.insert(0, sys.argv[1]); import masklet_build.embedded.engine as engine; print(engine.__file__)"
+    script = (
+        "import sys; sys.modules['torch'] = None; sys.path.insert(0, sys.argv[1]); import masklet_build.embedded.engine as engine; "
+        "print(engine.__file__)"
+    )
     for model in ("image_encoder", "memory_bank"):
         folder = repository / model / "1"
         done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True, check=True)

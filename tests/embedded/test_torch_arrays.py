@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from fakes.bank_driver import VARIANT, Client, RecordingStages, click, home, mask, service  # noqa: E402
 from masklet_bank.arrays import HOST, Copied  # noqa: E402
 from masklet_build.embedded.torch_arrays import TorchArrays  # noqa: E402
+from memory_bank.test_arrays import RICH, answered, described, whole_life  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
@@ -84,3 +88,49 @@ def test_only_what_crosses_is_counted(arrays: TorchArrays) -> None:
     sent = arrays.send({"MEMORY": tensor, "SLOT": np.zeros((2, 7), np.int32)})
     assert sent["MEMORY"] is tensor
     assert arrays.copied.to_device == 2560 + 56
+
+
+@pytest.fixture
+def strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tensors that give nothing away by themselves, as if a GPU had to be waited for."""
+
+    def refuse(*arguments: object) -> None:
+        raise TypeError("a value was read off the device behind the bank's back")
+
+    for name in ("__array__", "__float__", "__int__", "__bool__", "__index__", "item", "tolist"):
+        monkeypatch.setattr(torch.Tensor, name, refuse)
+
+
+@pytest.mark.parametrize("variant", [VARIANT, RICH], ids=["plain", "rich"])
+@pytest.mark.usefixtures("strict")
+def test_a_life_on_tensors_is_that_on_the_host_to_the_last_byte_and_so_is_its_snapshot(arrays: TorchArrays, variant) -> None:
+    host = whole_life(service(RecordingStages(), variant=variant, max_conditioning=2))
+    with home(lambda: arrays):
+        tensors = whole_life(service(RecordingStages(), variant=variant, max_conditioning=2))
+    for one, other in zip(host, tensors, strict=True):
+        for name in one.keys() - {"TIMES"}:
+            assert one[name].dtype == other[name].dtype
+            np.testing.assert_array_equal(one[name], other[name], name)
+
+
+@pytest.mark.parametrize("objects", [1, 3])
+@pytest.mark.usefixtures("strict")
+def test_what_a_frame_copies_is_its_description_and_its_answer_however_much_is_remembered(arrays: TorchArrays, objects: int) -> None:
+    with home(lambda: arrays):
+        client = Client(service(RecordingStages(), variant=RICH))
+    client.send(*[click(number, (10, 20)) for number in range(objects)])
+    for frame in range(1, 24):
+        before = replace(arrays.copied)
+        client.send()
+        assert arrays.copied.to_device - before.to_device == described(objects, min(frame, 7), min(frame, 16))
+        assert arrays.copied.to_host - before.to_host == answered(objects)
+
+
+@pytest.mark.usefixtures("strict")
+def test_a_mask_prompt_crosses_once(arrays: TorchArrays) -> None:
+    with home(lambda: arrays):
+        client = Client(service(RecordingStages()))
+    client.send()
+    before = replace(arrays.copied)
+    client.send(mask(1))
+    assert 0 <= arrays.copied.to_device - before.to_device - VARIANT.mask_size**2 < 200  # and the description of the calls

@@ -172,7 +172,7 @@ def _vendor_runtime(version: Path, runtime: str) -> None:
 
 
 def _copy_engine(engines: Path, name: str, folder: Path, new_name: str) -> None:
-    """The files of an engine under a new name, but its weights where they lie in a file of their own: a graph refers to them by the name they have."""
+    """The files of an engine under a new name; weights in a file of their own keep theirs, by which the graph refers to them."""
     for file in engines.glob(f"{name}.*"):
         _copy(file, folder / (file.name if file.name.endswith(WEIGHTS) else file.name.replace(name, new_name, 1)))
 

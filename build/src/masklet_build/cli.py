@@ -116,7 +116,7 @@ def _assemble_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=PRECISIONS, help="bf16 needs OpenVINO; programs of torch have their own, from the export (default: fp32, or that)"
     )
-    parser.add_argument("--device", type=_device, default="auto", help=f"of torch: {', '.join(DEVICES)}, cuda:1 ... (default: CUDA where there is one)")
+    parser.add_argument("--device", type=_device, default="auto", help="of torch: auto, cpu, cuda, cuda:1 ... (default: CUDA where there is one)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads per engine (default: all cores)")
     parser.add_argument(
         "--set",
