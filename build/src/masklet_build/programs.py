@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -20,10 +21,17 @@ from masklet.families import Variant
 from masklet_build.checkpoints import checkpoint_sha256, load_checkpoint
 from masklet_build.embedded.torch_runner import ONE_FRAME, SUFFIX, TENSORS, TorchRunner
 from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
-from masklet_build.onnx_export import CHECKED_SIZES, compare
+from masklet_build.onnx_export import CHECKED_SIZES, ExportError, compare
 from masklet_build.output import fresh_directory
-from masklet_build.samples import Sizes, sample_inputs
+from masklet_build.samples import Sizes, fitting_sizes, sample_inputs
 from masklet_build.torch_stages import TorchStages
+from masklet_build.typed.check import TypedError, bar
+from masklet_build.typed.check import differences as typed_differences
+from masklet_build.typed.choice import Choice
+from masklet_build.typed.frames import Film
+from masklet_build.typed.plan import make_plan
+
+FP32 = Choice(purpose="torch")
 
 _TRACED = Sizes(V=2, B=3, F=4, P=5, N=6, R=7)  # above 1 and different, so that none is taken for a constant or for another
 
@@ -33,29 +41,60 @@ def export_programs(
     checkpoint_path: str | Path,
     out_dir: str | Path,
     *,
+    choice: Choice = FP32,
+    film: Film | None = None,
     sizes: Sequence[Sizes] = CHECKED_SIZES,
     force: bool = False,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Manifest:
     """Writes the programs of the five engines and manifest.json into `out_dir`, all or nothing; arguments as `masklet_build.onnx_export.export`.
 
-    Every program is read again and run by what runs it in a server, beside the stages. Raises OutputExists, CheckpointError and ExportError.
+    Every program is read again and run by what runs it in a server, beside the stages in float32. Raises OutputExists, CheckpointError and
+    ExportError.
     """
     checkpoint = Path(checkpoint_path)
     with fresh_directory(Path(out_dir), mark=FILE_NAME, force=force) as folder:
         progress(f"reading {checkpoint}")
         reference = TorchStages(load_checkpoint(checkpoint, variant), variant)
+        plan = make_plan(reference, variant, choice, film, progress)
+        differences = {}
         for model in engines(variant):
             progress(f"exporting {model.name}")
-            path = write_programs(reference.stages[model.name], model, variant, folder)
+            path = write_programs(plan.stage(model.name, reference.stages[model.name]), model, variant, folder)
             progress(f"checking {model.name}")
-            runner = TorchRunner(path, "fp32", torch.get_num_threads(), 1, "cpu")
-            compare(lambda inputs, runner=runner: runner([inputs])[0], model.name, reference, variant, sizes)
-        files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-        source = {"name": checkpoint.resolve().name, "sha256": checkpoint_sha256(checkpoint)}
-        manifest = Manifest.now(variant=variant.name, checkpoint=source, opset=0, tools={"torch": torch.__version__}, files=files, purpose="torch")
+            differences[model.name] = check_program(path, model, choice, reference, variant, sizes)
+        manifest = Manifest.now(
+            variant=variant.name,
+            checkpoint={"name": checkpoint.resolve().name, "sha256": checkpoint_sha256(checkpoint)},
+            opset=0,
+            tools={"torch": torch.__version__},
+            files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
+            precision=choice.precision,
+            attention=choice.attention,
+            purpose=choice.purpose,
+            kept_fp32=plan.kept,
+            vanishing=plan.vanishing,
+            differences={name: found for name, found in differences.items() if found},
+        )
         manifest.write(folder)
     return manifest
+
+
+def check_program(path: Path, model: Model, choice: Choice, reference: TorchStages, variant: Variant, sizes: Sequence[Sizes]) -> dict[str, float]:
+    """Runs a program on this CPU beside the stage. Returns how far its outputs are from float32, where that is not rounding only; raises ExportError."""
+    runner = TorchRunner(path, choice.precision, torch.get_num_threads(), 1, "cpu")
+
+    def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return runner([inputs])[0]
+
+    if not choice.reduced:
+        compare(run, model.name, reference, variant, sizes)
+        return {}
+    calls = [sample_inputs(model.name, variant, size, seed=1) for size in fitting_sizes(sizes, model, variant)]
+    try:
+        return typed_differences(model.name, run, reference, calls, bar(choice))
+    except TypedError as error:
+        raise ExportError(str(error)) from error
 
 
 def write_programs(stage: nn.Module, model: Model, variant: Variant, folder: Path) -> Path:

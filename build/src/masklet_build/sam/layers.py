@@ -27,6 +27,36 @@ class Mlp(nn.Module):
         return out
 
 
+class Linear(nn.Linear):
+    """A linear layer whose bias a caller may add later, by itself."""
+
+    def product(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out], without the bias."""
+        return functional.linear(x, self.weight)
+
+
+class Conv1x1(nn.Conv2d):
+    """A 1x1 convolution without bias, which is a linear layer where the channels of a map come last."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__(width, out, 1, bias=False)
+
+    def product(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        return functional.linear(x, self.weight.flatten(1))
+
+
+class Doubling(nn.ConvTranspose2d):
+    """A transposed convolution of kernel and stride 2, which is a linear layer to four finer pixels where the channels of a map come last."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__(width, out, 2, 2)
+
+    def product(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., 4 out], without the bias: the finer pixels row by row, each with its channels."""
+        return functional.linear(x, self.weight.permute(2, 3, 1, 0).flatten(0, 2))
+
+
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     """A linear layer of weights that were computed from others, [out, in] and [out]."""
     layer = nn.Linear(weight.shape[1], weight.shape[0])
@@ -51,6 +81,15 @@ class LayerNorm2d(nn.LayerNorm):
         return centred / deviation * self.weight[:, None, None] + self.bias[:, None, None]
 
 
+class Attending(nn.Module):
+    """A module with an attention core: `attention`, or what `masklet_build.typed` puts in its place in the instance."""
+
+    @staticmethod
+    def core(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        """See `attention`."""
+        return attention(q, k, v, bias)
+
+
 class Projections(nn.Module):
     """The four projections of an attention: queries and output of `width`, keys and values of `key_width`, `inner` between."""
 
@@ -69,7 +108,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Te
     have (`masklet_build.programs`). The caller scales q: the fused kernels of TensorRT want the scale before the product.
     """
     if torch.compiler.is_exporting():
-        return functional.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=1.0)
+        mask = None if bias is None else bias.reshape(1, 1, 1, -1)
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
     logits = q @ k.transpose(-2, -1)
     if bias is not None:
         logits = logits + bias
