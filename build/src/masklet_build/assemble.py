@@ -71,12 +71,8 @@ def assemble(
     variant = families.variant(variant_name)
     manifest = _manifest(engines, variant)
     _check_purpose(engines, manifest, runtime if target != "onnxruntime" else "onnxruntime")
-    own = manifest.precision if manifest.purpose == "torch" else "fp32"
-    precision = precision or own
-    if manifest.purpose == "torch" and precision != own:
-        raise AssembleError(f"{engines} holds programs that compute in {own}. Leave out --precision, or export with --precision {precision}.")
-    if precision == "bf16" and (target == "onnxruntime" or runtime != "openvino"):
-        raise AssembleError("bf16 needs OpenVINO. Leave out --precision, or use --target embedded --runtime openvino.")
+    precision = precision or (manifest.precision if runtime == "torch" else "fp32")
+    _check_precision(engines, manifest, target, runtime, precision)
     parameters = {"runtime": runtime, "precision": precision, "threads": str(threads)} | ({"device": device} if runtime == "torch" else {})
     with fresh_directory(out, mark="tracker/config.pbtxt", force=force) as draft:
         shutil.copytree(SOURCE, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.md"))
@@ -145,6 +141,14 @@ def _check_purpose(engines: Path, manifest: Manifest, runtime: str) -> None:
         f"{engines} holds {what}, which {runtime} does not run. Make others: masklet-build export {manifest.variant} --for {wanted} --out DIR; "
         f"then name them with --engines{'' if runtime == 'torch' else ', or use --runtime torch'}."
     )
+
+
+def _check_precision(engines: Path, manifest: Manifest, target: str, runtime: str, precision: str) -> None:
+    if runtime == "torch":
+        if precision != (own := manifest.precision):
+            raise AssembleError(f"{engines} holds programs that compute in {own}. Leave out --precision, or export with --precision {precision}.")
+    elif precision == "bf16" and (target == "onnxruntime" or runtime != "openvino"):
+        raise AssembleError("bf16 needs OpenVINO. Leave out --precision, or use --target embedded --runtime openvino.")
 
 
 def _place_engines(draft: Path, engines: Path, variant: families.Variant, target: str, runtime: str) -> list[contract.Model]:
