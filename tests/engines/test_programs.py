@@ -59,8 +59,9 @@ def test_a_program_moves_to_a_gpu_as_a_whole(written, name, engine):
     """Run with tensors of which only shape and device are real: a constant left on the CPU is an error, on a GPU as here."""
     made, path = written(name, engine)
     inputs = sample_inputs(engine, made.variant, Sizes(V=2, B=3, F=2, P=3, N=2, R=2), seed=0)
+    program = torch.export.load(path)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        module = move_to_device_pass(torch.export.load(path), "cuda").module()
+        module = move_to_device_pass(program, "cuda").module()
         outputs = module(*(torch.tensor(array, device="cuda") for array in inputs.values()))
     assert {x.device.type for x in outputs} == {"cuda"}
 

@@ -6,6 +6,7 @@ Attention is PyTorch's own operator there, for which it has fused kernels (`mask
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from masklet.contract import Model, engines, resolve
 from masklet.families import Variant
@@ -111,11 +112,26 @@ def write_programs(stage: nn.Module, model: Model, variant: Variant, folder: Pat
     return path
 
 
+class _Named(nn.Module):
+    """A stage one level down: `torch.export` gives its tensors back as attributes of a module that has some of its own, such as `code`."""
+
+    def __init__(self, stage: nn.Module) -> None:
+        super().__init__()
+        self.stage = copy.deepcopy(stage)
+        for module in self.stage.modules():
+            for name, table in module.named_buffers(recurse=False):
+                setattr(module, name, table.contiguous().clone())  # a file of tensors takes no views
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """As the stage's."""
+        return self.stage(*inputs)
+
+
 def _write(stage: nn.Module, model: Model, variant: Variant, path: Path, sizes: Sizes, least: Mapping[str, int]) -> None:
     samples = sample_inputs(model.name, variant, sizes, seed=0)
     inputs = tuple(torch.from_numpy(samples[tensor.name]) for tensor in model.inputs)
     with torch.no_grad():
-        program = torch.export.export(stage, inputs, dynamic_shapes=tuple(_free(model, variant, sizes, least)))
+        program = torch.export.export(_Named(stage), inputs, dynamic_shapes=(tuple(_free(model, variant, sizes, least)),))
     names = {"inputs": [tensor.name for tensor in model.inputs], "outputs": [tensor.name for tensor in model.outputs]}
     torch.export.save(program, path, extra_files={TENSORS: json.dumps(names)})
 
