@@ -29,7 +29,8 @@ from many_report import SERVERS, Lengths, Scale, Work, alone, draw, markdown
 from masklet.families import NANO
 from masklet.tracker import Tracker
 from masklet_build import nano
-from masklet_build.assemble import PRECISIONS, assemble, read_config, write_config
+from masklet_build.assemble import PRECISIONS, assemble
+from masklet_build.assembly.configs import read_config, write_config
 from masklet_build.serve import Server
 from report import facts, save
 from steady import Setting, keep_to, take_turns

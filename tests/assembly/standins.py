@@ -1,4 +1,4 @@
-"""Folders as `export` writes them, whose engines are stand-ins: assembly copies engines and does not look into them."""
+"""Folders as `export` and `engine` write them, whose engines are stand-ins: assembly copies engines and does not look into them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from pathlib import Path
 from masklet import contract
 from masklet.families import Variant
 from masklet_build.manifest import Manifest, file_sha256
+from masklet_build.tensorrt.plans import Layers, Machine, Plan, Plans, Settings
+from masklet_build.tensorrt.profiles import Limits, profiles
 
 
 def engines_of(variant: Variant, folder: Path, sha256: str = "5" * 64, **further: str) -> Path:
@@ -16,4 +18,29 @@ def engines_of(variant: Variant, folder: Path, sha256: str = "5" * 64, **further
         (folder / f"{model.name}.{'pt2' if further.get('purpose') == 'torch' else 'onnx'}").write_bytes(model.name.encode())
     files = {path.name: file_sha256(path) for path in folder.iterdir()}
     Manifest.now(variant=variant.name, checkpoint={"name": "x.pt", "sha256": sha256}, opset=17, tools={}, files=files, **further).write(folder)
+    return folder
+
+
+def plans_of(variant: Variant, folder: Path, sha256: str = "5" * 64, limits: Limits | None = None) -> Path:
+    """Makes `folder` with plans.json as a build writes it, its profiles those of masklet_build.tensorrt.profiles."""
+    folder.mkdir()
+    limits = limits or Limits.of(variant)
+    plans = {}
+    for engine, table in profiles(variant, limits).items():
+        file = folder / f"{engine}.plan"
+        file.write_bytes(f"plan of {engine}".encode())
+        memory = tuple(1 << 20 for _ in table)
+        plans[engine] = Plan(file_sha256(file), {f"{engine}.onnx": "6" * 64}, table, 60.0, memory, Layers(100, 4, 2, 3), ())
+    Plans(
+        variant=variant.name,
+        checkpoint={"name": "x.pt", "sha256": sha256},
+        contract_version=contract.CONTRACT_VERSION,
+        precision="bf16",
+        attention="fp16",
+        limits=limits,
+        settings=Settings(),
+        machine=Machine("11.1.0.106", "NVIDIA L4", "8.9", "13.0"),
+        engines=plans,
+        created="2026-11-22T00:00:00+00:00",
+    ).write(folder)
     return folder

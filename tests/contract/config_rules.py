@@ -9,6 +9,7 @@ from typing import Any
 from fakes.loading import data_type
 from masklet import contract
 from masklet.families import Variant
+from masklet_build.assembly.configs import KIND_CPU, KIND_GPU
 
 Configs = Mapping[str, Any]  # name -> ModelConfig
 
@@ -26,7 +27,7 @@ def breaches(configs: Configs, variant: Variant, *, assembled: bool, target: str
     if set(configs) != set(models):
         return [f"models {sorted(configs)} instead of {sorted(models)}"]
     found = [breach for name, config in configs.items() for breach in _tensors(config, models[name], variant, assembled)]
-    return [*found, *_ordering(configs), *_sequences(configs), *_bank(configs["memory_bank"]), *_wires(configs, models)]
+    return [*found, *_ordering(configs), *_sequences(configs), *_bank(configs["memory_bank"], target), *_wires(configs, models)]
 
 
 def _tensors(config: Any, model: contract.Model, variant: Variant, assembled: bool) -> Iterator[str]:
@@ -90,9 +91,10 @@ def _sequences(configs: Configs) -> Iterator[str]:
         yield "memory_bank forgets a video before Triton does"
 
 
-def _bank(config: Any) -> Iterator[str]:
-    if [(group.count, group.kind) for group in config.instance_group] != [(1, 2)]:  # 2: KIND_CPU
-        yield "memory_bank must be one instance: a video lives in one process"
+def _bank(config: Any, target: str) -> Iterator[str]:
+    kind = KIND_GPU if target == "tensorrt" else KIND_CPU
+    if [(group.count, group.kind) for group in config.instance_group] != [(1, kind)]:
+        yield "memory_bank must be one instance, where its engines are: a video lives in one process"
 
 
 def _wires(configs: Configs, models: Mapping[str, contract.Model]) -> Iterator[str]:

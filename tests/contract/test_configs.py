@@ -12,12 +12,12 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from assembly.standins import engines_of
+from assembly.standins import engines_of, plans_of
 from contract.config_rules import breaches
 from fakes.loading import MODELS
 from masklet import contract
 from masklet.families import VARIANTS, Variant, variant
-from masklet_build.assemble import TARGETS, AssembleError, assemble
+from masklet_build.assemble import IMAGE_TARGETS, TARGETS, AssembleError, assemble
 
 ONE = variant("efficienttam_ti_512")
 SHA256 = "5" * 64
@@ -32,7 +32,12 @@ def read(repository: Path) -> dict[str, Any]:
 @pytest.fixture
 def assembled(tmp_path: Path) -> Callable[..., Path]:
     """Assembles a repository of a variant."""
-    return lambda of=ONE, **options: assemble(of.name, engines_of(of, tmp_path / "engines", SHA256), tmp_path / "repository", **options)
+
+    def make(of: Variant = ONE, **options: Any) -> Path:
+        engines = (plans_of if options.get("target") == "tensorrt" else engines_of)(of, tmp_path / "engines", SHA256)
+        return assemble(of.name, engines, tmp_path / "repository", **options)
+
+    return make
 
 
 def test_the_committed_configs_keep_the_rules() -> None:
@@ -49,9 +54,9 @@ def test_assembled_configs_keep_the_rules(assembled: Callable[..., Path], of: Va
     for name in configs.keys() & {model.name for model in contract.engines(of)}:
         text = (repository / name / "config.pbtxt").read_text()
         assert re.search(r"^max_batch_size: \d", text, re.MULTILINE), "left out, Triton completes it to something else"
-        assert configs[name].backend == ("onnxruntime" if target == "onnxruntime" else "python")
+        assert configs[name].backend == (target if target in IMAGE_TARGETS else "python")
     bank = {key: value.string_value for key, value in configs["memory_bank"].parameters.items()}
-    assert (bank["variant"], bank["checkpoint_sha256"], bank["precision"]) == (of.name, SHA256, "fp32")
+    assert (bank["variant"], bank["checkpoint_sha256"], bank["precision"]) == (of.name, SHA256, "bf16" if target == "tensorrt" else "fp32")
     assert bank["contract_version"] == str(contract.CONTRACT_VERSION)
     assert configs["preprocess"].parameters["variant"].string_value == of.name
 

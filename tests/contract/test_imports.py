@@ -53,6 +53,11 @@ RULES = [
     Rule("build/src/masklet_build/clips/**/*.py", frozenset({"masklet_build.clips", "numpy", "PIL"})),
     Rule("build/src/masklet_build/quality/**/*.py", frozenset({"masklet", "masklet_build", "numpy", "tritonclient", "PIL"})),
     Rule("build/src/masklet_build/train/**/*.py", frozenset({"masklet", "masklet_build", "torch", "matplotlib"})),
+    # Copies files and writes configs, on any machine.
+    Rule(
+        "build/src/masklet_build/assembly/*.py",
+        frozenset({"masklet_build.assembly", "masklet_build.tensorrt.plans", "masklet_build.tensorrt.profiles", "masklet", "google", "tritonclient"}),
+    ),
     Rule("build/src/masklet_build/hugging_face/*.py", frozenset({"masklet_build.hugging_face", "torch"})),
     Rule("build/src/masklet_build/download/*.py", frozenset({"masklet", "masklet_build", "urllib3", "tqdm"})),
     Rule("build/src/masklet_build/machine.py", frozenset()),

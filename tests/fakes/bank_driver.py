@@ -107,8 +107,7 @@ class HomeService(Service):
 
     def answer(self, requests: Sequence[Request]) -> list[dict[str, np.ndarray] | MaskletError]:
         features = [{"EMBEDDING": laid(self.arrays, request.tensors["EMBEDDING"])} for request in requests]
-        laid = [replace(request, tensors={**request.tensors, **own}) for request, own in zip(requests, features, strict=True)]
-        answers = super().answer(laid)
+        answers = super().answer([replace(request, tensors={**request.tensors, **own}) for request, own in zip(requests, features, strict=True)])
         for answer in answers:
             if isinstance(answer, dict):
                 assert all(isinstance(array, np.ndarray) for array in answer.values()), "an answer leaves on the host"

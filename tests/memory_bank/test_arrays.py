@@ -9,7 +9,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from fakes.bank_driver import VARIANT, Client, HomeService, RecordingStages, click, home, mask, on_host, service
+from fakes import bank_driver
+from fakes.bank_driver import VARIANT, Client, HomeService, RecordingStages, click, home, mask, on_host
 from fakes.device_module import Module, ndarray
 from masklet import contract
 from masklet_bank.arrays import HOST, DeviceArrays, HostArrays, on_gpu
@@ -120,7 +121,7 @@ def test_a_life_on_a_device_is_that_on_the_host_to_the_last_byte_and_so_is_its_s
     lives = []
     for make in (HostArrays, lambda: DeviceArrays(Module())):
         with home(make):
-            lives.append(whole_life(service(RecordingStages(), variant=variant, max_conditioning=2)))
+            lives.append(whole_life(bank_driver.service(RecordingStages(), variant=variant, max_conditioning=2)))
     for host, other in zip(*lives, strict=True):
         for name in host.keys() - {"TIMES"}:
             assert host[name].dtype == other[name].dtype
@@ -149,7 +150,7 @@ def answered(objects: int) -> int:
 @pytest.mark.parametrize("objects", [1, 3])
 def test_what_a_frame_copies_is_its_description_and_its_answer_however_much_is_remembered(device, objects):
     with home(lambda: device):
-        client = Client(service(RecordingStages(), variant=RICH))
+        client = Client(bank_driver.service(RecordingStages(), variant=RICH))
     client.send(*[click(number, (10, 20)) for number in range(objects)])
     for frame in range(1, 40):
         before, crossed = replace(device.copied), (device.module.to_device, device.module.to_host)
@@ -162,7 +163,7 @@ def test_what_a_frame_copies_is_its_description_and_its_answer_however_much_is_r
 
 def test_a_prompt_copies_its_mask_and_no_more(device):
     with home(lambda: device):
-        client = Client(service(RecordingStages()))
+        client = Client(bank_driver.service(RecordingStages()))
     client.send()
     before = device.module.to_device
     client.send(mask(1))

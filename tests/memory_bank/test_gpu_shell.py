@@ -5,6 +5,7 @@ The GPU is a device without one (fakes/device_module.py); Triton is its utilitie
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -38,6 +39,7 @@ class Bank:
     def __init__(self, utils, kind: str, outputs: str = "gpu", features: str = "gpu") -> None:
         self.utils, self.stages, self.outputs, self.features = utils, RecordingStages(), PLACES[outputs], PLACES[features]
         self.on_cpu: dict[str, set[str]] = {name: set() for name in ENGINES}
+        self.given: list[weakref.ref] = []  # what the last engine gave, as long as it is there
         self.arrays = DeviceArrays(Module()) if kind == "GPU" else HOST
         for engine in ENGINES:
             utils.InferenceRequest.models[engine] = lambda asked, engine=engine: self._run(engine, asked)
@@ -51,9 +53,12 @@ class Bank:
         self.model.initialize({**arguments, "model_instance_kind": kind, "model_instance_device_id": "3"})
 
     def _run(self, engine: str, asked: Any) -> Any:
+        assert not any(given() for given in self.given), "outputs are not held longer than until the next call"
         self.on_cpu[engine] |= {tensor.name() for tensor in asked.inputs() if tensor.is_cpu()}
         out = self.stages.call(engine, {tensor.name(): unpacked(tensor.to_dlpack()) for tensor in asked.inputs()})
-        return self.utils.InferenceResponse([self.outputs(self.utils, name, array) for name, array in out.items()])
+        tensors = [self.outputs(self.utils, name, array) for name, array in out.items()]
+        self.given = [weakref.ref(tensor) for tensor in tensors]
+        return self.utils.InferenceResponse(tensors)
 
     def send(self, number: float | None, *prompts: dict, start: bool = False, parameters: dict | None = None) -> dict[str, np.ndarray]:
         made = request(1, number, prompts)
@@ -95,6 +100,23 @@ def test_a_bank_on_a_cpu_gives_engines_host_tensors(utils):
     bank.life()
     assert all(bank.on_cpu[model.name] == {tensor.name for tensor in model.inputs} for model in contract.engines(VARIANT) if model.name in ENGINES)
     assert (bank.arrays.copied.to_device, bank.arrays.copied.to_host) == (0, 0)
+
+
+def test_what_an_engine_gave_is_held_until_the_gpu_is_done_with_it(utils, monkeypatch):
+    """Triton waits for the GPU when it takes an input; before that, copies of the outputs may not have begun."""
+    bank, alive = Bank(utils, "GPU"), []
+    take = utils.Tensor.from_dlpack
+
+    def taken(name: str, array: ndarray) -> Any:
+        alive.extend(given() is not None for given in bank.given)
+        return take(name, array)
+
+    bank.send(0, click(1, (10, 20)), start=True)
+    bank.outputs = lambda utils, name, array: take(name, ndarray(array))
+    monkeypatch.setattr(utils.Tensor, "from_dlpack", taken)
+    bank.send(1)
+    assert len(alive) > 10
+    assert all(alive)
 
 
 def test_what_crosses_per_frame_does_not_grow_with_what_is_remembered(utils):

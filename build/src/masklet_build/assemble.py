@@ -3,6 +3,7 @@
     OUT/tracker preprocess memory_bank postprocess        from model_repository/, with the masklet modules they import beside them
     OUT/image_encoder                                     policy from model_repository/, tensors from masklet.contract, engine from `export`
     OUT/mask_prompt ... memory_encoder                    the same; target embedded: engines in OUT/memory_bank/1/engines instead
+    OUT/memory_bank/manifest.json                         what the engines are; of target tensorrt plans.json, and selftest.json once there is one
 
 Configs are edited as protobuf messages, never as text, so what is written is what Triton reads. Comments are lost on the way: model_repository/ is
 for people, the result for machines.
@@ -11,35 +12,39 @@ for people, the result for machines.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
-
 from masklet import contract, families
-from masklet_build.manifest import FILE_NAME, WEIGHTS, Manifest, file_sha256
+from masklet_build.assembly import runtimes, tensorrt
+from masklet_build.assembly.configs import (
+    KIND_CPU,
+    Config,
+    check_settings,
+    complete,
+    fill,
+    override,
+    read_config,
+    set_sequences,
+    wire,
+    write_config,
+)
+from masklet_build.assembly.errors import AssembleError
+from masklet_build.assembly.runtimes import DEVICES, EMBEDDED, PRECISIONS, RUNTIMES
+from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
 from masklet_build.output import fresh_directory
+from masklet_build.tensorrt.plans import Plans
+
+__all__ = ["DEVICES", "IMAGE_TARGETS", "PRECISIONS", "RUNTIMES", "TARGETS", "VENDORED", "AssembleError", "assemble", "read_config", "write_config"]
 
 SOURCE = Path(__file__).parent / "model_repository"
-EMBEDDED = Path(__file__).parent / "embedded"
 
-TARGETS = ("embedded", "separate", "onnxruntime")
-RUNTIMES = ("openvino", "onnxruntime", "torch")
-PRECISIONS = ("fp32", "bf16")  # that OpenVINO computes an engine in; programs of torch have theirs inside
-DEVICES = ("auto", "cpu", "cuda")
-
-# What runs engines, by runtime; the others need none of torch's.
-RUNNING = ("__init__", "engine", "runners", "shares")
-RUNNING_TORCH = ("torch_runner", "torch_arrays", "cuda_graphs")
+TARGETS = ("embedded", "separate", "onnxruntime", "tensorrt")
+IMAGE_TARGETS = ("onnxruntime", "tensorrt")  # Triton's own backends, which NVIDIA's image has
 
 # What the python models import of masklet; they import nothing else of it.
 VENDORED = ("contract", "families", "errors", "wire", "rle")
-
-
-class AssembleError(Exception):
-    """The repository cannot be assembled; the message says why and what to do."""
 
 
 def assemble(
@@ -57,44 +62,48 @@ def assemble(
 ) -> Path:
     """Writes a model repository to `out`, whole or not at all.
 
-    engines     directory that `masklet-build export` wrote
+    engines     directory that `masklet-build export` wrote; for target tensorrt the one that `masklet-build engine` wrote
     target      "embedded": for Triton from the PyPI wheel, which has the python backend only: engines run in the processes of image_encoder and
-                memory_bank; "separate": the same, but every engine is a model of its own, as with "onnxruntime": Triton's own backend, which
-                NVIDIA's image has
-    runtime     of the targets embedded and separate: "openvino", "onnxruntime" or "torch", whose engines are programs (`export --for torch`)
-    precision   None: that of programs, "fp32" of other engines, which can also be "bf16" on OpenVINO
-    device      that PyTorch runs programs on: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one
+                memory_bank; "separate": the same, but every engine is a model of its own, as with "onnxruntime" and "tensorrt": Triton's own
+                backends, which NVIDIA's image has
+    runtime     of the targets embedded and separate: "openvino", "onnxruntime", or "torch", which runs programs (`export --for torch`)
+    precision   "fp32", or "bf16" on OpenVINO; plans and programs have the precision that they were exported in. None: that, else fp32
+    device      that programs run on: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one
     threads     CPU threads per engine; 0: all cores
     settings    "model.parameter" -> value: limits and other parameters of the configs
     Raises AssembleError.
     """
     variant = families.variant(variant_name)
-    manifest = _manifest(engines, variant)
-    _check_purpose(engines, manifest, runtime if target != "onnxruntime" else "onnxruntime")
-    precision = precision or (manifest.precision if runtime == "torch" else "fp32")
-    _check_precision(engines, manifest, target, runtime, precision)
+    plans = tensorrt.read_plans(engines, variant) if target == "tensorrt" else None
+    made = plans or _manifest(engines, variant)
+    runtime = target if target in IMAGE_TARGETS else runtime
+    precision = runtimes.checked_precision(engines, made, runtime, precision)
     parameters = {"runtime": runtime, "precision": precision, "threads": str(threads)} | ({"device": device} if runtime == "torch" else {})
     with fresh_directory(out, mark="tracker/config.pbtxt", force=force) as draft:
         shutil.copytree(SOURCE, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.md"))
         for name in ("preprocess", "memory_bank", "postprocess"):
             _vendor(draft / name / "1" / "masklet")
         (draft / "tracker" / "1").mkdir(exist_ok=True)
-        shutil.copyfile(engines / FILE_NAME, draft / "memory_bank" / FILE_NAME)
         models = _place_engines(draft, engines, variant, target, runtime)
         configs = {model.name: read_config(draft / model.name) for model in models}
         for model in models:
             config = configs[model.name]
-            _complete(config, model, variant)
+            complete(config, model, variant)
             if model.name == "image_encoder":
                 config.max_batch_size = min(config.max_batch_size, variant.trunk.max_images)
             _set_backend(config, model, variant, target, parameters)
-            _fill(config, variant, manifest, precision)
-            _override(config, settings or {})
-        _wire(configs["tracker"], variant)
-        _set_sequences(configs)
+            fill(config, variant, made.checkpoint["sha256"], precision)
+        if plans:
+            _put_on_gpu(configs, variant, plans)
+        for config in configs.values():
+            override(config, settings or {})
+        if plans:
+            tensorrt.check_bank(configs["memory_bank"], variant, plans)
+        wire(configs["tracker"], variant)
+        set_sequences(configs)
         for name, config in configs.items():
             write_config(draft / name, config)
-        _check_settings(settings or {})
+        check_settings(settings or {}, (path.parent.name for path in SOURCE.glob("*/config.pbtxt")))
     return out
 
 
@@ -131,158 +140,48 @@ def _vendor(folder: Path) -> None:
             shutil.copyfile(source.with_suffix(".py"), folder / f"{name}.py")
 
 
-def _check_purpose(engines: Path, manifest: Manifest, runtime: str) -> None:
-    """Programs are for torch, and for torch are programs."""
-    if (runtime == "torch") == (manifest.purpose == "torch"):
-        return
-    what = "PyTorch programs" if manifest.purpose == "torch" else "ONNX engines"
-    wanted = "torch" if runtime == "torch" else "cpu"
-    raise AssembleError(
-        f"{engines} holds {what}, which {runtime} does not run. Make others: masklet-build export {manifest.variant} --for {wanted} --out DIR; "
-        f"then name them with --engines{'' if runtime == 'torch' else ', or use --runtime torch'}."
-    )
-
-
-def _check_precision(engines: Path, manifest: Manifest, target: str, runtime: str, precision: str) -> None:
-    if runtime == "torch":
-        if precision != (own := manifest.precision):
-            raise AssembleError(f"{engines} holds programs that compute in {own}. Leave out --precision, or export with --precision {precision}.")
-    elif precision == "bf16" and (target == "onnxruntime" or runtime != "openvino"):
-        raise AssembleError("bf16 needs OpenVINO. Leave out --precision, or use --target embedded --runtime openvino.")
-
-
 def _place_engines(draft: Path, engines: Path, variant: families.Variant, target: str, runtime: str) -> list[contract.Model]:
     """Puts every engine where the target runs it; returns the models that the repository then has."""
     inside = [model for model in contract.engines(variant) if target == "embedded" and not model.batched]  # in memory_bank's process
+    for record in tensorrt.RECORDS if target == "tensorrt" else (FILE_NAME,):
+        if (engines / record).exists():
+            shutil.copyfile(engines / record, draft / "memory_bank" / record)
     for model in contract.engines(variant):
-        if model in inside:
+        if target == "tensorrt":
+            runtimes.copy(engines / f"{model.name}.plan", draft / model.name / "1" / "model.plan")
+        elif model in inside:
             shutil.rmtree(draft / model.name)
-            _copy_engine(engines, model.name, draft / "memory_bank" / "1" / "engines", model.name)
+            runtimes.copy_engine(engines, model.name, draft / "memory_bank" / "1" / "engines", model.name)
         elif target == "onnxruntime":
-            _copy_engine(engines, model.name, draft / model.name / "1", "model")
+            runtimes.copy_engine(engines, model.name, draft / model.name / "1", "model")
         else:
-            _copy_engine(engines, model.name, draft / model.name / "1", "engine")
-            _copy(EMBEDDED / "model.py", draft / model.name / "1" / "model.py")
-            _vendor_runtime(draft / model.name / "1", runtime)
+            runtimes.copy_engine(engines, model.name, draft / model.name / "1", "engine")
+            runtimes.copy(EMBEDDED / "model.py", draft / model.name / "1" / "model.py")
+            runtimes.vendor(draft / model.name / "1", runtime)
     if inside:
-        _vendor_runtime(draft / "memory_bank" / "1", runtime)
+        runtimes.vendor(draft / "memory_bank" / "1", runtime)
     return [model for model in contract.models(variant) if model not in inside]
 
 
-def _vendor_runtime(version: Path, runtime: str) -> None:
-    """Lays what runs engines beside a model, under the name by which it is imported."""
-    for name in ("__init__.py", *(f"embedded/{module}.py" for module in (*RUNNING, *(RUNNING_TORCH if runtime == "torch" else ())))):
-        _copy(EMBEDDED.parent / name, version / "masklet_build" / name)
-
-
-def _copy_engine(engines: Path, name: str, folder: Path, new_name: str) -> None:
-    """The files of an engine under a new name; weights in a file of their own keep theirs, by which the graph refers to them."""
-    for file in engines.glob(f"{name}.*"):
-        _copy(file, folder / (file.name if file.name.endswith(WEIGHTS) else file.name.replace(name, new_name, 1)))
-
-
-def _copy(file: Path, to: Path) -> None:
-    to.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(file, to)
-
-
-def read_config(folder: Path) -> model_config_pb2.ModelConfig:
-    """The config of a model, given its folder."""
-    return text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
-
-
-def write_config(folder: Path, config: model_config_pb2.ModelConfig) -> None:
-    """Puts a config into a model's folder."""
-    text = text_format.MessageToString(config)
-    if config.max_batch_size == 0:
-        text += "max_batch_size: 0\n"  # a default that protobuf leaves out, and that Triton would complete to something else
-    (folder / "config.pbtxt").write_text(text)
-
-
-def _complete(config: model_config_pb2.ModelConfig, model: contract.Model, variant: families.Variant) -> None:
-    """Gives every tensor the variant's sizes; adds the tensors that a policy-only config leaves out."""
-    for tensors, entries in ((model.inputs, config.input), (model.outputs, config.output)):
-        known = {entry.name: entry for entry in entries}
-        for tensor in tensors:
-            entry = known.get(tensor.name) or entries.add(name=tensor.name)
-            if entries is config.input and model.batched and tensor.name not in known:
-                entry.allow_ragged_batch = any(isinstance(dim, str) for dim in contract.resolve(tensor.dims, variant))
-            entry.data_type = model_config_pb2.DataType.Value(f"TYPE_{'STRING' if tensor.dtype == 'BYTES' else tensor.dtype}")
-            entry.dims[:] = [dim if isinstance(dim, int) else -1 for dim in contract.resolve(tensor.dims, variant)]
-
-
-def _wire(tracker: model_config_pb2.ModelConfig, variant: families.Variant) -> None:
-    """Hands to memory_bank what the stages before it give in some families only: high-resolution maps, logits of soft masks."""
-    steps = {step.model_name: step for step in tracker.ensemble_scheduling.step}
-    for model in (contract.preprocess(variant), contract.image_encoder(variant)):
-        for name in {tensor.name for tensor in model.outputs} - set(steps[model.name].output_map):
-            steps[model.name].output_map[name] = name.lower()
-            steps["memory_bank"].input_map[name] = name.lower()
-
-
-def _set_backend(
-    config: model_config_pb2.ModelConfig, model: contract.Model, variant: families.Variant, target: str, parameters: Mapping[str, str]
-) -> None:
+def _set_backend(config: Config, model: contract.Model, variant: families.Variant, target: str, parameters: Mapping[str, str]) -> None:
     """Says what runs a model's engines: a backend of Triton, or parameters of the python model."""
+    if target == "tensorrt":
+        return  # plans have more to say (_put_on_gpu)
     if model in contract.engines(variant):
         if target == "onnxruntime":
             config.backend = "onnxruntime"
             config.default_model_filename = "model.onnx"
             return
         config.backend = "python"
-        config.instance_group.add(kind=model_config_pb2.ModelInstanceGroup.KIND_CPU, count=1)
+        config.instance_group.add(kind=KIND_CPU, count=1)
     elif model.name != "memory_bank" or target != "embedded":
         return
     for key, value in parameters.items():
         config.parameters[key].string_value = value
 
 
-def _fill(config: model_config_pb2.ModelConfig, variant: families.Variant, manifest: Manifest, precision: str) -> None:
-    """Sets what only assembly knows, in the configs that ask for it."""
-    known = {
-        "variant": variant.name,
-        "contract_version": str(contract.CONTRACT_VERSION),
-        "checkpoint_sha256": manifest.checkpoint["sha256"],
-        "precision": precision,
-    }
-    if "max_engine_batch" in config.parameters:
-        limit = int(config.parameters["max_engine_batch"].string_value)
-        config.parameters["max_engine_batch"].string_value = str(min(limit, variant.max_objects))
-    for key in set(known) & set(config.parameters):
-        config.parameters[key].string_value = known[key]
-
-
-def _override(config: model_config_pb2.ModelConfig, settings: Mapping[str, str]) -> None:
-    for name, value in settings.items():
-        model, _, key = name.partition(".")
-        if model != config.name:
-            continue
-        if key not in config.parameters:
-            raise AssembleError(f"{model} has no parameter {key!r}. It has: {', '.join(sorted(config.parameters)) or 'none'}.")
-        config.parameters[key].string_value = value
-
-
-def _set_sequences(configs: Mapping[str, model_config_pb2.ModelConfig]) -> None:
-    """Fits the places and the patience of Triton's sequence batchers to the limits of memory_bank.
-
-    More places than videos, since a video without a place waits for ever. At memory_bank less patience than the model's own, so that the model
-    forgets last; at the stages before it more, so that they refuse nothing that memory_bank would take.
-    """
-    bank = configs["memory_bank"].parameters
-    videos, idle_seconds = int(bank["max_videos"].string_value), float(bank["idle_seconds"].string_value)
-    for name, config in configs.items():
-        if config.HasField("sequence_batching"):
-            batching = config.sequence_batching
-            batching.oldest.max_candidate_sequences = max(4 * videos, batching.oldest.max_candidate_sequences)
-            batching.max_sequence_idle_microseconds = int(1e6 * idle_seconds * (0.8 if name == "memory_bank" else 1))
-
-
-def _check_settings(settings: Mapping[str, str]) -> None:
-    known = {path.parent.name for path in _source_configs()}
-    for name in settings:
-        if name.partition(".")[0] not in known:
-            raise AssembleError(f"--set {name}: no such model. Models: {', '.join(sorted(known))}. Write it as MODEL.PARAMETER=VALUE.")
-
-
-def _source_configs() -> Iterator[Path]:
-    yield from SOURCE.glob("*/config.pbtxt")
+def _put_on_gpu(configs: Mapping[str, Config], variant: families.Variant, plans: Plans) -> None:
+    """Engines and memory_bank of target tensorrt; preprocess and postprocess stay on CPUs."""
+    for model in contract.engines(variant):
+        tensorrt.set_engine(configs[model.name], model, plans.engines[model.name])
+    tensorrt.set_bank(configs["memory_bank"], variant, plans)

@@ -31,6 +31,11 @@ from an official checkpoint to masks:
   masklet-build serve repository/
   masklet track clip.mp4 --url localhost:8001 --point 210,350 --out masks/
 
+on a GPU, in NVIDIA's images (docker/tensorrt.md):
+  masklet-build engine efficienttam_ti_512 --onnx engines/ --out plans/
+  masklet-build selftest plans/
+  masklet-build assemble efficienttam_ti_512 --engines plans/ --target tensorrt --out repository/
+
 The variant is always said, never guessed: the four official checkpoints of one size have the same tensors.
 
 exit codes: 0 done, 1 it failed and the last line says why, 2 wrong arguments (`serve` has codes of its own)"""
@@ -91,14 +96,19 @@ def _variant_name(text: str) -> str:
 
 def _assemble_arguments(parser: argparse.ArgumentParser) -> None:
     _variant_argument(parser)
-    parser.add_argument("--engines", type=Path, metavar="DIR", help="what `masklet-build export` wrote (default for nano: the package's own)")
+    parser.add_argument(
+        "--engines",
+        type=Path,
+        metavar="DIR",
+        help="what `masklet-build export` wrote (default for nano: the package's own); for target tensorrt what `masklet-build engine` wrote",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="REPO", help="where the model repository goes, whole or not at all")
     parser.add_argument(
         "--target",
         choices=TARGETS,
         default="embedded",
         help="embedded: engines run inside python models, for Triton from the PyPI wheel; separate: the same, each engine a model of its own; "
-        "onnxruntime: Triton's own backend, for NVIDIA's image (default: %(default)s)",
+        "onnxruntime, tensorrt: Triton's own backends, for NVIDIA's image (default: %(default)s)",
     )
     parser.add_argument("--runtime", choices=RUNTIMES, default="openvino", help="of the targets embedded and separate (default: %(default)s)")
     parser.add_argument(
@@ -139,6 +149,8 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _assemble(args: argparse.Namespace) -> int:
+    if args.target == "tensorrt" and not args.engines:
+        args.refuse(f"--engines is required for target tensorrt: the plans that `masklet-build engine {args.variant}` built on the GPU that serves.")
     try:
         assemble(
             args.variant,
@@ -154,8 +166,7 @@ def _assemble(args: argparse.Namespace) -> int:
         )
     except (AssembleError, OutputExists, OSError) as error:
         return _fail("assemble", error)
-    run = f"masklet-build serve {args.out}" if args.target != "onnxruntime" else f"tritonserver --model-repository={args.out}, in NVIDIA's image"
-    _say(f"wrote {args.out}. Next: {run}")
+    _say_next(args.out)
     return 0
 
 
@@ -164,8 +175,16 @@ def _combine(args: argparse.Namespace) -> int:
         trackers = combine(args.repositories, args.out, force=args.force)
     except (AssembleError, OutputExists, OSError) as error:
         return _fail("combine", error)
-    _say(f"wrote {args.out} with {', '.join(trackers)}. Next: masklet-build serve {args.out}")
+    _say_next(args.out, f" with {', '.join(trackers)}")
     return 0
+
+
+def _say_next(repository: Path, what: str = "") -> None:
+    """What was written, and how it is served."""
+    for warning in serve.image.warnings(repository):
+        _say(f"warning: {warning}")
+    command = serve.image.command(repository) if serve.image.backend(repository) else f"masklet-build serve {repository}"
+    _say(f"wrote {repository}{what}. Next: {command}")
 
 
 def _settings(words: Sequence[str]) -> dict[str, str]:

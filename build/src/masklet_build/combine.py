@@ -14,7 +14,8 @@ from pathlib import Path
 from tritonclient.grpc import model_config_pb2
 
 from masklet import contract
-from masklet_build.assemble import AssembleError, read_config, write_config
+from masklet_build.assembly.configs import read_config, write_config
+from masklet_build.assembly.errors import AssembleError
 from masklet_build.output import fresh_directory
 
 Configs = Mapping[str, model_config_pb2.ModelConfig]

@@ -31,18 +31,25 @@ class TritonStages:
         self._engines = {model.name: model for model in contract.engines(variant)}
         self._suffix = suffix
         self.arrays = arrays
+        self._outputs = []
 
     def call(self, engine, inputs):
-        """Runs one engine (see masklet_bank.stages.Stages)."""
+        """Runs one engine (see masklet_bank.stages.Stages).
+
+        On a GPU the bank's copies of what an engine gave may still wait for their turn when the bank is done with it. Triton must not use that memory
+        again before; so outputs are held until the next inputs are made, which waits for all that was asked of the GPU before.
+        """
         request = pb_utils.InferenceRequest(
             model_name=engine + self._suffix,
             requested_output_names=[tensor.name for tensor in self._engines[engine].outputs],
             inputs=[_tensor(name, array) for name, array in inputs.items()],
         )
+        self._outputs = []
         response = request.exec()
         if response.has_error():
             raise EngineError(f"{engine} failed: {response.error().message()}")
-        return {tensor.name(): _array(tensor, self.arrays) for tensor in response.output_tensors()}
+        self._outputs = response.output_tensors()
+        return {tensor.name(): _array(tensor, self.arrays) for tensor in self._outputs}
 
 
 class EmbeddedStages:

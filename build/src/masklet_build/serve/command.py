@@ -9,6 +9,7 @@ import tempfile
 import threading
 from pathlib import Path
 
+from masklet_build.serve import image
 from masklet_build.serve.environment import PYTHON_VARIABLE
 from masklet_build.serve.errors import GaveUp, ServeError
 from masklet_build.serve.server import Server
@@ -53,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_serve(args: argparse.Namespace) -> int:
     """Serves until SIGINT or SIGTERM. Returns the exit code; call it in the main thread."""
+    for warning in image.warnings(args.repository):
+        print(f"masklet-build serve: warning: {warning}", file=sys.stderr)
+    if advice := image.advice(args.repository):
+        print(f"masklet-build serve: {advice}", file=sys.stderr)
+        return 1
     log = args.log or _new_log()
     print(f"loading {args.repository}; Triton's log: {log}", flush=True)
     try:

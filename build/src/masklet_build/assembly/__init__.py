@@ -1,0 +1,1 @@
+"""The parts of `masklet_build.assemble`: configs, and what depends on the target."""

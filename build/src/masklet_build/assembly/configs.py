@@ -1,0 +1,99 @@
+"""Triton configs as protobuf messages: read, completed with a variant's tensors, filled in, and written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from masklet import contract
+from masklet.families import Variant
+from masklet_build.assembly.errors import AssembleError
+
+Config = model_config_pb2.ModelConfig
+KIND_CPU, KIND_GPU = model_config_pb2.ModelInstanceGroup.KIND_CPU, model_config_pb2.ModelInstanceGroup.KIND_GPU
+
+
+def read_config(folder: Path) -> Config:
+    """The config of a model, given its folder."""
+    return text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
+
+
+def write_config(folder: Path, config: Config) -> None:
+    """Puts a config into a model's folder."""
+    text = text_format.MessageToString(config)
+    if config.max_batch_size == 0:
+        text += "max_batch_size: 0\n"  # a default that protobuf leaves out, and that Triton would complete to something else
+    (folder / "config.pbtxt").write_text(text)
+
+
+def complete(config: Config, model: contract.Model, variant: Variant) -> None:
+    """Gives every tensor the variant's sizes; adds the tensors that a policy-only config leaves out."""
+    for tensors, entries in ((model.inputs, config.input), (model.outputs, config.output)):
+        known = {entry.name: entry for entry in entries}
+        for tensor in tensors:
+            entry = known.get(tensor.name) or entries.add(name=tensor.name)
+            if entries is config.input and model.batched and tensor.name not in known:
+                entry.allow_ragged_batch = any(isinstance(dim, str) for dim in contract.resolve(tensor.dims, variant))
+            entry.data_type = model_config_pb2.DataType.Value(f"TYPE_{'STRING' if tensor.dtype == 'BYTES' else tensor.dtype}")
+            entry.dims[:] = [dim if isinstance(dim, int) else -1 for dim in contract.resolve(tensor.dims, variant)]
+
+
+def wire(tracker: Config, variant: Variant) -> None:
+    """Hands to memory_bank what the stages before it give in some families only: high-resolution maps, logits of soft masks."""
+    steps = {step.model_name: step for step in tracker.ensemble_scheduling.step}
+    for model in (contract.preprocess(variant), contract.image_encoder(variant)):
+        for name in {tensor.name for tensor in model.outputs} - set(steps[model.name].output_map):
+            steps[model.name].output_map[name] = name.lower()
+            steps["memory_bank"].input_map[name] = name.lower()
+
+
+def fill(config: Config, variant: Variant, checkpoint_sha256: str, precision: str) -> None:
+    """Sets what only assembly knows, in the configs that ask for it."""
+    known = {
+        "variant": variant.name,
+        "contract_version": str(contract.CONTRACT_VERSION),
+        "checkpoint_sha256": checkpoint_sha256,
+        "precision": precision,
+    }
+    if "max_engine_batch" in config.parameters:
+        limit = int(config.parameters["max_engine_batch"].string_value)
+        config.parameters["max_engine_batch"].string_value = str(min(limit, variant.max_objects))
+    for key in set(known) & set(config.parameters):
+        config.parameters[key].string_value = known[key]
+
+
+def override(config: Config, settings: Mapping[str, str]) -> None:
+    """Sets the parameters of this model that `settings` ("model.parameter" -> value) names. Raises AssembleError."""
+    for name, value in settings.items():
+        model, _, key = name.partition(".")
+        if model != config.name:
+            continue
+        if key not in config.parameters:
+            raise AssembleError(f"{model} has no parameter {key!r}. It has: {', '.join(sorted(config.parameters)) or 'none'}.")
+        config.parameters[key].string_value = value
+
+
+def check_settings(settings: Mapping[str, str], models: Iterable[str]) -> None:
+    """Raises AssembleError where a setting names none of `models`."""
+    known = sorted(models)
+    for name in settings:
+        if name.partition(".")[0] not in known:
+            raise AssembleError(f"--set {name}: no such model. Models: {', '.join(known)}. Write it as MODEL.PARAMETER=VALUE.")
+
+
+def set_sequences(configs: Mapping[str, Config]) -> None:
+    """Fits the places and the patience of Triton's sequence batchers to the limits of memory_bank.
+
+    More places than videos, since a video without a place waits for ever. At memory_bank less patience than the model's own, so that the model
+    forgets last; at the stages before it more, so that they refuse nothing that memory_bank would take.
+    """
+    bank = configs["memory_bank"].parameters
+    videos, idle_seconds = int(bank["max_videos"].string_value), float(bank["idle_seconds"].string_value)
+    for name, config in configs.items():
+        if config.HasField("sequence_batching"):
+            batching = config.sequence_batching
+            batching.oldest.max_candidate_sequences = max(4 * videos, batching.oldest.max_candidate_sequences)
+            batching.max_sequence_idle_microseconds = int(1e6 * idle_seconds * (0.8 if name == "memory_bank" else 1))
