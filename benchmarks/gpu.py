@@ -154,13 +154,14 @@ def markdown(content: Mapping[str, Any]) -> str:
     for name, found in content["variants"].items():
         videos = list(next(iter(found["fps"].values())))
         lines += [f"## {name}", "", "Frames per second of all videos together, medians of rounds:", ""]
-        lines += _table(["", *(f"{count} video(s)" for count in videos)], ([way, *(f"{np.median(v):.1f}" for v in fps.values())] for way, fps in found["fps"].items()))
+        fps = ([way, *(f"{np.median(rounds):.1f}" for rounds in by_videos.values())] for way, by_videos in found["fps"].items())
+        lines += _table(["", *(f"{count} video(s)" for count in videos)], fps)
         lines += ["Masks beside those of fp32 on the CPU (a clip of 30 frames, three objects):", ""]
         heads = ["mean_iou", "least_iou", "median_logit", "largest_logit", "same_presence"]
         lines += _table(["", *heads], ([precision, *(f"{values[head]:.4g}" for head in heads)] for precision, values in found["parity"].items()))
         lines += ["Bytes between host and GPU for a frame of one object, in memory_bank, by frames tracked before:", ""]
-        rows = ([precision, direction, *(f"{at[direction]:.0f}" for at in by_frame.values())] for precision, by_frame in found["crossed"].items() for direction in ("to_device", "to_host"))
-        lines += _table(["", "", *map(str, LENGTHS)], rows)
+        crossed = [(name, by_frame, direction) for name, by_frame in found["crossed"].items() for direction in ("to_device", "to_host")]
+        lines += _table(["", "", *map(str, LENGTHS)], ([name, to, *(f"{at[to]:.0f}" for at in by_frame.values())] for name, by_frame, to in crossed))
     return "\n".join(lines)
 
 

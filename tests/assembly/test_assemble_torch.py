@@ -64,24 +64,32 @@ def test_what_runs_programs_is_beside_the_models_and_is_imported_without_torch(p
 
 def test_programs_and_onnx_engines_are_not_mistaken_for_each_other(programs, tmp_path):
     for arguments in ({}, {"runtime": "onnxruntime"}, {"target": "onnxruntime"}):
-        with pytest.raises(AssembleError, match="holds PyTorch programs, which .* does not run. Make others: .* --for cpu .*--runtime torch"):
+        with pytest.raises(AssembleError, match=r"holds PyTorch programs, which .* does not run. Make others: .* --for cpu .*--runtime torch"):
             assemble(VARIANT.name, programs, tmp_path / "repository", **arguments)
     onnx = engines_of(VARIANT, tmp_path / "onnx")
-    with pytest.raises(AssembleError, match="holds ONNX engines, which torch does not run. Make others: masklet-build export .* --for torch"):
+    with pytest.raises(AssembleError, match=r"holds ONNX engines, which torch does not run. Make others: masklet-build export .* --for torch"):
         assemble(VARIANT.name, onnx, tmp_path / "repository", runtime="torch")
     assert not (tmp_path / "repository").exists()
 
 
 def test_another_precision_than_that_of_the_programs_is_refused(programs, tmp_path):
-    with pytest.raises(AssembleError, match="programs that compute in bf16. Leave out --precision, or export with --precision fp32"):
+    with pytest.raises(AssembleError, match=r"programs that compute in bf16\. Leave out --precision, or export with --precision fp32"):
         assemble(VARIANT.name, programs, tmp_path / "repository", runtime="torch", precision="fp32")
 
 
-@pytest.mark.parametrize(("device", "code"), [("cuda:1", 0), ("auto", 0), ("cpu", 0), ("gpu", 2), ("cuda:", 2)])
-def test_the_command_knows_devices(programs, tmp_path, capsys, device, code):
-    words = ["assemble", VARIANT.name, "--engines", str(programs), "--out", str(tmp_path / "repository"), "--runtime", "torch", "--device", device]
-    try:
-        assert main(words) == code
-    except SystemExit as error:
-        assert error.code == code
-        assert "none of auto, cpu, cuda" in capsys.readouterr().err
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:1"])
+def test_the_command_takes_devices(programs, tmp_path, device):
+    assert main(command(programs, tmp_path, device)) == 0
+    assert parameters(tmp_path / "repository", "image_encoder")["device"] == device
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "0"])
+def test_the_command_says_which_devices_there_are(programs, tmp_path, capsys, device):
+    with pytest.raises(SystemExit) as caught:
+        main(command(programs, tmp_path, device))
+    assert caught.value.code == 2
+    assert f"'{device}' is none of auto, cpu, cuda, nor one of several GPUs, as cuda:1 is" in capsys.readouterr().err
+
+
+def command(programs: Path, folder: Path, device: str) -> list[str]:
+    return ["assemble", VARIANT.name, "--engines", str(programs), "--out", str(folder / "repository"), "--runtime", "torch", "--device", device]

@@ -7,9 +7,8 @@ import pytest
 
 pytest.importorskip("torch")
 
-from gpu import LENGTHS, markdown, parity  # noqa: E402
-
-from masklet import TrackedFrame  # noqa: E402
+from gpu import LENGTHS, markdown, parity
+from masklet import TrackedFrame
 
 pytestmark = pytest.mark.torch
 

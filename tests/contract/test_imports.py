@@ -56,7 +56,8 @@ RULES = [
     # Copies files and writes configs, on any machine.
     Rule(
         "build/src/masklet_build/assembly/*.py",
-        frozenset({"masklet_build.assembly", "masklet_build.tensorrt.plans", "masklet_build.tensorrt.profiles", "masklet", "google", "tritonclient"}),
+        frozenset({"masklet_build.assembly", "masklet_build.manifest", "masklet", "google", "tritonclient"})
+        | {"masklet_build.tensorrt.plans", "masklet_build.tensorrt.profiles"},
     ),
     Rule("build/src/masklet_build/hugging_face/*.py", frozenset({"masklet_build.hugging_face", "torch"})),
     Rule("build/src/masklet_build/download/*.py", frozenset({"masklet", "masklet_build", "urllib3", "tqdm"})),

@@ -42,7 +42,7 @@ class Cuda:
         self.fails = False
         self.pools: list[object] = []
 
-    def CUDAGraph(self) -> Any:  # noqa: N802
+    def CUDAGraph(self) -> Any:
         return _Graph(self)
 
     def graph(self, graph: Any, *, pool: object) -> AbstractContextManager[None]:

@@ -22,13 +22,14 @@ def graph(file: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], c
 def program(file: Path, run: Callable[..., Any], inputs: dict[str, Any], outputs: list[str], free: int) -> None:
     """A PyTorch program of `run`. inputs: examples by name; free: how many leading dimensions of each may differ, of 2 at least."""
     import torch
+
     from masklet_build.embedded.torch_runner import TENSORS
 
     class Stage(torch.nn.Module):
         def forward(self, *tensors: Any) -> Any:
             return run(*tensors)
 
-    dims = [{axis: torch.export.Dim.AUTO for axis in range(free)} for _ in inputs]
+    dims = [dict.fromkeys(range(free), torch.export.Dim.AUTO) for _ in inputs]
     made = torch.export.export(Stage(), tuple(inputs.values()), dynamic_shapes=(tuple(dims),))
     torch.export.save(made, file, extra_files={TENSORS: json.dumps({"inputs": list(inputs), "outputs": outputs})})
 

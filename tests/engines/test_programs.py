@@ -16,9 +16,12 @@ from masklet_build import programs
 from masklet_build.embedded.torch_runner import TorchRunner
 from masklet_build.manifest import Manifest, file_sha256
 from masklet_build.onnx_export import CHECKED_SIZES, ExportError, compare
-from masklet_build.programs import export_programs, write_programs
+from masklet_build.programs import check_program, export_programs, write_programs
 from masklet_build.rebuilt import save_checkpoint
 from masklet_build.samples import Sizes, sample_inputs
+from masklet_build.typed.check import bar
+from masklet_build.typed.choice import Choice
+from masklet_build.typed.plan import Plan
 
 pytestmark = pytest.mark.torch
 
@@ -27,7 +30,7 @@ KINDS = [
     *[("efficienttam_ti_512", engine) for engine in ("image_encoder", "mask_prompt", "memory_attention", "mask_decoder", "memory_encoder")],
     ("efficienttam_ti_1", "memory_attention"),
     ("efficienttam_ti_2", "memory_attention"),
-    *[("sam2.1_t", engine) for engine in ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")],
+    *[("sam2.1_t", engine) for engine in ("image_encoder", "mask_decoder")],
     *[("sam3:2@336", engine) for engine in ("image_encoder", "mask_prompt", "memory_encoder")],
     *[("edgetam", engine) for engine in ("image_encoder", "memory_attention", "memory_encoder")],
 ]
@@ -68,7 +71,8 @@ def test_a_program_computes_what_the_stage_does_for_every_size(written, name, en
 def test_a_program_moves_to_another_device_as_a_whole(written, name, engine):
     """Device meta has shapes and no values. As on a GPU, an operator refuses tensors of which one stayed on the CPU."""
     made, path = written(name, engine)
-    inputs = sample_inputs(engine, made.variant, Sizes(V=2, B=3, F=2, P=3, N=2, R=2), seed=0)
+    sizes = Sizes(V=made.variant.trunk.max_images if engine == "image_encoder" else 2, B=3, F=2, P=3, N=2, R=2)
+    inputs = sample_inputs(engine, made.variant, sizes, seed=0)
     module = move_to_device_pass(torch.export.load(path), "meta").module()
     outputs = module(*(torch.tensor(array, device="meta") for array in inputs.values()))
     assert {x.device.type for x in outputs} == {"meta"}
@@ -95,14 +99,34 @@ def checkpoint(network, tmp_path) -> Path:
 
 
 def test_an_export_lists_its_files_and_says_what_they_are_for(network, checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(programs, "compare", lambda *arguments: None)  # checked above
-    manifest = export_programs(network("efficienttam_ti_512", 64).variant, checkpoint, tmp_path / "engines", progress=lambda line: None)
+    def written(stage, model, variant, folder):
+        (folder / f"{model.name}.pt2").write_bytes(model.name.encode())
+        return folder / f"{model.name}.pt2"
+
+    monkeypatch.setattr(programs, "write_programs", written)  # real ones above
+    monkeypatch.setattr(programs, "check_program", lambda path, *rest: {"X": 0.5} if path.stem == "mask_decoder" else {})
+    choice = Choice.of(network("efficienttam_ti_512", 64).variant, "bf16", purpose="torch")
+    manifest = export_programs(network("efficienttam_ti_512", 64).variant, checkpoint, tmp_path / "engines", choice=choice)
     assert Manifest.read(tmp_path / "engines") == manifest
-    files = {path.name: file_sha256(path) for path in (tmp_path / "engines").glob("*.pt2")}
-    assert manifest.files == files
-    assert {name.removesuffix(".pt2") for name in files} == {"image_encoder", "mask_prompt", "memory_attention", "mask_decoder", "memory_encoder"}
-    assert (manifest.purpose, manifest.precision, manifest.opset) == ("torch", "fp32", 0)
+    assert manifest.files == {path.name: file_sha256(path) for path in (tmp_path / "engines").glob("*.pt2")}
+    assert len(manifest.files) == 5
+    assert (manifest.purpose, manifest.precision, manifest.attention, manifest.opset) == ("torch", "bf16", "bf16", 0)
+    assert manifest.differences == {"mask_decoder": {"X": 0.5}}
     assert manifest.tools["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("engine", ["memory_attention", "memory_encoder"])
+def test_programs_in_halves_are_near_float32_and_hold_halves(network, tmp_path, precision, engine):
+    made = network("efficienttam_ti_512", 64)
+    choice, model = Choice.of(made.variant, precision, purpose="torch"), made.stages.models[engine]
+    path = write_programs(Plan(choice).stage(engine, made.stages.stages[engine]), model, made.variant, tmp_path)
+    found = check_program(path, model, choice, made.stages, made.variant, CHECKED_SIZES[:2])
+    assert all(0 < value < bar(choice) for value in found.values())
+    weights = torch.export.load(path).state_dict
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    assert {weight.dtype for name, weight in weights.items() if "norm" not in name and weight.ndim > 1} == {half}
+    assert {weight.dtype for name, weight in weights.items() if "norm" in name} == {torch.float32}
 
 
 def test_a_program_that_computes_something_else_fails_the_export_and_leaves_nothing(network, checkpoint, tmp_path, monkeypatch):

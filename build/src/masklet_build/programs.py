@@ -82,7 +82,10 @@ def export_programs(
 
 
 def check_program(path: Path, model: Model, choice: Choice, reference: TorchStages, variant: Variant, sizes: Sequence[Sizes]) -> dict[str, float]:
-    """Runs a program on this CPU beside the stage. Returns how far its outputs are from float32, where that is not rounding only; raises ExportError."""
+    """Runs a program on this CPU beside the stage. Returns how far its outputs are from float32, where that is not rounding only.
+
+    Raises ExportError.
+    """
     runner = TorchRunner(path, choice.precision, torch.get_num_threads(), 1, "cpu")
 
     def run(inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

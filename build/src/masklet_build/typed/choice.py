@@ -46,8 +46,8 @@ class Choice:
             made = cls(precision, attention, "tensorrt" if made.reduced else "cpu")
         if made.reduced and made.purpose == "cpu":
             raise ValueError(
-                f"precision {precision} with attention {attention} is for TensorRT and PyTorch: on a CPU it is slower than fp32. Say another purpose, or none; or "
-                "export fp32 and assemble with precision bf16, for which OpenVINO needs no other engines."
+                f"precision {precision} with attention {attention} is for TensorRT and PyTorch: on a CPU it is slower than fp32. Say another "
+                "purpose, or none; or export fp32 and assemble with precision bf16, for which OpenVINO needs no other engines."
             )
         return made
 
