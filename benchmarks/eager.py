@@ -35,9 +35,9 @@ class Decoded:
 
 
 class Eager:
-    """The stages for one object, float32 on the CPU. Raises ValueError for variants that pool their memory, and for other families'."""
+    """The stages for one object, in float32. Raises ValueError for variants that pool their memory, and for other families'."""
 
-    def __init__(self, parameters: Mapping[str, Tensor], variant: Variant) -> None:
+    def __init__(self, parameters: Mapping[str, Tensor], variant: Variant, device: str = "cpu") -> None:
         """`parameters`: the official state dict, complete."""
         if variant.pooling != "none" or not isinstance(variant.trunk, PlainVit):
             raise ValueError(f"{variant.name} pools its memory or is no EfficientTAM, which this comparison does not do.")
@@ -51,12 +51,16 @@ class Eager:
         self.memory_position = sine_table(MEMORY_WIDTH, grid).flatten(1).T
         self.turns = torch.complex(*rotary_table(grid, variant.hidden))
         self.code = dense_code(encoder.pe_layer.positional_encoding_gaussian_matrix, grid)[None]
+        self.device = torch.device(device)
+        self.network.to(self.device)
+        for table in ("trunk_position", "position", "memory_position", "turns", "code"):
+            setattr(self, table, getattr(self, table).to(self.device))
 
     def normalised(self, image: np.ndarray) -> Tensor:
         """uint8 [S, S, 3] -> [1, 3, S, S]; the official predictor does this for all frames when a video is loaded."""
         family = self.variant.family
         pixels = (torch.from_numpy(image).float() / 255.0 - torch.tensor(family.pixel_mean)) / torch.tensor(family.pixel_std)
-        return pixels.permute(2, 0, 1)[None].contiguous()
+        return pixels.permute(2, 0, 1)[None].contiguous().to(self.device)
 
     def embed(self, pixels: Tensor) -> Tensor:
         """[1, 3, S, S] -> [1, hidden, G, G]."""
@@ -117,9 +121,9 @@ class Eager:
         seen = score > 0
         masks = torch.where(seen[:, None, None], masks, self.variant.family.no_object_score)
         high = functional.interpolate(masks, (self.variant.image_size,) * 2, mode="bilinear", align_corners=False)
-        best = int(ious.argmax())
-        pointer = seen.float() * self.network.obj_ptr_proj(tokens[:, best]) + (1 - seen.float()) * self.network.no_obj_ptr
-        return Decoded(masks[:, best : best + 1], high[:, best : best + 1], score, pointer)
+        best = ious.argmax(dim=1)  # stays on the device, as officially: nobody waits for it
+        pointer = seen.float() * self.network.obj_ptr_proj(tokens.index_select(1, best)[:, 0]) + (1 - seen.float()) * self.network.no_obj_ptr
+        return Decoded(masks.index_select(1, best), high.index_select(1, best), score, pointer)
 
     def _prompt_tokens(self, point: Tensor | None) -> Tensor:
         """A click and the padding point, or two padding points, as [1, 2, hidden]."""
@@ -175,7 +179,8 @@ class EagerVideo:
         """The first frame, uint8 [S, S, 3], and a click (x, y in model pixels) on each object."""
         embedding = self.model.embed(self.model.normalised(image))
         for point in points:
-            decoded = self.model.decode(embedding + self.model.network.no_mem_embed.reshape(1, -1, 1, 1), torch.tensor(point))
+            point_there = torch.tensor(point, device=self.model.device)
+            decoded = self.model.decode(embedding + self.model.network.no_mem_embed.reshape(1, -1, 1, 1), point_there)
             self.objects.append(_Object((_rounded(self.model.memory(embedding, decoded.high, prompted=True)), decoded.pointer)))
 
     def copy(self, count: int) -> EagerVideo:
@@ -211,7 +216,7 @@ def _rounded(memory: Tensor) -> Tensor:
 
 def _turn(x: Tensor, turns: Tensor) -> Tensor:
     """Interleaved pairs [1, 1, n, hidden] times complex numbers [1, 1, n, hidden / 2]."""
-    return torch.view_as_real(torch.view_as_complex(x.reshape(*x.shape[:-1], -1, 2)) * turns).flatten(3)
+    return torch.view_as_real(torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2)) * turns).flatten(3)
 
 
 def _norm_channels(x: Tensor, norm: nn.LayerNorm) -> Tensor:

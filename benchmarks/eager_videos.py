@@ -19,7 +19,7 @@ from stagewise import differences
 from steady import STEADY, Setting
 
 
-def checked_eager(checkpoint: Path, variant: Variant, threads: int, say: Say) -> Eager:
+def checked_eager(checkpoint: Path, variant: Variant, threads: int, say: Say, device: str = "cpu") -> Eager:
     """The plain PyTorch model on the server's weights, after it has shown that it computes what masklet's stages compute.
 
     Raises SystemExit where it does not, CheckpointError for a file that is not the variant's.
@@ -31,7 +31,7 @@ def checked_eager(checkpoint: Path, variant: Variant, threads: int, say: Say) ->
     say("eager PyTorch beside masklet's stages, largest difference: " + ", ".join(f"{name} {value:.1e}" for name, value in found.items()))
     if max(found.values()) > 1e-3:
         raise SystemExit("eager PyTorch does not compute the same, so its speed means nothing. Run the tests in tests/benchmarks.")
-    return model
+    return model if device == "cpu" else Eager(state, variant, device)
 
 
 def clicked_eager(model: Eager, setting: Setting) -> tuple[EagerVideo, list[Tensor]]:

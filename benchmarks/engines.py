@@ -20,25 +20,30 @@ def ready_engines(folder: Path, variant: Variant, checkpoint: Path | None, say: 
     checkpoint  official file; None: random weights. Raises CheckpointError and ExportError.
     """
     engines = folder / "engines"
-    name = f"random-{variant.name}-{_SEED}.pt"
-    if _fits(engines, variant, checkpoint, name):
+    if _fits(engines, variant, checkpoint, _random_name(variant)):
         say(f"engines: those in {engines} fit")
         return engines
     from masklet_build.onnx_export import export
 
     if checkpoint is None:
-        checkpoint = _random_checkpoint(folder / name, variant, say)
+        checkpoint = random_checkpoint_file(folder, variant, say)
     say(f"engines: exporting {variant.name} to ONNX and checking every engine against PyTorch")
     export(variant, checkpoint, engines, force=True)
     return engines
 
 
-def _random_checkpoint(file: Path, variant: Variant, say: Say) -> Path:
+def _random_name(variant: Variant) -> str:
+    return f"random-{variant.name}-{_SEED}.pt"
+
+
+def random_checkpoint_file(folder: Path, variant: Variant, say: Say) -> Path:
+    """A checkpoint of random weights, made in `folder`."""
     from masklet_build.random_weights import random_checkpoint
     from masklet_build.rebuilt import save_checkpoint
 
     say("engines: no checkpoint given, making one with RANDOM weights: everything works as with trained ones, but the masks will mean nothing")
-    file.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / _random_name(variant)
     save_checkpoint(random_checkpoint(variant, _SEED), file)
     return file
 

@@ -46,7 +46,9 @@ RULES = [
         for model, package in (("memory_bank", "masklet_bank"), ("preprocess", "masklet_preprocess"), ("postprocess", "masklet_postprocess"))
     ),
     # They run in Triton's python environment, with nothing of masklet but what is vendored beside them.
-    Rule("build/src/masklet_build/embedded/*.py", MODEL | {"masklet_build.embedded", "numpy", "openvino", "onnxruntime"}),
+    Rule("build/src/masklet_build/embedded/*.py", MODEL | {"masklet_build.embedded", "numpy", "openvino", "onnxruntime"}, but=("/torch_", "/cuda_")),
+    Rule("build/src/masklet_build/embedded/torch_*.py", frozenset({"masklet_build.embedded", "numpy", "torch"})),
+    Rule("build/src/masklet_build/embedded/cuda_graphs.py", frozenset({"torch"})),
     Rule("build/src/masklet_build/serve/**/*.py", frozenset({"masklet_build.serve", "masklet_build.machine", "masklet", "numpy", "tritonclient"})),
     Rule("build/src/masklet_build/clips/**/*.py", frozenset({"masklet_build.clips", "numpy", "PIL"})),
     Rule("build/src/masklet_build/quality/**/*.py", frozenset({"masklet", "masklet_build", "numpy", "tritonclient", "PIL"})),
@@ -54,7 +56,8 @@ RULES = [
     # Copies files and writes configs, on any machine.
     Rule(
         "build/src/masklet_build/assembly/*.py",
-        frozenset({"masklet_build.assembly", "masklet_build.tensorrt.plans", "masklet_build.tensorrt.profiles", "masklet", "google", "tritonclient"}),
+        frozenset({"masklet_build.assembly", "masklet_build.manifest", "masklet", "google", "tritonclient"})
+        | {"masklet_build.tensorrt.plans", "masklet_build.tensorrt.profiles"},
     ),
     Rule("build/src/masklet_build/hugging_face/*.py", frozenset({"masklet_build.hugging_face", "torch"})),
     Rule("build/src/masklet_build/download/*.py", frozenset({"masklet", "masklet_build", "urllib3", "tqdm"})),

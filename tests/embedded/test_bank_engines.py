@@ -15,7 +15,7 @@ from fakes import loading
 from masklet.families import NANO
 from masklet_bank.stages import EngineError
 
-RUNTIMES = ("openvino", "onnxruntime")
+RUNTIMES = ("openvino", "onnxruntime", pytest.param("torch", marks=pytest.mark.torch))
 ENGINES = {"mask_prompt": 3, "memory_attention": 1, "mask_decoder": 100, "memory_encoder": 7}  # and what each adds
 
 
@@ -28,9 +28,12 @@ def utils() -> Iterator[ModuleType]:
 @pytest.fixture(params=RUNTIMES)
 def stages(utils: ModuleType, tmp_path: Path, request: pytest.FixtureRequest) -> Any:
     for name, added in ENGINES.items():
-        attention_engine(tmp_path / f"{name}.onnx", added)
+        attention_engine(tmp_path / name, added, request.param)
     module = loading.load(loading.MODELS / "memory_bank" / "1" / "model.py")
-    return module.EmbeddedStages(NANO, tmp_path, {"runtime": request.param, "precision": "fp32", "threads": "1"})
+    made = module.EmbeddedStages(NANO, tmp_path, {"runtime": request.param, "precision": "fp32", "threads": "1", "device": "cpu"})
+    assert utils.Logger.lines == [("INFO", f"engines of memory_bank: {request.param} on cpu")]
+    utils.Logger.lines.clear()
+    return made
 
 
 def test_every_engine_is_called_by_the_name_of_its_file(stages: Any) -> None:

@@ -1,4 +1,4 @@
-"""The python model that runs engines: both runtimes, batches, and what happens when an engine fails."""
+"""The python model that runs engines: every runtime, batches, and what happens when an engine fails."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from embedded.tiny_engines import attention_engine, encoder_engine
 from fakes import loading
 
 MODEL = loading.REPOSITORY / "build" / "src" / "masklet_build" / "embedded" / "model.py"
-RUNTIMES = ("openvino", "onnxruntime")
-PARAMETERS = {"precision": "fp32", "threads": "1"}
+RUNTIMES = ("openvino", "onnxruntime", pytest.param("torch", marks=pytest.mark.torch))
+PARAMETERS = {"precision": "fp32", "threads": "1", "device": "cpu"}
 
 
 ENCODER = """name: "image_encoder" max_batch_size: 8 input { name: "IMAGE" data_type: TYPE_UINT8 dims: [4, 4, 3] }
@@ -51,6 +51,8 @@ def start(utils, folder) -> Start:
             message.parameters[name].string_value = value
         model = loading.load(MODEL).TritonPythonModel()
         model.initialize(loading.arguments(message, folder))
+        assert utils.Logger.lines == [("INFO", f"{message.name}: {parameters['runtime']} on cpu")]
+        utils.Logger.lines.clear()
         return model
 
     return start
@@ -79,7 +81,7 @@ def images(*counts: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("counts", [(1,), (1, 1, 1), (2, 1, 3)], ids=str)
 def test_every_request_of_a_batch_gets_its_own_rows(start, ask, folder, runtime, counts):
-    encoder_engine(folder / "1" / "engine.onnx")
+    encoder_engine(folder / "1" / "engine", runtime)
     requests = images(*counts)
     responses = ask(start(ENCODER, runtime=runtime), "IMAGE", *requests)
     for image, response in zip(requests, responses, strict=True):
@@ -90,7 +92,7 @@ def test_every_request_of_a_batch_gets_its_own_rows(start, ask, folder, runtime,
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_a_batch_is_one_run_of_the_engine(start, ask, folder, runtime, monkeypatch):
-    encoder_engine(folder / "1" / "engine.onnx")
+    encoder_engine(folder / "1" / "engine", runtime)
     model = start(ENCODER, runtime=runtime)
     sizes = _count_runs(model, monkeypatch)
     ask(model, "IMAGE", *images(1, 1, 1))
@@ -113,7 +115,7 @@ def _count_runs(model: Any, monkeypatch: pytest.MonkeyPatch, failing: int | None
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_an_image_that_fails_becomes_nan_and_spoils_no_other(start, ask, folder, runtime, monkeypatch, utils):
-    encoder_engine(folder / "1" / "engine.onnx")
+    encoder_engine(folder / "1" / "engine", runtime)
     model = start(ENCODER, runtime=runtime)
     requests = images(1, 1, 1)
     for image, mark in zip(requests, (1, 77, 2), strict=True):
@@ -132,7 +134,7 @@ def test_an_image_that_fails_becomes_nan_and_spoils_no_other(start, ask, folder,
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_an_image_of_another_size_fails_alone(start, ask, folder, runtime):
-    encoder_engine(folder / "1" / "engine.onnx")
+    encoder_engine(folder / "1" / "engine", runtime)
     (good,) = images(1)
     answers = [named(response) for response in ask(start(ENCODER, runtime=runtime), "IMAGE", good, good[:, :, :3], good)]
     assert [bool(np.isnan(answer["EMBEDDING"]).any()) for answer in answers] == [False, True, False]
@@ -140,7 +142,7 @@ def test_an_image_of_another_size_fails_alone(start, ask, folder, runtime):
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_an_engine_of_the_bank_answers_a_failure_with_an_error(start, ask, folder, runtime, utils):
-    attention_engine(folder / "1" / "engine.onnx", 1)
+    attention_engine(folder / "1" / "engine", 1, runtime)
     good, bad = np.zeros((2, 3, 2, 3), np.float32), np.zeros((2, 3, 9, 9), np.float32)
     responses = ask(start(ATTENTION, runtime=runtime), "MEMORY", good, bad, good)
     assert [response.has_error() for response in responses] == [False, True, False]
@@ -150,7 +152,7 @@ def test_an_engine_of_the_bank_answers_a_failure_with_an_error(start, ask, folde
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 def test_an_answer_is_not_changed_by_the_next_run(start, ask, folder, runtime):
-    attention_engine(folder / "1" / "engine.onnx", 1)
+    attention_engine(folder / "1" / "engine", 1, runtime)
     model = start(ATTENTION, runtime=runtime)
     first, second = (np.full((1, 2, 2, 3), value, np.float32) for value in (10, 20))
     answers = [named(response)["CONDITIONED"] for response in ask(model, "MEMORY", first, second)]
@@ -158,9 +160,9 @@ def test_an_answer_is_not_changed_by_the_next_run(start, ask, folder, runtime):
     np.testing.assert_array_equal(answers[1], second + 1)
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("runtime", ["openvino", "onnxruntime"])
 def test_a_missing_package_is_named(start, folder, runtime, monkeypatch):
-    attention_engine(folder / "1" / "engine.onnx", 1)
+    attention_engine(folder / "1" / "engine", 1, runtime)
     real = builtins.__import__
 
     def absent(name, *rest):
@@ -189,10 +191,10 @@ def test_a_missing_engine_is_named(start, folder):
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"runtime": "tensorflow"}, "use runtime openvino or onnxruntime"),
-        ({"runtime": "openvino", "precision": "fp16"}, "precision fp32 or bf16"),
+        ({"runtime": "tensorflow"}, "use runtime openvino in fp32 or bf16, onnxruntime in fp32, torch in fp32 or bf16 or fp16"),
+        ({"runtime": "openvino", "precision": "fp16"}, "precision 'fp16'"),
         ({"runtime": "openvino", "threads": "-1"}, "threads 0"),
-        ({"runtime": "onnxruntime", "precision": "bf16"}, "fp32 on a CPU, not in bf16"),
+        ({"runtime": "onnxruntime", "precision": "bf16"}, "onnxruntime in fp32, torch"),
         ({}, "'runtime' is missing"),
     ],
     ids=["runtime", "precision", "threads", "bf16 on onnxruntime", "missing"],

@@ -58,14 +58,14 @@ def test_videos_out_of_order_are_refused():
 @pytest.mark.parametrize("videos", [[0], [0, 0], [0, 1], [0, 0, 1, 2], list(range(8))], ids=str)
 def test_an_engine_with_lanes_computes_what_the_call_says(tmp_path: Path, videos):
     gathering_engine(tmp_path / "engine.onnx")
-    engine = Engine(tmp_path / "engine.onnx", PARAMETERS, {"EMBEDDING"})
+    engine = Engine(tmp_path / "engine", PARAMETERS, {"EMBEDDING"})
     for _ in range(3):
         np.testing.assert_array_equal(engine(call(videos))["OUT"], computed(call(videos)))
 
 
 def test_a_failure_on_one_lane_is_told_and_the_engine_goes_on(tmp_path: Path):
     gathering_engine(tmp_path / "engine.onnx")
-    engine = Engine(tmp_path / "engine.onnx", PARAMETERS, {"EMBEDDING"})
+    engine = Engine(tmp_path / "engine", PARAMETERS, {"EMBEDDING"})
     wrong = call([0, 1, 2, 3])
     wrong["X"] = np.zeros((4, 1, 1, 1), np.float32)
     with pytest.raises(RuntimeError):
@@ -75,6 +75,6 @@ def test_a_failure_on_one_lane_is_told_and_the_engine_goes_on(tmp_path: Path):
 
 def test_where_it_is_not_known_what_leads_with_videos_nothing_is_shared_out(tmp_path: Path):
     gathering_engine(tmp_path / "engine.onnx")
-    engine = Engine(tmp_path / "engine.onnx", PARAMETERS, None)
+    engine = Engine(tmp_path / "engine", PARAMETERS, None)
     inputs = call([0, 0, 1, 2])
     np.testing.assert_array_equal(engine(inputs)["OUT"], computed(inputs))

@@ -1,7 +1,9 @@
-"""Engines that show what went in: made with onnx, run by any runtime."""
+"""Engines that show what went in: ONNX graphs, and PyTorch programs of the same meaning."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,31 @@ def graph(file: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], c
     onnx.save(helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), file)
 
 
-def encoder_engine(file: Path) -> None:
-    """IMAGE u8 [n, 4, 4, 3] -> EMBEDDING: the image doubled, HIGH_RES: the image halved."""
+def program(file: Path, run: Callable[..., Any], inputs: dict[str, Any], outputs: list[str], free: int) -> None:
+    """A PyTorch program of `run`. inputs: examples by name; free: how many leading dimensions of each may differ, of 2 at least."""
+    import torch
+
+    from masklet_build.embedded.torch_runner import TENSORS
+
+    class Stage(torch.nn.Module):
+        def forward(self, *tensors: Any) -> Any:
+            return run(*tensors)
+
+    dims = [dict.fromkeys(range(free), torch.export.Dim.AUTO) for _ in inputs]
+    made = torch.export.export(Stage(), tuple(inputs.values()), dynamic_shapes=(tuple(dims),))
+    torch.export.save(made, file, extra_files={TENSORS: json.dumps({"inputs": list(inputs), "outputs": outputs})})
+
+
+def encoder_engine(file: Path, runtime: str = "onnxruntime") -> None:
+    """IMAGE u8 [n, 4, 4, 3] -> EMBEDDING: the image doubled, HIGH_RES: the image halved. file: without suffix."""
+    if runtime == "torch":
+        import torch
+
+        image = torch.zeros(2, 4, 4, 3, dtype=torch.uint8)
+        program(file.with_suffix(".pt2"), lambda x: (x.float() * 2.0, x.float() / 2.0), {"IMAGE": image}, ["EMBEDDING", "HIGH_RES"], 1)
+        return
     graph(
-        file,
+        file.with_suffix(".onnx"),
         [
             helper.make_node("Cast", ["IMAGE"], ["image"], to=TensorProto.FLOAT),
             helper.make_node("Mul", ["image", "two"], ["EMBEDDING"]),
@@ -32,10 +55,15 @@ def encoder_engine(file: Path) -> None:
     )
 
 
-def attention_engine(file: Path, added: float) -> None:
-    """MEMORY [B, F, 2, 3] -> CONDITIONED: the memory and a constant that says which graph ran."""
+def attention_engine(file: Path, added: float, runtime: str = "onnxruntime") -> None:
+    """MEMORY [B, F, 2, 3] -> CONDITIONED: the memory and a constant that says which graph ran. file: without suffix."""
+    if runtime == "torch":
+        import torch
+
+        program(file.with_suffix(".pt2"), lambda x: (x + added,), {"MEMORY": torch.zeros(2, 3, 2, 3)}, ["CONDITIONED"], 2)
+        return
     graph(
-        file,
+        file.with_suffix(".onnx"),
         [helper.make_node("Add", ["MEMORY", "added"], ["CONDITIONED"])],
         [helper.make_tensor_value_info("MEMORY", TensorProto.FLOAT, ["B", "F", 2, 3])],
         [helper.make_tensor_value_info("CONDITIONED", TensorProto.FLOAT, ["B", "F", 2, 3])],

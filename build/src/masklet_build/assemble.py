@@ -17,7 +17,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from masklet import contract, families
-from masklet_build.assembly import tensorrt
+from masklet_build.assembly import runtimes, tensorrt
 from masklet_build.assembly.configs import (
     KIND_CPU,
     Config,
@@ -31,19 +31,17 @@ from masklet_build.assembly.configs import (
     write_config,
 )
 from masklet_build.assembly.errors import AssembleError
-from masklet_build.manifest import FILE_NAME, WEIGHTS, Manifest, file_sha256
+from masklet_build.assembly.runtimes import DEVICES, EMBEDDED, PRECISIONS, RUNTIMES
+from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
 from masklet_build.output import fresh_directory
 from masklet_build.tensorrt.plans import Plans
 
-__all__ = ["IMAGE_TARGETS", "PRECISIONS", "RUNTIMES", "TARGETS", "VENDORED", "AssembleError", "assemble", "read_config", "write_config"]
+__all__ = ["DEVICES", "IMAGE_TARGETS", "PRECISIONS", "RUNTIMES", "TARGETS", "VENDORED", "AssembleError", "assemble", "read_config", "write_config"]
 
 SOURCE = Path(__file__).parent / "model_repository"
-EMBEDDED = Path(__file__).parent / "embedded"
 
 TARGETS = ("embedded", "separate", "onnxruntime", "tensorrt")
 IMAGE_TARGETS = ("onnxruntime", "tensorrt")  # Triton's own backends, which NVIDIA's image has
-RUNTIMES = ("openvino", "onnxruntime")
-PRECISIONS = ("fp32", "bf16")
 
 # What the python models import of masklet; they import nothing else of it.
 VENDORED = ("contract", "families", "errors", "wire", "rle")
@@ -56,7 +54,8 @@ def assemble(
     *,
     target: str = "embedded",
     runtime: str = "openvino",
-    precision: str = "fp32",
+    precision: str | None = None,
+    device: str = "auto",
     threads: int = 0,
     settings: Mapping[str, str] | None = None,
     force: bool = False,
@@ -67,31 +66,32 @@ def assemble(
     target      "embedded": for Triton from the PyPI wheel, which has the python backend only: engines run in the processes of image_encoder and
                 memory_bank; "separate": the same, but every engine is a model of its own, as with "onnxruntime" and "tensorrt": Triton's own
                 backends, which NVIDIA's image has
-    runtime     of the targets embedded and separate: "openvino" or "onnxruntime"
-    precision   "fp32", or "bf16" on OpenVINO; plans have the precision that they were exported in
+    runtime     of the targets embedded and separate: "openvino", "onnxruntime", or "torch", which runs programs (`export --for torch`)
+    precision   "fp32", or "bf16" on OpenVINO; plans and programs have the precision that they were exported in. None: that, else fp32
+    device      that programs run on: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one
     threads     CPU threads per engine; 0: all cores
     settings    "model.parameter" -> value: limits and other parameters of the configs
     Raises AssembleError.
     """
     variant = families.variant(variant_name)
-    if precision == "bf16" and (target in IMAGE_TARGETS or runtime != "openvino"):
-        raise AssembleError("bf16 needs OpenVINO. Leave out --precision, or use --target embedded --runtime openvino.")
     plans = tensorrt.read_plans(engines, variant) if target == "tensorrt" else None
     made = plans or _manifest(engines, variant)
-    precision = plans.precision if plans else precision
+    runtime = target if target in IMAGE_TARGETS else runtime
+    precision = runtimes.checked_precision(engines, made, runtime, precision)
+    parameters = {"runtime": runtime, "precision": precision, "threads": str(threads)} | ({"device": device} if runtime == "torch" else {})
     with fresh_directory(out, mark="tracker/config.pbtxt", force=force) as draft:
         shutil.copytree(SOURCE, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.md"))
         for name in ("preprocess", "memory_bank", "postprocess"):
             _vendor(draft / name / "1" / "masklet")
         (draft / "tracker" / "1").mkdir(exist_ok=True)
-        models = _place_engines(draft, engines, variant, target)
+        models = _place_engines(draft, engines, variant, target, runtime)
         configs = {model.name: read_config(draft / model.name) for model in models}
         for model in models:
             config = configs[model.name]
             complete(config, model, variant)
             if model.name == "image_encoder":
                 config.max_batch_size = min(config.max_batch_size, variant.trunk.max_images)
-            _set_backend(config, model, variant, target, {"runtime": runtime, "precision": precision, "threads": str(threads)})
+            _set_backend(config, model, variant, target, parameters)
             fill(config, variant, made.checkpoint["sha256"], precision)
         if plans:
             _put_on_gpu(configs, variant, plans)
@@ -140,47 +140,27 @@ def _vendor(folder: Path) -> None:
             shutil.copyfile(source.with_suffix(".py"), folder / f"{name}.py")
 
 
-def _place_engines(draft: Path, engines: Path, variant: families.Variant, target: str) -> list[contract.Model]:
+def _place_engines(draft: Path, engines: Path, variant: families.Variant, target: str, runtime: str) -> list[contract.Model]:
     """Puts every engine where the target runs it; returns the models that the repository then has."""
     inside = [model for model in contract.engines(variant) if target == "embedded" and not model.batched]  # in memory_bank's process
     for record in tensorrt.RECORDS if target == "tensorrt" else (FILE_NAME,):
         if (engines / record).exists():
             shutil.copyfile(engines / record, draft / "memory_bank" / record)
     for model in contract.engines(variant):
-        file = engines / f"{model.name}.onnx"
         if target == "tensorrt":
-            _copy(file.with_suffix(".plan"), draft / model.name / "1" / "model.plan")
+            runtimes.copy(engines / f"{model.name}.plan", draft / model.name / "1" / "model.plan")
         elif model in inside:
             shutil.rmtree(draft / model.name)
-            _copy_engine(file, draft / "memory_bank" / "1" / "engines" / file.name)
+            runtimes.copy_engine(engines, model.name, draft / "memory_bank" / "1" / "engines", model.name)
         elif target == "onnxruntime":
-            _copy_engine(file, draft / model.name / "1" / "model.onnx")
+            runtimes.copy_engine(engines, model.name, draft / model.name / "1", "model")
         else:
-            _copy_engine(file, draft / model.name / "1" / "engine.onnx")
-            _copy(EMBEDDED / "model.py", draft / model.name / "1" / "model.py")
-            _vendor_runtime(draft / model.name / "1")
+            runtimes.copy_engine(engines, model.name, draft / model.name / "1", "engine")
+            runtimes.copy(EMBEDDED / "model.py", draft / model.name / "1" / "model.py")
+            runtimes.vendor(draft / model.name / "1", runtime)
     if inside:
-        _vendor_runtime(draft / "memory_bank" / "1")
+        runtimes.vendor(draft / "memory_bank" / "1", runtime)
     return [model for model in contract.models(variant) if model not in inside]
-
-
-def _vendor_runtime(version: Path) -> None:
-    """Lays what runs engines beside a model, under the name by which it is imported."""
-    for name in ("__init__.py", *(f"embedded/{module}.py" for module in ("__init__", "engine", "runners", "shares"))):
-        _copy(EMBEDDED.parent / name, version / "masklet_build" / name)
-
-
-def _copy_engine(file: Path, to: Path) -> None:
-    """An ONNX file, and its weights where they lie in a second one: the graph refers to them by the name that they have."""
-    _copy(file, to)
-    weights = file.with_name(file.name + WEIGHTS)
-    if weights.exists():
-        _copy(weights, to.with_name(weights.name))
-
-
-def _copy(file: Path, to: Path) -> None:
-    to.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(file, to)
 
 
 def _set_backend(config: Config, model: contract.Model, variant: families.Variant, target: str, parameters: Mapping[str, str]) -> None:

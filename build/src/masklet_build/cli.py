@@ -11,7 +11,7 @@ from pathlib import Path
 
 from masklet import families
 from masklet_build import export_command, listing, nano, serve
-from masklet_build.assemble import PRECISIONS, RUNTIMES, TARGETS, AssembleError, assemble
+from masklet_build.assemble import DEVICES, PRECISIONS, RUNTIMES, TARGETS, AssembleError, assemble
 from masklet_build.combine import combine
 from masklet_build.download import command as download
 from masklet_build.lint import command as lint
@@ -115,7 +115,10 @@ def _assemble_arguments(parser: argparse.ArgumentParser) -> None:
         "onnxruntime, tensorrt: Triton's own backends, for NVIDIA's image (default: %(default)s)",
     )
     parser.add_argument("--runtime", choices=RUNTIMES, default="openvino", help="of the targets embedded and separate (default: %(default)s)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="bf16 needs OpenVINO (default: %(default)s)")
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, help="bf16 needs OpenVINO; programs of torch have their own, from the export (default: fp32, or that)"
+    )
+    parser.add_argument("--device", type=_device, default="auto", help="of torch: auto, cpu, cuda, cuda:1 ... (default: CUDA where there is one)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads per engine (default: all cores)")
     parser.add_argument(
         "--set",
@@ -125,6 +128,12 @@ def _assemble_arguments(parser: argparse.ArgumentParser) -> None:
         help="change a limit or another parameter of a config, as in --set memory_bank.max_videos=8 (repeatable)",
     )
     parser.add_argument("--force", action="store_true", help="replace REPO")
+
+
+def _device(text: str) -> str:
+    if text not in DEVICES and not (text.startswith("cuda:") and text[5:].isdigit()):
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(DEVICES)}, nor one of several GPUs, as cuda:1 is")
+    return text
 
 
 def _combine_arguments(parser: argparse.ArgumentParser) -> None:
@@ -154,6 +163,7 @@ def _assemble(args: argparse.Namespace) -> int:
             target=args.target,
             runtime=args.runtime,
             precision=args.precision,
+            device=args.device,
             threads=args.threads,
             settings=_settings(args.set),
             force=args.force,

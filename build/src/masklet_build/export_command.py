@@ -18,6 +18,7 @@ EPILOG = """examples:
   masklet-build export sam2.1_t --checkpoint sam2.1_hiera_tiny.pt --out engines/                            for CPUs
   masklet-build export sam2.1_t --checkpoint sam2.1_hiera_tiny.pt --out engines-bf16/ --precision bf16      for TensorRT
   masklet-build export sam2.1_t --checkpoint sam2.1_hiera_tiny.pt --out engines-trt/ --for tensorrt         for TensorRT in fp32, to compare with
+  masklet-build export sam2.1_t --checkpoint sam2.1_hiera_tiny.pt --out programs/ --for torch --precision bf16   for PyTorch on a GPU
 
 Every engine is checked against PyTorch in fp32 before anything is written. What keeps fp32, and why, is in manifest.json."""
 
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--half-storage", action="store_true", help="store weights that float16 holds exactly as float16: smaller files, the same results"
     )
     parser.add_argument("--force", action="store_true", help="replace DIR")
-    _add_types(parser.add_argument_group("for TensorRT (docker/tensorrt.md)"))
+    _add_types(parser.add_argument_group("for GPUs (docker/tensorrt.md)"))
 
 
 def _add_types(group: argparse._ArgumentGroup) -> None:
@@ -56,7 +57,7 @@ def _add_types(group: argparse._ArgumentGroup) -> None:
         "--for",
         dest="purpose",
         choices=choice.PURPOSES,
-        help="whom the forms of the graphs suit; TensorRT recognises norms and attention in forms that are slower on a CPU "
+        help="whom the forms of the graphs suit; TensorRT recognises norms and attention in forms that are slower on a CPU; torch: PyTorch programs "
         "(default: cpu; tensorrt in a reduced precision)",
     )
     group.add_argument(
@@ -76,19 +77,30 @@ def run_export(args: argparse.Namespace) -> int:
         wanted = choice.Choice.of(variant, args.precision, args.attention, args.purpose)
     except ValueError as error:
         args.refuse(str(error))
+    if wanted.purpose == "torch" and args.half_storage:
+        args.refuse("--half-storage is for ONNX engines; programs for PyTorch keep their weights as they compute with them.")
     for package, extra in (("torch", "export"), *((("PIL", "quality"),) if wanted.scanned else ())):
         if find_spec(package) is None:
             return _fail(f"{package} is not installed here. Use the build environment: pip install 'masklet-build[{extra}]'.")
     from masklet_build.checkpoints import CheckpointError
     from masklet_build.onnx_export import ExportError, export
+    from masklet_build.programs import export_programs
 
     try:
         film = folder_film(args.frames) if args.frames else None
-        export(variant, checkpoint, args.out, choice=wanted, film=film, half_storage=args.half_storage, force=args.force, progress=_say)
+        common = {"choice": wanted, "film": film, "force": args.force, "progress": _say}
+        if wanted.purpose == "torch":
+            export_programs(variant, checkpoint, args.out, **common)
+        else:
+            export(variant, checkpoint, args.out, half_storage=args.half_storage, **common)
     except (CheckpointError, ExportError, FilmError, MaskletError, OutputExists, OSError) as error:
         return _fail(error)
-    further = f"assemble {args.variant} --engines {args.out} --out REPO" if wanted.purpose == "cpu" else f"engine {args.variant} --onnx {args.out}"
-    _say(f"wrote {args.out}. Next: masklet-build {further}")
+    further = {
+        "cpu": f"assemble {args.variant} --engines {args.out} --out REPO",
+        "torch": f"assemble {args.variant} --engines {args.out} --runtime torch --out REPO",
+        "tensorrt": f"engine {args.variant} --onnx {args.out}",
+    }
+    _say(f"wrote {args.out}. Next: masklet-build {further[wanted.purpose]}")
     return 0
 
 

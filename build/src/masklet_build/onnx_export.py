@@ -37,6 +37,8 @@ CHECKED_SIZES = (Sizes(), Sizes(V=2, B=3, F=2, P=3, N=3, R=2), Sizes(V=1, B=2, F
 
 _TRACED_SIZES = Sizes(V=2, B=3, F=2, P=3, N=4, R=2)  # all above 1, so that none is taken for a constant
 
+Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+
 
 class ExportError(Exception):
     """The export was not possible, or its result is not what PyTorch computes."""
@@ -189,10 +191,15 @@ def check_engine(path: Path, engine_name: str, reference: TorchStages, variant: 
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
+    compare(lambda inputs: dict(zip(names, session.run(names, inputs), strict=True)), engine_name, reference, variant, wanted_sizes)
+
+
+def compare(run: Run, engine_name: str, reference: TorchStages, variant: Variant, wanted_sizes: Sequence[Sizes]) -> None:
+    """Compares an engine, which gives outputs by name, with PyTorch for several sizes. Raises ExportError that names the first output that is off."""
     model = reference.models[engine_name]
     for sizes in fitting_sizes(wanted_sizes, model, variant):
         inputs = sample_inputs(engine_name, variant, sizes, seed=1)
-        got = dict(zip(names, session.run(names, inputs), strict=True))
+        got = run(inputs)
         for name, wanted in reference.call(engine_name, inputs).items():
             excess = worst_excess(got[name], wanted)
             if excess > 1:

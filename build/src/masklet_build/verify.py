@@ -47,7 +47,7 @@ def verify(
         raise GoldenError(f"{folder} has no expected_<scenario>.npz.")
     _check_selection(variant, loaded)
     with tempfile.TemporaryDirectory(prefix="masklet-verify-") as scratch:
-        engines = export_golden(variant, folder, loaded[0], Path(scratch), progress)
+        engines = export_golden(variant, folder, loaded[0], Path(scratch), progress, programs=runtime == "torch")
         repository = assemble(variant.name, engines, Path(scratch) / "repository", runtime=runtime, precision=precision)
         progress("starting the server")
         with Server(repository, python=python, grpc_port=0, http_port=0, metrics_port=0) as server:
@@ -62,13 +62,16 @@ def _check_selection(variant: families.Variant, scenarios: Iterable[Scenario]) -
             raise GoldenError(f"{scenario.name} was recorded {how.format(variant.name)}. Name scenarios and a variant that go together.")
 
 
-def export_golden(variant: families.Variant, folder: Path, scenario: Scenario, scratch: Path, progress: Callable[[str], None]) -> Path:
-    """Engines of the folder's weights. Raises GoldenError if they, or the size of images, are not the recorded ones."""
+def export_golden(
+    variant: families.Variant, folder: Path, scenario: Scenario, scratch: Path, progress: Callable[[str], None], *, programs: bool = False
+) -> Path:
+    """Engines of the folder's weights, or programs for PyTorch. Raises GoldenError if they, or the size of images, are not the recorded ones."""
     if (side := scenario.meta["image_size"]) != variant.image_size:
         base = variant.name.partition("@")[0]
         raise GoldenError(f"{scenario.name} was recorded with images of {side} pixels, {variant.name} takes {variant.image_size}. Try {base}@{side}.")
     from masklet_build import rebuilt  # torch, which serving has not
     from masklet_build.onnx_export import CHECKED_SIZES, export
+    from masklet_build.programs import export_programs
 
     progress("rebuilding the checkpoint")
     state = rebuilt.rebuild(folder)
@@ -76,7 +79,8 @@ def export_golden(variant: families.Variant, folder: Path, scenario: Scenario, s
         raise GoldenError(f"the rebuilt weights have sha256 {found}, recorded is {scenario.meta['weights_sha256']}. Has numpy changed its generator?")
     checkpoint = scratch / "checkpoint.pt"
     rebuilt.save_checkpoint(state, checkpoint)
-    export(variant, checkpoint, scratch / "engines", sizes=CHECKED_SIZES[:1], progress=progress)  # the replay itself is the check
+    made = export_programs if programs else export
+    made(variant, checkpoint, scratch / "engines", sizes=CHECKED_SIZES[:1], progress=progress)  # the replay itself is the check
     return scratch / "engines"
 
 

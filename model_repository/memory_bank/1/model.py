@@ -14,7 +14,7 @@ import triton_python_backend_utils as pb_utils
 
 from masklet import contract, families
 from masklet.errors import MaskletError, ServerFault
-from masklet_bank.arrays import HOST, on_gpu
+from masklet_bank.arrays import HOST, Copied, on_gpu
 from masklet_bank.metrics import TABLE, Unmetered
 from masklet_bank.service import Request, Service, Settings
 from masklet_bank.stages import EngineError
@@ -56,14 +56,15 @@ class EmbeddedStages:
     """The engines in this process, where the target has no backend for them: no message to another process and back, no copies."""
 
     def __init__(self, variant, folder, parameters):
-        from masklet_build.embedded.engine import Engine
+        from masklet_build.embedded.engine import Engine, device_arrays
 
         self._engines = {
-            model.name: Engine(folder / f"{model.name}.onnx", parameters, [tensor.name for tensor in model.inputs if tensor.dims[0] == "V"])
+            model.name: Engine(folder / model.name, parameters, [tensor.name for tensor in model.inputs if tensor.dims[0] == "V"])
             for model in contract.engines(variant)
             if not model.batched
         }
-        self.arrays = HOST
+        self.arrays = device_arrays(parameters, Copied()) or HOST
+        pb_utils.Logger.log_info(f"engines of memory_bank: {next(iter(self._engines.values())).place}")
 
     def call(self, engine, inputs):
         """Runs one engine (see masklet_bank.stages.Stages)."""

@@ -1,4 +1,4 @@
-"""ONNX engines on a CPU, in place of a backend that the Triton of the PyPI wheel does not have.
+"""Engines in a python model, in place of a backend that the Triton of the PyPI wheel does not have.
 
 Assembly lays this package beside the python models that run engines: image_encoder, and memory_bank, in whose process the others run.
 """
@@ -8,10 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from masklet_build.embedded.runners import RUNNERS, Runner, Tensors
+from masklet_build.embedded.runners import RUNTIMES, Runner, Tensors
 from masklet_build.embedded.shares import shares
 
 # A second copy of the weights lies in memory for the lanes; larger engines do without: a row of theirs keeps all cores busy.
@@ -26,31 +27,35 @@ class Engine:
     """
 
     def __init__(self, file: Path, parameters: Mapping[str, str], by_video: Collection[str] | None) -> None:
-        """Loads and compiles the engine in `file`.
+        """Loads and compiles an engine.
 
-        parameters  of the model's config: `runtime` (openvino, onnxruntime), `precision` (fp32, bf16; bf16 only on OpenVINO), `threads` (0: as
-                    many as this process may use)
+        file        its path, without the suffix, which the runtime decides
+        parameters  of the model's config: `runtime` (openvino, onnxruntime, torch), `precision` (OpenVINO: fp32 or bf16; torch: that of the program),
+                    `threads` (0: as many as this process may use), and for torch `device` (auto, cpu, cuda, cuda:1 ...)
         by_video    inputs that lead with videos, where others lead with objects and VIDEO says which row each uses; None: not known, so no call is
                     shared out
         Raises ValueError, FileNotFoundError or ModuleNotFoundError where the config, the file or a package is wrong or missing.
         """
         runtime, precision, threads = (_required(parameters, name) for name in ("runtime", "precision", "threads"))
-        if runtime not in RUNNERS or precision not in ("fp32", "bf16") or not threads.isdigit():
+        if runtime not in RUNTIMES or precision not in RUNTIMES[runtime].precisions or not threads.isdigit():
+            known = ", ".join(f"{name} in {' or '.join(RUNTIMES[name].precisions)}" for name in RUNTIMES)
             raise ValueError(
-                f"runtime {runtime!r}, precision {precision!r}, threads {threads!r}: "
-                "use runtime openvino or onnxruntime, precision fp32 or bf16, and threads 0 (all cores) or more."
+                f"runtime {runtime!r}, precision {precision!r}, threads {threads!r}: use runtime {known}; and threads 0 (all cores) or more."
             )
+        file = file.with_suffix(RUNTIMES[runtime].suffix)
         if not file.exists():
             raise FileNotFoundError(f"{file} is missing. Assemble the model repository again.")
         cores = int(threads) or len(os.sched_getaffinity(0))
         shared_out = by_video is not None and runtime == "openvino" and file.stat().st_size <= _LANES_UP_TO
         lanes = cores if shared_out else 1
-        self._together = _start(runtime, file, precision, cores, 1)
-        self._apart = _start(runtime, file, precision, cores, lanes) if lanes > 1 else self._together
+        device = _required(parameters, "device") if runtime == "torch" else "cpu"
+        self._together = _start(runtime, file, precision, cores, 1, device)
+        self._apart = _start(runtime, file, precision, cores, lanes, device) if lanes > 1 else self._together
         self._by_video = frozenset(by_video or ())
+        self.place = f"{runtime} on {self._together.place}"
 
-    def __call__(self, inputs: Tensors) -> dict[str, np.ndarray]:
-        """Outputs by name. They may live only until the next call. Raises what the runtime raises."""
+    def __call__(self, inputs: Tensors) -> dict[str, Any]:
+        """Outputs by name, where the inputs lie. They may live only until the next call of any engine. Raises what the runtime raises."""
         if self._apart.lanes > 1:
             parts = shares(inputs, self._by_video, self._apart.lanes)
             if len(parts) == self._apart.lanes:
@@ -59,12 +64,26 @@ class Engine:
         return self._together([inputs])[0]
 
 
-def _start(runtime: str, file: Path, precision: str, threads: int, lanes: int) -> Runner:
+def device_arrays(parameters: Mapping[str, str], copied: Any) -> Any:
+    """What does the array operations of memory_bank where its engines take tensors on a device (`torch_arrays.TorchArrays`); None: they take numpy's.
+
+    copied: counts the bytes that cross (masklet_bank.arrays.Copied). Raises ValueError where there is no such device.
+    """
+    if _required(parameters, "runtime") != "torch":
+        return None
+    from masklet_build.embedded.torch_arrays import TorchArrays
+    from masklet_build.embedded.torch_runner import chosen_device
+
+    return TorchArrays(chosen_device(_required(parameters, "device")), copied)
+
+
+def _start(runtime: str, file: Path, precision: str, threads: int, lanes: int, device: str) -> Runner:
     try:
-        return RUNNERS[runtime](file, precision, threads, lanes)
+        return RUNTIMES[runtime].start(file, precision, threads, lanes, device)
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(
-            f"package {error.name!r} is not installed in Triton's python environment. Install it, or assemble with another --runtime."
+            f"package {error.name!r} is not installed in Triton's python environment. Install it there: pip install {error.name}; "
+            "or assemble with another --runtime."
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Triton model that runs one ONNX engine, `engine.onnx` beside this file, on a CPU (see engine.py).
+"""Triton model that runs one engine, `engine.onnx` or `engine.pt2` beside this file (see engine.py).
 
 With `max_batch_size` > 0 (image_encoder) the requests of a batch are run together and never fail: this model stands before memory_bank,
 and a failed request would lose START or END of its video. What cannot be computed becomes NaN, and memory_bank answers that frame with an error.
@@ -35,7 +35,8 @@ class TritonPythonModel:
         self._outputs = {entry["name"]: tuple(int(dim) for dim in entry["dims"]) for entry in config["output"]}
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
         by_video = () if self._batched else None
-        self._engine = Engine(Path(args["model_repository"]) / args["model_version"] / "engine.onnx", parameters, by_video)
+        self._engine = Engine(Path(args["model_repository"]) / args["model_version"] / "engine", parameters, by_video)
+        pb_utils.Logger.log_info(f"{self._name}: {self._engine.place}")
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response per request, in order."""

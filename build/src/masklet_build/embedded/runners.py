@@ -1,32 +1,36 @@
-"""What runs ONNX graphs on a CPU: OpenVINO, ONNX Runtime."""
+"""What runs engines: OpenVINO and ONNX Runtime on a CPU, PyTorch also on a GPU."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-Tensors = Mapping[str, np.ndarray]
+Tensors = Mapping[str, Any]  # numpy arrays; PyTorch also takes tensors on its device
 
 
 class Runner(Protocol):
-    """One graph, ready to run.
+    """One engine, ready to run.
 
     lanes   how many runs there are at the same time, each by an equal share of the threads
+    place   where it runs, for the log
     """
 
     lanes: int
+    place: str
 
-    def __call__(self, calls: Sequence[Tensors]) -> list[dict[str, np.ndarray]]:
-        """Runs the graph for each of at most `lanes` calls, side by side. Raises what the runtime raises."""
+    def __call__(self, calls: Sequence[Tensors]) -> list[dict[str, Any]]:
+        """Runs the engine for each of at most `lanes` calls, side by side. Raises what the runtime raises."""
 
 
 class OpenVinoRunner:
     """A graph compiled by OpenVINO for the CPU. The arrays that come back live until the next run."""
 
-    def __init__(self, file: Path, precision: str, threads: int, lanes: int) -> None:
+    place = "cpu"
+
+    def __init__(self, file: Path, precision: str, threads: int, lanes: int, device: str) -> None:
         import openvino
 
         properties = {
@@ -65,13 +69,11 @@ def _failure(request: Any) -> Exception | None:
 class OnnxRuntimeRunner:
     """A graph run by ONNX Runtime on the CPU, in fp32."""
 
-    lanes = 1
+    lanes, place = 1, "cpu"
 
-    def __init__(self, file: Path, precision: str, threads: int, lanes: int) -> None:
+    def __init__(self, file: Path, precision: str, threads: int, lanes: int, device: str) -> None:
         import onnxruntime
 
-        if precision != "fp32":
-            raise ValueError(f"ONNX Runtime computes in fp32 on a CPU, not in {precision}. Use runtime openvino, or precision fp32.")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         # Five engines share the cores: a pool that spins while it waits takes them from the engine whose turn it is.
@@ -84,4 +86,27 @@ class OnnxRuntimeRunner:
         return [dict(zip(self._names, self._session.run(None, dict(inputs)), strict=True)) for inputs in calls]
 
 
-RUNNERS: Mapping[str, Callable[[Path, str, int, int], Runner]] = {"openvino": OpenVinoRunner, "onnxruntime": OnnxRuntimeRunner}
+def _torch_runner(file: Path, precision: str, threads: int, lanes: int, device: str) -> Runner:
+    from masklet_build.embedded.torch_runner import TorchRunner  # where engines run otherwise, there is no torch
+
+    return TorchRunner(file, precision, threads, lanes, device)
+
+
+class Runtime(NamedTuple):
+    """One of the libraries that run engines.
+
+    suffix       of an engine's file
+    precisions   that it computes in
+    start        makes a runner of file, precision, threads, lanes and device
+    """
+
+    suffix: str
+    precisions: tuple[str, ...]
+    start: Callable[[Path, str, int, int, str], Runner]
+
+
+RUNTIMES: Mapping[str, Runtime] = {
+    "openvino": Runtime(".onnx", ("fp32", "bf16"), OpenVinoRunner),
+    "onnxruntime": Runtime(".onnx", ("fp32",), OnnxRuntimeRunner),
+    "torch": Runtime(".pt2", ("fp32", "bf16", "fp16"), _torch_runner),
+}

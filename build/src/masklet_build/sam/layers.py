@@ -104,9 +104,12 @@ class Projections(nn.Module):
 def attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
     """softmax(q k^T + bias) v for rank 4 [B, heads, tokens, width]; bias is [keys].
 
-    Written with primitive operators because runtimes fuse this form. The caller scales q: the fused kernels of TensorRT want the scale
-    before the product.
+    Written with primitive operators because runtimes that read ONNX fuse this form; PyTorch fuses its own operator, so that is what its programs
+    have (`masklet_build.programs`). The caller scales q: the fused kernels of TensorRT want the scale before the product.
     """
+    if torch.compiler.is_exporting():
+        mask = None if bias is None else bias.reshape(1, 1, 1, -1)
+        return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)
     logits = q @ k.transpose(-2, -1)
     if bias is not None:
         logits = logits + bias

@@ -111,20 +111,24 @@ class Remembered(NamedTuple):
     memory: Tensor  # [B, F, T, 64], with its position codes: becomes keys
     pointers: Tensor  # [B, P * hidden / 64, 64], with their time codes: become keys
     values: Tensor  # [B, tokens, 64]: memories, pooled where the variant pools, then pointers
-    window: Tensor  # side of the pooling window, an integer
+    window: Tensor | int  # side of the pooling window
 
 
-def pool_window(memory: Tensor) -> Tensor:
+def pool_window(memory: Tensor) -> Tensor | int:
     """Side of the pooling window for memory [B, F, T, 64]: 1 for one frame, else 2, as official (modeling/sam/transformer.py:378-381).
 
-    Integer arithmetic on a shape, so that one graph without branches is right for every number of frames.
+    Integer arithmetic on a shape, so that one ONNX graph without branches is right for every number of frames. A program of `torch.export` holds for
+    one side of a branch only: there are two of this stage (`masklet_build.programs`).
     """
+    if torch.compiler.is_exporting():
+        return 1 if memory.shape[1] == 1 else POOL
     return POOL - torch.div(1, torch.as_tensor(memory.shape[1]), rounding_mode="trunc")
 
 
-def pooling_boost(window: Tensor) -> Tensor:
-    """The pooled variants' constant, 2 ln 2, or 0 where a single frame is not pooled; shape [1]."""
-    return (window - 1).float().reshape(1) * (2 * math.log(POOL))
+def pooling_boost(window: Tensor | int, x: Tensor) -> Tensor:
+    """The pooled variants' constant, 2 ln 2, or 0 where a single frame is not pooled; float32 [1], where x is."""
+    excess = (window - 1).float().reshape(1) if isinstance(window, Tensor) else x.new_full((1,), window - 1, dtype=torch.float32)
+    return excess * (2 * math.log(POOL))
 
 
 class Place(NamedTuple):
@@ -208,15 +212,15 @@ class MemoryAttention(nn.Module):
         pointers = layer.cross_attention.key(remembered.pointers)
         bias = None
         if self.pooling == "efficient1":  # compensates logits for the number of pooled tokens
-            boost = pooling_boost(remembered.window).expand(spatial.shape[1])
+            boost = pooling_boost(remembered.window, spatial).expand(spatial.shape[1])
             bias = torch.cat((boost, boost.new_zeros(pointers.shape[1])))
         elif self.pooling == "efficient2":  # adds the same constant to every element of the pooled keys, which is not the same
-            spatial = spatial + pooling_boost(remembered.window)
+            spatial = spatial + pooling_boost(remembered.window, spatial)
         keys = torch.cat((spatial, pointers), dim=1)
         attended = layer.cross_attention.core(q[:, None], keys[:, None], remembered.values[:, None], bias)
         return layer.finish(x, attended[:, 0])
 
-    def _pool(self, x: Tensor, width: int, window: Tensor) -> Tensor:
+    def _pool(self, x: Tensor, width: int, window: Tensor | int) -> Tensor:
         """[B, F, T, width] -> [B, tokens, width], averaged over windows where the variant pools: rows first, then columns."""
         if self.pooling == "none":
             return x.reshape(x.shape[0], -1, width)

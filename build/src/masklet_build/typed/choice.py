@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from masklet.families import Variant
 
 PRECISIONS = ("fp32", "fp16", "bf16")
-PURPOSES = ("cpu", "tensorrt")
+PURPOSES = ("cpu", "tensorrt", "torch")
 
 # Fused fp16 attention keeps the sum of a row's exponentials in fp16. They are at most 1 each, so the sum can reach the number of keys, and fp16 ends
 # at 65,504: 65,536 keys gave NaN (tier4/autoware-ml, pull request 95). NVIDIA measured fp16 faster and more accurate than bf16 with up to 51,840
@@ -23,7 +23,7 @@ class Choice:
 
     precision   type of projections and convolutions: fp32, fp16 or bf16
     attention   type of attention cores
-    purpose     whom the forms of the graphs suit: cpu or tensorrt
+    purpose     whom the forms of the graphs suit: cpu or tensorrt; or torch, whose engines are PyTorch programs
     """
 
     precision: str = "fp32"
@@ -34,19 +34,20 @@ class Choice:
     def of(cls, variant: Variant, precision: str = "fp32", attention: str | None = None, purpose: str | None = None) -> Choice:
         """Fills in what is not said. Raises ValueError for what does not go together.
 
-        attention   fp32 with precision fp32; else fp16 where the keys of a late frame are few enough for it, or bf16
+        attention   fp32 with precision fp32; for PyTorch, whose kernels sum in fp32, as precision; else fp16 where the keys of a late frame are few
+                    enough for it, or bf16
         purpose     tensorrt where a type is reduced, else cpu
         """
         if attention is None:
             fitting = "fp16" if most_keys(variant) <= FP16_KEYS else "bf16"
-            attention = "fp32" if precision == "fp32" else fitting
+            attention = precision if precision == "fp32" or purpose == "torch" else fitting
         made = cls(precision, attention, purpose or "")
         if not purpose:
             made = cls(precision, attention, "tensorrt" if made.reduced else "cpu")
         if made.reduced and made.purpose == "cpu":
             raise ValueError(
-                f"precision {precision} with attention {attention} is for TensorRT: on a CPU it is slower than fp32. Leave out the purpose, or "
-                "export fp32 and assemble with precision bf16, for which OpenVINO needs no other engines."
+                f"precision {precision} with attention {attention} is for TensorRT and PyTorch: on a CPU it is slower than fp32. Say another "
+                "purpose, or none; or export fp32 and assemble with precision bf16, for which OpenVINO needs no other engines."
             )
         return made
 

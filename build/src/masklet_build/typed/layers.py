@@ -155,6 +155,18 @@ class FusibleAttention:
         return x if self.dtype == torch.float32 else x.to(self.dtype)  # a cast to the type that it has would be a node of the graph
 
 
+@dataclass(frozen=True)
+class TypedAttention:
+    """`sam.layers.attention` in a type, for PyTorch, whose kernels take values of another width than keys."""
+
+    dtype: torch.dtype
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        """As `FusibleAttention`."""
+        q, k, v = (x.to(self.dtype) for x in (q, k, v))
+        return attention(q, k, v, None if bias is None else bias.to(self.dtype)).float()
+
+
 def _widened(x: Tensor, by: int) -> Tensor:
     widened: Tensor = _Widen.apply(x, by) if by else x
     return widened

@@ -9,7 +9,7 @@ from torch import nn
 
 from masklet_build.sam.layers import Attending, LayerNorm2d
 from masklet_build.typed.choice import Choice
-from masklet_build.typed.layers import DTYPES, FusibleAttention, NodeNorm2d, typed
+from masklet_build.typed.layers import DTYPES, FusibleAttention, NodeNorm2d, TypedAttention, typed
 
 CORE = ".core"  # behind the path of a module that attends: its attention core
 
@@ -27,16 +27,18 @@ def cores(stage: nn.Module) -> Iterator[tuple[str, Attending]]:
 def typed_stage(stage: nn.Module, choice: Choice, kept: Collection[str] = ()) -> nn.Module:
     """A copy of a stage whose layers and attention cores compute in the types of `choice`, but for those whose paths are in `kept`.
 
-    For TensorRT it also has the forms that TensorRT recognises, whatever the types: norms of maps as one node, attention of one width.
+    For TensorRT it also has the forms that TensorRT recognises, whatever the types: norms of maps as one node, attention of one width. PyTorch has
+    one kernel for a norm, too.
     """
     made = copy.deepcopy(stage)
     replaced: dict[int, nn.Module] = {}
     if choice.precision != "fp32":
         replaced |= {id(module): typed(module, DTYPES[choice.precision]) for name, module in layers(made) if name not in kept}
-    if choice.purpose == "tensorrt":
+    if choice.purpose != "cpu":
         replaced |= {id(module): NodeNorm2d.of(module) for module in made.modules() if isinstance(module, LayerNorm2d)}
+        core = FusibleAttention if choice.purpose == "tensorrt" else TypedAttention
         for name, module in cores(made):
-            module.core = FusibleAttention(DTYPES["fp32" if name in kept else choice.attention])  # type: ignore[method-assign]
+            module.core = core(DTYPES["fp32" if name in kept else choice.attention])  # type: ignore[method-assign]
     for parent in list(made.modules()):
         for name, child in list(parent.named_children()):
             if id(child) in replaced:

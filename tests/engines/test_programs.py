@@ -1,0 +1,151 @@
+"""PyTorch programs of the engines: of every kind of network, for every size, on any device."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import torch
+from torch.export.passes import move_to_device_pass
+
+from masklet.families import variant
+from masklet_build import programs
+from masklet_build.embedded.torch_runner import TorchRunner
+from masklet_build.manifest import Manifest, file_sha256
+from masklet_build.onnx_export import CHECKED_SIZES, ExportError, compare
+from masklet_build.programs import check_program, export_programs, write_programs
+from masklet_build.rebuilt import save_checkpoint
+from masklet_build.samples import Sizes, sample_inputs
+from masklet_build.typed.check import bar
+from masklet_build.typed.choice import Choice
+from masklet_build.typed.plan import Plan
+
+pytestmark = pytest.mark.torch
+
+# Every trunk; pooled memories; high-resolution maps, pointer times, rivals, soft masks, a perceiver. The engines left out are like one that is here.
+KINDS = [
+    *[("efficienttam_ti_512", engine) for engine in ("image_encoder", "mask_prompt", "memory_attention", "mask_decoder", "memory_encoder")],
+    ("efficienttam_ti_1", "memory_attention"),
+    ("efficienttam_ti_2", "memory_attention"),
+    *[("sam2.1_t", engine) for engine in ("image_encoder", "mask_decoder")],
+    *[("sam3:2@336", engine) for engine in ("image_encoder", "mask_prompt", "memory_encoder")],
+    *[("edgetam", engine) for engine in ("image_encoder", "memory_attention", "memory_encoder")],
+]
+SIZES = (*CHECKED_SIZES, Sizes(V=2, B=4, F=7, P=16, N=5, R=3))
+Written = Callable[[str, str], tuple[object, Path]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def without_trace() -> Iterator[None]:
+    """PyTorch writes megabytes of its own tracing for whoever listens, and pytest listens to every logger."""
+    trace = logging.getLogger("torch.__trace")
+    level = trace.level
+    trace.setLevel(logging.WARNING)
+    yield
+    trace.setLevel(level)
+
+
+@pytest.fixture(scope="module")
+def written(network, tmp_path_factory) -> Written:
+    """The network of a kind, and the file of one of its programs."""
+
+    @cache
+    def write(name: str, engine: str):
+        made = network(name, max(64, variant(name).step))
+        return made, write_programs(made.stages.stages[engine], made.stages.models[engine], made.variant, tmp_path_factory.mktemp("programs"))
+
+    return write
+
+
+@pytest.mark.parametrize(("name", "engine"), KINDS)
+def test_a_program_computes_what_the_stage_does_for_every_size(written, name, engine):
+    made, path = written(name, engine)
+    runner = TorchRunner(path, "fp32", 1, 1, "cpu")
+    compare(lambda inputs: runner([inputs])[0], engine, made.stages, made.variant, SIZES)
+
+
+@pytest.mark.parametrize(("name", "engine"), KINDS)
+def test_a_program_moves_to_another_device_as_a_whole(written, name, engine):
+    """Device meta has shapes and no values. As on a GPU, an operator refuses tensors of which one stayed on the CPU."""
+    made, path = written(name, engine)
+    sizes = Sizes(V=made.variant.trunk.max_images if engine == "image_encoder" else 2, B=3, F=2, P=3, N=2, R=2)
+    inputs = sample_inputs(engine, made.variant, sizes, seed=0)
+    module = move_to_device_pass(torch.export.load(path), "meta").module()
+    outputs = module(*(torch.tensor(array, device="meta") for array in inputs.values()))
+    assert {x.device.type for x in outputs} == {"meta"}
+
+
+def test_attention_is_an_operator_that_pytorch_fuses(written):
+    _, path = written("efficienttam_ti_512", "memory_attention")
+    called = [str(node.target) for node in torch.export.load(path).graph.nodes]
+    assert called.count("aten.scaled_dot_product_attention.default") == 2 * variant("efficienttam_ti_512").memory_layers
+    assert not [name for name in called if "softmax" in name]
+
+
+def test_a_memory_of_one_frame_has_a_program_of_its_own_where_others_are_pooled(written):
+    _, path = written("efficienttam_ti_1", "memory_attention")
+    assert sorted(file.name for file in path.parent.iterdir()) == ["memory_attention.one_frame.pt2", "memory_attention.pt2"]
+    _, path = written("efficienttam_ti_512", "memory_attention")
+    assert [file.name for file in path.parent.iterdir()] == ["memory_attention.pt2"]
+
+
+@pytest.fixture
+def checkpoint(network, tmp_path) -> Path:
+    save_checkpoint(network("efficienttam_ti_512", 64).state, tmp_path / "weights.pt")
+    return tmp_path / "weights.pt"
+
+
+def test_an_export_lists_its_files_and_says_what_they_are_for(network, checkpoint, tmp_path, monkeypatch):
+    def written(stage, model, variant, folder):
+        (folder / f"{model.name}.pt2").write_bytes(model.name.encode())
+        return folder / f"{model.name}.pt2"
+
+    monkeypatch.setattr(programs, "write_programs", written)  # real ones above
+    monkeypatch.setattr(programs, "check_program", lambda path, *rest: {"X": 0.5} if path.stem == "mask_decoder" else {})
+    choice = Choice.of(network("efficienttam_ti_512", 64).variant, "bf16", purpose="torch")
+    manifest = export_programs(network("efficienttam_ti_512", 64).variant, checkpoint, tmp_path / "engines", choice=choice)
+    assert Manifest.read(tmp_path / "engines") == manifest
+    assert manifest.files == {path.name: file_sha256(path) for path in (tmp_path / "engines").glob("*.pt2")}
+    assert len(manifest.files) == 5
+    assert (manifest.purpose, manifest.precision, manifest.attention, manifest.opset) == ("torch", "bf16", "bf16", 0)
+    assert manifest.differences == {"mask_decoder": {"X": 0.5}}
+    assert manifest.tools["torch"] == torch.__version__
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+@pytest.mark.parametrize("engine", ["memory_attention", "memory_encoder"])
+def test_programs_in_halves_are_near_float32_and_hold_halves(network, tmp_path, precision, engine):
+    made = network("efficienttam_ti_512", 64)
+    choice, model = Choice.of(made.variant, precision, purpose="torch"), made.stages.models[engine]
+    path = write_programs(Plan(choice).stage(engine, made.stages.stages[engine]), model, made.variant, tmp_path)
+    found = check_program(path, model, choice, made.stages, made.variant, CHECKED_SIZES[:2])
+    assert all(0 < value < bar(choice) for value in found.values())
+    weights = torch.export.load(path).state_dict
+    half = {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    assert {weight.dtype for name, weight in weights.items() if "norm" not in name and weight.ndim > 1} == {half}
+    assert {weight.dtype for name, weight in weights.items() if "norm" in name} == {torch.float32}
+
+
+def test_a_program_that_computes_something_else_fails_the_export_and_leaves_nothing(network, checkpoint, tmp_path, monkeypatch):
+    real = programs.write_programs
+
+    def broken(stage, model, *rest):
+        biases = [parameter for name, parameter in stage.named_parameters() if name.endswith("bias")]
+        biases[-1].data += 1e-2
+        path = real(stage, model, *rest)
+        biases[-1].data -= 1e-2
+        return path
+
+    monkeypatch.setattr(programs, "write_programs", broken)
+    with pytest.raises(ExportError, match="image_encoder: output EMBEDDING differs from PyTorch"):
+        export_programs(network("efficienttam_ti_512", 64).variant, checkpoint, tmp_path / "engines")
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.pt"]
+
+
+def test_a_file_that_is_no_program_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "engine.pt2").write_bytes(b"PK nothing")
+    with pytest.raises(ValueError, match=r"cannot read .*engine\.pt2: .*Install the torch that manifest\.json names"):
+        TorchRunner(tmp_path / "engine.pt2", "fp32", 1, 1, "cpu")
