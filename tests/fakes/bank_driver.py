@@ -79,7 +79,14 @@ class RecordingStages:
 
 
 def service(
-    stages: RecordingStages, *, variant: families.Variant = VARIANT, max_conditioning: int = 0, engine_limit: int = 8, clock=None, **limits: int
+    stages: RecordingStages,
+    *,
+    variant: families.Variant = VARIANT,
+    max_conditioning: int = 0,
+    engine_limit: int = 8,
+    drain_file="",
+    clock=None,
+    **limits: int,
 ) -> Service:
     """A service with generous limits. `variant`: the small one, or one of its sizes that behaves in another way."""
     values = {"max_objects": 32, "max_points": 64, "max_videos": 64, "max_bytes": 1 << 30, "idle_seconds": 60, **limits}
@@ -89,6 +96,7 @@ def service(
         Capacity(values["max_videos"], values["max_bytes"], values["idle_seconds"], variant.object_bytes()),
         engine_limit,
         IDENTITY,
+        str(drain_file),
     )
     made = Service(settings, stages)
     if clock is not None:

@@ -136,6 +136,7 @@ def _settings(value):
         capacity=Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, float(value["idle_seconds"]), variant.object_bytes()),
         engine_limit=int(value["max_engine_batch"]),
         identity={key: value[key] for key in ("contract_version", "variant", "checkpoint_sha256", "precision")},
+        drain_file=value["drain_file"],
     )
 
 

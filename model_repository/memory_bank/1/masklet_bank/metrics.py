@@ -44,6 +44,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 VIDEOS = Metric("masklet_videos", "GAUGE", "Live videos")
 VIDEOS_LIMIT = Metric("masklet_videos_limit", "GAUGE", "Live videos that this server takes at most")
+DRAINING = Metric("masklet_draining", "GAUGE", "1 while this server takes no new videos because it will stop, else 0")
 OBJECTS = Metric("masklet_objects", "GAUGE", "Objects of all live videos")
 BANK_BYTES = Metric("masklet_bank_bytes", "GAUGE", "Bytes of all memories")
 BANK_RESERVED = Metric("masklet_bank_reserved_bytes", "GAUGE", "Bytes that the live objects hold or will grow to; what admission goes by")
@@ -70,7 +71,7 @@ ENGINE_CALLS = Metric(
 ENGINE_BATCH = Metric("masklet_engine_batch_objects", "HISTOGRAM", "Objects in a call of an engine", "engine", _ENGINES, _COUNTS)
 
 TABLE = (
-    *(VIDEOS, VIDEOS_LIMIT, OBJECTS, BANK_BYTES, BANK_RESERVED, BANK_LIMIT),
+    *(VIDEOS, VIDEOS_LIMIT, DRAINING, OBJECTS, BANK_BYTES, BANK_RESERVED, BANK_LIMIT),
     *(STARTED, ENDED, FRAMES, REFUSALS, EVICTIONS),
     *(FRAME_SECONDS, BATCH, STAGE_SECONDS, ENGINE_CALLS, ENGINE_BATCH),
 )
@@ -122,6 +123,7 @@ class Observer:
         self._shown: dict[str, int] = {}
         self._set(VIDEOS_LIMIT, capacity.max_videos)
         self._set(BANK_LIMIT, capacity.max_bytes)
+        self.draining(False)
 
     def started(self) -> None:
         """A video began."""
@@ -131,6 +133,10 @@ class Observer:
         """A video was forgotten."""
         self._footprints.pop(video_id, None)
         self._meters.increment(ENDED, 1, how)
+
+    def draining(self, asked: bool) -> None:
+        """Whether the server was asked to drain."""
+        self._set(DRAINING, int(asked))
 
     def evicted(self, frames: int) -> None:
         """So many prompted frames became ordinary ones."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -46,13 +47,19 @@ class Request:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the config says. `engine_limit`: objects per engine call. `identity`: what snapshots must agree on."""
+    """What the config says.
+
+    engine_limit  objects per engine call
+    identity      what snapshots must agree on
+    drain_file    while this file exists no video begins here
+    """
 
     variant: Variant
     limits: Limits
     capacity: Capacity
     engine_limit: int
     identity: Mapping[str, str]
+    drain_file: str
 
 
 @dataclass
@@ -73,10 +80,12 @@ class Service:
         self.videos = Videos(settings.capacity)
         self.observer = Observer(meters or Unmetered(), settings.capacity)
         self._stages = stages
+        self._draining = False
 
     def answer(self, requests: Sequence[Request]) -> list[dict[str, np.ndarray] | MaskletError]:
         """The output tensors of contract.memory_bank for each request, without batch dimension, or its error."""
         begin = monotonic()
+        self._draining = os.access(self.settings.drain_file, os.F_OK)  # a microsecond
         for video_id in self.videos.expire():
             self.observer.ended(video_id, "expired")
         engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, Stopwatch())
@@ -105,7 +114,10 @@ class Service:
         return _Frame(request, options, video, self._plan_frame(request, options, video, prompts))
 
     def _begin(self, request: Request, options: Options) -> Video:
-        self.videos.admit(request.video_id, options.owner)
+        passing = request.end  # answered and gone: it takes no place, so that a probe is answered by a full or draining server too
+        if self._draining and not passing:
+            raise ServerBusy("this server is draining: it will stop, and takes no new videos. Open the video on another server.")
+        self.videos.admit(request.video_id, options.owner, passing=passing)
         if self.videos.end(request.video_id):
             self.observer.ended(request.video_id, "replaced")
         settings = self.settings
@@ -168,6 +180,7 @@ class Service:
             elif request.tensors["SIZE"].all():
                 self.observer.answered(now - float(request.tensors["CLOCK"][0]))
         self.observer.executed(len(requests), watch, now - begin - sum(watch.seconds.values()))
+        self.observer.draining(self._draining)
         self.observer.holds(self.videos, [request.video_id for request in requests])
 
     def _tensors(self, request: Request, options: Options, video: Video, answers: list[tuple[int, Answer]]) -> dict[str, np.ndarray]:
@@ -182,6 +195,7 @@ class Service:
             "LOW": np.stack([result.low for result in results]) if results else np.zeros((0, low, low), np.float32),
             "FRAME_SIZE": request.tensors["SIZE"].astype(np.int32),
             "SNAPSHOT": snapshot.dump(video, self.settings.identity) if options.snapshot else np.zeros(0, np.uint8),
+            "DRAINING": np.array([self._draining], np.uint8),
         }
 
 
