@@ -47,7 +47,10 @@ RULES = [
     ),
     # They run in Triton's python environment, with nothing of masklet but what is vendored beside them.
     Rule("build/src/masklet_build/embedded/*.py", MODEL | {"masklet_build.embedded", "numpy", "openvino", "onnxruntime"}),
-    Rule("build/src/masklet_build/serve/**/*.py", frozenset({"masklet_build.serve", "masklet_build.machine", "masklet", "numpy", "tritonclient"})),
+    Rule(
+        "build/src/masklet_build/serve/**/*.py",
+        frozenset({"masklet_build.serve", "masklet_build.machine", "masklet", "numpy", "google", "tritonclient"}),
+    ),
     Rule("build/src/masklet_build/clips/**/*.py", frozenset({"masklet_build.clips", "numpy", "PIL"})),
     Rule("build/src/masklet_build/quality/**/*.py", frozenset({"masklet", "masklet_build", "numpy", "tritonclient", "PIL"})),
     Rule("build/src/masklet_build/train/**/*.py", frozenset({"masklet", "masklet_build", "torch", "matplotlib"})),

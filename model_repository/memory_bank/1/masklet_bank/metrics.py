@@ -48,6 +48,7 @@ DRAINING = Metric("masklet_draining", "GAUGE", "1 while this server takes no new
 OBJECTS = Metric("masklet_objects", "GAUGE", "Objects of all live videos")
 BANK_BYTES = Metric("masklet_bank_bytes", "GAUGE", "Bytes of all memories")
 BANK_RESERVED = Metric("masklet_bank_reserved_bytes", "GAUGE", "Bytes that the live objects hold or will grow to; what admission goes by")
+OBJECT_BYTES = Metric("masklet_object_bytes", "GAUGE", "Bytes that an object grows to; a video begins where so many can still be reserved")
 BANK_LIMIT = Metric("masklet_bank_limit_bytes", "GAUGE", "Bytes that may be reserved at most")
 STARTED = Metric("masklet_videos_started_total", "COUNTER", "Videos begun, restored ones included")
 ENDED = Metric(
@@ -71,7 +72,7 @@ ENGINE_CALLS = Metric(
 ENGINE_BATCH = Metric("masklet_engine_batch_objects", "HISTOGRAM", "Objects in a call of an engine", "engine", _ENGINES, _COUNTS)
 
 TABLE = (
-    *(VIDEOS, VIDEOS_LIMIT, DRAINING, OBJECTS, BANK_BYTES, BANK_RESERVED, BANK_LIMIT),
+    *(VIDEOS, VIDEOS_LIMIT, DRAINING, OBJECTS, BANK_BYTES, BANK_RESERVED, BANK_LIMIT, OBJECT_BYTES),
     *(STARTED, ENDED, FRAMES, REFUSALS, EVICTIONS),
     *(FRAME_SECONDS, BATCH, STAGE_SECONDS, ENGINE_CALLS, ENGINE_BATCH),
 )
@@ -123,6 +124,7 @@ class Observer:
         self._shown: dict[str, int] = {}
         self._set(VIDEOS_LIMIT, capacity.max_videos)
         self._set(BANK_LIMIT, capacity.max_bytes)
+        self._set(OBJECT_BYTES, capacity.object_bytes)
         self.draining(False)
 
     def started(self) -> None:

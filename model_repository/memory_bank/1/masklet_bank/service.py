@@ -85,9 +85,7 @@ class Service:
     def answer(self, requests: Sequence[Request]) -> list[dict[str, np.ndarray] | MaskletError]:
         """The output tensors of contract.memory_bank for each request, without batch dimension, or its error."""
         begin = monotonic()
-        self._draining = os.access(self.settings.drain_file, os.F_OK)  # a microsecond
-        for video_id in self.videos.expire():
-            self.observer.ended(video_id, "expired")
+        self._look()
         engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, Stopwatch())
         planned = [_caught(self._plan, request) for request in requests]
         step([job for item in planned if isinstance(item, _Frame) for job in item.plan.jobs], engines)
@@ -99,6 +97,17 @@ class Service:
                 answer["TIMES"] = _times(request, begin, engines.watch)
         self._observe(requests, answers, begin, engines.watch)
         return answers
+
+    def idle(self) -> None:
+        """Does what time and the drain file ask for without any request. Call it now and then, never beside `answer`."""
+        self._look()
+        self.observer.holds(self.videos, [])
+
+    def _look(self) -> None:
+        self._draining = os.access(self.settings.drain_file, os.F_OK)  # a microsecond
+        self.observer.draining(self._draining)
+        for video_id in self.videos.expire():
+            self.observer.ended(video_id, "expired")
 
     def _plan(self, request: Request) -> _Frame | dict[str, np.ndarray]:
         """Admits a request and plans its frame; a control request is answered at once."""
@@ -180,7 +189,6 @@ class Service:
             elif request.tensors["SIZE"].all():
                 self.observer.answered(now - float(request.tensors["CLOCK"][0]))
         self.observer.executed(len(requests), watch, now - begin - sum(watch.seconds.values()))
-        self.observer.draining(self._draining)
         self.observer.holds(self.videos, [request.video_id for request in requests])
 
     def _tensors(self, request: Request, options: Options, video: Video, answers: list[tuple[int, Answer]]) -> dict[str, np.ndarray]:
