@@ -102,16 +102,16 @@ def markdown(content: Mapping[str, Any], rounds: Mapping[str, Sequence[Round]]) 
     lines = [
         "# A server killed without warning",
         "",
-        f"{plan['videos']} videos of nano, {plan['frames']} frames at {plan['fps']:g} frames/s each, go through a gateway to two servers on one machine. In "
-        "the middle of every round the server with more of them is killed (SIGKILL). `tracker.open(resilient=True)`; undisturbed: each film alone.",
+        f"{plan['videos']} videos of nano, {plan['frames']} frames at {plan['fps']:g} frames/s each, go through a gateway to two servers on one "
+        "machine. In the middle of every round the server with more of them is killed (SIGKILL). `tracker.open(resilient=True)`; undisturbed: each film alone.",
         "",
-        "| gateway | rounds | answered once | equal to the undisturbed run | videos moved | noticed after | back after: median, 95 %, longest | above "
-        f"{_OBJECTIVE_S:g} s | frames replayed | servers asked |",
+        "| gateway | rounds | answered once | equal to the undisturbed run | videos moved | noticed after | back after: median, 95 %, longest "
+        f"| above {_OBJECTIVE_S:g} s | frames replayed | servers asked |",
         "|---|---|---|---|---|---|---|---|---|---|",
         *(_row(name, done) for name, done in rounds.items()),
         "",
-        "Noticed: from the kill until the client knew, which is when the gateway ended its stream. Back: from then until its next new answer, so with the "
-        "connection, the restored snapshot and the frames computed again. All share the CPUs.",
+        "Noticed: from the kill until the client knew, which is when the gateway ended its stream. Back: from then until its next new answer, so "
+        "with the connection, the restored snapshot and the frames computed again. All share the CPUs.",
         "",
         *(f"{name}: {version}." for name, version in content["gateways"].items()),
         *origin(dict(content)),
