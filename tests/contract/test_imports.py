@@ -55,7 +55,8 @@ RULES = [
     Rule("build/src/masklet_build/download/*.py", frozenset({"masklet", "masklet_build", "urllib3", "tqdm"})),
     Rule("build/src/masklet_build/machine.py", frozenset()),
     Rule("benchmarks/load/*.py", frozenset({"load", "masklet", "masklet_build", "numpy", "PIL"}), but=("gevent_cameras", "async_process")),
-    Rule("build/setup_env.py", frozenset({"masklet_build.machine"})),
+    Rule("build/setup_env.py", frozenset({"masklet_build.machine", "debian_programs"})),
+    Rule("build/debian_programs.py", frozenset()),
 ]
 
 
