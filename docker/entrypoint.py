@@ -42,7 +42,7 @@ class SettingError(Exception):
 def main() -> int:
     """Replaces this process by tritonserver; returns only where that is not possible."""
     try:
-        prefix = region_prefix(socket.gethostname())
+        prefix = region_prefix(os.environ.get("HOSTNAME") or socket.gethostname())
         command = ["tritonserver", *options(os.environ, prefix), *sys.argv[1:]]
     except SettingError as error:
         print(f"masklet: {error}", file=sys.stderr)
