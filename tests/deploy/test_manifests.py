@@ -10,7 +10,6 @@ import yaml
 
 from deploy.manifests import COMPONENTS, KUBERNETES, OVERLAYS, Object, component, container, one, overlay, text, with_components
 from deploy.tools import ROOT, tool
-from masklet.cli.arguments import parse
 
 RELEASES = ("1.31", "1.34")
 CUSTOM = {  # kinds that Kubernetes does not know by itself; kubernetes-validate has no schema of them
@@ -94,25 +93,6 @@ def test_every_rendering_names_what_is_there(kind: str, name: str) -> None:
         maps = {volume["configMap"]["name"] for volume in pod["spec"]["volumes"] if "configMap" in volume}
         assert claims == {name for kind, name in ids if kind == "PersistentVolumeClaim"}
         assert maps <= {name for kind, name in ids if kind == "ConfigMap"}
-
-
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_a_pod_gets_the_time_that_its_drain_and_its_end_take(name: str) -> None:
-    objects = overlay(name)
-    drain = parse(container(objects)["lifecycle"]["preStop"]["exec"]["command"][1:])
-    env = {item["name"]: item.get("value") for item in container(objects)["env"]}
-    spec = one(objects, "Deployment")["spec"]
-    assert spec["template"]["spec"]["terminationGracePeriodSeconds"] >= drain.grace_s + drain.deadline_s + int(env["MASKLET_EXIT_TIMEOUT_S"]) + 30
-    assert str(drain.drain_file) == env["MASKLET_DRAIN_FILE"]
-    assert spec["progressDeadlineSeconds"] > spec["template"]["spec"]["terminationGracePeriodSeconds"]
-    assert drain.drain_file.is_relative_to(next(mount["mountPath"] for mount in container(objects)["volumeMounts"] if mount["name"] == "tmp"))
-
-
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_the_drain_file_of_the_manifests_is_that_of_the_bank(name: str) -> None:
-    config = (ROOT / "model_repository" / "memory_bank" / "config.pbtxt").read_text()
-    env = {item["name"]: item.get("value") for item in container(overlay(name))["env"]}
-    assert f'"drain_file" value {{ string_value: "{env["MASKLET_DRAIN_FILE"]}" }}' in config
 
 
 @pytest.mark.parametrize(("kind", "name"), RENDERED)

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 
 import pytest
 
-from deploy.manifests import COMPONENTS, OVERLAYS, component, container, one, overlay
+from deploy.manifests import OVERLAYS, component, container, one, overlay
 from deploy.tools import ROOT
 from masklet.cli.arguments import parse
 from masklet.tracker import stream_headers
 
 HAPROXY = ROOT / "docker" / "gateways" / "haproxy.cfg"
+COMMANDS = pytest.mark.skipif(importlib.util.find_spec("masklet.cli.probe") is None, reason="the client has no `masklet probe` and `masklet drain` yet")
 
 
-@pytest.mark.parametrize("name", [*OVERLAYS, "tls-server"])
+@COMMANDS
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_a_pod_gets_the_time_that_its_drain_and_its_end_take(name: str) -> None:
+    objects = overlay(name)
+    drain = parse(container(objects)["lifecycle"]["preStop"]["exec"]["command"][1:])
+    env = {item["name"]: item.get("value") for item in container(objects)["env"]}
+    spec = one(objects, "Deployment")["spec"]
+    assert spec["template"]["spec"]["terminationGracePeriodSeconds"] >= drain.grace_s + drain.deadline_s + int(env["MASKLET_EXIT_TIMEOUT_S"]) + 30
+    assert str(drain.drain_file) == env["MASKLET_DRAIN_FILE"]
+    assert spec["progressDeadlineSeconds"] > spec["template"]["spec"]["terminationGracePeriodSeconds"]
+    assert drain.drain_file.is_relative_to(next(mount["mountPath"] for mount in container(objects)["volumeMounts"] if mount["name"] == "tmp"))
+
+
+@COMMANDS
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_drain_file_of_the_manifests_is_that_of_the_bank(name: str) -> None:
+    config = (ROOT / "model_repository" / "memory_bank" / "config.pbtxt").read_text()
+    env = {item["name"]: item.get("value") for item in container(overlay(name))["env"]}
+    assert f'"drain_file" value {{ string_value: "{env["MASKLET_DRAIN_FILE"]}" }}' in config
+
+
+@COMMANDS
+@pytest.mark.parametrize("name", OVERLAYS)
 def test_probes_are_commands_that_the_client_has_and_end_before_kubernetes_gives_up(name: str) -> None:
-    made = container(component(name) if name in COMPONENTS else overlay(name))
+    made = container(overlay(name))
     grpc = next(port["containerPort"] for port in made["ports"] if port["name"] == "grpc")
     for probe, ready in (("startupProbe", True), ("readinessProbe", True), ("livenessProbe", False)):
         command = made[probe]["exec"]["command"]
@@ -25,13 +49,13 @@ def test_probes_are_commands_that_the_client_has_and_end_before_kubernetes_gives
         assert said.timeout_s + 2 <= made[probe]["timeoutSeconds"], f"{probe}: Python has to start, too"
 
 
-def test_probes_of_a_server_with_mutual_tls_show_a_certificate() -> None:
+def test_a_server_with_mutual_tls_is_probed_where_no_certificate_is_asked_for() -> None:
     made = container(component("tls-server"))
     (folder,) = [mount["mountPath"] for mount in made["volumeMounts"] if mount["name"] == "tls"]
     assert {"name": "MASKLET_TLS_DIR", "value": folder} in made["env"]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        said = parse(made[probe]["exec"]["command"][1:])
-        assert (said.root_certificates, said.client_certificate, said.client_key) == (f"{folder}/ca.crt", f"{folder}/tls.crt", f"{folder}/tls.key")
+        assert made[probe]["httpGet"] == {"path": "/v2/health/ready", "port": "http"}
+        assert "exec" not in made[probe]
 
 
 def test_the_two_autoscalers_agree() -> None:
