@@ -18,7 +18,7 @@ SYSTEM_PATH = ":".join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"
 
 
 def provide(folder: Path) -> None:
-    """Puts what this machine lacks into folder/debian, and a script for each program into folder/bin. Says on standard output what it could not do."""
+    """Puts what this machine lacks into folder/debian, and a script for each program into folder/bin. Says what it could not do."""
     lacking = [package for package, programs in PACKAGES.items() if not all(_found(program, folder) for program in programs)]
     if not lacking:
         return

@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+import debian_programs  # beside this file
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECTS = (ROOT / "client", ROOT / "build")
 DISK_MB = {"serving": 1000, "build": 2500, "load": 400, "deploy": 1000}  # installed size and room for pip to unpack
@@ -24,8 +26,6 @@ CPU_TORCH = "https://download.pytorch.org/whl/cpu"  # CPU builds of torch; on Li
 PYTHONS = ((3, 11), (3, 12))  # the locked packages have wheels for these
 
 sys.path.insert(0, str(ROOT / "build" / "src"))
-
-import debian_programs
 
 
 class SetupError(Exception):

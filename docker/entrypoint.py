@@ -119,7 +119,9 @@ def _tls(settings: Mapping[str, str]) -> list[str]:
     certificate, private, authority = (Path(folder) / name for name in ("tls.crt", "tls.key", "ca.crt"))
     missing = [str(path) for path in (certificate, private) if not os.access(path, os.R_OK)]
     if missing:
-        raise SettingError(f"MASKLET_TLS_DIR is {folder}, where {' and '.join(missing)} cannot be read. Mount a secret of type kubernetes.io/tls there.")
+        raise SettingError(
+            f"MASKLET_TLS_DIR is {folder}, where {' and '.join(missing)} cannot be read. Mount a secret of type kubernetes.io/tls there."
+        )
     given = [f"--grpc-server-cert={certificate}", f"--grpc-server-key={private}"]
     if authority.exists():
         return ["--grpc-use-ssl-mutual=true", *given, f"--grpc-root-cert={authority}"]

@@ -80,11 +80,20 @@ def image(repository: Path, python: Path, folder: Path, *arguments: str, **varia
     shim.write_text(f'#!/bin/sh\nexec "{environment.triton}/bin/tritonserver" {where} "$@"\n')
     shim.chmod(0o755)
     settings = launcher.variables(environment, run)
-    settings |= {"PATH": f"{shim.parent}:{settings['PATH']}", "HOSTNAME": host, "MASKLET_MODELS": str(repository), "MASKLET_DRAIN_FILE": str(folder / "draining")}
+    settings |= {
+        "PATH": f"{shim.parent}:{settings['PATH']}",
+        "HOSTNAME": host,
+        "MASKLET_MODELS": str(repository),
+        "MASKLET_DRAIN_FILE": str(folder / "draining"),
+    }
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [sys.executable, str(ROOT / "docker" / "entrypoint.py"), *arguments],
-            env=settings | variables, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            env=settings | variables,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
     made = Image(process.pid, f"127.0.0.1:{ports['grpc']}", f"http://127.0.0.1:{ports['http']}", f"127.0.0.1:{ports['metrics']}", folder / "log")
     try:
@@ -122,7 +131,12 @@ def prometheus(config: dict[str, Any], rules: str, folder: Path) -> Iterator[Pro
     (folder / "rules.yaml").write_text(rules)
     (folder / "prometheus.yaml").write_text(json.dumps(config | {"rule_files": ["rules.yaml"]}))
     address = f"127.0.0.1:{free_port()}"
-    command = [tool("prometheus"), f"--config.file={folder / 'prometheus.yaml'}", f"--storage.tsdb.path={folder / 'data'}", f"--web.listen-address={address}"]
+    command = [
+        tool("prometheus"),
+        f"--config.file={folder / 'prometheus.yaml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={address}",
+    ]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"GOMAXPROCS": "1"})
     try:

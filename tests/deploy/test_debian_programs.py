@@ -37,9 +37,15 @@ def provide(tmp_path: Path):
     def run(first: str = "true", without: str = "") -> str:
         if without:
             (programs / without).unlink()
-        code = f"import sys; sys.path.insert(0, {str(ROOT / 'build')!r}); import debian_programs as d; from pathlib import Path; d.SYSTEM_PATH = {str(programs)!r}"
-        code += f"; d.provide(Path({str(tmp_path / 'deploy folder')!r}))"
-        environment = {"PATH": f"{programs}:/bin:/usr/bin" if not without else str(programs), "LOG": str(tmp_path / "log"), "FIRST": first}
+        code = (
+            f"import pathlib, debian_programs as d; d.SYSTEM_PATH = {str(programs)!r}; d.provide(pathlib.Path({str(tmp_path / 'deploy folder')!r}))"
+        )
+        environment = {
+            "PATH": f"{programs}:/bin:/usr/bin" if not without else str(programs),
+            "LOG": str(tmp_path / "log"),
+            "PYTHONPATH": str(ROOT / "build"),
+            "FIRST": first,
+        }
         return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True).stdout
 
     return run

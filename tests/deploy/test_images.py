@@ -96,9 +96,7 @@ def test_the_image_has_what_the_client_and_the_python_models_import() -> None:
 
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
 def test_compose_files_keep_to_the_compose_specification(name: str) -> None:
-    done = subprocess.run(
-        [tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(DOCKER / name)], capture_output=True, text=True
-    )
+    done = subprocess.run([tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(DOCKER / name)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
@@ -112,7 +110,7 @@ def test_a_misspelt_key_of_a_compose_file_is_found(tmp_path: Path) -> None:
 
 def test_compose_mounts_files_that_exist_and_takes_its_tags_from_the_versions() -> None:
     text = (DOCKER / "compose.yaml").read_text()
-    assert {name for name in re.findall(r"\$\{(\w+_TAG):\?\}", text)} <= set(versions())
+    assert set(re.findall(r"\$\{(\w+_TAG):\?\}", text)) <= set(versions())
     for service in compose()["services"].values():
         assert "${" in service["image"]
         for volume in service["volumes"]:

@@ -39,9 +39,7 @@ def kubernetes_takes(objects: list[Object], folder: Path) -> tuple[bool, str]:
     file.write_text(yaml.safe_dump_all(objects))
     said, valid = "", True
     for release in RELEASES:
-        done = subprocess.run(
-            [tool("kubernetes-validate"), "--strict", "--kubernetes-version", release, str(file)], capture_output=True, text=True
-        )
+        done = subprocess.run([tool("kubernetes-validate"), "--strict", "--kubernetes-version", release, str(file)], capture_output=True, text=True)
         said, valid = said + done.stdout + done.stderr, valid and done.returncode == 0
     return valid, said
 
