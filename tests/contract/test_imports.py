@@ -57,6 +57,8 @@ RULES = [
     Rule("benchmarks/load/*.py", frozenset({"load", "masklet", "masklet_build", "numpy", "PIL"}), but=("gevent_cameras", "async_process")),
     Rule("build/setup_env.py", frozenset({"masklet_build.machine", "debian_programs"})),
     Rule("build/debian_programs.py", frozenset()),
+    Rule("docker/entrypoint.py", frozenset()),
+    Rule("docker/observability/*.py", frozenset({"yaml"})),
 ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -124,6 +126,27 @@ def test_the_memory_of_a_pod_holds_its_bank_and_its_shared_memory(name: str) -> 
 def test_every_folder_of_the_manifests_is_rendered() -> None:
     """Else a file would be in nobody's hands."""
     used = {path.parent for path in KUBERNETES.rglob("kustomization.yaml")}
-    assert {path.parent for path in KUBERNETES.rglob("*.yaml")} <= used
+    assert {path.parent for path in KUBERNETES.rglob("*.yaml")} <= {*used, KUBERNETES}  # example.yaml has a test of its own
     assert all(text(KUBERNETES / "overlays" / name) for name in OVERLAYS)
     assert with_components(("gpu", "gateway-envoy", "tls-gateway", "autoscaling-keda", "monitoring", "models-object-store"), "cpu")
+
+
+def test_the_example_of_an_overlay_of_ones_own_renders_where_it_says_that_it_belongs(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "docker", tmp_path / "docker")
+    (tmp_path / "mine").mkdir()
+    shutil.copy(KUBERNETES / "example.yaml", tmp_path / "mine" / "kustomization.yaml")
+    objects = list(yaml.safe_load_all(text(tmp_path / "mine")))
+    assert container(objects)["image"].startswith("REGISTRY/masklet-server:")
+    assert one(objects, "Gateway")
+
+
+def test_the_pod_that_fills_the_volume_is_one_that_the_namespace_takes(tmp_path: Path) -> None:
+    pod = json.loads((KUBERNETES / "fill-volume.json").read_text()) | {"kind": "Pod", "metadata": {"name": "fill"}}
+    valid, said = kubernetes_takes([pod], tmp_path)
+    assert valid, said
+    (made,) = pod["spec"]["containers"]
+    assert made["name"] == "fill", "kubectl run names the container as the pod, and merges by name"
+    assert (made["securityContext"]["allowPrivilegeEscalation"], made["securityContext"]["capabilities"]) == (False, {"drop": ["ALL"]})
+    assert pod["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] in {
+        item["metadata"]["name"] for item in overlay("cpu") if item["kind"] == "PersistentVolumeClaim"
+    }

@@ -75,9 +75,9 @@ def test_an_autoscaler_alone_says_how_many_pods_there_are(name: str) -> None:
 
 
 def test_the_gateway_hashes_by_the_header_that_the_client_sends() -> None:
-    policy = one(component("gateway-envoy"), "BackendTrafficPolicy")["spec"]
-    assert policy["loadBalancer"]["consistentHash"]["header"]["name"] in stream_headers({}, 7)
-    assert f"balance hdr({policy['loadBalancer']['consistentHash']['header']['name']})" in HAPROXY.read_text()
+    (header,) = one(component("gateway-envoy"), "BackendTrafficPolicy")["spec"]["loadBalancer"]["consistentHash"]["headers"]
+    assert header["name"] in stream_headers({}, 7)
+    assert f"balance hdr({header['name']})" in HAPROXY.read_text()
 
 
 def test_the_gateway_routes_frames_to_the_grpc_port_and_no_administration() -> None:
