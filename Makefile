@@ -17,7 +17,7 @@ export MASKLET_DEPLOY_BIN := $(CURDIR)/$(DEPLOY_BIN)
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup:  ## make the environments .venv/serving, .venv/build, .venv/load and .venv/deploy (about 3 GB)
+setup:  ## make the environments .venv/serving, .venv/build, .venv/load and .venv/deploy (about 3.2 GB)
 	@$(or $(PYTHON),python3) build/setup_env.py
 
 setup-build:
