@@ -10,7 +10,9 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tritonclient.grpc as grpc
 
 from deploy.tools import tool
 from failover.films import Film, Played, film, play_all
@@ -22,7 +24,6 @@ from serving.scraping import scrape
 pytestmark = pytest.mark.server
 
 FILMS, FRAMES, FPS = 8, 12, 4.0
-RESTARTED_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +96,32 @@ def test_every_video_stays_on_one_server_and_both_have_some(gateway: Gateway, fl
         assert counts[one] + counts[two] == FILMS
         assert min(counts[one], counts[two]) > 0
         assert counts[other] == 0
+
+
+def test_calls_that_come_one_by_one_reach_the_server_of_their_video(gateway: Gateway) -> None:
+    """Each over a connection of its own, so that only the hash of the id can lead it there."""
+    for video_id in range(1, 9):
+        for index in range(4):
+            with grpc.InferenceServerClient(gateway.url) as client:
+                answer = client.infer(
+                    "tracker",
+                    frame_of(index),
+                    sequence_id=video_id,
+                    sequence_start=index == 0,
+                    sequence_end=index == 3,
+                    headers={"x-video-id": str(video_id)},
+                    client_timeout=10,
+                )
+            assert answer.as_numpy("FRAME_INDEX").item() == index
+
+
+def frame_of(index: int) -> list[grpc.InferInput]:
+    """A frame as a request of the KServe protocol."""
+    pixels = np.full((1, 48, 64, 3), 40 * index, np.uint8)
+    frame, prompts = grpc.InferInput("FRAME", pixels.shape, "UINT8"), grpc.InferInput("PROMPTS", [1, 1], "BYTES")
+    frame.set_data_from_numpy(pixels)
+    prompts.set_data_from_numpy(np.array([[b"[]"]], dtype=np.object_))
+    return [frame, prompts]
 
 
 def test_a_killed_server_costs_plain_clients_its_videos_and_no_other_and_new_ones_begin_at_once(
