@@ -211,17 +211,16 @@ class Keeper:
         return max(trouble.since, oldest.asked) + self._give_up_s if trouble and oldest and not self._route.current else None
 
     def _give_up(self, trouble: Trouble) -> None:
-        if self._route.candidate:
-            self._route.lose(self._route.candidate, "broken", VideoLost("given up"), 0.0)
-        self._route.trouble = None
-        advice = (
-            "Its newest snapshot is `state` of this error: open a new video from it." if self._journal.state else "Open a new one and prompt again."
-        )
+        urls, last, journal = ", ".join(dict.fromkeys(trouble.urls)), trouble.last, self._journal
+        advice = "Its newest snapshot is `state` of this error: open a new video from it." if journal.state else "Open a new one and prompt again."
         self._over = VideoLost(
-            f"no server took the video within {self._give_up_s:g} s, of {', '.join(dict.fromkeys(trouble.urls))} in {trouble.attempts} attempts. "
-            f"The last one: {trouble.last} {advice}"
+            f"no server took the video within {self._give_up_s:g} s, in {trouble.attempts} attempts ({urls}). "
+            f"The last one: {last or 'no answer yet.'} {advice}"
         )
-        self._over.state, self._over.state_index, self._over.__cause__ = self._journal.state, self._journal.frame_index, trouble.last
+        self._over.state, self._over.state_index, self._over.__cause__ = journal.state, journal.frame_index, last
+        if self._route.candidate:
+            self._route.lose(self._route.candidate, "silent", self._over, 0.0)
+        self._route.trouble = None
         self._finish(self._over)
 
     def _finish(self, error: VideoLost) -> None:
