@@ -50,7 +50,6 @@ def test_any_schedule_of_faults_leaves_every_outcome_as_it_was(make_tracker):
         play, (calm, calmly), (servers, transports) = make_play(seed), replicas(1), replicas(3)
         with make_tracker(list(calm), transport=calmly) as tracker:
             expected = perform(play, tracker.open())
-        happened += disturb(servers, seed, rate=0.08)
         with make_tracker(list(servers), timeout_s=0.008, transport=transports) as tracker:
             video = tracker.open(resilient=SETTINGS)
             done = disturb(servers, seed, rate=0.08)

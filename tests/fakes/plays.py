@@ -13,6 +13,7 @@ from masklet import TrackedFrame
 from masklet.errors import RequestError
 
 Outcome = tuple[Any, ...]
+_KINDS = {"many": 0.3, "one": 0.15, "refine": 0.1, "prompted": 0.1, "ahead": 0.05, "remove": 0.1, "snapshot": 0.08, "bad": 0.07, "reverse": 0.05}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,9 @@ def make_play(seed: int) -> Play:
 
 
 def _act(rng: np.random.Generator, number: Iterator[int]) -> Callable[[Any], list[Outcome]]:
-    kind = rng.choice(["many", "one", "refine", "prompted", "ahead", "remove", "snapshot", "bad", "reverse"], p=[0.3, 0.15, 0.1, 0.1, 0.05, 0.1, 0.08, 0.07, 0.05])
+    kind = rng.choice(
+        ["many", "one", "refine", "prompted", "ahead", "remove", "snapshot", "bad", "reverse"], p=[0.3, 0.15, 0.1, 0.1, 0.05, 0.1, 0.08, 0.07, 0.05]
+    )
     object_id, frame = int(rng.integers(1, 5)), str(next(number)).encode()
     point = {"points": [tuple(rng.integers(0, 4, 2).tolist())]}
 

@@ -7,6 +7,7 @@ or sent in another order shows in every answer that follows.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from masklet import Answer, BadFrame, BadState, Broken, MockTransport, Refusal, Request, ServerBusy, UnknownObject, rle
+from masklet import Answer, BadFrame, BadState, Broken, MaskletError, MockTransport, Refusal, Request, ServerBusy, UnknownObject, rle
 from masklet.wire import Options
 
+Reply = Answer | Refusal | Broken | MaskletError | None
 FORGOTTEN = Refusal("in ensemble 'tracker', inference request for sequence 1 to model 'memory_bank' must specify the START flag on the first request")
 DEAD_STUB = Refusal("Failed to process the request(s) for model instance 'memory_bank_0_0', message: Stub process 'memory_bank_0_0' is not healthy.")
 BAD_FRAME = b"no image"
@@ -35,17 +37,25 @@ class Video:
 
 @dataclass
 class Replica:
-    """A handler for MockTransport. `fault` says for each request what goes wrong with it, if anything; `draining`: no video may begin."""
+    """A handler for MockTransport.
 
-    fault: Callable[[Request], str | None] = lambda request: None
+    fault     says for each request what goes wrong with it, if anything: one of FAULTS, or what is answered instead
+    draining  no video may begin
+    """
+
+    fault: Callable[[Request], str | Reply] = lambda request: None
     draining: bool = False
     videos: dict[int | str, Video] = field(default_factory=dict)
     starts: int = 0
 
-    def __call__(self, request: Request) -> Answer | Refusal | Broken | None:
+    def __call__(self, request: Request) -> Reply:
         fault = self.fault(request)
+        if not isinstance(fault, str | None):
+            return fault
         if fault == "restart":
             self.videos.clear()
+        elif fault == "skip":  # no fault of a server, but one that a client should notice
+            return self._shifted(request)
         elif fault in ("cut before", "silent before", "stub", "busy"):
             return self._failed(fault, request)
         answer = self._answer(request)
@@ -59,6 +69,12 @@ class Replica:
         if fault == "busy":
             return Refusal(ServerBusy("2 videos are live, which is this server's limit. Retry later.").wire()) if request.start else FORGOTTEN
         return DEAD_STUB
+
+    def _shifted(self, request: Request) -> Reply:
+        """The answer, with another frame index."""
+        answer = self._answer(request)
+        assert isinstance(answer, Answer)
+        return Answer({**answer.tensors, "FRAME_INDEX": answer.tensors["FRAME_INDEX"] + 1})
 
     def _answer(self, request: Request) -> Answer | Refusal:
         options = Options.parse(request.parameters)
@@ -128,3 +144,19 @@ def replicas(count: int) -> tuple[dict[str, Replica], dict[str, MockTransport]]:
     """So many servers, and how to reach them, by url."""
     servers = {f"{name}:1": Replica() for name in "abcdef"[:count]}
     return servers, {url: MockTransport(server) for url, server in servers.items()}
+
+
+def at(*numbers: int, fault: str | Reply) -> Callable[[Request], str | Reply]:
+    """A fault for these requests, counted from 0."""
+    seen = itertools.count()
+    return lambda request: fault if next(seen) in numbers else None
+
+
+def frames(count: int, first: int = 0) -> list[bytes]:
+    """Frames that differ."""
+    return [str(number).encode() for number in range(first, first + count)]
+
+
+def sent(transport: MockTransport) -> list[bytes]:
+    """The frames that a server was sent."""
+    return [request.tensors["FRAME_ENCODED"][0, 0] for request in transport.requests if "FRAME_ENCODED" in request.tensors]
