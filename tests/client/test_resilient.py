@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 
 from fakes.plays import shown
-from fakes.toy_replicas import BAD_FRAME, at, frames, replicas, sent
+from fakes.toy_grpc import serving
+from fakes.toy_replicas import BAD_FRAME, Replica, at, frames, replicas, sent
 from masklet import BadFrame, Refusal, ServerBusy, ServerFault, Tracker, UnknownObject
 from masklet.resilience.journal import Entry
 
@@ -186,10 +188,14 @@ def test_a_replay_that_comes_out_otherwise_is_not_passed_on(make_tracker):
 
 
 def test_threads_that_share_a_video_get_one_result_each_while_servers_die():
-    servers, transports = replicas(3)
-    for server in servers.values():
-        server.fault = at(*range(7, 200, 9), fault="cut after")
-    with Tracker(list(servers), transport=transports) as tracker, tracker.open(resilient=True) as video, ThreadPoolExecutor(6) as pool:
-        results = list(pool.map(video.track, frames(60)))
-        assert sorted(result.frame_index for result in results) == list(range(60))
-        assert len(video.interruptions) > 5
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serving(Replica())) for _ in range(3)]
+        tracker = stack.enter_context(Tracker([url for url, _, _ in servers]))
+        video, pool = stack.enter_context(tracker.open(resilient=True)), stack.enter_context(ThreadPoolExecutor(6))
+        indices: list[int] = []
+        for _, _, server in servers:
+            indices += [result.frame_index for result in pool.map(video.track, frames(20, first=len(indices)))]
+            server.stop(None)
+            servers_left = len(video.interruptions)
+        assert sorted(indices) == list(range(60))
+        assert servers_left == 2

@@ -127,7 +127,7 @@ def test_every_attempt_has_an_id_of_its_own_in_request_and_header(pair, given, k
         assert given in (None, video.video_id)
         first = video.video_id
         video.track(b"0")
-        servers.one.fault = servers.other.fault = at(0, fault="cut before")
+        servers.one.fault, servers.other.fault = at(0, fault="cut before"), at(0, fault="cut before")
         video.track(b"1")
         assert video.video_id != first
     transports = (servers.to_one, servers.to_other)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
-from urllib.parse import quote
+
+from masklet.transport import stream_headers
 
 T = TypeVar("T")
 
@@ -31,5 +32,5 @@ class Replicas(Generic[T]):
         return self._transports[url]
 
     def headers(self, video_id: int | str) -> dict[str, str]:
-        """The headers of a video's stream. Gateways route by `x-video-id`; headers are ASCII, so an id that is not is percent-encoded."""
-        return {**self._headers, "x-video-id": quote(str(video_id), safe="!#$&'()*+,/:;=?@[]|")}
+        """The headers of a video's stream."""
+        return stream_headers(self._headers, video_id)

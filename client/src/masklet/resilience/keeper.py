@@ -64,6 +64,7 @@ class Keeper:
     def add(self, order: Order) -> Ticket:
         """Takes an order; `take` or `tick` give the ticket its outcome. Raises VideoLost if the video is over."""
         self.check()
+        self._sweep()
         if not self.links and not self._route.trouble:
             self._route.begin()
         entry = Entry(order, snapshot=order.is_frame and self._journal.due(soon=self._must_move()))
@@ -81,6 +82,7 @@ class Keeper:
 
     def end(self) -> Ticket | None:
         """Frees the video. The ticket of END; None if there is no server to tell."""
+        self._sweep()
         trouble, self._route.trouble = self._route.trouble, None
         if trouble and trouble.reason and trouble.switched:
             self.interruptions.append(trouble.report(time.monotonic()))
@@ -103,10 +105,9 @@ class Keeper:
 
     def tick(self) -> None:
         """Does what time asks for. All events that are there must have been taken before: an answer that waits is no silence."""
+        self._sweep()
         for link in self.links:
-            if link.dirty:
-                self._lose(link, "broken", VideoLost(f"a request to {link.url} could not be sent."))
-            elif link.overdue():
+            if link.overdue():
                 link.session.expire()
                 self._lose_in_hand(link, "silent")
         self._seek()
@@ -152,6 +153,11 @@ class Keeper:
         else:
             self._drop(entry)
             self._give(entry, error)
+
+    def _sweep(self) -> None:
+        """Gives up links that cannot be believed any more."""
+        for link in [link for link in self.links if link.dirty]:
+            self._lose(link, "broken", VideoLost(f"a request to {link.url} could not be sent."))
 
     def _lose_in_hand(self, link: Link, cause: Cause) -> None:
         """A link is lost, as its session knows why, and with whatever it had in hand."""
