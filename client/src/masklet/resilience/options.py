@@ -38,7 +38,7 @@ class Resilience:
         first = timeout_s / 3 if self.watchdog_s is None else self.watchdog_s
         if first > timeout_s:
             raise ValueError(f"watchdog_s is {first:g}, more than the tracker's timeout_s of {timeout_s:g}. Give the tracker a larger timeout_s.")
-        return min(timeout_s, first * 2**silences)
+        return min(timeout_s, first * 2.0**silences)
 
 
 def delay_s(rounds: int) -> float:
