@@ -14,11 +14,14 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", default=TRACKER.name, metavar="NAME", help="tracker_VARIANT where the server has several (default: %(default)s)")
     parser.add_argument("--tls", action="store_true", help="use TLS")
     parser.add_argument("--root-certificates", metavar="FILE", help="PEM file of the authorities to trust, implies --tls")
+    parser.add_argument("--client-certificate", metavar="FILE", help="PEM file, for servers that ask for one (mutual TLS), implies --tls")
+    parser.add_argument("--client-key", metavar="FILE", help="PEM file of the key to --client-certificate")
 
 
 def tls_of(arguments: argparse.Namespace) -> Tls | None:
-    """The TLS settings that were asked for."""
-    return Tls(root_certificates=arguments.root_certificates) if arguments.tls or arguments.root_certificates else None
+    """The TLS settings that were asked for. Raises ValueError for half a pair."""
+    files = (arguments.root_certificates, arguments.client_key, arguments.client_certificate)
+    return Tls(*files) if arguments.tls or any(files) else None
 
 
 def positive(kind: Any) -> Any:
