@@ -17,8 +17,7 @@ from masklet.errors import MaskletError, ServerFault, from_server
 from masklet.gauges import read_banks
 from masklet.grpc_transport import GrpcTransport
 from masklet.inputs import bytes_tensor
-from masklet.tracker import stream_headers
-from masklet.transport import Answer, Event, Request, Tls
+from masklet.transport import Answer, Event, Request, Tls, stream_headers
 
 _FRAME = np.zeros((1, 32, 32, 3), np.uint8)
 _PROMPTS = b'[{"object": 1, "points": [[16, 16]], "labels": [1]}]'
