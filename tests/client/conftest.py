@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from masklet import AsyncTracker, Tracker
+from fakes.plays import Outcome, shown
+from fakes.toy_replicas import Replica, replicas
+from masklet import AsyncTracker, MockTransport, Resilience, Tracker
 from masklet.aio import AsyncVideo, Opening
 
 
@@ -77,3 +80,38 @@ def open_video(make_tracker):
         return make_tracker("test:1", timeout_s=timeout_s, transport=server.transport).open(**opened)
 
     return make
+
+
+@dataclass
+class Pair:
+    """Two servers, how they are reached (which keeps what they were asked), and a resilient video that begins on the first."""
+
+    one: Replica
+    other: Replica
+    to_one: MockTransport
+    to_other: MockTransport
+    video: Any
+
+
+@pytest.fixture
+def pair(make_tracker):
+    def make(settings: Resilience | None = None, **opened: Any) -> Pair:
+        servers, transports = replicas(2)
+        tracker = make_tracker(list(servers), timeout_s=0.2, transport=transports)
+        hasty = Resilience(snapshot_every=4, watchdog_s=0.05, give_up_s=0.6)
+        return Pair(*servers.values(), *transports.values(), tracker.open(resilient=settings or hasty, **opened))
+
+    return make
+
+
+@pytest.fixture
+def undisturbed():
+    """The results for these frames on a server without faults, with one prompt on the first."""
+
+    def play(sent: list[bytes]) -> list[Outcome]:
+        _, transports = replicas(1)
+        with Tracker("a:1", transport=transports) as tracker, tracker.open() as video:
+            video.prompt(1, points=[(1, 2)])
+            return [shown(video.track(frame)) for frame in sent]
+
+    return play

@@ -33,6 +33,7 @@ def tensors(masks: list[bytes], **changed: np.ndarray) -> dict[str, np.ndarray]:
         "LOGITS": np.zeros((count, 4, 4), dtype=np.float32),
         "SNAPSHOT": np.array([1, 2, 255], dtype=np.uint8),
         "TIMING": np.arange(7, dtype=np.float32),
+        "DRAINING": np.array([1], np.uint8),
         **changed,
     }
 
@@ -59,6 +60,7 @@ def test_masks_come_back_pixel_by_pixel(form, masks, size):
 def test_the_other_fields_are_the_tensors():
     result = results.read(tensors(RLE), Options(logits=True, snapshot=True), SIZE)
     assert (result.frame_index, result.object_ids, result.snapshot) == (4, (7, 3), b"\x01\x02\xff")
+    assert result.draining is True
     assert result.logits.shape == (2, 4, 4)
     assert result.timing == dict(zip(TIMING_FIELDS, range(7), strict=True))
     np.testing.assert_array_equal(result.boxes, [[0, 1, 2, 3], [4, 5, 6, 7]])
@@ -91,6 +93,7 @@ def test_an_absent_object_has_no_mask():
         pytest.param("bitmap", {"MASKS": texts([bits[:-1] for bits in BITMAP])}, id="short_bitmap"),
         pytest.param("rle", {"TIMING": np.zeros(6, np.float32)}, id="timing_of_another_version"),
         pytest.param("rle", {"FRAME_INDEX": np.zeros(0, np.int64)}, id="no_index"),
+        pytest.param("rle", {"DRAINING": np.zeros(0, np.uint8)}, id="no_word_of_draining"),
     ],
 )
 def test_an_answer_of_another_version_is_a_server_fault(form, broken):

@@ -49,7 +49,10 @@ RULES = [
     Rule("build/src/masklet_build/embedded/*.py", MODEL | {"masklet_build.embedded", "numpy", "openvino", "onnxruntime"}, but=("/torch_", "/cuda_")),
     Rule("build/src/masklet_build/embedded/torch_*.py", frozenset({"masklet_build.embedded", "numpy", "torch"})),
     Rule("build/src/masklet_build/embedded/cuda_graphs.py", frozenset({"torch"})),
-    Rule("build/src/masklet_build/serve/**/*.py", frozenset({"masklet_build.serve", "masklet_build.machine", "masklet", "numpy", "tritonclient"})),
+    Rule(
+        "build/src/masklet_build/serve/**/*.py",
+        frozenset({"masklet_build.serve", "masklet_build.machine", "masklet", "numpy", "google", "tritonclient"}),
+    ),
     Rule("build/src/masklet_build/clips/**/*.py", frozenset({"masklet_build.clips", "numpy", "PIL"})),
     Rule("build/src/masklet_build/quality/**/*.py", frozenset({"masklet", "masklet_build", "numpy", "tritonclient", "PIL"})),
     Rule("build/src/masklet_build/train/**/*.py", frozenset({"masklet", "masklet_build", "torch", "matplotlib"})),
@@ -64,7 +67,11 @@ RULES = [
     Rule("build/src/masklet_build/tensorrt/*.py", frozenset({"masklet", "masklet_build", "numpy", "tensorrt", "tqdm"})),
     Rule("build/src/masklet_build/machine.py", frozenset()),
     Rule("benchmarks/load/*.py", frozenset({"load", "masklet", "masklet_build", "numpy", "PIL"}), but=("gevent_cameras", "async_process")),
-    Rule("build/setup_env.py", frozenset({"masklet_build.machine"})),
+    Rule("benchmarks/failover/*.py", frozenset({"failover", "report", "masklet", "masklet_build", "numpy", "yaml"})),
+    Rule("build/setup_env.py", frozenset({"masklet_build.machine", "debian_programs"})),
+    Rule("build/debian_programs.py", frozenset()),
+    Rule("docker/entrypoint.py", frozenset()),
+    Rule("docker/observability/*.py", frozenset({"yaml"})),
 ]
 
 

@@ -144,6 +144,7 @@ def service(
     variant: families.Variant = VARIANT,
     max_conditioning: int = 0,
     engine_limit: int = 8,
+    drain_file="",
     clock=None,
     meters: Meters | None = None,
     **limits: int,
@@ -156,6 +157,7 @@ def service(
         Capacity(values["max_videos"], values["max_bytes"], values["idle_seconds"], variant.object_bytes()),
         engine_limit,
         IDENTITY,
+        str(drain_file),
     )
     made = HomeService(settings, stages, meters, _homes[-1]())
     if clock is not None:

@@ -93,6 +93,7 @@ def answer(index: int, objects: list[int], masks: list[bytes], options: Options,
             "LOGITS": np.full((count, LOW, LOW) if options.logits else (0, 0, 0), -1, np.float32),
             "SNAPSHOT": np.array([video.frames, *video.objects] if options.snapshot else [], np.uint8),
             "TIMING": np.arange(7, dtype=np.float32),
+            "DRAINING": np.zeros(1, np.uint8),
         }
     )
 

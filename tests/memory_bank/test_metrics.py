@@ -119,6 +119,16 @@ def test_byte_gauges_say_what_the_videos_hold_after_every_request(stages, meters
     check(2)
 
 
+def test_draining_is_a_metric_from_the_next_request_on(stages, meters, tmp_path):
+    bank = metered(stages, meters, drain_file=tmp_path / "draining")
+    client = Client(bank)
+    assert ("masklet_draining", "") in meters.numbers, "0 is said before anything happens"
+    for asked in (False, True, False):
+        (tmp_path / "draining").touch() if asked else (tmp_path / "draining").unlink(missing_ok=True)
+        client.send()
+        assert meters["draining"] == asked
+
+
 def test_a_start_on_a_live_id_ends_the_video_before_it(stages, meters):
     bank = metered(stages, meters)
     Client(bank).send(click(1, (10, 20)))

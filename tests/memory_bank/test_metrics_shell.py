@@ -59,7 +59,8 @@ class MetricFamily:
         return self.series[-1]
 
 
-LIMITS = {"max_videos": 4, "max_objects": 4, "max_points": 8, "max_conditioning": 8, "max_bank_mib": 64, "idle_seconds": 60, "max_engine_batch": 8}
+LIMITS = {"max_videos": 4, "max_objects": 4, "max_points": 8, "max_conditioning": 8, "max_bank_mib": 64, "idle_seconds": 60}
+LIMITS |= {"max_engine_batch": 8, "drain_file": ""}
 
 
 @pytest.fixture

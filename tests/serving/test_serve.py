@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 import tritonclient.grpc as grpc
 
+from masklet.health import Health
 from masklet_build.serve import ServeError, Server, probe
 from masklet_build.serve.cleanup import live_processes, shared_memory_regions
 from masklet_build.serve.environment import find_environment
-from masklet_build.serve.probe import Health
 from serving.toy import ask, request, write_repository
 
 pytestmark = pytest.mark.server

@@ -32,6 +32,8 @@ from masklet.errors import (
     VideoLost,
 )
 from masklet.mock import MockTransport
+from masklet.resilience.options import Resilience
+from masklet.resilience.report import Interruption
 from masklet.results import TrackedFrame
 from masklet.tracker import Tracker, Video
 from masklet.transport import Answer, Broken, Refusal, Request, Tls
@@ -49,12 +51,14 @@ __all__ = [
     "BadVideoId",
     "Broken",
     "FrameTooLarge",
+    "Interruption",
     "MaskletError",
     "MockTransport",
     "NotOwner",
     "Refusal",
     "Request",
     "RequestError",
+    "Resilience",
     "ServerBusy",
     "ServerFault",
     "ServerUnavailable",

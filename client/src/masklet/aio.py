@@ -5,23 +5,28 @@ What is not said here is said there.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
 
 from numpy.typing import ArrayLike
 
+from masklet.aio_line import AsyncLine, AsyncPlainLine
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError, UnknownObject
 from masklet.grpc_transport import GrpcTransport
 from masklet.inputs import Frame
 from masklet.pipeline import AsyncResults, as_async
+from masklet.replicas import Replicas
+from masklet.resilience.aio_line import AsyncResilientLine
+from masklet.resilience.keeper import Keeper
+from masklet.resilience.options import Resilience
+from masklet.resilience.report import Interruption
 from masklet.results import TrackedFrame
-from masklet.session import Made, Session, Ticket
-from masklet.tracker import UNSENT, stream_headers
-from masklet.transport import AsyncStream, AsyncTransport, Broken, Event, Tls
+from masklet.session import Session, Ticket
+from masklet.transport import AsyncStream, AsyncTransport, Tls
 
 
 class AsyncTracker:
@@ -29,32 +34,41 @@ class AsyncTracker:
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         tls: Tls | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 30,
         model: str = TRACKER.name,
-        transport: AsyncTransport | None = None,
+        transport: AsyncTransport | Mapping[str, AsyncTransport] | None = None,
     ) -> None:
-        self._url = url
-        self._transport = transport or GrpcTransport(url, tls=tls, model=model)
-        self._headers = dict(headers or {})
+        self._replicas: Replicas[AsyncTransport] = Replicas(url, transport, partial(GrpcTransport, tls=tls, model=model), headers or {})
         self._timeout_s = timeout_s
         self._videos: set[AsyncVideo] = set()
 
-    def open(self, video_id: int | str | None = None, state: bytes | None = None) -> Opening:
+    def open(self, video_id: int | str | None = None, state: bytes | None = None, *, resilient: bool | Resilience = False) -> Opening:
         """A new video: `async with tracker.open() as video`, or `video = await tracker.open()`. See `Tracker.open`."""
-        session = Session(self._url, video_id, self._timeout_s)
-        return Opening(lambda: self._open(session, state))
+        make = self._line_maker(video_id, resilient)  # what is wrong with the arguments is told here
+        return Opening(lambda: self._open(make(), state))
 
-    async def _open(self, session: Session, state: bytes | None) -> AsyncVideo:
-        headers = stream_headers(self._headers, session.video_id)
-        video = AsyncVideo(session, lambda: self._transport.open_async_stream(headers), self._videos.discard)
+    async def _open(self, line: AsyncLine, state: bytes | None) -> AsyncVideo:
+        video = AsyncVideo(line, self._videos.discard)
         self._videos.add(video)
         if state is not None:
             await video._restore(state)
         return video
+
+    def _line_maker(self, video_id: int | str | None, resilient: bool | Resilience) -> Callable[[], AsyncLine]:
+        settings = Resilience() if resilient is True else resilient
+        if settings:
+            keeper = Keeper(self._replicas.urls, video_id, self._timeout_s, settings)
+            return lambda: AsyncResilientLine(keeper, self._stream)
+        url = self._replicas.urls[0]
+        session = Session(url, video_id, self._timeout_s)
+        return lambda: AsyncPlainLine(session, lambda: self._stream(url, session.video_id))
+
+    def _stream(self, url: str, video_id: int | str) -> AsyncStream:
+        return self._replicas.transport(url).open_async_stream(self._replicas.headers(video_id))
 
     async def close(self) -> None:
         """See `Tracker.close`."""
@@ -90,18 +104,20 @@ class Opening:
 class AsyncVideo:
     """One live video, for asyncio. See `Video`. Several tasks may use it; requests go out in the order of the calls."""
 
-    def __init__(self, session: Session, open_stream: Callable[[], AsyncStream], forget: Callable[[AsyncVideo], None]) -> None:
-        self._session = session
-        self._open_stream = open_stream
+    def __init__(self, line: AsyncLine, forget: Callable[[AsyncVideo], None]) -> None:
+        self._line = line
         self._forget = forget
-        self._stream = open_stream()
-        self._waiting = asyncio.Lock()
         self._closed = False
 
     @property
     def video_id(self) -> int | str:
         """See `Video.video_id`."""
-        return self._session.video_id
+        return self._line.video_id
+
+    @property
+    def interruptions(self) -> list[Interruption]:
+        """See `Video.interruptions`."""
+        return list(self._line.interruptions)
 
     def prompt(
         self,
@@ -115,13 +131,13 @@ class AsyncVideo:
         clear: bool = False,
     ) -> None:
         """See `Video.prompt`. Not awaited: it sends nothing itself."""
-        self._session.prompt(object_id, points=points, labels=labels, box=box, mask=mask, append=append, clear=clear)
+        self._line.prompt(object_id, points=points, labels=labels, box=box, mask=mask, append=append, clear=clear)
 
     async def remove(self, object_id: int) -> None:
         """See `Video.remove`."""
-        dropped = self._session.drop(object_id)
+        dropped = self._line.drop(object_id)
         with suppress(UnknownObject) if dropped else nullcontext():
-            await self._wait(self._send(self._session.remove(object_id)))
+            await self._wait(self._line.remove(object_id))
 
     async def track(
         self,
@@ -146,7 +162,7 @@ class AsyncVideo:
 
     async def snapshot(self) -> bytes:
         """See `Video.snapshot`."""
-        state = (await self._wait(self._send(self._session.snapshot()))).snapshot
+        state = (await self._wait(self._line.snapshot())).snapshot
         assert state is not None
         return state
 
@@ -156,16 +172,8 @@ class AsyncVideo:
             return
         self._closed = True
         try:
-            failure = None if self._session.lost else await self._end()
-            if self._session.lost and self._session.must_end:  # lost by now: over a new stream, since late answers may come on the old one
-                await self._stream.close(cancel=True)
-                self._stream = self._open_stream()
-                failure = await self._end() and failure
-            if failure:
-                raise failure
+            await self._line.close()
         finally:
-            self._session.close()
-            await self._stream.close()
             self._forget(self)
 
     async def __aenter__(self) -> AsyncVideo:
@@ -177,54 +185,18 @@ class AsyncVideo:
 
     async def _restore(self, state: bytes) -> None:
         try:
-            await self._wait(self._send(self._session.restore(state)))
+            await self._wait(self._line.restore(state))
         except BaseException:
             with suppress(MaskletError):  # the first error is the one to see
                 await self.close()
             raise
 
-    async def _end(self) -> Exception | None:
-        """See `Video._end`."""
-        if not self._session.must_end:
-            return None
-        ticket = self._send(self._session.end())
-        await self._settle(ticket)
-        return ticket.unheard
-
-    def _send(self, made: Made) -> Ticket:
-        ticket, request = made
-        try:
-            self._stream.send(request)
-        except BaseException:  # such as a message that is too large: from here on answers would be taken for those of other requests
-            self._session.resolve(UNSENT)
-            raise
-        return ticket
-
     def _send_frame(self, frame: Frame, **options: Any) -> Ticket:
-        return self._send(self._session.frame(frame, **options))
+        return self._line.frame(frame, **options)
 
     async def _wait(self, ticket: Ticket) -> TrackedFrame:
-        await self._settle(ticket)
+        await self._line.settle(ticket)
         return ticket.result()
 
-    async def _settle(self, ticket: Ticket) -> None:
-        """Waits until the ticket has its outcome."""
-        async with self._waiting:  # one task waits; on the way it resolves the tickets of the others
-            while ticket.outcome is None:
-                try:
-                    await self._take(await self._stream.receive(self._session.patience()))
-                except TimeoutError:
-                    self._session.expire()
-                    await self._stream.close(cancel=True)
-
     async def _settled(self, ticket: Ticket) -> bool:
-        """Whether the ticket has its outcome, without waiting."""
-        async with self._waiting:
-            while ticket.outcome is None and (event := self._stream.poll()):
-                await self._take(event)
-        return ticket.outcome is not None
-
-    async def _take(self, event: Event) -> None:
-        self._session.resolve(event)
-        if isinstance(event, Broken):
-            await self._stream.close(cancel=True)
+        return await self._line.settled(ticket)

@@ -23,7 +23,7 @@ import numpy as np
 
 from masklet.families import MEMORY_WIDTH, Variant
 
-CONTRACT_VERSION = 1
+CONTRACT_VERSION = 2
 
 Dim = int | str
 
@@ -90,6 +90,7 @@ TRACKER = Model(
         Tensor("LOGITS", "FP32", ("n", "L", "L"), "low-resolution mask logits if asked for, else shape [0, 0, 0]"),
         Tensor("SNAPSHOT", "UINT8", ("k",), "state of the video after this frame if asked for, else empty"),
         Tensor("TIMING", "FP32", (7,), "milliseconds, in the order of TIMING_FIELDS"),
+        Tensor("DRAINING", "UINT8", (1,), "1: this server will stop and takes no new videos; move this one while it is answered"),
     ),
     batched=True,
 )
@@ -169,7 +170,7 @@ def memory_bank(variant: Variant) -> Model:
             *(tensor for tensor in preprocess(variant).outputs if tensor.name != "IMAGE"),
         ),
         outputs=(
-            *(tensor for tensor in TRACKER.outputs if tensor.name in ("FRAME_INDEX", "OBJECT_IDS", "SCORES", "IOUS", "SNAPSHOT")),
+            *(tensor for tensor in TRACKER.outputs if tensor.name in ("FRAME_INDEX", "OBJECT_IDS", "SCORES", "IOUS", "SNAPSHOT", "DRAINING")),
             Tensor("LOW", "FP32", ("n", "L", "L"), "low-resolution mask logits"),
             Tensor("FRAME_SIZE", "INT32", (2,), "SIZE, handed on"),
             Tensor("TIMES", "FP32", (6,), "the first six of TIMING_FIELDS"),

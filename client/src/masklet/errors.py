@@ -116,9 +116,15 @@ class NotOwner(RequestError):
 
 
 class VideoLost(MaskletError):
-    """The server no longer holds this video: it ended, expired, was refused, or the connection broke. Open a new one."""
+    """The server no longer holds this video: it ended, expired, was refused, or the connection broke. Open a new one.
+
+    state        of a resilient video: its newest snapshot, for `Tracker.open(state=...)`; None where there was none yet
+    state_index  index of the frame after which that was taken
+    """
 
     code = "VIDEO_LOST"
+    state: bytes | None = None
+    state_index: int | None = None
 
 
 class ServerBusy(MaskletError):
@@ -154,6 +160,11 @@ def from_server(text: str) -> MaskletError:
         if pattern.search(words):
             return kind(f"{words}. {advice}")
     return ServerFault(f"the server failed: {words or 'it gave no reason'}. See its log.")
+
+
+def from_masklet(text: str) -> bool:
+    """Whether an error text of the server is masklet's own, not Triton's."""
+    return _OWN.search(text) is not None
 
 
 def _tree(base: type[MaskletError]) -> dict[str, type[MaskletError]]:

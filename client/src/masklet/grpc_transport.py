@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from masklet.contract import TRACKER
+from masklet.errors import from_server
 from masklet.transport import Broken, Event, Request, Tls
 
 _CLOSE_S = 2.0  # how long a graceful end of a stream may take before it is cut
@@ -26,7 +28,7 @@ class GrpcTransport:
     def __init__(self, url: str, *, tls: Tls | None = None, model: str = TRACKER.name) -> None:
         import grpc
         import grpc.aio
-        from tritonclient.grpc import service_pb2_grpc
+        from tritonclient.grpc import service_pb2, service_pb2_grpc
 
         from masklet import grpc_messages
 
@@ -34,6 +36,7 @@ class GrpcTransport:
         self._url = url
         self._grpc = grpc
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub
+        self._protobuf = service_pb2
         self._messages = grpc_messages
         self._model = model
         self._credentials = None if tls is None else grpc.ssl_channel_credentials(*_pem(tls))
@@ -47,6 +50,20 @@ class GrpcTransport:
         """See `AsyncTransport`."""
         channel = self._channel(self._grpc.aio)
         return AsyncGrpcStream(channel, self._stub(channel).ModelStreamInfer, _metadata(headers), self._messages, self._model)
+
+    def is_ready(self, timeout_s: float) -> bool:
+        """Whether the server says that it and the model are ready. Raises a MaskletError where it does not answer that within `timeout_s` seconds."""
+        deadline = time.monotonic() + timeout_s
+        channel = self._channel(self._grpc)
+        stub, ask = self._stub(channel), self._protobuf
+        try:
+            server = stub.ServerReady(ask.ServerReadyRequest(), timeout=timeout_s)
+            model = stub.ModelReady(ask.ModelReadyRequest(name=self._model), timeout=max(0.0, deadline - time.monotonic()))
+        except self._grpc.RpcError as error:
+            raise from_server(_broken(error).text) from error
+        finally:
+            channel.close()
+        return bool(server.ready and model.ready)
 
     def _channel(self, grpc: Any) -> Any:
         if self._credentials is None:

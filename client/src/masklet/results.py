@@ -30,6 +30,7 @@ class TrackedFrame:
     logits       float32 (N, L, L): low-resolution mask logits, if asked for
     snapshot     the state of the video after this frame, if asked for; `Tracker.open(state=...)` goes on from it
     timing       milliseconds that the server spent, by stage (`masklet.contract.TIMING_FIELDS`)
+    draining     the server will stop and takes no new videos: take a snapshot and go on from it on another server
     """
 
     frame_index: int
@@ -41,6 +42,7 @@ class TrackedFrame:
     logits: NDArray[np.float32] | None
     snapshot: bytes | None
     timing: Mapping[str, float]
+    draining: bool
 
     def mask(self, object_id: int) -> NDArray[np.bool_]:
         """The mask (H, W) of one object. Raises UnknownObject if it is not in this frame."""
@@ -68,6 +70,7 @@ def read(tensors: Tensors, options: Options, size: tuple[int, int] | None) -> Tr
             logits=tensors["LOGITS"] if options.logits else None,
             snapshot=tensors["SNAPSHOT"].tobytes() if options.snapshot else None,
             timing=dict(zip(TIMING_FIELDS, tensors["TIMING"].tolist(), strict=True)),
+            draining=bool(tensors["DRAINING"][0]),
         )
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise ServerFault(f"the answer cannot be read ({error!r}). Are client and server of the same version?") from error

@@ -6,16 +6,13 @@ always belongs to the oldest ticket without an outcome.
 
 from __future__ import annotations
 
-import json
 import secrets
 import time
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
-from masklet import prompts, results
+from masklet import orders, results
 from masklet.errors import (
     BadRequest,
     MaskletError,
@@ -27,7 +24,8 @@ from masklet.errors import (
     VideoLost,
     from_server,
 )
-from masklet.inputs import Frame, bytes_tensor, checked_id, frame_tensors
+from masklet.inputs import Frame, checked_id
+from masklet.orders import Order, Orders
 from masklet.results import TrackedFrame
 from masklet.transport import Answer, Broken, Event, Refusal, Request
 from masklet.wire import Options
@@ -75,9 +73,8 @@ class Session:
         self._url = url
         self._timeout_s = timeout_s
         self._owner = secrets.token_hex(16)
-        self._prompts: dict[int, prompts.Item] = {}  # by object: the server takes one of each per frame
+        self._orders = Orders()
         self._pending: deque[Ticket] = deque()
-        self._frames_sent = 0
         self._started = False  # a request was answered without an error: the server holds the video
         self._may_exist = False  # a START was sent: the server may hold something
         self._foreign = False  # another client owns the video of this id
@@ -86,51 +83,42 @@ class Session:
         self._waiting_since = 0.0
 
     @property
-    def lost(self) -> bool:
-        """Whether the video is lost."""
-        return self._lost is not None
+    def lost(self) -> MaskletError | None:
+        """Why the video is lost, if it is."""
+        return self._lost
 
     def prompt(self, object_id: int, **prompt: Any) -> None:
         """Keeps a prompt for the next frame."""
         self._check()
-        item = prompts.item(object_id, **prompt)
-        self._prompts[item["object"]] = prompts.joined(self._prompts.get(item["object"]), item)
+        self._orders.prompt(object_id, **prompt)
+
+    def drop(self, object_id: int) -> bool:
+        """Drops the kept prompts of an object. True if there were some."""
+        return self._orders.drop(object_id)
 
     def frame(self, frame: Frame, **options: Any) -> Made:
         """The request for a frame, with the prompts kept so far. Raises BadFrame and BadParameter, and then keeps the prompts."""
         self._check()
-        tensors, size = frame_tensors(frame)
-        parsed = Options.parse({**_plain(options), "masks": "bitmap" if size else "rle", "owner": self._owner})
-        items, self._prompts = list(self._prompts.values()), {}
-        waits_for = "the first frame" if self._frames_sent == 0 else f"frame {self._frames_sent}"
-        self._frames_sent += 1
-        return self._issue(Ticket(waits_for, parsed, size), items, tensors)
+        return self.issue(self._orders.frame(frame, **options))
 
     def restore(self, state: bytes) -> Made:
         """The request that starts the video from a snapshot."""
-        if not isinstance(state, bytes | bytearray | memoryview) or len(state) == 0:
-            raise BadRequest("state must be the bytes of a snapshot, as Video.snapshot() gives them.")
-        ticket = Ticket("the restored video", Options(masks="none", owner=self._owner), None)
-        return self._issue(ticket, [], {"STATE": np.frombuffer(state, dtype=np.uint8)[None]})
-
-    def drop(self, object_id: int) -> bool:
-        """Drops the kept prompts of an object. True if there were some."""
-        return self._prompts.pop(prompts.identifier(object_id), None) is not None
+        return self.issue(orders.restoring(state))
 
     def remove(self, object_id: int) -> Made:
         """The request that forgets an object. Raises UnknownObject if the server has no video yet."""
         self._check()
-        item = prompts.removal(object_id)
+        order = orders.removal(object_id)
         if not self._may_exist:
             raise UnknownObject(f"object {object_id} was never prompted in this video.")
-        return self._issue(Ticket(f"the removal of object {object_id}", Options(masks="none", owner=self._owner), None), [item], {})
+        return self.issue(order)
 
     def snapshot(self) -> Made:
         """The request for a snapshot."""
         self._check()
         if not self._may_exist:
             raise BadRequest("there is nothing to take a snapshot of: no frame was sent yet.")
-        return self._issue(Ticket("the snapshot", Options(masks="none", snapshot=True, owner=self._owner), None), [], {})
+        return self.issue(orders.snapshot())
 
     @property
     def must_end(self) -> bool:
@@ -142,7 +130,19 @@ class Session:
         """The request that frees the video on the server, lost or not."""
         if self._lost:
             self._timeout_s = _END_AFTER_LOSS_S
-        return self._issue(Ticket("END", Options(masks="none", owner=self._owner), None, end=True), [], {})
+        return self.issue(orders.end(), end=True)
+
+    def issue(self, order: Order, *, end: bool = False) -> Made:
+        """The request for an order; `end`: it also frees the video."""
+        # START goes with every request until one is on its way or accepted: a refused START has started nothing.
+        start = not self._started and not self._pending and not end
+        if not self._pending:
+            self._waiting_since = time.monotonic()
+        ticket = Ticket(order.waits_for, replace(order.options, owner=self._owner), order.size, end=end)
+        tensors = {**order.tensors, "PROMPTS": orders.prompts_tensor(order)}
+        self._pending.append(ticket)
+        self._may_exist = True
+        return ticket, Request(self.video_id, start, end, tensors, ticket.options.parameters())
 
     def close(self) -> None:
         """No request can be made any more."""
@@ -182,17 +182,6 @@ class Session:
             first = str(self._lost)
             raise VideoLost(first if isinstance(self._lost, VideoLost) else f"this video was lost before: {first}") from self._lost
 
-    def _issue(self, ticket: Ticket, items: list[prompts.Item], tensors: dict[str, np.ndarray]) -> Made:
-        # START goes with every request until one is on its way or accepted: a refused START has started nothing.
-        start = not self._started and not self._pending and not ticket.end
-        if not self._pending:
-            self._waiting_since = time.monotonic()
-        text = json.dumps(items, separators=(",", ":"), allow_nan=False).encode()
-        request = Request(self.video_id, start, ticket.end, {**tensors, "PROMPTS": bytes_tensor(text)}, ticket.options.parameters())
-        self._pending.append(ticket)
-        self._may_exist = True
-        return ticket, request
-
     def _outcome(self, event: Answer | Refusal, ticket: Ticket) -> TrackedFrame | MaskletError:
         try:
             if isinstance(event, Answer):
@@ -220,8 +209,3 @@ class Session:
         self._lost = self._lost or error
         while self._pending:
             self._pending.popleft().outcome = error
-
-
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    """The options that were given, numpy numbers as plain ones."""
-    return {name: value.item() if isinstance(value, np.generic) else value for name, value in options.items() if value is not None}

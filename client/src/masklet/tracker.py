@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
+from functools import partial
 from types import TracebackType
 from typing import Any
-from urllib.parse import quote
 
 from numpy.typing import ArrayLike
 
@@ -15,58 +14,71 @@ from masklet.contract import TRACKER
 from masklet.errors import MaskletError, UnknownObject
 from masklet.grpc_transport import GrpcTransport
 from masklet.inputs import Frame
+from masklet.line import Line, PlainLine
 from masklet.pipeline import Results
+from masklet.replicas import Replicas
+from masklet.resilience.keeper import Keeper
+from masklet.resilience.line import ResilientLine
+from masklet.resilience.options import Resilience
+from masklet.resilience.report import Interruption
 from masklet.results import TrackedFrame
-from masklet.session import Made, Session, Ticket
-from masklet.transport import Broken, Event, Stream, Tls, Transport
-
-UNSENT = Broken("a request could not be sent")
+from masklet.session import Session, Ticket
+from masklet.transport import Stream, Tls, Transport
 
 
 class Tracker:
-    """A masklet server. Makes no connection itself: every video has its own.
+    """A masklet server, or several that are alike. Makes no connection itself: every video has its own.
 
-    url        "host:port" of Triton's gRPC port
+    url        "host:port" of Triton's gRPC port; or several of them, in the order in which resilient videos try them. Others take the first
     tls        None: no TLS
     headers    sent with every stream, for gateways (authorisation, routing)
     timeout_s  how long an answer may take, counted from when its request was sent or the answer before it came
     model      name of the server's public model: tracker_VARIANT where it serves several variants
-    transport  another way to reach the server, for tests: see `masklet.MockTransport`
+    transport  another way to reach the server, or a dict by url, for tests: see `masklet.MockTransport`
 
     Videos of one tracker may be used in different threads, and a video in several, though its frames then have no certain order.
     """
 
     def __init__(
         self,
-        url: str,
+        url: str | Sequence[str],
         *,
         tls: Tls | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 30,
         model: str = TRACKER.name,
-        transport: Transport | None = None,
+        transport: Transport | Mapping[str, Transport] | None = None,
     ) -> None:
-        self._url = url
-        self._transport = transport or GrpcTransport(url, tls=tls, model=model)
-        self._headers = dict(headers or {})
+        self._replicas: Replicas[Transport] = Replicas(url, transport, partial(GrpcTransport, tls=tls, model=model), headers or {})
         self._timeout_s = timeout_s
         self._videos: set[Video] = set()
 
-    def open(self, video_id: int | str | None = None, state: bytes | None = None) -> Video:
+    def open(self, video_id: int | str | None = None, state: bytes | None = None, *, resilient: bool | Resilience = False) -> Video:
         """A new video. Nothing is sent before its first frame, unless there is a `state`: then the server's answer is waited for.
 
-        video_id  integer from 1 to 2**63 - 1 or string of 1 to 128 bytes, random by default; a name in use by another client is refused
-        state     a snapshot of another video, to go on where it was taken
+        video_id   integer from 1 to 2**63 - 1 or string of 1 to 128 bytes, random by default; a name in use by another client is refused.
+                   A resilient video gets another one with each further server that it is on: `Video.video_id` says which
+        state      a snapshot of another video, to go on where it was taken
+        resilient  the video survives its server: see `Resilience`, which is also how to set it
 
         Raises BadVideoId, and with a state also BadState and whatever `Video.track` raises.
         """
-        session = Session(self._url, video_id, self._timeout_s)
-        headers = stream_headers(self._headers, session.video_id)
-        video = Video(session, lambda: self._transport.open_stream(headers), self._videos.discard)
+        video = Video(self._line(video_id, resilient), self._videos.discard)
         self._videos.add(video)
         if state is not None:
             video._restore(state)
         return video
+
+    def _line(self, video_id: int | str | None, resilient: bool | Resilience) -> Line:
+        settings = Resilience() if resilient is True else resilient
+        if settings:
+            return ResilientLine(Keeper(self._replicas.urls, video_id, self._timeout_s, settings), self._stream)
+        url = self._replicas.urls[0]
+        session = Session(url, video_id, self._timeout_s)
+        return PlainLine(session, lambda: self._stream(url, session.video_id))
+
+    def _stream(self, url: str, video_id: int | str) -> Stream:
+        return self._replicas.transport(url).open_stream(self._replicas.headers(video_id))
 
     def close(self) -> None:
         """Closes the videos that are still open, all of them, whatever error one of them has."""
@@ -82,32 +94,30 @@ class Tracker:
             self.close()
 
 
-def stream_headers(headers: Mapping[str, str], video_id: int | str) -> dict[str, str]:
-    """The headers of a video's stream. Gateways route by `x-video-id`; headers are ASCII, so an id that is not is percent-encoded."""
-    return {**headers, "x-video-id": quote(str(video_id), safe="!#$&'()*+,/:;=?@[]|")}
-
-
 class Video:
     """One live video: objects are prompted, then tracked through the frames that follow.
 
     Errors: a RequestError means that one call was refused and changed nothing, and a ServerFault that it failed inside; the video goes on,
     but prompts that went with a refused frame are gone. ServerBusy refuses a video, or one more object; the same call may be tried again.
     After VideoLost, a deadline or a broken stream the video is over and every later call raises VideoLost. `close` is needed after all of them.
+
+    A resilient video goes on elsewhere instead. It is over when no server takes it any more; then VideoLost has the newest snapshot.
     """
 
-    def __init__(self, session: Session, open_stream: Callable[[], Stream], forget: Callable[[Video], None]) -> None:
-        self._session = session
-        self._open_stream = open_stream
+    def __init__(self, line: Line, forget: Callable[[Video], None]) -> None:
+        self._line = line
         self._forget = forget
-        self._stream = open_stream()
-        self._sending = threading.Lock()
-        self._waiting = threading.Lock()
         self._closed = False
 
     @property
     def video_id(self) -> int | str:
         """The id of the video on the server, its correlation id."""
-        return self._session.video_id
+        return self._line.video_id
+
+    @property
+    def interruptions(self) -> list[Interruption]:
+        """What a resilient video has survived so far, oldest first."""
+        return list(self._line.interruptions)
 
     def prompt(
         self,
@@ -134,13 +144,13 @@ class Video:
 
         Raises BadPrompt.
         """
-        self._session.prompt(object_id, points=points, labels=labels, box=box, mask=mask, append=append, clear=clear)
+        self._line.prompt(object_id, points=points, labels=labels, box=box, mask=mask, append=append, clear=clear)
 
     def remove(self, object_id: int) -> None:
         """Forgets an object, at once. Raises UnknownObject."""
-        dropped = self._session.drop(object_id)
+        dropped = self._line.drop(object_id)
         with suppress(UnknownObject) if dropped else nullcontext():  # the server need not know what was only prompted
-            self._wait(self._send(lambda: self._session.remove(object_id)))
+            self._wait(self._line.remove(object_id))
 
     def track(
         self,
@@ -181,29 +191,22 @@ class Video:
 
     def snapshot(self) -> bytes:
         """The state of the video after the last frame. `Tracker.open(state=...)` goes on from it, here or on another server."""
-        state = self._wait(self._send(self._session.snapshot)).snapshot
+        state = self._wait(self._line.snapshot()).snapshot
         assert state is not None
         return state
 
     def close(self) -> None:
         """Ends the video and frees what the server holds of it. Closing twice does nothing.
 
-        Raises VideoLost if the video was fine until now and the server does not answer; it then frees the video by itself after a while.
+        Raises VideoLost if the video was fine until now and the server does not answer; it then frees the video by itself after a while. Where
+        the video is resilient nothing is raised.
         """
         if self._closed:
             return
         self._closed = True
         try:
-            failure = None if self._session.lost else self._end()
-            if self._session.lost and self._session.must_end:  # lost by now: over a new stream, since late answers may come on the old one
-                self._stream.close(cancel=True)
-                self._stream = self._open_stream()
-                failure = self._end() and failure
-            if failure:
-                raise failure
+            self._line.close()
         finally:
-            self._session.close()
-            self._stream.close()
             self._forget(self)
 
     def __enter__(self) -> Video:
@@ -215,55 +218,18 @@ class Video:
 
     def _restore(self, state: bytes) -> None:
         try:
-            self._wait(self._send(lambda: self._session.restore(state)))
+            self._wait(self._line.restore(state))
         except BaseException:
             with suppress(MaskletError):  # the first error is the one to see
                 self.close()
             raise
 
-    def _end(self) -> Exception | None:
-        """Sends END. Gives the error if nobody heard it; what the server thinks of it does not matter."""
-        if not self._session.must_end:
-            return None
-        ticket = self._send(self._session.end)
-        self._settle(ticket)
-        return ticket.unheard
-
-    def _send(self, make: Callable[[], Made]) -> Ticket:
-        with self._sending:  # requests must be sent in the order in which the session made them
-            ticket, request = make()
-            try:
-                self._stream.send(request)
-            except BaseException:  # such as Ctrl-C: from here on answers would be taken for those of other requests
-                self._session.resolve(UNSENT)
-                raise
-            return ticket
-
     def _send_frame(self, frame: Frame, **options: Any) -> Ticket:
-        return self._send(lambda: self._session.frame(frame, **options))
+        return self._line.frame(frame, **options)
 
     def _wait(self, ticket: Ticket) -> TrackedFrame:
-        self._settle(ticket)
+        self._line.settle(ticket)
         return ticket.result()
 
-    def _settle(self, ticket: Ticket) -> None:
-        """Waits until the ticket has its outcome."""
-        with self._waiting:  # one thread waits; on the way it resolves the tickets of the others
-            while ticket.outcome is None:
-                try:
-                    self._take(self._stream.receive(self._session.patience()))
-                except TimeoutError:
-                    self._session.expire()
-                    self._stream.close(cancel=True)
-
     def _settled(self, ticket: Ticket) -> bool:
-        """Whether the ticket has its outcome, without waiting."""
-        with self._waiting:
-            while ticket.outcome is None and (event := self._stream.poll()):
-                self._take(event)
-        return ticket.outcome is not None
-
-    def _take(self, event: Event) -> None:
-        self._session.resolve(event)
-        if isinstance(event, Broken):
-            self._stream.close(cancel=True)
+        return self._line.settled(ticket)

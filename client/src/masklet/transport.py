@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
 from typing import Protocol
+from urllib.parse import quote
 
 import numpy as np
 
@@ -110,3 +111,8 @@ class Tls:
     def __post_init__(self) -> None:
         if (self.private_key is None) != (self.certificate_chain is None):
             raise ValueError("Tls needs private_key and certificate_chain together, or neither.")
+
+
+def stream_headers(headers: Mapping[str, str], video_id: int | str) -> dict[str, str]:
+    """The headers of a video's stream. Gateways route by `x-video-id`; headers are ASCII, so an id that is not is percent-encoded."""
+    return {**headers, "x-video-id": quote(str(video_id), safe="!#$&'()*+,/:;=?@[]|")}

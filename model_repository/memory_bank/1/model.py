@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 from queue import SimpleQueue
-from threading import Thread
+from threading import Event, Lock, Thread
 
 # The modules that were vendored beside this file win over an installed masklet of another version.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -22,6 +22,8 @@ from masklet_bank.video import Limits
 from masklet_bank.videos import Capacity
 
 _START, _END = pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START, pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END
+
+_IDLE_S = 1.0  # how often the bank looks around without requests
 
 
 class TritonStages:
@@ -148,6 +150,7 @@ def _settings(value):
         capacity=Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, float(value["idle_seconds"]), variant.object_bytes()),
         engine_limit=int(value["max_engine_batch"]),
         identity={key: value[key] for key in ("contract_version", "variant", "checkpoint_sha256", "precision")},
+        drain_file=value["drain_file"],
     )
 
 
@@ -188,12 +191,16 @@ class TritonPythonModel:
         stages = _stages(settings.variant, parameters, args)
         self._arrays = stages.arrays
         self._service = Service(settings, stages, self._meters, self._arrays)
+        self._busy, self._stopping = Lock(), Event()
+        self._watch = Thread(target=self._idle, name="idle", daemon=True)
+        self._watch.start()
         pb_utils.Logger.log_info(f"memory_bank serves {settings.variant.name} with contract {contract.CONTRACT_VERSION} from {contract.__file__}")
 
     def execute(self, requests):
         """One frame of each of several videos."""
         try:
-            answers = self._service.answer([self._request(request) for request in requests])
+            with self._busy:
+                answers = self._service.answer([self._request(request) for request in requests])
         except Exception as error:
             pb_utils.Logger.log_error(f"memory_bank: {type(error).__name__}: {error}")
             fault = ServerFault("the memory bank failed; the server's log says why. Nothing was changed.")
@@ -203,7 +210,15 @@ class TritonPythonModel:
 
     def finalize(self):
         """Sends what was metered last."""
+        self._stopping.set()
+        self._watch.join()
         self._meters.close()
+
+    def _idle(self):
+        """On a server that nobody uses videos expire and the gauges stay true as well."""
+        while not self._stopping.wait(_IDLE_S):
+            with self._busy:
+                self._service.idle()
 
     def _request(self, request):
         tensors = {name: self._input(request, name)[0] for name in self._inputs}

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from masklet_build.serve import image
+from masklet_build.serve.drain import drain_files
 from masklet_build.serve.environment import PYTHON_VARIABLE
 from masklet_build.serve.errors import GaveUp, ServeError
 from masklet_build.serve.server import Server
@@ -17,8 +18,10 @@ from masklet_build.serve.supervisor import Supervisor
 
 DESCRIPTION = """Runs Triton from the PyPI wheel on a model repository, in the foreground and supervised.
 
-Every few seconds a video of zero frames goes through the model `tracker`. When that is not answered, or a process dies, Triton is
-restarted; videos that were live are then lost, and their clients have to open new ones."""
+Every few seconds two videos of one black frame go through the model `tracker`. When one is not answered, or a process dies, Triton is
+restarted; videos that were live are then lost, and their clients have to open new ones.
+
+A file that told an earlier server to drain is removed at the start (not at a restart); `masklet drain` makes it."""
 
 EPILOG = f"""example:
   masklet-build assemble efficienttam_ti_512 --engines engines/ --target embedded --out repo/
@@ -73,18 +76,27 @@ def run_serve(args: argparse.Namespace) -> int:
             exit_timeout_s=args.exit_timeout,
             log=log,
         )
+        _forget_drain(args.repository)
         supervisor = Supervisor(server, say=lambda line: print(line, flush=True))
         _stop_on_signals(supervisor)
         if args.verbose:
             threading.Thread(target=_follow, args=(log,), daemon=True).start()
         supervisor.run()
-    except ServeError as error:
+    except (ServeError, OSError) as error:
         print(f"masklet-build serve: {error}", file=sys.stderr)
         return 3 if isinstance(error, GaveUp) else 1
     except KeyboardInterrupt:  # the second signal; everything is cleaned up already
         pass
     print("stopped", flush=True)
     return 0
+
+
+def _forget_drain(repository: Path) -> None:
+    """Removes what told an earlier server to drain. A restart by the supervisor leaves it: that server still drains."""
+    for file in drain_files(repository):
+        if file.exists():
+            file.unlink()
+            print(f"removed {file}, by which an earlier server was drained", flush=True)
 
 
 def _new_log() -> Path:

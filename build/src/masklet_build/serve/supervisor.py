@@ -12,8 +12,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from masklet.contract import TRACKER
+from masklet.health import Finding, Health, probe
 from masklet_build.serve.errors import GaveUp, ServeError, Stopped
-from masklet_build.serve.probe import Finding, Health, probe
 from masklet_build.serve.server import Server
 
 
@@ -21,7 +21,7 @@ from masklet_build.serve.server import Server
 class Policy:
     """When to look, when to doubt, when to give up.
 
-    probe_every_s     pause between probes; each costs one pass of the image encoder on a blank image
+    probe_every_s     pause between probes; each costs what two frames with one object cost
     probe_deadline_s  how long an answer may take
     doubts            doubtful probes in a row that count as dead: an overloaded server is slow too, and a restart loses its videos
     restarts, within_s   more restarts than this within this time: give up
@@ -93,7 +93,7 @@ class Supervisor:
         raise Stopped
 
     def _ended(self, stubs: dict[int, str]) -> str | None:
-        """Which process ended. Looking at the stubs finds a dead engine too, which a probe without objects does not reach."""
+        """Which process ended. Looking at the stubs finds a dead memory_attention too, which a probe of one frame does not reach."""
         code = self._server.returncode()
         if code is not None:
             return f"Triton was ended by {signal.Signals(-code).name}" if code < 0 else f"Triton ended with exit code {code}"

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from masklet.contract import TRACKER
+from masklet.cli import drain, probe
+from masklet.cli.connection import add_connection, positive
 
 _EPILOG = """\
 prompts, all on the first frame:
@@ -48,17 +49,27 @@ class Prompt:
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments of the command; `prompts` maps object ids to a Prompt each. Wrong usage ends the program with exit code 2."""
+    """The arguments of the command, whose name is `command`. Wrong usage ends the program with exit code 2.
+
+    `prompts` of `track` maps object ids to a Prompt each.
+    """
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if not arguments.prompts:
+    if arguments.command == "track" and not arguments.prompts:
         parser.error("nothing to track: give at least one --point, --box or --mask (see masklet track --help)")
     return arguments
 
 
 def _parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser("masklet", description="Track objects through videos with a masklet server.")
-    commands = top.add_subparsers(required=True, metavar="COMMAND")
+    top = argparse.ArgumentParser("masklet", description="Track objects through videos with a masklet server, and look after the server.")
+    commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    _add_track(commands)
+    probe.add_command(commands)
+    drain.add_command(commands)
+    return top
+
+
+def _add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     track = commands.add_parser(
         "track",
         help="track objects through a video, and write masks and an overlay video",
@@ -70,7 +81,6 @@ def _parser() -> argparse.ArgumentParser:
         "video", metavar="VIDEO", help="video file, folder of images, or number of a camera (0 is /dev/video0, Linux only; Ctrl-C stops)"
     )
     track.add_argument("--url", required=True, metavar="HOST:PORT", help="gRPC port of the server, usually 8001")
-    track.add_argument("--model", default=TRACKER.name, metavar="NAME", help="tracker_VARIANT where the server has several (default: %(default)s)")
     track.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to, new or empty")
     for name, metavar, pattern in (
         ("point", "[OBJECT:]X,Y[:LABEL]", _POINT),
@@ -78,14 +88,12 @@ def _parser() -> argparse.ArgumentParser:
         ("mask", "[OBJECT:]FILE", _MASK),
     ):
         track.add_argument(f"--{name}", action=_AddPrompt, metavar=metavar, const=pattern, help=f"a {name} prompt, as often as needed; see below")
-    track.add_argument("--fps", type=_positive(float), help="frames per second of the overlay video; default: of the source, 25 for images")
-    track.add_argument("--max-frames", type=_positive(int), metavar="N", help="stop after N frames")
-    track.add_argument("--timeout-s", type=_positive(float), default=30.0, metavar="S", help="how long the server may take for a frame; default 30")
-    track.add_argument("--tls", action="store_true", help="use TLS")
-    track.add_argument("--root-certificates", metavar="FILE", help="PEM file of the authorities to trust, implies --tls")
+    track.add_argument("--fps", type=positive(float), help="frames per second of the overlay video; default: of the source, 25 for images")
+    track.add_argument("--max-frames", type=positive(int), metavar="N", help="stop after N frames")
+    track.add_argument("--timeout-s", type=positive(float), default=30.0, metavar="S", help="how long the server may take for a frame; default 30")
+    add_connection(track)
     track.add_argument("--header", action="append", default=[], type=_header, metavar="NAME=VALUE", help="header to send, for gateways")
     track.set_defaults(prompts={})
-    return top
 
 
 class _AddPrompt(argparse.Action):
@@ -113,16 +121,6 @@ class _AddPrompt(argparse.Action):
         if made.mask and (made.points or made.box):
             raise argparse.ArgumentError(self, "an object takes a mask, or points and a box, not both")
         return made
-
-
-def _positive(kind: Any) -> Any:
-    def convert(text: str) -> Any:
-        if (number := kind(text)) <= 0:
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
-        return number
-
-    convert.__name__ = kind.__name__  # for argparse's message
-    return convert
 
 
 def _header(text: str) -> tuple[str, str]:

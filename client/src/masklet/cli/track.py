@@ -9,12 +9,12 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 
 from masklet.cli.arguments import Prompt
+from masklet.cli.connection import tls_of
 from masklet.cli.failure import need
 from masklet.cli.sources import Frame, Source, open_source, read_image
 from masklet.cli.writers import Writer
 from masklet.results import TrackedFrame
 from masklet.tracker import Tracker, Video
-from masklet.transport import Tls
 
 _INTERRUPTED = 130  # what shells give for Ctrl-C
 
@@ -60,8 +60,7 @@ def _prompt(video: Video, prompts: Mapping[int, Prompt]) -> None:
 
 
 def _tracker(arguments: argparse.Namespace) -> Tracker:
-    tls = Tls(root_certificates=arguments.root_certificates) if arguments.tls or arguments.root_certificates else None
-    return Tracker(arguments.url, tls=tls, headers=dict(arguments.header), timeout_s=arguments.timeout_s, model=arguments.model)
+    return Tracker(arguments.url, tls=tls_of(arguments), headers=dict(arguments.header), timeout_s=arguments.timeout_s, model=arguments.model)
 
 
 def _total(source: Source, most: int | None) -> int | None:

@@ -45,9 +45,11 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 
 VIDEOS = Metric("masklet_videos", "GAUGE", "Live videos")
 VIDEOS_LIMIT = Metric("masklet_videos_limit", "GAUGE", "Live videos that this server takes at most")
+DRAINING = Metric("masklet_draining", "GAUGE", "1 while this server takes no new videos because it will stop, else 0")
 OBJECTS = Metric("masklet_objects", "GAUGE", "Objects of all live videos")
 BANK_BYTES = Metric("masklet_bank_bytes", "GAUGE", "Bytes of all memories")
 BANK_RESERVED = Metric("masklet_bank_reserved_bytes", "GAUGE", "Bytes that the live objects hold or will grow to; what admission goes by")
+OBJECT_BYTES = Metric("masklet_object_bytes", "GAUGE", "Bytes that an object grows to; a video begins where so many can still be reserved")
 BANK_LIMIT = Metric("masklet_bank_limit_bytes", "GAUGE", "Bytes that may be reserved at most")
 STARTED = Metric("masklet_videos_started_total", "COUNTER", "Videos begun, restored ones included")
 ENDED = Metric(
@@ -74,7 +76,7 @@ ENGINE_CALLS = Metric(
 ENGINE_BATCH = Metric("masklet_engine_batch_objects", "HISTOGRAM", "Objects in a call of an engine", "engine", _ENGINES, _COUNTS)
 
 TABLE = (
-    *(VIDEOS, VIDEOS_LIMIT, OBJECTS, BANK_BYTES, BANK_RESERVED, BANK_LIMIT),
+    *(VIDEOS, VIDEOS_LIMIT, DRAINING, OBJECTS, BANK_BYTES, BANK_RESERVED, BANK_LIMIT, OBJECT_BYTES),
     *(STARTED, ENDED, FRAMES, REFUSALS, EVICTIONS, COPIED),
     *(FRAME_SECONDS, BATCH, STAGE_SECONDS, ENGINE_CALLS, ENGINE_BATCH),
 )
@@ -127,6 +129,8 @@ class Observer:
         self._copied = Copied()
         self._set(VIDEOS_LIMIT, capacity.max_videos)
         self._set(BANK_LIMIT, capacity.max_bytes)
+        self._set(OBJECT_BYTES, capacity.object_bytes)
+        self.draining(False)
 
     def started(self) -> None:
         """A video began."""
@@ -136,6 +140,10 @@ class Observer:
         """A video was forgotten."""
         self._footprints.pop(video_id, None)
         self._meters.increment(ENDED, 1, how)
+
+    def draining(self, asked: bool) -> None:
+        """Whether the server was asked to drain."""
+        self._set(DRAINING, int(asked))
 
     def evicted(self, frames: int) -> None:
         """So many prompted frames became ordinary ones."""

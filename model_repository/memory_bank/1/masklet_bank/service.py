@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
@@ -48,13 +49,19 @@ class Request:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the config says. `engine_limit`: objects per engine call. `identity`: what snapshots must agree on."""
+    """What the config says.
+
+    engine_limit  objects per engine call
+    identity      what snapshots must agree on
+    drain_file    while this file exists no video begins here
+    """
 
     variant: Variant
     limits: Limits
     capacity: Capacity
     engine_limit: int
     identity: Mapping[str, str]
+    drain_file: str
 
 
 @dataclass
@@ -80,12 +87,12 @@ class Service:
         self.observer = Observer(meters or Unmetered(), settings.capacity)
         self._stages = stages
         self._arrays = arrays
+        self._draining = False
 
     def answer(self, requests: Sequence[Request]) -> list[dict[str, np.ndarray] | MaskletError]:
         """The output tensors of contract.memory_bank for each request, without batch dimension, or its error."""
         begin = monotonic()
-        for video_id in self.videos.expire():
-            self.observer.ended(video_id, "expired")
+        self._look()
         engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, self._arrays, Stopwatch())
         planned = [_caught(self._plan, request) for request in requests]
         step([job for item in planned if isinstance(item, _Frame) for job in item.plan.jobs], engines)
@@ -97,6 +104,17 @@ class Service:
                 answer["TIMES"] = _times(request, begin, engines.watch)
         self._observe(requests, answers, begin, engines.watch)
         return answers
+
+    def idle(self) -> None:
+        """Does what time and the drain file ask for without any request. Call it now and then, never beside `answer`."""
+        self._look()
+        self.observer.holds(self.videos, [])
+
+    def _look(self) -> None:
+        self._draining = os.access(self.settings.drain_file, os.F_OK)  # a microsecond
+        self.observer.draining(self._draining)
+        for video_id in self.videos.expire():
+            self.observer.ended(video_id, "expired")
 
     def _plan(self, request: Request) -> _Frame | dict[str, np.ndarray]:
         """Admits a request and plans its frame; a control request is answered at once."""
@@ -112,7 +130,10 @@ class Service:
         return _Frame(request, options, video, self._plan_frame(request, options, video, prompts))
 
     def _begin(self, request: Request, options: Options) -> Video:
-        self.videos.admit(request.video_id, options.owner)
+        passing = request.end  # answered and gone: it takes no place, so that a probe is answered by a full or draining server too
+        if self._draining and not passing:
+            raise ServerBusy("this server is draining: it will stop, and takes no new videos. Open the video on another server.")
+        self.videos.admit(request.video_id, options.owner, passing=passing)
         if self.videos.end(request.video_id):
             self.observer.ended(request.video_id, "replaced")
         settings = self.settings
@@ -190,6 +211,7 @@ class Service:
             "LOW": self._arrays.get(self._arrays.stack([result.low for result in results])) if results else np.zeros((0, low, low), np.float32),
             "FRAME_SIZE": request.tensors["SIZE"].astype(np.int32),
             "SNAPSHOT": snapshot.dump(video, self.settings.identity, self._arrays) if options.snapshot else np.zeros(0, np.uint8),
+            "DRAINING": np.array([self._draining], np.uint8),
         }
 
 

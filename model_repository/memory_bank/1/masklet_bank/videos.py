@@ -48,12 +48,17 @@ class Videos:
             self.end(video_id)
         return silent
 
-    def admit(self, video_id: VideoId, owner: str | None) -> None:
-        """Whether a video may begin under this id now. Raises NotOwner or ServerBusy; changes nothing."""
+    def admit(self, video_id: VideoId, owner: str | None, *, passing: bool = False) -> None:
+        """Whether a video may begin under this id now. Raises NotOwner or ServerBusy; changes nothing.
+
+        passing: it ends with the request that begins it, so that there is always room for it, though not for its objects.
+        """
         live = self._videos.get(video_id)
         if live is not None:
             _check_owner(live, owner)
             return  # START on a live video of one's own takes its place
+        if passing:
+            return
         if len(self._videos) >= self._capacity.max_videos:
             raise ServerBusy(f"{len(self._videos)} videos are live, which is this server's limit. Retry later, or open the video on another server.")
         if not self.has_room(1):

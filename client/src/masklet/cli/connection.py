@@ -1,0 +1,36 @@
+"""Arguments of every command that reaches a server over gRPC."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from masklet.contract import TRACKER
+from masklet.transport import Tls
+
+
+def add_connection(parser: argparse.ArgumentParser) -> None:
+    """Adds the name of the model, and TLS."""
+    parser.add_argument("--model", default=TRACKER.name, metavar="NAME", help="tracker_VARIANT where the server has several (default: %(default)s)")
+    parser.add_argument("--tls", action="store_true", help="use TLS")
+    parser.add_argument("--root-certificates", metavar="FILE", help="PEM file of the authorities to trust, implies --tls")
+    parser.add_argument("--client-certificate", metavar="FILE", help="PEM file, for servers that ask for one (mutual TLS), implies --tls")
+    parser.add_argument("--client-key", metavar="FILE", help="PEM file of the key to --client-certificate")
+
+
+def tls_of(arguments: argparse.Namespace) -> Tls | None:
+    """The TLS settings that were asked for. Raises ValueError for half a pair."""
+    files = (arguments.root_certificates, arguments.client_key, arguments.client_certificate)
+    return Tls(*files) if arguments.tls or any(files) else None
+
+
+def positive(kind: Any) -> Any:
+    """A type of argparse: a number above 0."""
+
+    def convert(text: str) -> Any:
+        if (number := kind(text)) <= 0:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return number
+
+    convert.__name__ = kind.__name__  # for argparse's message
+    return convert

@@ -1,0 +1,113 @@
+"""`masklet drain`: a server is told to take no new videos, and waited for until its last one is gone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from masklet.cli.connection import positive
+from masklet.errors import ServerUnavailable
+from masklet.gauges import read_banks
+
+_DESCRIPTION = """\
+Makes the file that tells a server to drain, and waits until it has no live video: it refuses new ones from then on, and every answer says so, so that
+clients can move their videos (`TrackedFrame.draining`). Runs on the server's machine. Afterwards the server can be stopped; the file
+stays, and `masklet-build serve` removes it when it starts."""
+
+_EPILOG = """\
+examples:
+  masklet drain                                               before the server here is stopped, as in a preStop hook
+  masklet drain --grace-s 10 --deadline-s 600                 gateways get 10 s to send new videos elsewhere before any is refused
+  masklet drain --undo                                        the server takes videos again
+
+exit codes: 0 no video is live any more; 1 the deadline passed, or nothing answers; 2 wrong usage; 130 stopped with Ctrl-C, the server drains on
+"""
+
+_LOOK_S = 1.0  # the gauges of a server are at most that old
+_SAY_S = 10.0
+_SILENCE_S = 10.0  # how long the metrics may be silent before nobody is waited for
+_INTERRUPTED = 130  # what shells give for Ctrl-C
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command and its arguments."""
+    parser = commands.add_parser(
+        "drain",
+        help="tell a server to take no new videos, and wait until none is live",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--drain-file",
+        type=Path,
+        default=Path("/tmp/masklet-draining"),
+        metavar="FILE",
+        help="as the server's parameter memory_bank.drain_file says (default: %(default)s)",
+    )
+    parser.add_argument("--metrics-url", default="http://localhost:8002/metrics", metavar="URL", help="(default: %(default)s)")
+    parser.add_argument(
+        "--deadline-s", type=positive(float), default=900.0, metavar="S", help="how long to wait for live videos (default: %(default)g)"
+    )
+    parser.add_argument("--grace-s", type=float, default=0.0, metavar="S", help="wait so long first, while videos still begin (default: %(default)g)")
+    parser.add_argument("--undo", action="store_true", help="remove the file instead")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command; gives its exit code. Raises OSError where the file cannot be made, MaskletError where the metrics are not masklet's."""
+    if arguments.undo:
+        arguments.drain_file.unlink(missing_ok=True)
+        _say(f"{arguments.drain_file} is gone: the server takes videos")
+        return 0
+    try:
+        if arguments.grace_s > 0:
+            _say(f"draining in {arguments.grace_s:g} s")
+            time.sleep(arguments.grace_s)
+        arguments.drain_file.touch()
+        return _wait(arguments)
+    except KeyboardInterrupt:
+        _say(f"stopped waiting; the server drains on while {arguments.drain_file} exists (masklet drain --undo)")
+        return _INTERRUPTED
+
+
+def _wait(arguments: argparse.Namespace) -> int:
+    began = time.monotonic()
+    said_at, state = began - _SAY_S, ""
+    for draining, videos in _states(arguments.metrics_url, began + arguments.deadline_s):
+        now = time.monotonic()
+        if draining and videos == 0:
+            _say(f"no video is live after {now - began:.0f} s")
+            return 0
+        before, state = state, _state(draining, videos, arguments.drain_file)
+        if state != before or now - said_at >= _SAY_S:
+            _say(state)
+            said_at = now
+    _say(f"the deadline of {arguments.deadline_s:g} s has passed: {state}")
+    return 1
+
+
+def _state(draining: bool, videos: int, file: Path) -> str:
+    if draining:
+        return f"{videos} live"
+    return f"{videos} live, and the server has not seen {file} yet. Is it the file that its parameter memory_bank.drain_file names?"
+
+
+def _states(metrics_url: str, deadline: float) -> Iterator[tuple[bool, int]]:
+    """Whether every bank drains, and how many videos are live, again and again until the deadline. Raises ServerUnavailable after a long silence."""
+    heard = time.monotonic()
+    while (now := time.monotonic()) < deadline:
+        try:
+            banks = read_banks(metrics_url, _SILENCE_S).values()
+            heard = now
+            yield all(bank.draining for bank in banks), sum(bank.videos for bank in banks)
+        except ServerUnavailable:
+            if now - heard >= _SILENCE_S:
+                raise
+        time.sleep(max(0.0, min(_LOOK_S, deadline - time.monotonic())))
+
+
+def _say(text: str) -> None:
+    print(f"masklet drain: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,90 @@
+"""What a video is made of: a snapshot, and what was asked since."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from masklet.orders import Order
+from masklet.results import TrackedFrame
+from masklet.session import Ticket
+
+
+class Entry:
+    """An order of the caller, and what became of it. It keeps no result: masks are large.
+
+    ticket       the caller's; None once it has its outcome
+    frame_index  that it was answered with
+    losses       servers that were lost while they had it in hand
+    """
+
+    def __init__(self, order: Order, *, snapshot: bool = False) -> None:
+        self.order = replace(order, options=replace(order.options, snapshot=True)) if snapshot else order
+        self.ticket: Ticket | None = Ticket(order.waits_for, order.options, order.size)
+        self.asked = time.monotonic()
+        self.frame_index: int | None = None
+        self.losses = 0
+
+    @classmethod
+    def own(cls, order: Order) -> Entry:
+        """An order that no caller waits for."""
+        entry = cls(order)
+        entry.ticket = None
+        return entry
+
+    @property
+    def answered(self) -> bool:
+        """Whether the caller has its outcome."""
+        return self.ticket is None
+
+    @property
+    def replayed(self) -> bool:
+        """Whether it is a frame that was answered, so that to send it once more is a replay."""
+        return self.answered and self.order.is_frame
+
+    def give(self, outcome: TrackedFrame | Exception) -> None:
+        """Tells the caller; what was told before is not told again."""
+        if self.ticket is None:
+            return
+        if isinstance(outcome, TrackedFrame):
+            self.frame_index = outcome.frame_index
+            outcome = outcome if self.ticket.options.snapshot else replace(outcome, snapshot=None)
+        self.ticket.outcome = outcome
+        self.ticket = None
+
+
+class Journal:
+    """The newest snapshot and the entries after it, in order: together they give the video on any server.
+
+    state        the snapshot; None before the first
+    frame_index  of the frame after which it was taken; None before the first frame
+    """
+
+    def __init__(self, snapshot_every: int) -> None:
+        self.state: bytes | None = None
+        self.frame_index: int | None = None
+        self.entries: list[Entry] = []
+        self._every = snapshot_every
+
+    def due(self, soon: bool) -> bool:
+        """Whether the next frame is to bring a snapshot. `soon`: whatever their number, one is wanted."""
+        asked = any(entry.order.options.snapshot for entry in self.entries)
+        return not asked and (soon or len(self.entries) + 1 >= self._every)
+
+    def rebase(self, entry: Entry, result: TrackedFrame) -> bool:
+        """Goes on from the snapshot in an answer, unless a newer one is kept. Whether it does."""
+        if entry not in self.entries:
+            return False
+        self.state = result.snapshot
+        self.frame_index = result.frame_index if result.frame_index >= 0 else None
+        del self.entries[: self.entries.index(entry) + 1]
+        return True
+
+    def drop(self, entry: Entry) -> None:
+        """Forgets an entry that changed nothing."""
+        if entry in self.entries:
+            self.entries.remove(entry)
+
+    def oldest(self) -> Entry | None:
+        """The oldest entry that somebody waits for."""
+        return next((entry for entry in self.entries if not entry.answered), None)

@@ -1,0 +1,62 @@
+"""One attempt to have the video on one server."""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Iterable, Iterator
+
+from masklet.resilience.journal import Entry
+from masklet.session import Session, Ticket
+from masklet.transport import Request
+
+
+class Link:
+    """A video on a server, or on its way to it: one stream, one session.
+
+    accepted  the server has answered, so it holds the video
+    waiting   what is sent once it is accepted
+    on_way    what is sent and not answered, with the session's ticket
+    dirty     a request may have been sent in part: nothing that comes can be believed
+    """
+
+    def __init__(self, url: str, video_id: int | str, patience_s: float, entries: Iterable[Entry]) -> None:
+        self.url = url
+        self.session = Session(url, video_id, patience_s)
+        self.accepted = False
+        self.waiting = deque(entries)
+        self.on_way: deque[tuple[Entry, Ticket]] = deque()
+        self.dirty = False
+
+    @property
+    def video_id(self) -> int | str:
+        """The correlation id."""
+        return self.session.video_id
+
+    def requests(self) -> Iterator[Request]:
+        """What can be sent now. Until the server has taken the video that is one request: a refused one costs it and us least."""
+        while self.waiting and (self.accepted or not self.on_way):
+            entry = self.waiting.popleft()
+            ticket, request = self.session.issue(entry.order)
+            self.on_way.append((entry, ticket))
+            yield request
+
+    def overdue(self) -> bool:
+        """Whether the server was silent for too long."""
+        return bool(self.on_way) and self.session.patience() <= 0
+
+
+def random_id() -> int:
+    """An id that no other video has."""
+    return secrets.randbelow(2**63 - 1) + 1
+
+
+def fresh_id(first: int | str) -> int | str:
+    """Another id for the video that began as `first`.
+
+    Never the old one. Frames of the old stream may still be on their way to a server that only seemed dead; under the same id they would be taken
+    for frames of the restored video. And gateways choose the server by the id: a new one is a new choice, before they know who is dead.
+    """
+    if isinstance(first, int):
+        return random_id()
+    return f"{first.encode()[:119].decode(errors='ignore')}~{secrets.token_hex(4)}"  # Triton takes 128 bytes

@@ -1,0 +1,161 @@
+"""`masklet drain` against real servers, and what it leaves for the next start."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploy.nano_server import ServeNano
+from fakes.loading import MODELS
+from masklet import ServerBusy, Tracker
+from masklet.cli import main
+from masklet.cli.arguments import parse
+from masklet.gauges import read_banks
+from masklet_build.serve import Server
+from masklet_build.serve.drain import drain_files
+
+pytestmark = pytest.mark.server
+
+FRAME = np.full((48, 64, 3), 90, np.uint8)
+
+
+@pytest.fixture(scope="module")
+def server(serve_nano: ServeNano) -> Iterator[Server]:
+    with serve_nano({}) as server:
+        yield server
+
+
+@pytest.fixture
+def file(server: Server) -> Iterator[Path]:
+    file = server.repository.parent / "draining"
+    yield file
+    file.unlink(missing_ok=True)
+    while read_banks(server.metrics_url, 5)["tracker"].draining:
+        time.sleep(0.05)
+
+
+@contextmanager
+def draining(server: Server, file: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
+    """The command in a process of its own."""
+    command = [sys.executable, "-m", "masklet", "drain", "--drain-file", file, "--metrics-url", server.metrics_url, *words]
+    with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line(process: subprocess.Popen[str], contains: str) -> str:
+    assert process.stderr is not None
+    for said in process.stderr:
+        if contains in said:
+            return said
+    raise AssertionError(f"it never said {contains!r}")
+
+
+def test_a_drain_waits_for_the_last_video_and_loses_no_frame_of_it(server: Server, file: Path) -> None:
+    with Tracker(server.grpc_url) as tracker, tracker.open() as live, tracker.open() as late:
+        live.prompt(1, points=[(20, 20)])
+        assert live.track(FRAME).draining is False
+        with draining(server, file) as process:
+            line(process, "1 live")
+            assert [live.track(FRAME).draining for _ in range(3)] == [True] * 3
+            with pytest.raises(ServerBusy, match="draining"):
+                late.track(FRAME)
+            with pytest.raises(ServerBusy, match="draining"):
+                tracker.open(state=live.snapshot())
+            assert process.poll() is None
+            live.close()
+            assert "no video is live" in line(process, "no video")
+            assert process.wait(10) == 0
+        assert file.exists()
+        assert main(["drain", "--undo", "--drain-file", str(file)]) == 0
+        assert late.track(FRAME).draining is False
+
+
+def test_a_drain_gives_up_at_its_deadline_and_says_how_many_are_left(server: Server, file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with Tracker(server.grpc_url) as tracker, tracker.open() as live:
+        live.track(FRAME)
+        began = time.monotonic()
+        assert main(["drain", "--drain-file", str(file), "--metrics-url", server.metrics_url, "--deadline-s", "3"]) == 1
+        assert 3 <= time.monotonic() - began < 6
+        assert "the deadline of 3 s has passed: 1 live" in capsys.readouterr().err
+        assert live.track(FRAME).draining is True
+
+
+def test_in_the_time_of_grace_videos_still_begin(server: Server, file: Path) -> None:
+    with draining(server, file, "--grace-s", "2") as process, Tracker(server.grpc_url) as tracker, tracker.open() as video:
+        line(process, "draining in 2 s")
+        assert video.track(FRAME).draining is False
+        line(process, "1 live")
+        video.close()
+        assert process.wait(10) == 0
+
+
+def test_a_file_that_the_server_does_not_watch_is_said_and_no_success(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["drain", "--drain-file", str(tmp_path / "other"), "--metrics-url", server.metrics_url, "--deadline-s", "2"]
+    assert main(words) == 1
+    assert "has not seen" in capsys.readouterr().err
+
+
+def test_a_dead_server_is_not_waited_for_until_the_deadline(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("masklet.cli.drain._SILENCE_S", 1.0)
+    began = time.monotonic()
+    assert main(["drain", "--drain-file", str(tmp_path / "file"), "--metrics-url", "http://127.0.0.1:1/metrics", "--deadline-s", "60"]) == 1
+    assert time.monotonic() - began < 10
+    assert "does not answer" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_the_waiting_and_not_the_drain(server: Server, file: Path) -> None:
+    with Tracker(server.grpc_url) as tracker, tracker.open() as live:
+        live.track(FRAME)
+        with draining(server, file) as process:
+            line(process, "1 live")
+            process.send_signal(signal.SIGINT)
+            assert process.wait(10) == 130
+        assert live.track(FRAME).draining is True
+
+
+def test_a_serve_command_removes_an_old_drain_file_at_its_start_and_not_at_a_restart(
+    nano_repository: Callable[[Mapping[str, str]], Path], serving_python: Path, tmp_path: Path
+) -> None:
+    repository = nano_repository({})
+    (file,) = drain_files(repository)
+    file.touch()
+    ports = ["--grpc-port=0", "--http-port=0", "--metrics-port=0", "--log", str(tmp_path / "log")]
+    command = [sys.executable, "-m", "masklet_build", "serve", str(repository), "--python", str(serving_python), *ports]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            lines = iter(process.stdout.readline, "")
+            ready = next(said for said in lines if not said.startswith("loading"))
+            assert (ready.startswith(f"removed {file}"), file.exists()) == (True, False), ready
+            ready = next(lines)
+            metrics, pid = re.findall(r"metrics (\S+) \(process (\d+)\)", ready)[0]
+            assert read_banks(metrics, 5)["tracker"].draining is False
+            file.touch()
+            subprocess.run(["kill", "-9", pid], check=True)
+            assert next(said for said in lines if said.startswith("ready again"))
+            assert file.exists()
+            deadline = time.monotonic() + 5
+            while not read_banks(metrics, 5)["tracker"].draining and time.monotonic() < deadline:
+                time.sleep(0.1)
+            assert read_banks(metrics, 5)["tracker"].draining is True
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def test_the_command_waits_for_the_file_that_servers_watch_by_default() -> None:
+    assert drain_files(MODELS) == {parse(["drain"]).drain_file}

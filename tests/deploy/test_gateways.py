@@ -1,0 +1,211 @@
+"""Two real servers behind each real gateway: where videos go, and what becomes of them when a server dies, hangs, drains or joins.
+
+The gateways run the configs of docker/gateways. Every answer is compared to the last bit with that of the same film on a server alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc as grpc
+
+from deploy.tools import tool
+from failover.films import Film, Played, film, play_all
+from failover.fleet import Fleet, Pod
+from failover.gateways import Envoy, Gateway, HAProxy, wait_until_healthy
+from masklet import Resilience
+from masklet.cli import main
+from serving.scraping import scrape
+
+pytestmark = pytest.mark.server
+
+FILMS, FRAMES, FPS = 8, 12, 4.0
+
+
+@pytest.fixture(scope="module")
+def films() -> list[Film]:
+    return [film(number, FRAMES) for number in range(FILMS)]
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, serving_python: Path) -> Iterator[Fleet]:
+    """Three servers, of which gateways know two."""
+    with Fleet(tmp_path_factory.mktemp("fleet"), serving_python, 3, known=2) as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+def alone(fleet: Fleet, films: list[Film]) -> list[Played]:
+    """The films, undisturbed, each by itself, on the server that no gateway knows."""
+    url = fleet.pods[2].server.grpc_url
+    return [played for one in films for played in asyncio.run(play_all(url, [one], fps=1000))]
+
+
+@pytest.fixture(scope="module", params=[Envoy, HAProxy], ids=lambda kind: kind.name)
+def running(request: pytest.FixtureRequest, fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    kind = request.param
+    with kind(tool(kind.name), tmp_path_factory.mktemp(kind.name), fleet.ports) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def gateway(running: Gateway, fleet: Fleet) -> Gateway:
+    """A gateway that knows two servers, both of them healthy and empty."""
+    for pod in fleet.pods:
+        pod.drain_file.unlink(missing_ok=True)
+        pod.wait()
+    fleet.names.addresses = tuple(pod.host for pod in fleet.pods[:2])
+    wait_until_healthy(running, 2)
+    return running
+
+
+def as_alone(played: list[Played], alone: list[Played]) -> None:
+    """Every frame of every film was answered once, in order, with the bits that it gets alone."""
+    for one, other in zip(played, alone, strict=True):
+        assert (one.error, [index for index, _ in one.answers]) == ("", list(range(FRAMES)))
+        assert one.answers == other.answers
+
+
+async def disturbed(gateway: Gateway, films: list[Film], at_frame: float, fault: Callable[[], Awaitable[None]], **opened: object) -> list[Played]:
+    """Plays the films, and in the middle something happens."""
+
+    async def later() -> None:
+        await asyncio.sleep(at_frame / FPS)
+        await fault()
+
+    played, _ = await asyncio.gather(play_all(gateway.url, films, FPS, **opened), later())
+    return played
+
+
+def test_every_video_stays_on_one_server_and_both_have_some(gateway: Gateway, fleet: Fleet, films: list[Film], alone: list[Played]) -> None:
+    seen: list[dict[str, int]] = []
+
+    async def look() -> None:
+        for _ in range(4):
+            seen.append(await asyncio.to_thread(fleet.holders))
+            await asyncio.sleep(0.4)
+
+    as_alone(asyncio.run(disturbed(gateway, films, 4, look)), alone)
+    one, two, other = (pod.host for pod in fleet.pods)
+    for counts in seen:
+        assert counts == seen[0], "a video moved"
+        assert counts[one] + counts[two] == FILMS
+        assert min(counts[one], counts[two]) > 0
+        assert counts[other] == 0
+
+
+def test_calls_that_come_one_by_one_reach_the_server_of_their_video(gateway: Gateway) -> None:
+    """Each over a connection of its own, so that only the hash of the id can lead it there."""
+    for video_id in range(1, 9):
+        for index in range(4):
+            with grpc.InferenceServerClient(gateway.url) as client:
+                answer = client.infer(
+                    "tracker",
+                    frame_of(index),
+                    sequence_id=video_id,
+                    sequence_start=index == 0,
+                    sequence_end=index == 3,
+                    headers={"x-video-id": str(video_id)},
+                    client_timeout=10,
+                )
+            assert answer.as_numpy("FRAME_INDEX").item() == index
+
+
+def frame_of(index: int) -> list[grpc.InferInput]:
+    """A frame as a request of the KServe protocol."""
+    pixels = np.full((1, 48, 64, 3), 40 * index, np.uint8)
+    frame, prompts = grpc.InferInput("FRAME", pixels.shape, "UINT8"), grpc.InferInput("PROMPTS", [1, 1], "BYTES")
+    frame.set_data_from_numpy(pixels)
+    prompts.set_data_from_numpy(np.array([[b"[]"]], dtype=np.object_))
+    return [frame, prompts]
+
+
+def test_a_killed_server_costs_plain_clients_its_videos_and_no_other_and_new_ones_begin_elsewhere(
+    gateway: Gateway, fleet: Fleet, films: list[Film], alone: list[Played]
+) -> None:
+    held: list[int] = []
+    renewed: list[Played] = []
+
+    async def kill() -> None:
+        pod = fleet.fullest()
+        held.append(pod.bank().videos)
+        pod.kill()
+        await asyncio.sleep(0.2)  # what is on its way to a server at that moment is lost
+        renewed.extend(await play_all(gateway.url, [one.first(2) for one in films], FPS))
+
+    played = asyncio.run(disturbed(gateway, films, 4, kill))
+    lost = [one for one in played if one.error]
+    assert len(lost) == held[0] > 0
+    assert all(one.error.startswith("VideoLost") for one in lost)
+    kept = [(one, other) for one, other in zip(played, alone, strict=True) if not one.error]
+    assert kept
+    as_alone([one for one, _ in kept], [other for _, other in kept])
+    assert [one.error for one in renewed] == [""] * FILMS
+    assert [one.answers for one in renewed] == [other.answers[:2] for other in alone]
+
+
+def started(pod: Pod) -> float:
+    """Videos that ever began there."""
+    return scrape(pod.server)[1]["videos_started_total"]
+
+
+async def kill(pod: Pod) -> None:
+    pod.kill()
+
+
+async def kill_stub(pod: Pod) -> None:
+    pod.kill_stub("memory_bank")
+
+
+async def hang(pod: Pod) -> None:
+    with pod.paused():
+        await asyncio.sleep(6)
+
+
+async def drain(pod: Pod, fleet: Fleet) -> None:
+    """As Kubernetes has it: the pod leaves the Service, is drained, and only then ends."""
+    fleet.names.addresses = tuple(host for host in fleet.names.addresses if host != pod.host)
+    words = ["drain", "--drain-file", str(pod.drain_file), "--metrics-url", pod.server.metrics_url, "--deadline-s", "20"]
+    assert await asyncio.to_thread(main, words) == 0
+    pod.kill()
+
+
+@pytest.mark.parametrize("fault", [kill, kill_stub, hang, drain])
+def test_resilient_videos_outlive_their_server(
+    gateway: Gateway, fleet: Fleet, films: list[Film], alone: list[Played], fault: Callable[..., Awaitable[None]]
+) -> None:
+    held: list[int] = []
+
+    async def strike() -> None:
+        pod = fleet.fullest()
+        held.append(pod.bank().videos)
+        await (fault(pod, fleet) if fault is drain else fault(pod))
+
+    played = asyncio.run(disturbed(gateway, films, 4, strike, resilient=Resilience(watchdog_s=2)))
+    as_alone(played, alone)
+    assert sum(bool(one.interruptions) for one in played) == held[0] > 0, "those of the other server noticed nothing"
+
+
+def test_a_server_that_joins_moves_no_live_video_and_gets_new_ones(gateway: Gateway, fleet: Fleet, films: list[Film], alone: list[Played]) -> None:
+    third = fleet.pods[2]
+    counts: list[dict[str, int]] = []
+
+    async def join() -> None:
+        before = fleet.holders()
+        fleet.names.addresses = (*fleet.names.addresses, third.host)
+        await asyncio.to_thread(wait_until_healthy, gateway, 3)
+        counts.extend((before, fleet.holders()))
+
+    as_alone(asyncio.run(disturbed(gateway, films, 4, join)), alone)
+    begun = started(third)
+    assert counts[0] == counts[1]
+    assert counts[1][third.host] == 0
+    deadline = time.monotonic() + 20
+    while started(third) == begun:
+        asyncio.run(play_all(gateway.url, [one.first(1) for one in films], FPS))
+        assert time.monotonic() < deadline, "no new video reaches the third server"

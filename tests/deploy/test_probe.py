@@ -1,0 +1,184 @@
+"""`masklet probe` against real servers: what Triton's own health endpoints keep silent about, and what must not look like death."""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc as grpc
+
+from deploy.nano_server import ServeNano
+from masklet import ServerBusy, Tracker
+from masklet.cli import main
+from masklet_build.serve import Server
+from serving.toy import request, write_repository
+
+pytestmark = pytest.mark.server
+
+FRAME = np.full((48, 64, 3), 90, np.uint8)
+PERIOD_S = 10  # of a liveness probe as Kubernetes has it by default
+GAUGE_S = 3  # in which the gauges have what is new
+
+
+def probed(capsys: pytest.CaptureFixture[str], server: Server, *words: str) -> tuple[int, str]:
+    """Exit code of the command, and what it says."""
+    metrics = ["--metrics-url", server.metrics_url] if "--ready" in words else []
+    code = main(["probe", server.grpc_url, *words, *metrics])
+    (line,) = capsys.readouterr().out.splitlines()
+    return code, line
+
+
+def eventually_ready(capsys: pytest.CaptureFixture[str], server: Server, code: int) -> str:
+    """What `masklet probe --ready` says as soon as its exit code is that."""
+    deadline = time.monotonic() + GAUGE_S
+    while True:
+        got, line = probed(capsys, server, "--ready")
+        if got == code:
+            return line
+        assert time.monotonic() < deadline, f"still exit code {got}: {line}"
+
+
+@pytest.fixture(scope="module")
+def tight(serve_nano: ServeNano) -> Iterator[Server]:
+    """Room for two videos."""
+    with serve_nano({"max_videos": "2", "idle_seconds": "3"}) as server:
+        yield server
+
+
+@pytest.mark.parametrize("model", ["preprocess", "memory_bank", "postprocess"])
+def test_a_dead_stub_fails_the_liveness_probe_within_its_period_while_triton_says_it_is_ready(
+    serve_nano: ServeNano, capsys: pytest.CaptureFixture[str], model: str
+) -> None:
+    with serve_nano({}) as server:
+        assert probed(capsys, server)[0] == 0
+        stub = min(pid for pid, name in server.stubs().items() if name.startswith(model))  # one, where there are two
+        os.kill(stub, signal.SIGKILL)
+        for _ in range(3):  # each time: a pod is restarted after some failures in a row
+            began = time.monotonic()
+            code, line = probed(capsys, server, "--timeout-s", "5")
+            assert time.monotonic() - began < PERIOD_S
+            assert (code, f"Stub process '{model}" in line) == (1, True), line
+        assert server.is_ready(), "Triton notices by itself: this test no longer shows anything"
+        assert probed(capsys, server, "--ready")[0] == 0, "which is why readiness alone does not do"
+
+
+def test_a_model_that_hangs_fails_the_liveness_probe_when_its_time_is_up(
+    tmp_path: Path, serving_python: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    repository = write_repository(tmp_path)
+    with Server(repository, python=serving_python, grpc_port=0, http_port=0, metrics_port=0, exit_timeout_s=1) as server:
+        assert probed(capsys, server)[0] == 0
+        with grpc.InferenceServerClient(server.grpc_url) as client:
+            client.async_infer("tracker", [request(b"hang")], lambda result, error: None, sequence_id=9, sequence_start=True)
+            began = time.monotonic()
+            assert probed(capsys, server, "--timeout-s", "1") == (1, "not alive: no answer within 1 s")
+            assert time.monotonic() - began < 3
+            assert server.is_ready()
+
+
+def test_a_server_that_is_stopped_fails_both_probes_when_their_time_is_up(serve_nano: ServeNano, capsys: pytest.CaptureFixture[str]) -> None:
+    with serve_nano({}) as server:
+        os.kill(server.pid, signal.SIGSTOP)
+        try:
+            for words in ((), ("--ready",)):
+                began = time.monotonic()
+                assert probed(capsys, server, *words, "--timeout-s", "1")[0] == 1
+                assert time.monotonic() - began < 4
+        finally:
+            os.kill(server.pid, signal.SIGKILL)
+
+
+def test_readiness_is_false_at_capacity_and_true_again_after(tight: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    assert eventually_ready(capsys, tight, 0) == "ready"
+    with Tracker(tight.grpc_url) as tracker, tracker.open() as one, tracker.open() as two, tracker.open() as third:
+        one.track(FRAME)
+        two.track(FRAME)
+        assert "full: 2 of 2 videos" in eventually_ready(capsys, tight, 1)
+        with pytest.raises(ServerBusy):
+            third.track(FRAME)
+        assert probed(capsys, tight)[0] == 0, "a full server is alive"
+        one.close()
+        eventually_ready(capsys, tight, 0)
+        assert third.track(FRAME).frame_index == 0
+
+
+def test_readiness_comes_back_by_itself_when_clients_vanish_and_nobody_asks_for_anything(tight: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """Else a server full of abandoned videos would stay out of routing for ever: no request would come that makes it look at the clock."""
+    with ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(Tracker(tight.grpc_url)).open().track(FRAME)
+        eventually_ready(capsys, tight, 1)
+        time.sleep(3)
+        eventually_ready(capsys, tight, 0)
+
+
+def test_readiness_is_false_where_no_object_fits(serve_nano: ServeNano, capsys: pytest.CaptureFixture[str]) -> None:
+    with serve_nano({"max_bank_mib": "1"}) as server, Tracker(server.grpc_url) as tracker, tracker.open() as video:
+        for object_id in range(3):  # of 0.3 MiB
+            video.prompt(object_id, points=[(20, 20)])
+        video.track(FRAME)
+        assert "0 of 1 MiB" in eventually_ready(capsys, server, 1)
+        assert probed(capsys, server)[0] == 0, "the probe's object does not fit either, but the bank said so"
+
+
+def test_readiness_is_false_while_draining_and_liveness_is_not(tight: Server, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tight.repository.parent / "draining"
+    file.touch()
+    try:
+        assert eventually_ready(capsys, tight, 1) == "not ready: draining, 0 videos are still live"
+        assert probed(capsys, tight)[0] == 0
+    finally:
+        file.unlink()
+    eventually_ready(capsys, tight, 0)
+
+
+def test_a_busy_server_is_alive(serve_nano: ServeNano, capsys: pytest.CaptureFixture[str]) -> None:
+    """Eight videos send as fast as they are answered, four frames of each on their way."""
+    with serve_nano({}) as server, Tracker(server.grpc_url) as tracker:
+        stopping, answered = threading.Event(), queue.SimpleQueue[int]()
+
+        def frames() -> Iterator[np.ndarray]:
+            while not stopping.is_set():
+                yield FRAME
+
+        def crowd() -> None:
+            with tracker.open() as video:
+                video.prompt(1, points=[(20, 20)])
+                for result in video.track_many(frames(), in_flight=4):
+                    answered.put(result.frame_index)
+
+        threads = [threading.Thread(target=crowd) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        try:
+            for _ in range(8):  # until all videos are in full swing
+                while answered.get(timeout=20) != 3:
+                    pass
+            findings = [(*probed(capsys, server), *probed(capsys, server, "--ready", "--timeout-s", "3")) for _ in range(3)]
+        finally:
+            stopping.set()
+            for thread in threads:
+                thread.join()
+    assert all((alive, ready) == (0, 0) for alive, _, ready, _ in findings), findings
+
+
+def test_a_wrong_address_is_one_line_and_exit_code_1(tight: Server) -> None:
+    command = [sys.executable, "-m", "masklet", "probe"]
+    for words, says in (
+        (["127.0.0.1:1", "--timeout-s", "3"], "not alive: UNAVAILABLE"),
+        ([tight.grpc_url, "--ready", "--metrics-url", f"http://{tight.http_url}/metrics"], "not ready: "),
+        ([tight.grpc_url, "--ready", "--metrics-url", tight.metrics_url, "--model", "tracker_other"], "not ready: "),
+        ([tight.grpc_url, "--model", "other"], "not alive: "),
+    ):
+        done = subprocess.run([*command, *words], capture_output=True, text=True, timeout=30)
+        assert (done.returncode, done.stdout.startswith(says), done.stdout.count("\n")) == (1, True, 1), (words, done)

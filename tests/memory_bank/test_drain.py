@@ -1,0 +1,70 @@
+"""A bank that is told to drain by a file: nobody new, and everybody who is there goes on and knows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fakes.bank_driver import VARIANT, Client, RecordingStages, click, service
+from masklet.errors import ServerBusy
+from masklet_bank.service import Service
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "draining"
+
+
+@pytest.fixture
+def bank(file: Path) -> Service:
+    return service(RecordingStages(), drain_file=file, max_videos=3)
+
+
+def test_a_draining_bank_refuses_whoever_is_new_and_takes_them_again_later(bank: Service, file: Path) -> None:
+    live = Client(bank, 1)
+    live.send(click(1, (10, 20)))
+    state = live.send(control=True, snapshot=True)["SNAPSHOT"]
+    file.touch()
+    for newcomer in ({}, {"restore": state, "control": True}):
+        with pytest.raises(ServerBusy, match=r"draining: it will stop.*another server"):
+            Client(bank, 2).send(**newcomer)
+    with pytest.raises(ServerBusy, match="draining"):
+        Client(bank, 1).send()  # a new video in the place of one's own is new too
+    assert live.send()["FRAME_INDEX"] == 1, "a refused START leaves the video before it alone"
+    assert len(bank.videos) == 1
+    file.unlink()
+    assert Client(bank, 2).send(control=True, restore=state)["DRAINING"] == 0
+
+
+def test_live_videos_of_a_draining_bank_go_on_and_are_told(bank: Service, file: Path) -> None:
+    twin, live = Client(service(RecordingStages())), Client(bank)
+    for frame in range(6):
+        if frame == 3:
+            file.touch()
+        prompts = [click(1, (10, 20))] if frame == 0 else []
+        expected, got = twin.send(*prompts), live.send(*prompts)
+        assert got.pop("DRAINING").tolist() == [frame >= 3]
+        assert all(np.array_equal(got[name], expected[name]) for name in got if name != "TIMES")
+    assert live.send(control=True, end=True)["DRAINING"] == 1
+    assert len(bank.videos) == 0
+
+
+def test_a_video_of_one_request_is_answered_by_a_draining_and_by_a_full_bank(bank: Service, file: Path) -> None:
+    for video in (1, 2, 3):
+        Client(bank, video).send()
+    file.touch()
+    answer = Client(bank, 9).send(click(1, (10, 20)), end=True)
+    assert (answer["OBJECT_IDS"].tolist(), answer["DRAINING"].tolist()) == ([1], [1])
+    assert len(bank.videos) == 3
+    with pytest.raises(ServerBusy, match="draining"):
+        Client(bank, 9).send(click(1, (10, 20)))
+
+
+def test_a_video_of_one_request_finds_no_memory_where_there_is_none() -> None:
+    bank = service(RecordingStages(), max_bytes=VARIANT.object_bytes())
+    Client(bank, 1).send(click(1, (10, 20)))
+    assert Client(bank, 2).send(end=True)["OBJECT_IDS"].tolist() == []
+    with pytest.raises(ServerBusy, match="further object"):
+        Client(bank, 2).send(click(1, (10, 20)), end=True)
