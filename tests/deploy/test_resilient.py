@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from deploy.nano_server import ServeNano
-from masklet import Resilience, TrackedFrame, Tracker, VideoLost
+from masklet import Resilience, ServerBusy, TrackedFrame, Tracker, VideoLost
 from masklet_build.serve import Server
 from serving.agreement import all_equal
 from serving.clips import clip, encoded
@@ -29,7 +29,7 @@ STRIKE = 11  # in the middle: when this frame is taken
 @pytest.fixture(scope="module")
 def pair(serve_nano: ServeNano) -> Iterator[list[Server]]:
     with ExitStack() as stack:
-        yield [stack.enter_context(serve_nano({"max_videos": "2"})) for _ in range(2)]
+        yield [stack.enter_context(serve_nano({"max_videos": "6"})) for _ in range(2)]
 
 
 @pytest.fixture
@@ -132,8 +132,9 @@ def test_a_video_leaves_a_server_that_drains_without_a_pause(make_tracker, serve
 def test_a_full_server_sends_videos_on(servers, undisturbed):
     one, other = servers
     with Tracker(one.grpc_url) as tracker:
-        for _ in range(2):
-            tracker.open().track(FRAMES[0])
+        with pytest.raises(ServerBusy):
+            for _ in range(7):
+                tracker.open().track(FRAMES[0])
         with Tracker([one.grpc_url, other.grpc_url]).open(resilient=SETTINGS) as video:
             assert all_equal(play(video, lambda: None), undisturbed)
             assert video.interruptions == []
@@ -171,7 +172,7 @@ def test_when_all_servers_are_gone_the_state_in_the_error_goes_on_where_it_was_t
         assert time.monotonic() - began < 8
         other.start()
         one.start()
-        assert caught.value.state is not None and caught.value.state_index is not None
+        assert caught.value.state is not None
         with tracker.open(state=caught.value.state) as restored:
             first = caught.value.state_index + 1
             if first <= 9:
