@@ -6,14 +6,30 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 from masklet.contract import CONTRACT_VERSION
 
 FILE_NAME = "manifest.json"
 WEIGHTS = ".weights"  # a large engine has a second file: the name of the first, and this
+
+
+@dataclass(frozen=True)
+class KeptModule:
+    """A module that computes in fp32 although the precision is lower.
+
+    engine, module   where: the engine, and the module's path in the network of that stage
+    largest          largest absolute value that the range scan saw in it; None: it was not seen at all
+    reason           why it keeps fp32
+    """
+
+    engine: str
+    module: str
+    largest: float | None
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -24,10 +40,15 @@ class Manifest:
     checkpoint         {"name": file name, "sha256": of the file (masklet_build.checkpoints.checkpoint_sha256)}
     contract_version   of masklet.contract at the export
     opset              of the ONNX files
-    precision          of weights and arithmetic
+    precision          of projections and convolutions, in the graphs themselves: fp32, fp16 or bf16. Inputs and outputs are those of masklet.contract
     tools              versions of what made the files
     files              file name -> sha256
     created            UTC, ISO 8601
+    attention          of the attention cores, in the same way
+    purpose            whom the graphs' forms suit: cpu or tensorrt
+    kept_fp32          modules that keep fp32 all the same
+    vanishing          engine -> module -> how many of its weights are not zero but become zero in fp16
+    differences        engine -> output -> how far the engine is from PyTorch in fp32 (masklet_build.typed.check); none for fp32
     """
 
     variant: str
@@ -38,13 +59,29 @@ class Manifest:
     tools: Mapping[str, str]
     files: Mapping[str, str]
     created: str
+    # Manifests of before had none of these: their engines are fp32, in the forms for CPUs.
+    attention: str = "fp32"
+    purpose: str = "cpu"
+    kept_fp32: tuple[KeptModule, ...] = ()
+    vanishing: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    differences: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @classmethod
-    def now(cls, *, variant: str, checkpoint: Mapping[str, str], opset: int, tools: Mapping[str, str], files: Mapping[str, str]) -> Manifest:
-        """The manifest of files made just now, float32, under this contract."""
+    def now(
+        cls,
+        *,
+        variant: str,
+        checkpoint: Mapping[str, str],
+        opset: int,
+        tools: Mapping[str, str],
+        files: Mapping[str, str],
+        precision: str = "fp32",
+        **further: Any,
+    ) -> Manifest:
+        """The manifest of files made just now under this contract. further: the fields behind `created`."""
         created = datetime.now(timezone.utc).isoformat(timespec="seconds")
         tools = {"python": platform.python_version(), **tools}
-        return cls(variant, checkpoint, CONTRACT_VERSION, opset, "fp32", tools, files, created)
+        return cls(variant, checkpoint, CONTRACT_VERSION, opset, precision, tools, files, created, **further)
 
     def write(self, folder: Path) -> None:
         """Writes manifest.json into `folder`."""
@@ -53,7 +90,9 @@ class Manifest:
     @classmethod
     def read(cls, folder: Path) -> Manifest:
         """Reads manifest.json of `folder`. Raises FileNotFoundError, or TypeError and ValueError if it is not a manifest."""
-        return cls(**json.loads((folder / FILE_NAME).read_text(encoding="utf-8")))
+        values = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
+        kept = tuple(KeptModule(**item) for item in values.pop("kept_fp32", ()))
+        return cls(**values, kept_fp32=kept)
 
 
 def file_sha256(path: str | Path) -> str:
