@@ -1,0 +1,222 @@
+"""Which shapes TensorRT engines are built for: every call that a server may make, cut into narrow ranges.
+
+TensorRT tunes an engine for one shape per optimisation profile and promises a range around it; its working memory is that of the largest shape. So
+one wide profile is slow and large, or cannot be built at all, and a call that no profile holds fails. The table below is the only place where
+ranges are made: plans are built by it, Triton's configs list it, and tests compare it with what the memory bank calls.
+
+What a call may have, in the symbols of `masklet.contract`:
+
+    V    1 .. videos in image_encoder, as Triton batches; 1 .. B in the engines that the bank calls
+    B    1 .. objects
+    F    1 .. num_memories - 1 + conditioning: prompted frames, and the ordinary ones that the family reads besides
+    P    1 .. num_pointers - 1 + conditioning, as F. It does not follow from F: a video that leaves frames out has pointers without memories
+    N    2 .. points + 1: a padding token ends every prompt, and a frame without points has two
+    R    1 .. objects_per_video - 1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from masklet.contract import Model, engines, resolve
+from masklet.families import Variant
+
+# Ranges of the batch grow by this: 1 | 2..4 | 5..16. One frame or object alone has a profile of its own, with static shapes where nothing else
+# varies: Triton captures CUDA graphs for these. Finer steps would double the time of building; a TensorRT kernel tuned for 8 rows serves 5 well.
+_GROWTH = 4
+_START = 4  # memories and pointers on the fourth frame after the first prompt: the middle of what a young video reads
+
+
+class Range(NamedTuple):
+    """From `min` to `max`, tuned for `opt`."""
+
+    min: int
+    opt: int
+    max: int
+
+
+class Shapes(NamedTuple):
+    """The smallest, the tuned and the largest shape of an input, as TensorRT's `IOptimizationProfile.set_shape` takes them."""
+
+    min: tuple[int, ...]
+    opt: tuple[int, ...]
+    max: tuple[int, ...]
+
+
+class NoProfile(Exception):
+    """A call has a shape that the engine was not built for."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server may ask of one call. The defaults are those of the configs in model_repository/; a test compares them.
+
+    videos              frames, of different videos, in a call of image_encoder: its max_batch_size
+    objects             objects in a call of another engine: memory_bank's max_engine_batch
+    conditioning        prompted frames kept per object, at least 2: max_conditioning. A family may keep fewer
+    points              points per object and frame: max_points. A family may take fewer
+    objects_per_video   memory_bank's max_objects
+    """
+
+    videos: int = 8
+    objects: int = 8
+    conditioning: int = 8
+    points: int = 64
+    objects_per_video: int = 32
+
+    def __post_init__(self) -> None:
+        for name, least in (("videos", 1), ("objects", 1), ("conditioning", 2), ("points", 2), ("objects_per_video", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; engines are built for at least {least}.")
+
+    @classmethod
+    def of(cls, variant: Variant, *, videos: int | None = None, objects: int | None = None) -> Limits:
+        """The limits that a variant is served with; `videos` and `objects` where they are given. Raises ValueError."""
+        videos = min(cls.videos, variant.trunk.max_images) if videos is None else videos
+        return cls(videos, min(cls.objects, variant.max_objects) if objects is None else objects)
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One optimisation profile of an engine.
+
+    name     what it is for, such as "steady b1"; unique within the engine
+    sizes    free symbol of masklet.contract -> range
+    inputs   input -> its shapes; all inputs of the engine, static ones too
+    """
+
+    name: str
+    sizes: Mapping[str, Range]
+    inputs: Mapping[str, Shapes]
+
+    @property
+    def static(self) -> bool:
+        """Whether it holds a single shape, as a CUDA graph needs."""
+        return all(shapes.min == shapes.max for shapes in self.inputs.values())
+
+    def holds(self, shapes: Mapping[str, Sequence[int]]) -> bool:
+        """Whether a call of these input shapes lies within."""
+        return all(
+            len(shape) == len(shapes[name])
+            and all(least <= size <= most for least, size, most in zip(shape.min, shapes[name], shape.max, strict=True))
+            for name, shape in self.inputs.items()
+        )
+
+    def distance(self, shapes: Mapping[str, Sequence[int]]) -> int:
+        """How far a call is from what the profile is tuned for: sum of differences over all dimensions."""
+        return sum(abs(size - tuned) for name, shape in self.inputs.items() for size, tuned in zip(shapes[name], shape.opt, strict=True))
+
+
+def profiles(variant: Variant, limits: Limits) -> dict[str, tuple[Profile, ...]]:
+    """Engine -> its profiles, in the order of their TensorRT indices."""
+    return {
+        model.name: tuple(_profile(name, sizes, model, variant) for name, sizes in _BUCKETS[model.name](variant, limits))
+        for model in engines(variant)
+    }
+
+
+def choose(table: Sequence[Profile], shapes: Mapping[str, Sequence[int]]) -> int:
+    """Index of the profile for a call, by the rule of Triton's tensorrt backend: of those that hold it the one tuned for the nearest shape, the
+    first of several. Raises NoProfile."""
+    fitting = [index for index, profile in enumerate(table) if profile.holds(shapes)]
+    if not fitting:
+        call = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        known = "; ".join(f"{profile.name}: {_told(profile.sizes)}" for profile in table)
+        raise NoProfile(f"no profile holds a call of {call}. Profiles: {known}. Build plans for larger calls: masklet-build engine --help")
+    return min(fitting, key=lambda index: (table[index].distance(shapes), index))
+
+
+def _told(sizes: Mapping[str, Range]) -> str:
+    return " ".join(f"{symbol} {least}" if least == most else f"{symbol} {least}..{most}" for symbol, (least, _, most) in sizes.items())
+
+
+def _profile(name: str, sizes: Mapping[str, Range], model: Model, variant: Variant) -> Profile:
+    """A profile of the inputs of one engine; symbols that none of them has are left out."""
+    inputs, used = {}, set()
+    for tensor in model.inputs:
+        dims = (*(("V",) if model.batched else ()), *resolve(tensor.dims, variant))
+        used.update(dim for dim in dims if isinstance(dim, str))
+        inputs[tensor.name] = Shapes(*(tuple(sizes[dim][part] if isinstance(dim, str) else dim for dim in dims) for part in range(3)))
+    return Profile(name, {symbol: sizes[symbol] for symbol in sizes if symbol in used}, inputs)
+
+
+Buckets = Iterator[tuple[str, dict[str, Range]]]
+
+
+def _fixed(size: int) -> Range:
+    return Range(size, size, size)
+
+
+def _batches(most: int) -> Iterator[tuple[str, Range]]:
+    """Ranges that together hold 1 .. most, tuned for their upper ends: a busy bank cuts its groups at the limit, so full batches are the most frequent."""
+    least, upper = 1, 1
+    while least <= most:
+        upper = min(upper, most)
+        yield (f"b{least}" if least == upper else f"b{least}-{upper}"), Range(least, upper, upper)
+        least, upper = upper + 1, upper * _GROWTH
+
+
+def _objects(limits: Limits) -> Buckets:
+    """Batches of objects. They may all be of one video; tuned for one object per video, which is the most to read."""
+    for name, batch in _batches(limits.objects):
+        yield name, {"V": Range(1, batch.opt, batch.max), "B": batch}
+
+
+def _few(limits: Limits, objects: int) -> dict[str, Range]:
+    """Any batch, tuned for so many objects of one video: for calls that are rare."""
+    return {"V": Range(1, 1, limits.objects), "B": Range(1, min(objects, limits.objects), limits.objects)}
+
+
+def _image_encoder(variant: Variant, limits: Limits) -> Buckets:
+    for name, batch in _batches(limits.videos):
+        yield name, {"V": batch}
+
+
+def _mask_prompt(variant: Variant, limits: Limits) -> Buckets:
+    """A user's masks: rare and cheap, so one profile."""
+    yield "any", {"B": _few(limits, 1)["B"]}
+
+
+def _memory_attention(variant: Variant, limits: Limits) -> Buckets:
+    """steady: nearly all frames of a live video with one prompted frame, static but for the batch. start: the frames before that, and videos with
+    gaps. prompted: several prompted frames; tuned for two. Pointers keep wide ranges: one is 4 keys or 1, a memory is 256 to 5184."""
+    family = variant.family
+    conditioning = min(limits.conditioning, family.max_conditioning or limits.conditioning)
+    memories, pointers = family.num_memories, family.num_pointers
+    most = pointers - 1 + conditioning
+    ranges = {
+        "steady": {"F": _fixed(memories), "P": _fixed(pointers)},
+        "start": {"F": Range(1, min(_START, memories), memories), "P": Range(1, min(_START, most), most)},
+        "prompted": {"F": Range(memories + 1, memories + 1, memories - 1 + conditioning), "P": Range(1, pointers + 1, most)},
+    }
+    for kind, reading in ranges.items():
+        for name, batch in _objects(limits):
+            yield f"{kind} {name}", {**batch, **reading}
+
+
+def _mask_decoder(variant: Variant, limits: Limits) -> Buckets:
+    """tracked: no points, or one; both are two tokens. prompted: a box, or more points."""
+    for name, batch in _objects(limits):
+        yield f"tracked {name}", {**batch, "N": _fixed(2)}
+    most = min(limits.points, variant.family.max_prompt_points or limits.points) + 1
+    yield "prompted", {**_few(limits, 1), "N": Range(3, 3, most)}
+
+
+def _memory_encoder(variant: Variant, limits: Limits) -> Buckets:
+    """alone: one map of rivals, which the bank leaves empty for a tracked frame. rivals: objects prompted on one frame together."""
+    for name, batch in _objects(limits):
+        yield (f"alone {name}" if variant.family.exclusive_prompts else name), {**batch, "R": _fixed(1)}
+    most = limits.objects_per_video - 1
+    if variant.family.exclusive_prompts and most > 1:
+        yield "rivals", {**_few(limits, 3), "R": Range(2, 2, most)}
+
+
+_BUCKETS: Mapping[str, Callable[[Variant, Limits], Buckets]] = {
+    "image_encoder": _image_encoder,
+    "mask_prompt": _mask_prompt,
+    "memory_attention": _memory_attention,
+    "mask_decoder": _mask_decoder,
+    "memory_encoder": _memory_encoder,
+}
