@@ -150,7 +150,7 @@ def _fixed(size: int) -> Range:
 
 
 def _batches(most: int) -> Iterator[tuple[str, Range]]:
-    """Ranges that together hold 1 .. most, tuned for their upper ends: a busy bank cuts its groups at the limit, so full batches are the most frequent."""
+    """Ranges that together hold 1 .. most, tuned for their upper ends: a busy bank cuts groups at the limit, so most batches are full."""
     least, upper = 1, 1
     while least <= most:
         upper = min(upper, most)
