@@ -3,8 +3,8 @@
 The unit is the deviation of the row's expected output, so that engines and variants can be compared; a row of one number is measured by that number,
 or by 1 where it is smaller, since terms of about 1 are summed to it and may cancel.
 
-Where the bars come from. A value that is rounded to b bits is off by up to 2^-b of itself, and on its way through an engine it is rounded again in every
-layer: some ten times in each of up to forty. Independent errors add up as the root of their number, so an output is off by about sqrt(400) = 20
+Where the bars come from. A value that is rounded to b bits is off by up to 2^-b of itself, and on its way through an engine it is rounded again in
+every layer: some ten times in each of up to forty. Independent errors add up as the root of their number, so an output is off by about sqrt(400) = 20
 roundings: 20 * 2^-11 = 1e-2 in fp16, and in tf32, which has as many bits; 20 * 2^-8 = 8e-2 in bf16. In fp32 what counts is the order of long sums;
 1e-4 is what masklet's exports are held to. The largest of many thousand errors is four to five times the typical one, and activations are uneven:
 ten times. What a wrong kernel gives, a scale forgotten, a row of another object, a tile left out, is off by a few tenths and more.

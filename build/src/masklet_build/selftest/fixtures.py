@@ -176,14 +176,15 @@ def _fixtures(meta: Mapping[str, Any], arrays: Tensors) -> Fixtures:
     return Fixtures(meta["variant"], meta["checkpoint_sha256"], frames, rows, Recorded.from_json(meta["clip"], arrays), meta["made"])
 
 
-def find(folders: Sequence[Path], variant: str, checkpoint_sha256: str) -> Fixtures:
-    """The fixtures of these weights: beside the engines, or, for masklet's own nano, in the package. Raises FixturesError."""
-    places = [folder / FILE_NAME for folder in folders] + [SHIPPED]
-    found = [read(place) for place in places if place.is_file()]
-    for fixtures in found:
-        if (fixtures.variant, fixtures.checkpoint_sha256) == (variant, checkpoint_sha256):
-            return fixtures
+def find(places: Sequence[Path], variant: str, checkpoint_sha256: str) -> Fixtures:
+    """The fixtures of these weights: in one of the files or folders, or, for masklet's own nano, in the package. Raises FixturesError."""
+    files = [place / FILE_NAME if place.is_dir() else place for place in places]
+    for file in (*files, SHIPPED):
+        if file.is_file():
+            fixtures = read(file)
+            if (fixtures.variant, fixtures.checkpoint_sha256) == (variant, checkpoint_sha256):
+                return fixtures
     raise FixturesError(
-        f"no {FILE_NAME} of {variant} with weights {checkpoint_sha256[:12]} lies in {' or '.join(map(str, folders))}. "
-        f"`masklet-build export {variant} ...` writes it beside the engines: copy it from there, or name it with --fixtures."
+        f"no fixtures of {variant} with weights {checkpoint_sha256[:12]} in {' or '.join(map(str, files))}. "
+        f"`masklet-build export {variant} ...` writes {FILE_NAME} beside the engines: name it with --fixtures, or export again."
     )

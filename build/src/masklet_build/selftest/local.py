@@ -18,8 +18,8 @@ from masklet.transport import Answer
 from masklet.transport import Request as Sent
 from masklet.wire import Options
 
-_MODELS = Path(__file__).parents[1] / "model_repository"
-sys.path.extend([str(_MODELS / model / "1") for model in ("memory_bank", "preprocess", "postprocess")])
+# The models' own packages, where Triton finds them.
+sys.path.extend([str(Path(__file__).parents[1] / "model_repository" / model / "1") for model in ("memory_bank", "preprocess", "postprocess")])
 
 from masklet_bank.service import Request, Service, Settings
 from masklet_bank.stages import Stages
