@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from faults import MAPS, Fault, Faulty, damped, noise
 from masklet.contract import engines
 from masklet_build.selftest.engine_check import EngineReport, check_engines
 from masklet_build.selftest.fixtures import Fixtures
 from masklet_build.selftest.subject import Subject
+from selftest.faults import MAPS, Fault, Faulty, damped, noise
 
 OUTPUTS = {
     "image_encoder": "EMBEDDING",
