@@ -9,10 +9,11 @@ import numpy as np
 
 from masklet import rle
 from masklet.families import Variant
+from masklet.tracker import Tracker
 from masklet_build.quality.measures import Masks, boundary_accuracy, region_similarity
 from masklet_build.selftest.bars import BARS
 from masklet_build.selftest.fixtures import Fixtures
-from masklet_build.selftest.local import Stages, local_tracker
+from masklet_build.in_process import InProcess, Stages
 from masklet_build.selftest.scenario import Answered, Recorded, answered, play
 
 # Mean IoU of masks: design's bar for reduced precision. In fp32 masks differ in single pixels of their outlines: a tenth of that.
@@ -61,7 +62,7 @@ def check_clip(variant: Variant, stages: Stages, fixtures: Fixtures, precision: 
     clip = fixtures.clip
     frames, objects = len(clip.frames), len(clip.truth[0])
     try:
-        with local_tracker(variant, stages, objects_per_call) as tracker:
+        with Tracker("in this process", transport=InProcess(variant, stages, objects_per_call)) as tracker:
             answers = [answered(result) for result in play(tracker, clip)]
     except Exception as error:  # whatever engines raise
         return ClipReport(variant.name, precision, frames, objects, error=f"{type(error).__name__}: {error}")

@@ -11,7 +11,7 @@ from masklet_build.samples import Sizes
 from masklet_build.selftest.bars import BARS, Figures, compare
 from masklet_build.selftest.calls import Call, calls
 from masklet_build.selftest.fixtures import Fixtures
-from masklet_build.selftest.local import Stages
+from masklet_build.in_process import Stages
 from masklet_build.tensorrt.profiles import Profile
 
 

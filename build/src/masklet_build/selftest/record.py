@@ -17,9 +17,10 @@ import numpy as np
 
 from masklet.contract import Model, engines
 from masklet.families import Variant
+from masklet.tracker import Tracker
 from masklet_build.selftest.bars import BARS, compare
 from masklet_build.selftest.fixtures import FILE_NAME, SHIPPED, Expected, Fixtures, Row, halved, taken, write
-from masklet_build.selftest.local import Stages, local_tracker
+from masklet_build.in_process import InProcess, Stages
 from masklet_build.selftest.recorder import Recorder
 from masklet_build.selftest.rows import attention_rows, decoder_rows, mask_rows, memory_rows
 from masklet_build.selftest.scenario import answered, drawn, play
@@ -36,7 +37,7 @@ Say = Callable[[str], None]
 def record(variant: Variant, stages: Stages, checkpoint_sha256: str, frames: int, made: Mapping[str, str], progress: Say) -> Fixtures:
     """The fixtures of a network. `stages` compute in float32; `made`: versions of what computes."""
     clip, recorder = drawn(frames), Recorder(variant, stages)
-    with local_tracker(variant, recorder, variant.max_objects) as tracker:
+    with Tracker("in this process", transport=InProcess(variant, recorder)) as tracker:
         answers = []
         for number, result in enumerate(play(tracker, clip), 1):
             answers.append(answered(result))

@@ -9,7 +9,7 @@ import numpy as np
 
 from masklet.contract import engines
 from masklet.families import Variant
-from masklet_build.selftest.local import Stages
+from masklet_build.in_process import Stages
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from masklet_build.manifest import FILE_NAME as MANIFEST
 from masklet_build.manifest import Manifest, file_sha256
 from masklet_build.provenance import machine_facts, versions
 from masklet_build.selftest.bars import coarsest
-from masklet_build.selftest.local import Stages
+from masklet_build.in_process import Stages
 from masklet_build.tensorrt.plans import FILE_NAME as PLANS
 from masklet_build.tensorrt.plans import Layers, Plans
 from masklet_build.tensorrt.profiles import Limits, Profile, profiles
@@ -109,6 +109,10 @@ def engine_files(path: Path, variant: Variant) -> dict[str, Path]:
 
 def _of_onnx(path: Path, home: Path) -> Subject:
     manifest = Manifest.read(home)
+    if "bf16" in (manifest.precision, manifest.attention):
+        raise SubjectError(
+            f"{path} computes in bf16, which ONNX Runtime cannot on a CPU. Build plans of it on a GPU (masklet-build engine), and test these."
+        )
     variant = families.variant(manifest.variant)
     files, limits = engine_files(path, variant), Limits.of(variant)
     return Subject(

@@ -14,7 +14,7 @@ from masklet.families import Family
 from masklet_build.samples import Sizes
 from masklet_build.selftest.calls import Call, calls, compose
 from masklet_build.selftest.fixtures import Fixtures, Row
-from masklet_build.selftest.local import Stages
+from masklet_build.in_process import Stages
 from masklet_build.selftest.subject import Subject
 
 RUNS = 20
