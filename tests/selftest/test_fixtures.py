@@ -12,8 +12,7 @@ import pytest
 from masklet.contract import engines, resolve
 from masklet.families import NANO
 from masklet_build import nano
-from masklet_build.manifest import Manifest
-from masklet_build.selftest import fixtures
+from masklet_build.manifest import FIXTURES, Manifest
 from masklet_build.selftest.calls import calls
 from masklet_build.selftest.fixtures import SHIPPED, Fixtures, FixturesError, find, read, write
 from masklet_build.tensorrt.profiles import Limits, profiles
@@ -98,10 +97,10 @@ def test_writing_and_reading_changes_nothing(shipped: Fixtures, tmp_path: Path) 
 
 def test_fixtures_of_other_weights_are_not_taken(shipped: Fixtures, tmp_path: Path) -> None:
     other = replace(shipped, checkpoint_sha256="5" * 64)
-    write(other, tmp_path / fixtures.FILE_NAME)
+    write(other, tmp_path / FIXTURES)
     assert find([tmp_path], "nano", SHA256).checkpoint_sha256 == SHA256  # the package's
     assert find([tmp_path], "nano", "5" * 64).checkpoint_sha256 == "5" * 64  # those beside the engines
-    assert find([tmp_path / fixtures.FILE_NAME], "nano", "5" * 64).variant == "nano"  # a file that is named
+    assert find([tmp_path / FIXTURES], "nano", "5" * 64).variant == "nano"  # a file that is named
     with pytest.raises(FixturesError, match=r"no fixtures of nano with weights 666666666666 in .*fixtures.npz.*masklet-build export nano"):
         find([tmp_path], "nano", "6" * 64)
 

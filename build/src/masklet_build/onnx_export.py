@@ -22,6 +22,7 @@ from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
 from masklet_build.onnx_files import ONNX_TYPES, engine_dims, save
 from masklet_build.output import fresh_directory
 from masklet_build.samples import Sizes, fitting_sizes, sample_inputs
+from masklet_build.selftest.record import write_beside
 from masklet_build.torch_stages import TorchStages
 from masklet_build.typed.check import TypedError, check_typed
 from masklet_build.typed.choice import PLAIN, Choice
@@ -50,6 +51,7 @@ def export(
     choice: Choice = PLAIN,
     film: Film | None = None,
     half_storage: bool = False,
+    fixtures: bool = False,
     sizes: Sequence[Sizes] = CHECKED_SIZES,
     force: bool = False,
     progress: Callable[[str], None] = lambda message: None,
@@ -59,6 +61,7 @@ def export(
     choice          types of arithmetic, and whom the graphs are for
     film            frames that the range scan looks at before something becomes fp16; None: a drawn clip
     half_storage    weights that float16 holds exactly are stored so: smaller files, the same results
+    fixtures        also writes what the network answers in float32, for `masklet-build selftest` (masklet_build.selftest.record)
     sizes           of the calls that every engine is checked with
     force           replaces engines that were written to `out_dir` before
     progress        gets a line per step
@@ -79,6 +82,8 @@ def export(
                 store_as_half(path)
             progress(f"checking {model.name}")
             differences[model.name] = _check(path, model, stage, plan, reference, variant, sizes)
+        if fixtures:
+            write_beside(folder, variant, reference, checkpoint_sha256(checkpoint), progress)
         manifest = _manifest(variant, checkpoint, folder, plan, {name: found for name, found in differences.items() if found})
         manifest.write(folder)
     return manifest

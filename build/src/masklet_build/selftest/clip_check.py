@@ -10,10 +10,10 @@ import numpy as np
 from masklet import rle
 from masklet.families import Variant
 from masklet.tracker import Tracker
+from masklet_build.in_process import InProcess, Stages
 from masklet_build.quality.measures import Masks, boundary_accuracy, region_similarity
 from masklet_build.selftest.bars import BARS
 from masklet_build.selftest.fixtures import Fixtures
-from masklet_build.in_process import InProcess, Stages
 from masklet_build.selftest.scenario import Answered, Recorded, answered, play
 
 # Mean IoU of masks: design's bar for reduced precision. In fp32 masks differ in single pixels of their outlines: a tenth of that.

@@ -6,6 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from masklet_build.typed.choice import PRECISIONS
+
+_ADVICE = {
+    "tensorrt": "Plans run where TensorRT is: in NVIDIA's image (docker/tensorrt.md), or on a GPU host after: pip install tensorrt-cu13",
+    "torch": "It exports nano: pip install 'masklet-build[export]'. Or build plans elsewhere and name them.",
+    "onnxruntime": "It runs ONNX engines: pip install 'masklet-build[export]'.",
+}
+
 DESCRIPTION = """Tests engines on this machine: the first command on a GPU, and again after every change of driver, TensorRT or GPU.
 
 A fused attention kernel that computes wrong numbers raises no error. So every engine is asked what the float32 network was asked, in every profile
@@ -30,6 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("path", nargs="?", type=Path, metavar="PATH", help="folder of plans or ONNX engines, or repository (default: nano is built)")
+    built = parser.add_argument_group("without PATH")
+    built.add_argument("--precision", choices=PRECISIONS, default="fp16", help="of the nano that is built (default: %(default)s)")
+    built.add_argument("--attention", choices=PRECISIONS, help="of its attention (default: as `masklet-build export` chooses)")
+    built.add_argument("--work", type=Path, default=Path("nano-selftest"), metavar="DIR", help="keeps what is built (default: %(default)s)")
     parser.add_argument("--fixtures", type=Path, metavar="FILE", help="what float32 answered (default: fixtures.npz beside the engines)")
     parser.add_argument("--runs", type=_count, default=20, metavar="N", help="of each call that is timed; 0: none is (default: %(default)s)")
 
@@ -42,15 +54,20 @@ def run_selftest(args: argparse.Namespace) -> int:
         return _fail("Pillow is not installed here. Install it: pip install 'masklet-build[quality]'.")
     from masklet_build.selftest import report
     from masklet_build.selftest.fixtures import FixturesError
+    from masklet_build.selftest.own import own_plans
     from masklet_build.selftest.run import run
     from masklet_build.selftest.subject import SubjectError, opened
     from masklet_build.tensorrt.device import DeviceError
+    from masklet_build.tensorrt.errors import BuildError
     from masklet_build.tensorrt.plans import PlansError
 
     try:
-        with opened(args.path) as subject:
+        path = args.path or own_plans(args.work, args.precision, args.attention, _say)
+        with opened(path) as subject:
             made = run(subject, args.fixtures, args.runs, _say)
-    except (FixturesError, SubjectError, PlansError, DeviceError, ImportError, OSError) as error:
+    except ModuleNotFoundError as error:
+        return _fail(f"package {error.name} is not installed here. {_ADVICE.get(str(error.name), '')}")
+    except (BuildError, FixturesError, SubjectError, PlansError, DeviceError, ImportError, OSError) as error:
         return _fail(error)
     _say(f"\n{report.text(made)}")
     try:

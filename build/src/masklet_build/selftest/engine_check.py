@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from masklet.contract import engines
 from masklet.families import Variant
+from masklet_build.in_process import Stages
 from masklet_build.samples import Sizes
 from masklet_build.selftest.bars import BARS, Figures, compare
 from masklet_build.selftest.calls import Call, calls
 from masklet_build.selftest.fixtures import Fixtures
-from masklet_build.in_process import Stages
 from masklet_build.tensorrt.profiles import Profile
 
 

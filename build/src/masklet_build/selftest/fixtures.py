@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from masklet_build.manifest import FIXTURES
 from masklet_build.samples import Sizes
 from masklet_build.selftest.scenario import Recorded
 
-FILE_NAME = "fixtures.npz"
 SHIPPED = Path(__file__).parent / "nano_fixtures.npz"  # of the nano that is in the package
 
 MOST = 1 << 14  # numbers stored of one row's output
@@ -178,7 +178,7 @@ def _fixtures(meta: Mapping[str, Any], arrays: Tensors) -> Fixtures:
 
 def find(places: Sequence[Path], variant: str, checkpoint_sha256: str) -> Fixtures:
     """The fixtures of these weights: in one of the files or folders, or, for masklet's own nano, in the package. Raises FixturesError."""
-    files = [place / FILE_NAME if place.is_dir() else place for place in places]
+    files = [place / FIXTURES if place.is_dir() else place for place in places]
     for file in (*files, SHIPPED):
         if file.is_file():
             fixtures = read(file)
@@ -186,5 +186,5 @@ def find(places: Sequence[Path], variant: str, checkpoint_sha256: str) -> Fixtur
                 return fixtures
     raise FixturesError(
         f"no fixtures of {variant} with weights {checkpoint_sha256[:12]} in {' or '.join(map(str, files))}. "
-        f"`masklet-build export {variant} ...` writes {FILE_NAME} beside the engines: name it with --fixtures, or export again."
+        f"`masklet-build export {variant} ...` writes {FIXTURES} beside the engines: name it with --fixtures, or export again."
     )

@@ -18,9 +18,10 @@ import numpy as np
 from masklet.contract import Model, engines
 from masklet.families import Variant
 from masklet.tracker import Tracker
-from masklet_build.selftest.bars import BARS, compare
-from masklet_build.selftest.fixtures import FILE_NAME, SHIPPED, Expected, Fixtures, Row, halved, taken, write
 from masklet_build.in_process import InProcess, Stages
+from masklet_build.manifest import FIXTURES
+from masklet_build.selftest.bars import BARS, compare
+from masklet_build.selftest.fixtures import SHIPPED, Expected, Fixtures, Row, halved, taken, write
 from masklet_build.selftest.recorder import Recorder
 from masklet_build.selftest.rows import attention_rows, decoder_rows, mask_rows, memory_rows
 from masklet_build.selftest.scenario import answered, drawn, play
@@ -92,7 +93,7 @@ def write_beside(folder: Path, variant: Variant, reference: TorchStages, checkpo
     import torch
 
     frames = FEW_FRAMES if variant.official else CLIP_FRAMES
-    write(record(variant, reference, checkpoint_sha256, frames, {"torch": torch.__version__}, progress), folder / FILE_NAME)
+    write(record(variant, reference, checkpoint_sha256, frames, {"torch": torch.__version__}, progress), folder / FIXTURES)
 
 
 def main() -> None:

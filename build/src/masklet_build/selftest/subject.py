@@ -14,11 +14,11 @@ from masklet import families
 from masklet.contract import engines
 from masklet.families import Variant
 from masklet_build.embedded.runners import OnnxRuntimeRunner
+from masklet_build.in_process import Stages
 from masklet_build.manifest import FILE_NAME as MANIFEST
 from masklet_build.manifest import Manifest, file_sha256
 from masklet_build.provenance import machine_facts, versions
 from masklet_build.selftest.bars import coarsest
-from masklet_build.in_process import Stages
 from masklet_build.tensorrt.plans import FILE_NAME as PLANS
 from masklet_build.tensorrt.plans import Layers, Plans
 from masklet_build.tensorrt.profiles import Limits, Profile, profiles

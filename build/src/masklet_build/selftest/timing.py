@@ -11,10 +11,10 @@ import numpy as np
 
 from masklet.contract import engines
 from masklet.families import Family
+from masklet_build.in_process import Stages
 from masklet_build.samples import Sizes
 from masklet_build.selftest.calls import Call, calls, compose
 from masklet_build.selftest.fixtures import Fixtures, Row
-from masklet_build.in_process import Stages
 from masklet_build.selftest.subject import Subject
 
 RUNS = 20
