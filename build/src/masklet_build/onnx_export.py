@@ -22,7 +22,6 @@ from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
 from masklet_build.onnx_files import ONNX_TYPES, engine_dims, save
 from masklet_build.output import fresh_directory
 from masklet_build.samples import Sizes, fitting_sizes, sample_inputs
-from masklet_build.selftest.record import write_beside
 from masklet_build.torch_stages import TorchStages
 from masklet_build.typed.check import TypedError, check_typed
 from masklet_build.typed.choice import PLAIN, Choice
@@ -83,6 +82,8 @@ def export(
             progress(f"checking {model.name}")
             differences[model.name] = _check(path, model, stage, plan, reference, variant, sizes)
         if fixtures:
+            from masklet_build.selftest.record import write_beside  # Pillow, which exporting for CPUs does without
+
             write_beside(folder, variant, reference, checkpoint_sha256(checkpoint), progress)
         manifest = _manifest(variant, checkpoint, folder, plan, {name: found for name, found in differences.items() if found})
         manifest.write(folder)
