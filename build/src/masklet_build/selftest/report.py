@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -46,8 +47,19 @@ class Report:
 
 def write(report: Report, folder: Path) -> None:
     """Writes selftest.json and selftest.md into `folder`."""
-    (folder / JSON).write_text(json.dumps(provenance.rounded(content(report)), indent=1) + "\n", encoding="utf-8")
+    (folder / JSON).write_text(json.dumps(_plain(content(report)), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     (folder / TEXT).write_text(f"# Selftest of {report.subject.variant.name}\n\n```\n{text(report)}\n```\n", encoding="utf-8")
+
+
+def _plain(value: Any) -> Any:
+    """Numbers to four significant digits, and null where they are not finite, which JSON cannot say."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return float(f"{value:.4g}") if math.isfinite(value) else None
+    return value
 
 
 def content(report: Report) -> dict[str, Any]:

@@ -86,5 +86,9 @@ def frame_rates(subject: Subject, fixtures: Fixtures, runs: int) -> dict[int, fl
 
 def _steady(fixtures: Fixtures, engine: str, family: Family) -> Row:
     """A row like those of a tracked frame late in a video: all memories of one prompted frame; no points, or one, which are two tokens."""
-    wanted: Mapping[str, Mapping[str, int]] = {"memory_attention": {"F": family.num_memories, "P": family.num_pointers}, "mask_decoder": {"N": 2}}
+    wanted: Mapping[str, Mapping[str, int]] = {
+        "memory_attention": {"F": family.num_memories, "P": family.num_pointers},
+        "mask_decoder": {"N": 2},
+        "memory_encoder": {"R": 1},
+    }
     return next(row for row in fixtures.of(engine) if all(getattr(row.sizes, symbol) == size for symbol, size in wanted.get(engine, {}).items()))
