@@ -6,10 +6,11 @@ Both are called from inside TensorRT, which no Python exception may cross: so Ct
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import SupportsInt, TextIO
 
 import tensorrt as trt
 from tqdm import tqdm
@@ -45,19 +46,21 @@ class Progress(trt.IProgressMonitor):
         self._parents: dict[str, str | None] = {}
         self._steps: dict[str, int] = {}
         self._done: dict[str, int] = {}
-        self._bar = tqdm(total=_FINE, desc=engine, bar_format="{desc}: {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left {postfix}")
+        pause = 0.1 if sys.stderr.isatty() else 10.0  # seconds; a log file needs no moving bar
+        form = "{desc}: {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left {postfix}"
+        self._bar = tqdm(total=_FINE, desc=engine, bar_format=form, mininterval=pause, maxinterval=pause)
 
-    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
+    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: SupportsInt) -> None:
         """Called by TensorRT."""
         with self._lock:
             self._parents[phase_name] = parent_phase
-            self._steps[phase_name], self._done[phase_name] = max(num_steps, 1), 0
+            self._steps[phase_name], self._done[phase_name] = max(int(num_steps), 1), 0
             self._bar.set_postfix_str(phase_name, refresh=False)
 
-    def step_complete(self, phase_name: str, step: int) -> bool:
+    def step_complete(self, phase_name: str, step: SupportsInt) -> bool:
         """Called by TensorRT; False stops the build."""
         with self._lock:
-            self._done[phase_name] = step + 1
+            self._done[phase_name] = int(step) + 1
             self._show()
         return not self.cancelled
 

@@ -12,14 +12,14 @@ from masklet_build.output import OutputExists
 from masklet_build.tensorrt.plans import Plans, Settings
 from masklet_build.tensorrt.profiles import Limits
 
-EPILOG = """Run it on the machine that will serve, with the TensorRT of the server: a plan runs on the TensorRT version and GPU model that built it, and
-nowhere else. NVIDIA's image nvcr.io/nvidia/tensorrt:TAG-py3 has the same version as tritonserver:TAG-py3.
+EPILOG = """Run it on the machine that will serve, with the server's TensorRT: a plan runs on the TensorRT version and GPU model that built it, and
+nowhere else. NVIDIA's image nvcr.io/nvidia/tensorrt:TAG-py3 has the version of tritonserver:TAG-py3.
 
-The precision is that of the ONNX files: masklet-build export --help. Build fewer objects per call where a GPU is small:
+The precision is that of the ONNX files: masklet-build export --help. Build for fewer objects per call where a GPU is small:
 
   masklet-build engine sam2.1_t --onnx engines/ --out plans/ --objects 4
 
-DIR gets <engine>.plan, all that TensorRT said of it in <engine>.log, its layers in <engine>.layers.json, and plans.json: what was built, for which
+DIR gets <engine>.plan, all that TensorRT said in <engine>.log, its layers in <engine>.layers.json, and plans.json: what was built, for which
 shapes, of what and where. Stopped half-way (Ctrl-C), the same command goes on with the next engine."""
 
 
@@ -51,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_engine(args: argparse.Namespace) -> int:
     """Builds plans. Returns the exit code."""
+    variant = families.variant(args.variant)
+    try:
+        limits = Limits.of(variant, videos=args.videos, objects=args.objects)
+    except ValueError as error:
+        args.refuse(str(error))
     if find_spec("tensorrt") is None:
         return _fail(
             "the Python package tensorrt is not installed here. Use NVIDIA's image (docker/tensorrt.md), or on a GPU host: pip install tensorrt-cu13"
@@ -62,11 +67,6 @@ def run_engine(args: argparse.Namespace) -> int:
     from masklet_build.tensorrt.folder import build_plans
     from masklet_build.tensorrt.here import this_machine
 
-    variant = families.variant(args.variant)
-    try:
-        limits = Limits.of(variant, videos=args.videos, objects=args.objects)
-    except ValueError as error:
-        args.refuse(str(error))
     try:
         machine = this_machine()
         _say(f"TensorRT {machine.tensorrt} on {machine.gpu} (compute capability {machine.compute_capability}, driver for CUDA {machine.driver})")
@@ -74,7 +74,7 @@ def run_engine(args: argparse.Namespace) -> int:
         plans = build_plans(
             variant, args.onnx, args.out, machine, limits=limits, settings=settings, timing_folder=args.timing_cache, force=args.force, progress=_say
         )
-    except (BuildError, DeviceError, OutputExists, OSError) as error:
+    except (BuildError, DeviceError, ImportError, OutputExists, OSError) as error:
         return _fail(error)
     except KeyboardInterrupt:
         return _fail("stopped. The same command goes on with the engine that it stopped at.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,6 +77,7 @@ class _Engine:
         if self._context is None:
             raise RunError(f"{model.name}: TensorRT has no memory for it; {max(plan.device_memory) >> 20} MiB are needed on the GPU.")
         self._stream = device.stream()
+        self._marks: list[int] = []
         self._profile: int | None = None
         self._memory: dict[str, tuple[int, int]] = {}  # tensor -> address, bytes
 
@@ -89,14 +91,14 @@ class _Engine:
 
     def time(self, inputs: Mapping[str, np.ndarray], runs: int) -> list[float]:
         self._prepare(inputs)
-        marks = [self._device.event() for _ in range(runs + 1)]
-        self._run()
+        while len(self._marks) <= runs:
+            self._marks.append(self._device.event())
+        marks = self._marks[: runs + 1]
         for mark in marks:
+            self._run()
             self._device.record(mark, self._stream)
-            if mark != marks[-1]:
-                self._run()
         self._device.wait(self._stream)
-        return [self._device.milliseconds(begin, end) for begin, end in zip(marks, marks[1:], strict=False)]
+        return [self._device.milliseconds(begin, end) for begin, end in pairwise(marks)]
 
     def _run(self) -> None:
         if not self._context.execute_async_v3(self._stream):
@@ -104,7 +106,10 @@ class _Engine:
 
     def _prepare(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Puts inputs on the GPU and tells the context where everything lies; returns arrays for the outputs."""
-        arrays = {tensor.name: np.ascontiguousarray(inputs[tensor.name], tensor.numpy_dtype) for tensor in self._model.inputs}
+        arrays = {tensor.name: np.ascontiguousarray(inputs[tensor.name]) for tensor in self._model.inputs}
+        for tensor in self._model.inputs:
+            if arrays[tensor.name].dtype != tensor.numpy_dtype:
+                raise RunError(f"{self._model.name}: {tensor.name} is {arrays[tensor.name].dtype}, not {tensor.numpy_dtype}.")
         profile = choose(self._table, {name: array.shape for name, array in arrays.items()})
         if profile != self._profile:
             self._agreed(self._context.set_optimization_profile_async(profile, self._stream), f"take profile {self._table[profile].name!r}")
