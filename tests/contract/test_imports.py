@@ -102,7 +102,10 @@ def test_a_forbidden_import_is_found(tmp_path: Path) -> None:
     assert violations(Rule("*.py", frozenset({"numpy"})), tmp_path) == ["one.py:2 imports torch.nn.functional"]
 
 
-@pytest.mark.parametrize("module", ["masklet_build.serve", "masklet_build.assemble", "masklet_build.cli", "masklet_build.quality.report", "masklet_build.selftest.run"])
+@pytest.mark.parametrize(
+    "module",
+    ["masklet_build.serve", "masklet_build.assemble", "masklet_build.cli", "masklet_build.quality.report", "masklet_build.selftest.run"],
+)
 def test_serving_works_without_torch(module: str) -> None:
     _run(f"import sys; sys.modules['torch'] = None; import {module}")
 
