@@ -55,6 +55,8 @@ RULES = [
     ),
     Rule("build/src/masklet_build/clips/**/*.py", frozenset({"masklet_build.clips", "numpy", "PIL"})),
     Rule("build/src/masklet_build/quality/**/*.py", frozenset({"masklet", "masklet_build", "numpy", "tritonclient", "PIL"})),
+    Rule("build/src/masklet_build/selftest/*.py", frozenset({"masklet", "masklet_build", "numpy", "PIL"}), but=("record.py",)),
+    Rule("build/src/masklet_build/selftest/record.py", frozenset({"masklet", "masklet_build", "numpy", "torch"})),
     Rule("build/src/masklet_build/train/**/*.py", frozenset({"masklet", "masklet_build", "torch", "matplotlib"})),
     # Copies files and writes configs, on any machine.
     Rule(
@@ -115,7 +117,10 @@ def test_a_forbidden_import_is_found(tmp_path: Path) -> None:
     assert violations(Rule("*.py", frozenset({"numpy"})), tmp_path) == ["one.py:2 imports torch.nn.functional"]
 
 
-@pytest.mark.parametrize("module", ["masklet_build.serve", "masklet_build.assemble", "masklet_build.cli", "masklet_build.quality.report"])
+@pytest.mark.parametrize(
+    "module",
+    ["masklet_build.serve", "masklet_build.assemble", "masklet_build.cli", "masklet_build.quality.report", "masklet_build.selftest.run"],
+)
 def test_serving_works_without_torch(module: str) -> None:
     _run(f"import sys; sys.modules['torch'] = None; import {module}")
 

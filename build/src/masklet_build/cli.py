@@ -17,6 +17,7 @@ from masklet_build.download import command as download
 from masklet_build.lint import command as lint
 from masklet_build.output import OutputExists
 from masklet_build.quality import command as quality
+from masklet_build.selftest import command as selftest
 from masklet_build.tensorrt import command as tensorrt
 from masklet_build.train import command as train
 
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_arguments(_add(commands, "serve", "run Triton from the PyPI wheel on a model repository", serve.run_serve))
     lint.add_arguments(_add(commands, "lint", "find in exported engines what TensorRT would not take", lint.run_lint))
     _verify_arguments(_add(commands, "verify", "replay golden scenarios through a real server", _verify))
+    selftest.add_arguments(_add(commands, "selftest", "are these engines right on this machine? the first command on a GPU", selftest.run_selftest))
     train.add_arguments(_add(commands, "train", "train masklet's own small model on drawn clips", train.run_train))
     evaluated = _add(commands, "evaluate", "score tracked masks against true ones: J, F and J&F", quality.run_evaluate)
     _variant_argument(evaluated)

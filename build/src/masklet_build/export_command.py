@@ -67,6 +67,12 @@ def _add_types(group: argparse._ArgumentGroup) -> None:
         help="images of a video, for the range scan: before something becomes fp16, the fp32 network works on them; what could overflow keeps fp32 "
         "(default: a drawn clip)",
     )
+    group.add_argument(
+        "--no-fixtures",
+        action="store_true",
+        help="leave out fixtures.npz, without which `masklet-build selftest` cannot test the engines: 35 MB for an image of 1024 pixels, and the time "
+        "of some ten frames on this CPU",
+    )
 
 
 def run_export(args: argparse.Namespace) -> int:
@@ -79,7 +85,7 @@ def run_export(args: argparse.Namespace) -> int:
         args.refuse(str(error))
     if wanted.purpose == "torch" and args.half_storage:
         args.refuse("--half-storage is for ONNX engines; programs for PyTorch keep their weights as they compute with them.")
-    for package, extra in (("torch", "export"), *((("PIL", "quality"),) if wanted.scanned else ())):
+    for package, extra in (("torch", "export"), *((("PIL", "quality"),) if wanted.scanned or wanted.purpose == "tensorrt" else ())):
         if find_spec(package) is None:
             return _fail(f"{package} is not installed here. Use the build environment: pip install 'masklet-build[{extra}]'.")
     from masklet_build.checkpoints import CheckpointError
@@ -92,7 +98,8 @@ def run_export(args: argparse.Namespace) -> int:
         if wanted.purpose == "torch":
             export_programs(variant, checkpoint, args.out, **common)
         else:
-            export(variant, checkpoint, args.out, half_storage=args.half_storage, **common)
+            fixtures = wanted.purpose == "tensorrt" and not args.no_fixtures
+            export(variant, checkpoint, args.out, half_storage=args.half_storage, fixtures=fixtures, **common)
     except (CheckpointError, ExportError, FilmError, MaskletError, OutputExists, OSError) as error:
         return _fail(error)
     further = {

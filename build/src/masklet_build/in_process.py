@@ -47,13 +47,14 @@ class Stages(Protocol):
 
 
 class InProcess(MockTransport):
-    """A transport for `masklet.Tracker(..., transport=InProcess(variant, stages))`. Limits are those that a server has by default."""
+    """A transport for `masklet.Tracker(..., transport=InProcess(variant, stages))`. Limits are those that a server has by default; `objects`: that of
+    objects per call of an engine, if another one."""
 
-    def __init__(self, variant: Variant, stages: Stages) -> None:
+    def __init__(self, variant: Variant, stages: Stages, objects: int | None = None) -> None:
         super().__init__(self._answer)
         self._variant, self._stages = variant, stages
         self._limits = Limits.from_parameters(_parameters("preprocess"))
-        self._bank = Service(_settings(variant), stages)
+        self._bank = Service(_settings(variant, objects), stages)
 
     def _answer(self, request: Request) -> Reply:
         begin = time.monotonic()
@@ -86,13 +87,13 @@ def _parameters(model: str) -> dict[str, str]:
     return {name: value.string_value for name, value in config.parameters.items()}
 
 
-def _settings(variant: Variant) -> Settings:
+def _settings(variant: Variant, objects: int | None) -> Settings:
     value = _parameters("memory_bank")
     limits = [limit for limit in (int(value["max_conditioning"]), variant.family.max_conditioning) if limit]
     return Settings(
         variant,
         BankLimits(int(value["max_objects"]), int(value["max_points"]), min(limits, default=0)),
         Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, float(value["idle_seconds"]), variant.object_bytes()),
-        min(int(value["max_engine_batch"]), variant.max_objects),
+        objects or min(int(value["max_engine_batch"]), variant.max_objects),
         {"contract_version": str(CONTRACT_VERSION), "variant": variant.name, "checkpoint_sha256": "", "precision": ""},
     )

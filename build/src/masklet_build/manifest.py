@@ -15,6 +15,7 @@ from masklet.contract import CONTRACT_VERSION
 
 FILE_NAME = "manifest.json"
 WEIGHTS = ".weights"  # a large engine has a second file: the name of the first, and this
+FIXTURES = "fixtures.npz"  # beside engines: what the network answers in fp32, for `masklet-build selftest`
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ def export(
     choice: Choice = PLAIN,
     film: Film | None = None,
     half_storage: bool = False,
+    fixtures: bool = False,
     sizes: Sequence[Sizes] = CHECKED_SIZES,
     force: bool = False,
     progress: Callable[[str], None] = lambda message: None,
@@ -61,6 +62,7 @@ def export(
     choice          types of arithmetic, and whom the graphs are for
     film            frames that the range scan looks at before something becomes fp16; None: a drawn clip
     half_storage    weights that float16 holds exactly are stored so: smaller files, the same results
+    fixtures        also writes what the network answers in float32, for `masklet-build selftest` (masklet_build.selftest.record)
     sizes           of the calls that every engine is checked with
     force           replaces engines that were written to `out_dir` before
     progress        gets a line per step
@@ -81,6 +83,10 @@ def export(
                 store_as_half(path)
             progress(f"checking {model.name}")
             differences[model.name] = _check(path, model, stage, plan, reference, variant, sizes)
+        if fixtures:
+            from masklet_build.selftest.record import write_beside  # Pillow, which exporting for CPUs does without
+
+            write_beside(folder, variant, reference, checkpoint_sha256(checkpoint), progress)
         manifest = _manifest(variant, checkpoint, folder, plan, {name: found for name, found in differences.items() if found})
         manifest.write(folder)
     return manifest

@@ -1,0 +1,45 @@
+"""Wrong attention inside the graph, as fused kernels have had it: a scale that is lost or applied twice (NVIDIA/TensorRT issues 4333, 4328)."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from masklet.families import NANO
+from masklet_build import nano
+from masklet_build.selftest.engine_check import check_engines
+from masklet_build.selftest.fixtures import Fixtures
+from masklet_build.selftest.subject import OnnxStages, Subject
+
+SCALE = 1 / math.sqrt(NANO.hidden)  # of queries; one head as wide as the features
+CORES = 2 * NANO.memory_layers
+
+
+def rescaled(core: int, factor: float, path: Path) -> OnnxStages:
+    """Engines of nano, in which the scores of one attention of memory_attention are multiplied by `factor`."""
+    graph = onnx.load(nano.ENGINES / "memory_attention.onnx")
+    softmax = [node for node in graph.graph.node if node.op_type == "Softmax"][core]
+    place = list(graph.graph.node).index(softmax)
+    graph.graph.initializer.append(onnx.numpy_helper.from_array(np.array(factor, np.float32), "wrong_factor"))
+    graph.graph.node.insert(place, onnx.helper.make_node("Mul", [softmax.input[0], "wrong_factor"], ["wrong_scores"]))
+    graph.graph.node[place + 1].input[0] = "wrong_scores"
+    onnx.save(graph, path / "memory_attention.onnx")
+    return OnnxStages({"memory_attention": path / "memory_attention.onnx"})
+
+
+@pytest.mark.parametrize("factor", [0.0, SCALE, 1 / SCALE], ids=["zero", "applied-twice", "lost"])
+@pytest.mark.parametrize("core", range(CORES))
+def test_a_wrong_scale_in_any_attention_is_caught(core: int, factor: float, subject: Subject, shipped: Fixtures, tmp_path: Path) -> None:
+    table = {name: profiles if name == "memory_attention" else () for name, profiles in subject.table.items()}
+    report = check_engines(NANO, rescaled(core, factor, tmp_path), shipped, table, "fp16", lambda line: None)
+    assert {call.profile for call in report.checked if call.problem} == {profile.name for profile in table["memory_attention"]}
+
+
+def test_the_right_scale_is_right(subject: Subject, shipped: Fixtures, tmp_path: Path) -> None:
+    """So what is caught above is the factor, not the way it is put in."""
+    table = {name: profiles if name == "memory_attention" else () for name, profiles in subject.table.items()}
+    assert check_engines(NANO, rescaled(1, 1.0, tmp_path), shipped, table, "fp32", lambda line: None).problems == []

@@ -1,0 +1,75 @@
+"""Calls that are put together from rows."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from masklet.contract import Model, engines
+from masklet.families import NANO
+from masklet_build.samples import Sizes
+from masklet_build.selftest.calls import Call, calls, compose
+from masklet_build.selftest.fixtures import Fixtures
+from masklet_build.tensorrt.profiles import Limits, profiles
+
+TABLE = profiles(NANO, Limits.of(NANO, videos=5, objects=7))
+MODELS = {model.name: model for model in engines(NANO)}
+
+
+@pytest.fixture(params=MODELS)
+def model(request: pytest.FixtureRequest) -> Model:
+    return MODELS[request.param]
+
+
+def all_calls(shipped: Fixtures, model: Model) -> list[Call]:
+    return list(calls(shipped, model, TABLE[model.name]))
+
+
+def test_calls_lie_in_the_profile_that_they_are_named_after(shipped: Fixtures, model: Model) -> None:
+    known = {profile.name: profile for profile in TABLE[model.name]}
+    for call in all_calls(shipped, model):
+        assert known[call.profile].holds({name: array.shape for name, array in call.inputs.items()}), call.told
+
+
+def test_the_smallest_the_tuned_and_the_largest_batch_are_called(shipped: Fixtures, model: Model) -> None:
+    symbol = "V" if model.batched else "B"
+    for profile in TABLE[model.name]:
+        found = {getattr(call.sizes, symbol) for call in all_calls(shipped, model) if call.profile == profile.name}
+        assert found == set(profile.sizes[symbol])
+
+
+def test_inputs_are_those_of_the_rows(shipped: Fixtures, model: Model) -> None:
+    for call in all_calls(shipped, model):
+        for index, row in enumerate(call.rows):
+            assert all(np.array_equal(call.inputs[name][index], array) for name, array in row.inputs.items())
+            if "VIDEO" in call.inputs:
+                assert row.frame is not None
+                video = call.inputs["VIDEO"][index]
+                assert np.array_equal(call.inputs["EMBEDDING"][video], shipped.frames[row.frame]["EMBEDDING"])
+
+
+def test_neighbours_in_a_batch_differ(shipped: Fixtures, model: Model) -> None:
+    """So that an engine which mixes them up is seen."""
+    batches = [call for call in all_calls(shipped, model) if len(call.rows) > 1 and call.sizes.N != 65 and not _one_video(call)]
+    assert batches or model.name == "mask_decoder"
+    for call in batches:
+        assert all(one is not other for one, other in pairwise(call.rows)), call.told
+
+
+def _one_video(call: Call) -> bool:
+    return "VIDEO" in call.inputs and call.sizes.V == 1
+
+
+def test_more_videos_than_stored_frames_are_all_used(shipped: Fixtures) -> None:
+    rows = [row for row in shipped.of("memory_attention") if row.sizes.F == 7]
+    call = compose(shipped, MODELS["memory_attention"], "any", Sizes(V=4, B=8, F=7, P=16), rows)
+    assert set(call.inputs["VIDEO"].tolist()) == {0, 1, 2, 3}
+    assert len(call.inputs["EMBEDDING"]) == 4
+
+
+def test_several_objects_of_one_video_share_its_features(shipped: Fixtures) -> None:
+    single = [call for call in all_calls(shipped, MODELS["memory_attention"]) if _one_video(call) and call.sizes.B > 1]
+    assert single
+    assert all(set(call.inputs["VIDEO"].tolist()) == {0} for call in single)

@@ -1,0 +1,60 @@
+"""A whole clip: right engines keep its masks, wrong ones do not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from masklet_build.selftest.clip_check import ClipReport, check_clip
+from masklet_build.selftest.fixtures import Fixtures
+from masklet_build.selftest.subject import Subject
+
+
+def check(subject: Subject, shipped: Fixtures, stages: Any, precision: str = "bf16") -> ClipReport:
+    return check_clip(subject.variant, stages, shipped, precision, subject.objects_per_call)
+
+
+def test_the_shipped_engines_keep_the_masks_to_the_bar_of_fp32(subject: Subject, shipped: Fixtures) -> None:
+    report = check(subject, shipped, subject.stages, "fp32")
+    assert report.problems == []
+    assert (report.frames, report.objects) == (24, 3)
+    assert report.jf_expected > 60  # the clip is one that nano can track: else lost objects would be compared with lost objects
+
+
+class Changed:
+    """Engines with one output changed."""
+
+    def __init__(self, subject: Subject, engine: str, output: str, change: Any) -> None:
+        self._subject, self._engine, self._output, self._change = subject, engine, output, change
+
+    def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        outputs = dict(self._subject.stages.call(engine, inputs))
+        if engine == self._engine:
+            outputs[self._output] = self._change(outputs[self._output], inputs)
+        return outputs
+
+
+@pytest.mark.parametrize(
+    ("engine", "output", "change", "words"),
+    [
+        pytest.param("memory_attention", "CONDITIONED", lambda array, inputs: inputs["EMBEDDING"][inputs["VIDEO"]], "mean IoU", id="no-memory"),
+        pytest.param("memory_attention", "CONDITIONED", lambda array, inputs: array[::-1].copy(), "mean IoU", id="objects-mixed"),
+        pytest.param("memory_encoder", "MEMORY", lambda array, inputs: array * 0, "mean IoU", id="empty-memories"),
+        pytest.param("mask_decoder", "SCORE", lambda array, inputs: -array, "present instead of absent", id="scores-turned"),
+        pytest.param("memory_encoder", "MEMORY", lambda array, inputs: array * np.nan, "not tracked to its end", id="not-finite"),
+    ],
+)
+def test_a_fault_shows_in_the_clip(engine: str, output: str, change: Any, words: str, subject: Subject, shipped: Fixtures) -> None:
+    report = check(subject, shipped, Changed(subject, engine, output, change))
+    assert any(words in problem for problem in report.problems), report
+
+
+def test_an_engine_that_raises_is_a_finding(subject: Subject, shipped: Fixtures) -> None:
+    class Raising:
+        def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+            raise RuntimeError("out of memory")
+
+    assert check(subject, shipped, Raising()).problems == ["the clip was not tracked to its end: RuntimeError: out of memory"]

@@ -1,0 +1,119 @@
+"""`masklet-build selftest` as it is typed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from masklet_build import nano
+from masklet_build.assemble import assemble
+from masklet_build.cli import main
+from masklet_build.manifest import Manifest, file_sha256
+
+
+@pytest.fixture
+def engines(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(nano.ENGINES, tmp_path / "engines"))
+
+
+def spoil(file: Path) -> None:
+    """Adds noise to the largest weight of a graph: it still runs."""
+    graph = onnx.load(file)
+    weight = max((tensor for tensor in graph.graph.initializer if len(tensor.dims) == 2), key=lambda tensor: np.prod(tensor.dims))
+    values = onnx.numpy_helper.to_array(weight)
+    noise = np.random.default_rng(0).standard_normal(values.shape) * values.astype(np.float32).std()
+    weight.CopyFrom(onnx.numpy_helper.from_array((values + noise).astype(values.dtype), weight.name))
+    onnx.save(graph, file)
+
+
+def test_right_engines_pass_and_leave_a_report(engines: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["selftest", str(engines), "--runs", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "PASS: every engine answers as the float32 network does" in said
+    assert "frames per second that the engines alone allow" in said
+    report = json.loads((engines / "selftest.json").read_text())
+    assert report["passed"] is True
+    assert (report["variant"], report["precision"], report["bar"]["held_to"]) == ("nano", "fp32", "fp32")
+    assert report["files"] == {name: file_sha256(engines / f"{name}.onnx") for name in report["files"]}
+    assert set(report["files"]) == {call["engine"] for call in report["calls"]} == {timed["engine"] for timed in report["milliseconds"]}
+    assert set(report["frames_per_second"]) == {"1", "4", "8"}
+    assert report["frames_per_second"]["1"] > report["frames_per_second"]["8"] > 0
+    assert report["clips"][0]["problems"] == []
+    assert "PASS" in (engines / "selftest.md").read_text()
+
+
+def test_a_spoilt_engine_fails_and_is_named(engines: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spoil(engines / "memory_encoder.onnx")
+    assert main(["selftest", str(engines)]) == 1
+    said = capsys.readouterr().out
+    assert "FAIL: memory_encoder." in said
+    assert "memory_encoder, profile" in said
+    assert "not run: timing: the engines are wrong" in said
+    assert json.loads((engines / "selftest.json").read_text())["passed"] is False
+
+
+def test_the_fallback_is_printed_to_be_typed(engines: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """fp32 engines that say they are fp16: what falls back is decided by what they say."""
+    replace(Manifest.read(engines), precision="fp16", attention="fp16").write(engines)
+    spoil(engines / "memory_attention.onnx")
+    assert main(["selftest", str(engines), "--runs", "0"]) == 1
+    said = capsys.readouterr().out
+    assert "Next: fp16 with attention in bf16" in said
+    assert "masklet-build export nano --precision fp16 --attention bf16 --for tensorrt --out nano-fp16-bf16-onnx" in said
+    assert "If that fails, too:" in said
+
+
+@pytest.mark.parametrize("target", ["embedded", "onnxruntime"])
+def test_a_repository_is_tested_where_it_lies(target: str, tmp_path: Path) -> None:
+    repository = assemble("nano", nano.ENGINES, tmp_path / "repository", target=target)
+    assert main(["selftest", str(repository), "--runs", "0"]) == 0
+    assert json.loads((repository / "memory_bank" / "selftest.json").read_text())["passed"] is True
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda folder: shutil.rmtree(folder), "has neither plans.json nor manifest.json"),
+        (lambda folder: (folder / "mask_prompt.onnx").unlink(), "has no engine mask_prompt"),
+        (lambda folder: replace(Manifest.read(folder), attention="bf16").write(folder), "computes in bf16, which ONNX Runtime cannot on a CPU"),
+        (
+            lambda folder: replace(Manifest.read(folder), checkpoint={"name": "mine.pt", "sha256": "9" * 64}).write(folder),
+            "no fixtures of nano with weights 999999999999",
+        ),
+    ],
+    ids=["nothing", "missing", "bf16", "other-weights"],
+)
+def test_what_cannot_be_tested_is_said(change: object, words: str, engines: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert callable(change)
+    change(engines)
+    assert main(["selftest", str(engines)]) == 1
+    assert words in capsys.readouterr().err
+    assert not (engines / "selftest.json").exists()
+
+
+def test_without_a_path_it_needs_tensorrt_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["selftest"]) == 1
+    said = capsys.readouterr().err
+    assert "package tensorrt is not installed here" in said
+    assert "docker/tensorrt.md" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_to_still_gives_the_verdict(
+    engines: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from masklet_build.selftest import report
+
+    def refuse(made: object, folder: Path) -> None:
+        raise OSError(30, "Read-only file system", str(folder))
+
+    monkeypatch.setattr(report, "write", refuse)
+    assert main(["selftest", str(engines), "--runs", "0"]) == 0
+    assert "not written: [Errno 30] Read-only file system" in capsys.readouterr().out

@@ -1,0 +1,109 @@
+"""TensorRT plans as the subject. TensorRT is not here: its runtime is replaced by one with the same methods, all else is real."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from masklet.contract import CONTRACT_VERSION, engines
+from masklet.families import NANO
+from masklet_build import nano
+from masklet_build.cli import main
+from masklet_build.manifest import Manifest, file_sha256
+from masklet_build.selftest.subject import OnnxStages, opened
+from masklet_build.tensorrt import runtime
+from masklet_build.tensorrt.plans import Layers, Machine, Plan, Plans, Settings
+from masklet_build.tensorrt.profiles import Limits, profiles
+
+LIMITS = Limits.of(NANO, videos=2, objects=2)
+
+
+def make_plans(folder: Path, *, settings: Settings | None = None, precision: str = "fp32", attention: str = "fp32", fused: int = 0) -> Path:
+    """A folder as `masklet-build engine` leaves it, but that the plans are ONNX files."""
+    folder.mkdir(parents=True)
+    table, made = profiles(NANO, LIMITS), {}
+    for model in engines(NANO):
+        data = (nano.ENGINES / f"{model.name}.onnx").read_bytes()
+        (folder / f"{model.name}.plan").write_bytes(data)
+        rows = table[model.name]
+        sha256 = file_sha256(folder / f"{model.name}.plan")
+        made[model.name] = Plan(sha256, {}, rows, 1.0, (0,) * len(rows), Layers(90, fused, 2, 3), ())
+    machine = Machine("11.0.0.114", "NVIDIA L4", "8.9", "13.0")
+    checkpoint = Manifest.read(nano.ENGINES).checkpoint
+    rest = (precision, attention, LIMITS, settings or Settings(), machine, made, "2026-01-01T00:00:00+00:00")
+    Plans("nano", checkpoint, CONTRACT_VERSION, *rest).write(folder)
+    return folder
+
+
+class PlanStages:
+    """In place of masklet_build.tensorrt.runtime.PlanStages: reads plans by the same names, runs them in ONNX Runtime."""
+
+    def __init__(self, folder: Path) -> None:
+        self.timed: list[tuple[str, int]] = []
+        self._stages = OnnxStages({model.name: folder / f"{model.name}.plan" for model in engines(NANO)})
+        self.plans = Plans.read(folder)
+
+    def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        table = self.plans.engines[engine].profiles
+        assert any(profile.holds({name: array.shape for name, array in inputs.items()}) for profile in table)
+        return self._stages.call(engine, inputs)
+
+    def time(self, engine: str, inputs: Mapping[str, np.ndarray], runs: int) -> list[float]:
+        self.timed.append((engine, runs))
+        return [2.0] * runs
+
+
+@pytest.fixture(autouse=True)
+def tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("call", "time"):
+        assert hasattr(runtime.PlanStages, name)  # what stands in has no method that the real one lacks
+    monkeypatch.setattr(runtime, "PlanStages", PlanStages)
+
+
+def test_plans_are_tested_by_their_own_profiles_and_machine(tmp_path: Path) -> None:
+    with opened(make_plans(tmp_path / "plans")) as subject:
+        assert max(profile.sizes["B"].max for profile in subject.table["memory_attention"]) == 2
+        assert subject.objects_per_call == 2
+        assert subject.runtime == "TensorRT 11.0.0.114 on NVIDIA L4 (compute capability 8.9, CUDA 13.0)"
+        assert subject.machine["gpu"] == "NVIDIA L4"
+
+
+def test_the_whole_test_stays_within_the_profiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two objects per call at most, where the clip has three and the estimate eight."""
+    plans = make_plans(tmp_path / "plans", precision="fp16", attention="fp16", fused=12)
+    assert main(["selftest", str(plans), "--runs", "4"]) == 0
+    said = capsys.readouterr().out
+    assert "nano in fp16: TensorRT 11.0.0.114 on NVIDIA L4" in said
+    assert "memory_attention: 12 fused attention kernels" in said
+    assert "on the GPU, without copies" in said
+    report = json.loads((plans / "selftest.json").read_text())
+    assert {timed["median"] for timed in report["milliseconds"]} == {2.0}  # what the runtime's own clock says
+    assert report["layers"]["memory_attention"]["attention"] == 12
+    # One image, then attention, decoder and memory encoder: once for one object, in four calls of two for eight.
+    assert report["frames_per_second"] == {"1": pytest.approx(125), "4": pytest.approx(1000 / 14, abs=1e-3), "8": pytest.approx(1000 / 26, abs=1e-3)}
+
+
+def test_plans_of_a_repository_are_found_under_its_names(tmp_path: Path) -> None:
+    plans = make_plans(tmp_path / "plans")
+    bank = tmp_path / "repository" / "memory_bank"
+    bank.mkdir(parents=True)
+    (bank / "plans.json").write_bytes((plans / "plans.json").read_bytes())
+    for model in engines(NANO):
+        folder = tmp_path / "repository" / model.name / "1"
+        folder.mkdir(parents=True)
+        (folder / "model.plan").write_bytes((plans / f"{model.name}.plan").read_bytes())
+    assert main(["selftest", str(tmp_path / "repository"), "--runs", "0"]) == 0
+    assert (bank / "selftest.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("precision", "attention", "tf32", "held_to"),
+    [("fp32", "fp32", False, "fp32"), ("fp32", "fp32", True, "tf32"), ("fp32", "fp16", True, "fp16"), ("bf16", "fp16", False, "bf16")],
+)
+def test_plans_are_held_to_the_coarsest_type_that_they_compute_in(precision: str, attention: str, tf32: bool, held_to: str, tmp_path: Path) -> None:
+    with opened(make_plans(tmp_path / "plans", settings=Settings(tf32=tf32), precision=precision, attention=attention)) as subject:
+        assert subject.held_to == held_to

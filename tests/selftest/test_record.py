@@ -1,0 +1,92 @@
+"""Fixtures are made for every family, and those in the package are what the network answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from masklet.contract import engines
+from masklet.families import NANO, Variant, scaled_down, variant
+from masklet_build.checkpoints import load_checkpoint
+from masklet_build.nano import CHECKPOINT
+from masklet_build.random_weights import random_checkpoint
+from masklet_build.selftest.bars import BARS, compare
+from masklet_build.selftest.clip_check import check_clip
+from masklet_build.selftest.engine_check import check_engines
+from masklet_build.selftest.fixtures import Fixtures, read, write
+from masklet_build.selftest.record import CLIP_FRAMES, record
+from masklet_build.tensorrt.profiles import Limits, profiles
+from masklet_build.torch_stages import TorchStages
+
+pytestmark = pytest.mark.torch
+
+
+def small(name: str) -> Variant:
+    known = variant(name)
+    return known if "@" in name else scaled_down(known, max(64, known.step))
+
+
+@pytest.mark.parametrize("name", ["efficienttam_ti_1", "efficienttam_ti_2", "sam2.1_t", "sam2_t", "sam3:2@336", "edgetam"])
+def test_fixtures_of_every_family_fill_every_profile_and_agree_with_their_network(name: str, tmp_path: Path) -> None:
+    made = small(name)
+    stages = TorchStages(random_checkpoint(made, seed=1), made)
+    write(record(made, stages, "1" * 64, 2, {}, lambda line: None), tmp_path / "fixtures.npz")
+    fixtures = read(tmp_path / "fixtures.npz")
+    assert len(fixtures.clip.answers) == 3
+    limits = Limits.of(made, objects=3, videos=min(2, made.trunk.max_images))
+    report = check_engines(made, stages, fixtures, profiles(made, limits), "fp32", lambda line: None)
+    assert report.problems == []
+    assert report.unchecked == {}
+    assert {call.engine for call in report.checked} == {model.name for model in engines(made)}
+    assert check_clip(made, stages, fixtures, "fp32", 2).problems == []
+
+
+class Answering:
+    """The float32 network of the package."""
+
+    def __init__(self) -> None:
+        self.stages = TorchStages(load_checkpoint(CHECKPOINT, NANO), NANO)
+
+    def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        return self.stages.call(engine, inputs)
+
+
+def test_the_fixtures_in_the_package_are_what_the_command_makes(shipped: Fixtures) -> None:
+    again = record(NANO, Answering(), shipped.checkpoint_sha256, CLIP_FRAMES, {}, lambda line: None)
+    assert again.clip.frames == shipped.clip.frames
+    assert again.clip.truth == shipped.clip.truth
+    assert len(again.rows) == len(shipped.rows)
+    for one, other in zip(again.rows, shipped.rows, strict=True):
+        assert (one.engine, one.frame, one.sizes) == (other.engine, other.frame, other.sizes)
+    report = check_engines(NANO, Answering(), shipped, profiles(NANO, Limits.of(NANO, videos=1, objects=1)), "fp32", lambda line: None)
+    assert report.problems == []
+
+
+def test_a_near_tie_is_left_out() -> None:
+    """An object whose presence is undecided within bfloat16 says nothing about an engine."""
+
+    class Undecided(Answering):
+        def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+            outputs = dict(super().call(engine, inputs))
+            if engine == "mask_decoder":  # the sign of a sum of features: any rounding turns it
+                outputs["LOW"] = np.where(np.sign(np.modf(inputs["FEATURES"].sum() * 1000)[0] - 0.5) > 0, 9, -9) * np.ones_like(outputs["LOW"])
+            return outputs
+
+    made = record(NANO, Undecided(), "1" * 64, 2, {}, lambda line: None)
+    assert int(made.made["near_ties"]) > 0
+
+
+def test_rounded_inputs_are_answered_not_the_inputs_before(shipped: Fixtures) -> None:
+    """The expected output belongs to what is stored."""
+    stages = Answering()
+    row = shipped.of("memory_encoder")[0]
+    assert row.frame is not None
+    call = {name: array[np.newaxis] for name, array in row.inputs.items()}
+    features = {"EMBEDDING": shipped.frames[row.frame]["EMBEDDING"][np.newaxis], "VIDEO": np.zeros(1, np.int32)}
+    outputs = stages.call("memory_encoder", {**call, **features})
+    assert compare("MEMORY", outputs["MEMORY"], [row], BARS["fp32"]).problem(BARS["fp32"]) is None
