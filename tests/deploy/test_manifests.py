@@ -89,10 +89,11 @@ def test_every_rendering_names_what_is_there(kind: str, name: str) -> None:
     for pod in pods.values():
         mounted = {mount["name"] for mount in pod["spec"]["containers"][0]["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["spec"]["volumes"]}
-        claims = {volume["persistentVolumeClaim"]["claimName"] for volume in pod["spec"]["volumes"] if "persistentVolumeClaim" in volume}
         maps = {volume["configMap"]["name"] for volume in pod["spec"]["volumes"] if "configMap" in volume}
-        assert claims == {name for kind, name in ids if kind == "PersistentVolumeClaim"}
         assert maps <= {name for kind, name in ids if kind == "ConfigMap"}
+    volumes = [volume for pod in pods.values() for volume in pod["spec"]["volumes"]]
+    claims = {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}
+    assert claims == {name for kind, name in ids if kind == "PersistentVolumeClaim"}
 
 
 @pytest.mark.parametrize(("kind", "name"), RENDERED)
