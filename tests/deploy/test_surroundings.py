@@ -10,7 +10,7 @@ import pytest
 from deploy.manifests import OVERLAYS, component, container, one, overlay
 from deploy.tools import ROOT
 from masklet.cli.arguments import parse
-from masklet.tracker import stream_headers
+from masklet.transport import stream_headers
 
 HAPROXY = ROOT / "docker" / "gateways" / "haproxy.cfg"
 COMMANDS = pytest.mark.skipif(importlib.util.find_spec("masklet.cli.probe") is None, reason="this client has no `masklet probe` yet")
