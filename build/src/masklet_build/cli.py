@@ -10,10 +10,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from masklet import families
-from masklet_build import listing, nano, serve
+from masklet_build import export_command, listing, nano, serve
 from masklet_build.assemble import PRECISIONS, RUNTIMES, TARGETS, AssembleError, assemble
 from masklet_build.combine import combine
 from masklet_build.download import command as download
+from masklet_build.lint import command as lint
 from masklet_build.output import OutputExists
 from masklet_build.quality import command as quality
 from masklet_build.tensorrt import command as tensorrt
@@ -60,13 +61,16 @@ def _parser() -> argparse.ArgumentParser:
     downloaded = _add(commands, "download", "fetch the official checkpoint of a variant", download.run_download)
     _variant_argument(downloaded)
     download.add_arguments(downloaded)
-    _export_arguments(_add(commands, "export", "turn a checkpoint into checked ONNX engines", _export))
+    exported = _add(commands, "export", "turn a checkpoint into checked ONNX engines", export_command.run_export)
+    _variant_argument(exported)
+    export_command.add_arguments(exported)
     engine = _add(commands, "engine", "build TensorRT plans of exported engines, on the GPU that will run them", tensorrt.run_engine)
     _variant_argument(engine)
     tensorrt.add_arguments(engine)
     _assemble_arguments(_add(commands, "assemble", "put engines and models together into a Triton model repository", _assemble))
     _combine_arguments(_add(commands, "combine", "put the repositories of several variants side by side into one", _combine))
     serve.add_arguments(_add(commands, "serve", "run Triton from the PyPI wheel on a model repository", serve.run_serve))
+    lint.add_arguments(_add(commands, "lint", "find in exported engines what TensorRT would not take", lint.run_lint))
     _verify_arguments(_add(commands, "verify", "replay golden scenarios through a real server", _verify))
     train.add_arguments(_add(commands, "train", "train masklet's own small model on drawn clips", train.run_train))
     evaluated = _add(commands, "evaluate", "score tracked masks against true ones: J, F and J&F", quality.run_evaluate)
@@ -92,22 +96,6 @@ def _variant_name(text: str) -> str:
         return families.variant(text).name
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _export_arguments(parser: argparse.ArgumentParser) -> None:
-    _variant_argument(parser)
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        metavar="FILE",
-        help="checkpoint of this variant: the official file (.pt), or one in the layout of Hugging Face transformers: model.safetensors, its index "
-        "(model.safetensors.index.json) or their folder (default for nano: the package's own)",
-    )
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where engines and manifest.json go, whole or not at all")
-    parser.add_argument(
-        "--half-storage", action="store_true", help="store weights that float16 holds exactly as float16: smaller files, the same results"
-    )
-    parser.add_argument("--force", action="store_true", help="replace DIR")
 
 
 def _assemble_arguments(parser: argparse.ArgumentParser) -> None:
@@ -155,35 +143,13 @@ def _verify_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--python", metavar="FILE", help="interpreter of the serving environment")
 
 
-def _shipped(args: argparse.Namespace, option: str, path: Path, advice: str) -> Path:
-    """What the package has for this variant. Exits with 2, wrong arguments, where it has nothing."""
-    if families.variant(args.variant).official:
-        args.refuse(f"{option} is required for {args.variant}: the package has weights of nano only. {advice}")
-    return path
-
-
-def _export(args: argparse.Namespace) -> int:
-    checkpoint = args.checkpoint or _shipped(args, "--checkpoint", nano.CHECKPOINT, f"Fetch others: masklet-build download {args.variant}")
-    if find_spec("torch") is None:
-        return _fail("export", "torch is not installed here. Use the build environment: pip install 'masklet-build[export]'.")
-    from masklet_build.checkpoints import CheckpointError
-    from masklet_build.onnx_export import ExportError, export
-
-    try:
-        export(families.variant(args.variant), checkpoint, args.out, half_storage=args.half_storage, force=args.force, progress=_say)
-    except (CheckpointError, ExportError, OutputExists, OSError) as error:
-        return _fail("export", error)
-    _say(f"wrote {args.out}. Next: masklet-build assemble {args.variant} --engines {args.out} --out REPO")
-    return 0
-
-
 def _assemble(args: argparse.Namespace) -> int:
     if args.target == "tensorrt" and not args.engines:
         args.refuse(f"--engines is required for target tensorrt: the plans that `masklet-build engine {args.variant}` built on the GPU that serves.")
     try:
         assemble(
             args.variant,
-            args.engines or _shipped(args, "--engines", nano.ENGINES, f"Make others: masklet-build export {args.variant} --help"),
+            args.engines or nano.shipped(args, "--engines", nano.ENGINES, f"Make others: masklet-build export {args.variant} --help"),
             args.out,
             target=args.target,
             runtime=args.runtime,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,28 +13,29 @@ import onnxruntime
 import torch
 from torch import nn
 
-from masklet.contract import Model, engines, resolve
-from masklet.contract import Tensor as TensorSpec
+from masklet.contract import Model, engines
 from masklet.families import Variant
 from masklet_build.checkpoints import checkpoint_sha256, load_checkpoint
 from masklet_build.half_storage import store_as_half
+from masklet_build.lint.check import lint_file
 from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
-from masklet_build.onnx_files import save
+from masklet_build.onnx_files import ONNX_TYPES, engine_dims, save
 from masklet_build.output import fresh_directory
-from masklet_build.samples import Sizes, sample_inputs
+from masklet_build.samples import Sizes, fitting_sizes, sample_inputs
 from masklet_build.torch_stages import TorchStages
+from masklet_build.typed.check import TypedError, check_typed
+from masklet_build.typed.choice import PLAIN, Choice
+from masklet_build.typed.frames import Film
+from masklet_build.typed.plan import Plan, make_plan
 
 OPSET = 17  # the first with LayerNormalization; read by every runtime that masklet targets
+BF16_OPSET = 22  # the first whose convolutions take bfloat16
+_TRACER_OPSET = 20  # the newest that the tracing exporter writes; up to 22 the operators of the engines only got further types
 
 # One and several of everything; one frame beside several, since the pooled variants treat it in another way.
 CHECKED_SIZES = (Sizes(), Sizes(V=2, B=3, F=2, P=3, N=3, R=2), Sizes(V=1, B=2, F=1, P=2, N=4), Sizes(V=2, B=1, F=3, P=1, N=2))
 
 _TRACED_SIZES = Sizes(V=2, B=3, F=2, P=3, N=4, R=2)  # all above 1, so that none is taken for a constant
-_ONNX_TYPES = {
-    "UINT8": onnx.TensorProto.UINT8,
-    "INT32": onnx.TensorProto.INT32,
-    "FP32": onnx.TensorProto.FLOAT,
-}
 
 
 class ExportError(Exception):
@@ -47,6 +47,8 @@ def export(
     checkpoint_path: str | Path,
     out_dir: str | Path,
     *,
+    choice: Choice = PLAIN,
+    film: Film | None = None,
     half_storage: bool = False,
     sizes: Sequence[Sizes] = CHECKED_SIZES,
     force: bool = False,
@@ -54,6 +56,8 @@ def export(
 ) -> Manifest:
     """Writes <engine>.onnx for the five engines and manifest.json into `out_dir`, all or nothing.
 
+    choice          types of arithmetic, and whom the graphs are for
+    film            frames that the range scan looks at before something becomes fp16; None: a drawn clip
     half_storage    weights that float16 holds exactly are stored so: smaller files, the same results
     sizes           of the calls that every engine is checked with
     force           replaces engines that were written to `out_dir` before
@@ -64,27 +68,60 @@ def export(
     with fresh_directory(Path(out_dir), mark=FILE_NAME, force=force) as folder:
         progress(f"reading {checkpoint}")
         reference = TorchStages(load_checkpoint(checkpoint, variant), variant)
+        plan = make_plan(reference, variant, choice, film, progress)
+        differences = {}
         for model in engines(variant):
             progress(f"exporting {model.name}")
             path = folder / f"{model.name}.onnx"
-            export_engine(reference.stages[model.name], model, variant, path)
+            stage = plan.stage(model.name, reference.stages[model.name])
+            export_engine(stage, model, variant, path, opset_of(choice))
             if half_storage:
                 store_as_half(path)
             progress(f"checking {model.name}")
-            check_engine(path, model.name, reference, variant, sizes)
-        manifest = _manifest(variant, checkpoint, folder)
+            differences[model.name] = _check(path, model, stage, plan, reference, variant, sizes)
+        manifest = _manifest(variant, checkpoint, folder, plan, {name: found for name, found in differences.items() if found})
         manifest.write(folder)
     return manifest
 
 
-def _manifest(variant: Variant, checkpoint: Path, folder: Path) -> Manifest:
-    tools = {"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
-    files = {path.name: file_sha256(path) for path in sorted(folder.iterdir())}
-    source = {"name": checkpoint.resolve().name, "sha256": checkpoint_sha256(checkpoint)}
-    return Manifest.now(variant=variant.name, checkpoint=source, opset=OPSET, tools=tools, files=files)
+def opset_of(choice: Choice) -> int:
+    """The ONNX opset of an export."""
+    return BF16_OPSET if "bf16" in (choice.precision, choice.attention) else OPSET
 
 
-def export_engine(stage: nn.Module, model: Model, variant: Variant, path: Path) -> None:
+def _check(
+    path: Path, model: Model, stage: nn.Module, plan: Plan, reference: TorchStages, variant: Variant, sizes: Sequence[Sizes]
+) -> dict[str, float]:
+    """Raises ExportError if the file is not what it should be. Returns how far its outputs are from float32, where that is not rounding only."""
+    if plan.choice.purpose == "tensorrt" and (findings := lint_file(path, model, variant, plan.choice.purpose)):
+        lines = "".join(f"\n  {finding}" for finding in findings)
+        raise ExportError(f"{model.name}: TensorRT would not take the graph as it should:{lines}\nNothing was written. Report this.")
+    if not plan.choice.reduced:
+        check_engine(path, model.name, reference, variant, sizes)
+        return {}
+    try:
+        return check_typed(path, model, stage, plan.choice, reference, variant, sizes)
+    except TypedError as error:
+        raise ExportError(str(error)) from error
+
+
+def _manifest(variant: Variant, checkpoint: Path, folder: Path, plan: Plan, differences: Mapping[str, Mapping[str, float]]) -> Manifest:
+    return Manifest.now(
+        variant=variant.name,
+        checkpoint={"name": checkpoint.resolve().name, "sha256": checkpoint_sha256(checkpoint)},
+        opset=opset_of(plan.choice),
+        tools={"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
+        files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
+        precision=plan.choice.precision,
+        attention=plan.choice.attention,
+        purpose=plan.choice.purpose,
+        kept_fp32=plan.kept,
+        vanishing=plan.vanishing,
+        differences=differences,
+    )
+
+
+def export_engine(stage: nn.Module, model: Model, variant: Variant, path: Path, opset: int = OPSET) -> None:
     """Traces one stage and writes it with the names, types and dimensions of the contract."""
     sizes = Sizes(V=min(_TRACED_SIZES.V, variant.trunk.max_images)) if model.batched else _TRACED_SIZES
     samples = sample_inputs(model.name, variant, sizes, seed=0)
@@ -102,19 +139,16 @@ def export_engine(stage: nn.Module, model: Model, variant: Variant, path: Path) 
             input_names=[tensor.name for tensor in model.inputs],
             output_names=[tensor.name for tensor in model.outputs],
             dynamic_axes=free,
-            opset_version=OPSET,
+            opset_version=min(opset, _TRACER_OPSET),
             dynamo=False,
         )
         graph = onnx.load(f"{scratch}/{path.name}")
+    if opset > _TRACER_OPSET:
+        graph.opset_import[0].version = opset
+        graph.ir_version = max(graph.ir_version, onnx.helper.find_min_ir_version_for(graph.opset_import))
     _share_constants(graph)
     _declare(graph, model, shapes)
     save(graph, path)
-
-
-def engine_dims(tensor: TensorSpec, model: Model, variant: Variant) -> tuple[int | str, ...]:
-    """Dimensions of an engine's tensor in its ONNX file: the contract's, with V in front where Triton batches."""
-    lead: tuple[str, ...] = ("V",) if model.batched else ()
-    return (*lead, *resolve(tensor.dims, variant))
 
 
 def _declare(graph: onnx.ModelProto, model: Model, shapes: Mapping[str, tuple[int | str, ...]]) -> None:
@@ -124,7 +158,7 @@ def _declare(graph: onnx.ModelProto, model: Model, shapes: Mapping[str, tuple[in
         if names != [tensor.name for tensor in tensors]:
             raise ExportError(f"{model.name}: the exported graph has {names}. An input that is not used gets lost: mend the stage.")
         for value, tensor in zip(values, tensors, strict=True):
-            value.CopyFrom(onnx.helper.make_tensor_value_info(tensor.name, _ONNX_TYPES[tensor.dtype], shapes[tensor.name]))
+            value.CopyFrom(onnx.helper.make_tensor_value_info(tensor.name, ONNX_TYPES[tensor.dtype], shapes[tensor.name]))
 
 
 def _share_constants(graph: onnx.ModelProto) -> None:
@@ -156,7 +190,7 @@ def check_engine(path: Path, engine_name: str, reference: TorchStages, variant: 
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     model = reference.models[engine_name]
-    for sizes in _fitting(wanted_sizes, model, variant):
+    for sizes in fitting_sizes(wanted_sizes, model, variant):
         inputs = sample_inputs(engine_name, variant, sizes, seed=1)
         got = dict(zip(names, session.run(names, inputs), strict=True))
         for name, wanted in reference.call(engine_name, inputs).items():
@@ -166,13 +200,6 @@ def check_engine(path: Path, engine_name: str, reference: TorchStages, variant: 
                     f"{engine_name}: output {name} differs from PyTorch by {excess:.3g} times what rounding explains, for {sizes}. "
                     "Nothing was written. Report this with the versions of torch and onnxruntime."
                 )
-
-
-def _fitting(wanted: Sequence[Sizes], model: Model, variant: Variant) -> Iterable[Sizes]:
-    """The sizes wanted, each once as far as the model differs by them, and no larger than calls of this variant get."""
-    if model.batched:
-        return dict.fromkeys(Sizes(V=min(sizes.V, variant.trunk.max_images)) for sizes in wanted)
-    return dict.fromkeys(replace(sizes, B=min(sizes.B, variant.max_objects)) for sizes in wanted)
 
 
 def worst_excess(got: np.ndarray, wanted: np.ndarray) -> float:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from masklet.contract import Tensor, engines, resolve
+from masklet.contract import Model, Tensor, engines, resolve
 from masklet.families import Variant
 
 
@@ -20,6 +21,13 @@ class Sizes:
     P: int = 1
     N: int = 2
     R: int = 1
+
+
+def fitting_sizes(wanted: Sequence[Sizes], model: Model, variant: Variant) -> Iterable[Sizes]:
+    """The sizes wanted, each once as far as the model differs by them, and no larger than calls of this variant get."""
+    if model.batched:
+        return dict.fromkeys(Sizes(V=min(sizes.V, variant.trunk.max_images)) for sizes in wanted)
+    return dict.fromkeys(replace(sizes, B=min(sizes.B, variant.max_objects)) for sizes in wanted)
 
 
 def sample_inputs(engine_name: str, variant: Variant, sizes: Sizes, seed: int) -> dict[str, np.ndarray]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from masklet.contract import engines
 from masklet.families import Variant
@@ -20,6 +21,12 @@ class TorchStages:
         """`parameters`: the official state dict, complete."""
         self.stages = build_stages(parameters, variant)
         self.models = {model.name: model for model in engines(variant)}
+
+    def replaced(self, stages: Mapping[str, nn.Module]) -> TorchStages:
+        """The same engines, but for those in `stages`."""
+        made = copy.copy(self)
+        made.stages = {**self.stages, **stages}
+        return made
 
     def call(self, engine_name: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs by name of one engine call. `inputs` has every input of the contract, in its dtype."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from masklet.families import MEMORY_WIDTH, Variant
 from masklet.families import Perceiver as Sizes
-from masklet_build.sam.layers import attention, tokens_of
+from masklet_build.sam.layers import Attending, tokens_of
 from masklet_build.sam.memory_encoder import MemoryEncoder
 from masklet_build.sam.tables import sine_table
 
@@ -26,7 +26,7 @@ def feed_forward() -> nn.Sequential:
     )
 
 
-class Projections(nn.Module):
+class Projections(Attending):
     """Projections without bias of an attention of one head; keys and values come from one layer, keys first (:34-41, 95-98)."""
 
     def __init__(self) -> None:
@@ -37,7 +37,7 @@ class Projections(nn.Module):
 
     def attend(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Queries not yet projected, keys and values projected: [B, groups, tokens, 64] each -> as queries."""
-        out: Tensor = self.to_out(attention(self.to_q(queries) * MEMORY_WIDTH**-0.5, keys, values))
+        out: Tensor = self.to_out(self.core(self.to_q(queries) * MEMORY_WIDTH**-0.5, keys, values))
         return out
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from masklet.families import PlainVit, Variant
 from masklet_build.sam import windows
-from masklet_build.sam.layers import LayerNorm2d, Mlp, attention
+from masklet_build.sam.layers import Attending, Conv1x1, LayerNorm2d, Linear, Mlp
 from masklet_build.sam.tables import resized_position_embedding
 
 PATCH = 16  # pixels of a token, each way; a stem of convolutions halves four times
@@ -73,7 +73,7 @@ def _halving(channels: int, width: int) -> tuple[nn.Module, ...]:
 STEMS: dict[str, type[PatchEmbed] | type[ConvStem]] = {"patch": PatchEmbed, "conv": ConvStem}
 
 
-class TrunkAttention(nn.Module):
+class TrunkAttention(Attending):
     """Self-attention of a block; the windows are cut between its linear layers.
 
     Officially the normalised map is padded with zeros to whole windows before qkv, without a mask (modeling/backbones/utils.py:17-61).
@@ -83,17 +83,17 @@ class TrunkAttention(nn.Module):
 
     def __init__(self, trunk: PlainVit, grid: int, window: int) -> None:
         super().__init__()
-        self.qkv = nn.Linear(trunk.embed_dim, 3 * trunk.embed_dim)
+        self.qkv = Linear(trunk.embed_dim, 3 * trunk.embed_dim)
         self.proj = nn.Linear(trunk.embed_dim, trunk.embed_dim)
         self.heads, self.width = trunk.num_heads, trunk.embed_dim // trunk.num_heads
         self.grid, self.side = grid, window
 
     def forward(self, x: Tensor) -> Tensor:
         """[V, G, G, E] -> the same."""
-        qkv = functional.linear(x, self.qkv.weight)
+        qkv = self.qkv.product(x)
         qkv = windows.split(qkv, self.grid, self.side, 3 * self.heads * self.width) + self.qkv.bias
         q, k, v = qkv.reshape(-1, self.side**2, 3, self.heads, self.width).permute(2, 0, 3, 1, 4).unbind(0)
-        out = attention(q * self.width**-0.5, k, v).transpose(1, 2)
+        out = self.core(q * self.width**-0.5, k, v).transpose(1, 2)
         projected: Tensor = self.proj(windows.join(out, self.grid, self.side, self.heads * self.width))
         return projected
 
@@ -132,14 +132,14 @@ class NeckLevel(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.conv_1x1 = nn.Conv2d(width, hidden, 1, bias=False)
+        self.conv_1x1 = Conv1x1(width, hidden)
         self.norm_0 = nn.LayerNorm(hidden, eps=1e-6)
         self.conv_3x3 = nn.Conv2d(hidden, hidden, 3, padding=1, bias=False)
         self.norm_1 = LayerNorm2d(hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         """[V, G, G, E] -> [V, hidden, G, G]. The 1x1 convolution is a linear layer while channels are last."""
-        x = self.norm_0(functional.linear(x, self.conv_1x1.weight.flatten(1)))
+        x = self.norm_0(self.conv_1x1.product(x))
         out: Tensor = self.norm_1(self.conv_3x3(x.permute(0, 3, 1, 2)))
         return out
 

@@ -7,11 +7,20 @@ So a server runs without torch and without a download. After a change of the che
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Final
 
+from masklet import families
 from masklet.families import NANO
 
 CHECKPOINT: Final = Path(__file__).parent / NANO.checkpoint
 ENGINES: Final = Path(__file__).parent / "engines"  # five ONNX files and manifest.json, as `masklet-build export` writes them
 RECIPE: Final = Path(__file__).parent / "recipe.json"  # of the training that made the checkpoint
+
+
+def shipped(args: argparse.Namespace, option: str, path: Path, advice: str) -> Path:
+    """What the package has for a command's variant. Exits with 2, wrong arguments, where it has nothing."""
+    if families.variant(args.variant).official:
+        args.refuse(f"{option} is required for {args.variant}: the package has weights of nano only. {advice}")
+    return path

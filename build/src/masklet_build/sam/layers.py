@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class Mlp(nn.Module):
@@ -24,6 +25,36 @@ class Mlp(nn.Module):
             x = self.activation(layer(x))
         out: Tensor = last(x)
         return out
+
+
+class Linear(nn.Linear):
+    """A linear layer whose bias a caller may add later, by itself."""
+
+    def product(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out], without the bias."""
+        return functional.linear(x, self.weight)
+
+
+class Conv1x1(nn.Conv2d):
+    """A 1x1 convolution without bias, which is a linear layer where the channels of a map come last."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__(width, out, 1, bias=False)
+
+    def product(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        return functional.linear(x, self.weight.flatten(1))
+
+
+class Doubling(nn.ConvTranspose2d):
+    """A transposed convolution of kernel and stride 2, which is a linear layer to four finer pixels where the channels of a map come last."""
+
+    def __init__(self, width: int, out: int) -> None:
+        super().__init__(width, out, 2, 2)
+
+    def product(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., 4 out], without the bias: the finer pixels row by row, each with its channels."""
+        return functional.linear(x, self.weight.permute(2, 3, 1, 0).flatten(0, 2))
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
@@ -48,6 +79,15 @@ class LayerNorm2d(nn.LayerNorm):
         centred = x - x.mean(dim=1, keepdim=True)
         deviation = torch.sqrt(centred.square().mean(dim=1, keepdim=True) + self.eps)
         return centred / deviation * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class Attending(nn.Module):
+    """A module with an attention core: `attention`, or what `masklet_build.typed` puts in its place in the instance."""
+
+    @staticmethod
+    def core(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None) -> Tensor:
+        """See `attention`."""
+        return attention(q, k, v, bias)
 
 
 class Projections(nn.Module):

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from masklet.contract import KIND_CLICK, KIND_MASK
 from masklet.families import Variant
-from masklet_build.sam.layers import LayerNorm2d, Mlp, Projections, attention, tokens_of
+from masklet_build.sam.layers import Attending, Doubling, LayerNorm2d, Mlp, Projections, tokens_of
 from masklet_build.sam.prompt_encoder import PromptEncoder
 from masklet_build.sam.tables import dense_code
 
@@ -20,7 +19,7 @@ MASK_WIDTH = 32  # channels of the upscaled features, an eighth of the official 
 MASK_PROMPT_LOGIT = 10.0  # presence logit of a user's mask (modeling/efficienttam_base.py:417-467)
 
 
-class ManyHeads(Projections):
+class ManyHeads(Projections, Attending):
     """Attention of eight heads; queries, keys and values are given one by one (modeling/sam/transformer.py:178-251)."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -28,7 +27,7 @@ class ManyHeads(Projections):
         inner = self.q_proj.out_features
         width = inner // HEADS
         q, k, v = (x.reshape(x.shape[0], -1, HEADS, width).transpose(1, 2) for x in (self.q_proj(q), self.k_proj(k), self.v_proj(v)))
-        attended = attention(q * width**-0.5, k, v).transpose(1, 2)
+        attended = self.core(q * width**-0.5, k, v).transpose(1, 2)
         out: Tensor = self.out_proj(attended.reshape(attended.shape[0], -1, inner))
         return out
 
@@ -93,10 +92,10 @@ class MaskDecoderParameters(nn.Module):
         self.iou_token = nn.Embedding(1, hidden)
         self.mask_tokens = nn.Embedding(MASK_TOKENS, hidden)
         self.output_upscaling = nn.Sequential(
-            nn.ConvTranspose2d(hidden, hidden // 4, 2, 2),
+            Doubling(hidden, hidden // 4),
             LayerNorm2d(hidden // 4),
             nn.GELU(),
-            nn.ConvTranspose2d(hidden // 4, MASK_WIDTH, 2, 2),
+            Doubling(hidden // 4, MASK_WIDTH),
             nn.GELU(),
         )
         self.output_hypernetworks_mlps = nn.ModuleList(Mlp((hidden, hidden, hidden, MASK_WIDTH)) for _ in range(MASK_TOKENS))
@@ -125,10 +124,9 @@ class MaskDecoderParameters(nn.Module):
         return out
 
 
-def _spread(x: Tensor, layer: nn.ConvTranspose2d) -> Tensor:
+def _spread(x: Tensor, layer: Doubling) -> Tensor:
     """The 2x2 transposed convolution per pixel: [B, n, in] -> [B, 4 n, out]."""
-    weight = layer.weight.permute(2, 3, 1, 0).flatten(0, 2)
-    return functional.linear(x, weight).reshape(x.shape[0], -1, layer.out_channels) + layer.bias
+    return layer.product(x).reshape(x.shape[0], -1, layer.out_channels) + layer.bias
 
 
 def in_token_order(x: Tensor, grid: int, scale: int) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from masklet.families import MEMORY_WIDTH, Variant
-from masklet_build.sam.layers import Projections, attention, image_of, linear, tokens_of
+from masklet_build.sam.layers import Attending, Projections, image_of, linear, tokens_of
 from masklet_build.sam.tables import rotary_table, sine_table, time_code
 
 POOL = 2  # side of the window over which the pooled variants average keys and values
@@ -55,8 +55,8 @@ def _halves(projection: nn.Linear) -> nn.Linear:
     return linear(projection.weight[order], projection.bias[order])
 
 
-class FoldedAttention(nn.Module):
-    """Projections of a one-headed attention, rewritten as the module text says."""
+class FoldedAttention(Attending):
+    """A one-headed attention: its core, and its projections, rewritten as the module text says."""
 
     def __init__(self, source: Projections) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Layer(nn.Module):
         y = self.norm1(x)
         q = rotate(self.self_attention.query(y), cosine, sine) * self.scale
         k = rotate(self.self_attention.key(y), cosine, sine)
-        out: Tensor = x + self.self_attention.out(attention(q[:, None], k[:, None], y[:, None])[:, 0])
+        out: Tensor = x + self.self_attention.out(self.self_attention.core(q[:, None], k[:, None], y[:, None])[:, 0])
         return out
 
     def cross_query(self, x: Tensor, cosine: Tensor, sine: Tensor) -> Tensor:
@@ -213,7 +213,8 @@ class MemoryAttention(nn.Module):
         elif self.pooling == "efficient2":  # adds the same constant to every element of the pooled keys, which is not the same
             spatial = spatial + pooling_boost(remembered.window)
         keys = torch.cat((spatial, pointers), dim=1)
-        return layer.finish(x, attention(q[:, None], keys[:, None], remembered.values[:, None], bias)[:, 0])
+        attended = layer.cross_attention.core(q[:, None], keys[:, None], remembered.values[:, None], bias)
+        return layer.finish(x, attended[:, 0])
 
     def _pool(self, x: Tensor, width: int, window: Tensor) -> Tensor:
         """[B, F, T, width] -> [B, tokens, width], averaged over windows where the variant pools: rows first, then columns."""

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from masklet.families import Hiera
 from masklet_build.sam import windows
-from masklet_build.sam.layers import Mlp, attention
+from masklet_build.sam.layers import Attending, Linear, Mlp
 
 PATCH_STRIDE = 4  # pixels per token of the first stage (modeling/backbones/utils.py:71)
 MLP_RATIO = 4  # hieradet.py:90
@@ -55,7 +55,7 @@ def max_pool(x: Tensor, grid: int, channels: int) -> Tensor:
     return rows.reshape(-1, half, half, POOL, channels).amax(dim=3)
 
 
-class BlockAttention(nn.Module):
+class BlockAttention(Attending):
     """Attention within windows; queries are pooled where the block leads over to the next stage (hieradet.py:56-81, 142-161).
 
     Officially the normalised map is padded with zeros to whole windows before qkv, without a mask. A linear layer makes its bias of a zero, so
@@ -65,7 +65,7 @@ class BlockAttention(nn.Module):
 
     def __init__(self, shape: BlockShape) -> None:
         super().__init__()
-        self.qkv = nn.Linear(shape.width_in, 3 * shape.width)
+        self.qkv = Linear(shape.width_in, 3 * shape.width)
         self.proj = nn.Linear(shape.width, shape.width)
         self.shape = shape
 
@@ -73,7 +73,7 @@ class BlockAttention(nn.Module):
         """[V, grid_in, grid_in, width_in] -> [V, grid, grid, width]."""
         shape = self.shape
         width, heads = shape.width, shape.heads
-        q, kv = functional.linear(x, self.qkv.weight).split((width, 2 * width), dim=-1)
+        q, kv = self.qkv.product(x).split((width, 2 * width), dim=-1)
         side = shape.window * shape.grid // shape.grid_in
         if shape.pools:
             q = max_pool(q, shape.grid_in, width)
@@ -81,7 +81,7 @@ class BlockAttention(nn.Module):
         kv = windows.split(kv, shape.grid_in, shape.window, 2 * width) + self.qkv.bias[width:]
         q = q.reshape(-1, side**2, heads, width // heads).transpose(1, 2) * (width // heads) ** -0.5
         k, v = kv.reshape(-1, shape.window**2, 2, heads, width // heads).permute(2, 0, 3, 1, 4).unbind(0)
-        projected: Tensor = self.proj(windows.join(attention(q, k, v).transpose(1, 2), shape.grid, side, width))
+        projected: Tensor = self.proj(windows.join(self.core(q, k, v).transpose(1, 2), shape.grid, side, width))
         return projected
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from masklet.families import Sam3Vit, Variant
-from masklet_build.sam.layers import attention
+from masklet_build.sam.layers import Attending
 from masklet_build.sam.memory_attention import rotate
 from masklet_build.sam.tables import rotary_table
 from masklet_build.sam3.parameters import NeckLevel, TrunkBlockParameters, VisionBackbone
@@ -25,7 +25,7 @@ def in_windows(x: Tensor, window: int) -> Tensor:
     return split.transpose(1, 2).reshape(-1, *x.shape[2:])
 
 
-class TrunkBlock(nn.Module):
+class TrunkBlock(Attending):
     """Pre-norm block of windowed or global attention (model/vitdet.py:490-582).
 
     Rows of a head's query and key projections are sorted, even channels first, so that the rotary code turns two halves; products of queries
@@ -47,7 +47,7 @@ class TrunkBlock(nn.Module):
         x = x.reshape(-1, self.tokens, channels)
         qkv = self.qkv(self.norm1(x)).reshape(-1, self.tokens, 3, self.heads, self.width).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)
-        attended = attention(rotate(q, self.cosine, self.sine), rotate(k, self.cosine, self.sine), v)
+        attended = self.core(rotate(q, self.cosine, self.sine), rotate(k, self.cosine, self.sine), v)
         x = x + self.proj(attended.transpose(1, 2).reshape(-1, self.tokens, channels))
         out: Tensor = x + self.mlp(self.norm2(x))
         return out

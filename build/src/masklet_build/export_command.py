@@ -1,0 +1,101 @@
+"""The command `masklet-build export`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+from masklet import families
+from masklet.errors import MaskletError
+from masklet_build import nano
+from masklet_build.output import OutputExists
+from masklet_build.typed import choice
+from masklet_build.typed.frames import FilmError, folder_film
+
+EPILOG = """examples:
+  masklet-build export sam2.1_t --checkpoint sam2.1_hiera_tiny.pt --out engines/                            for CPUs
+  masklet-build export sam2.1_t --checkpoint sam2.1_hiera_tiny.pt --out engines-bf16/ --precision bf16      for TensorRT
+  masklet-build export sam2.1_t --checkpoint sam2.1_hiera_tiny.pt --out engines-trt/ --for tensorrt         for TensorRT in fp32, to compare with
+
+Every engine is checked against PyTorch in fp32 before anything is written. What keeps fp32, and why, is in manifest.json."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what `run_export` reads besides the variant, and the help text."""
+    parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="checkpoint of this variant: the official file (.pt), or one in the layout of Hugging Face transformers: model.safetensors, its index "
+        "(model.safetensors.index.json) or their folder (default for nano: the package's own)",
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where engines and manifest.json go, whole or not at all")
+    parser.add_argument(
+        "--half-storage", action="store_true", help="store weights that float16 holds exactly as float16: smaller files, the same results"
+    )
+    parser.add_argument("--force", action="store_true", help="replace DIR")
+    _add_types(parser.add_argument_group("for TensorRT (docker/tensorrt.md)"))
+
+
+def _add_types(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--precision",
+        choices=choice.PRECISIONS,
+        default="fp32",
+        help="of projections and convolutions, written into the graphs; norms, position codes and residual sums keep fp32 (default: %(default)s)",
+    )
+    group.add_argument(
+        "--attention",
+        choices=choice.PRECISIONS,
+        help=f"of attention (default: fp32 with --precision fp32; else fp16 for variants of up to {choice.FP16_KEYS:,} keys, and bf16 above)",
+    )
+    group.add_argument(
+        "--for",
+        dest="purpose",
+        choices=choice.PURPOSES,
+        help="whom the forms of the graphs suit; TensorRT recognises norms and attention in forms that are slower on a CPU "
+        "(default: cpu; tensorrt in a reduced precision)",
+    )
+    group.add_argument(
+        "--frames",
+        type=Path,
+        metavar="FOLDER",
+        help="images of a video, for the range scan: before something becomes fp16, the fp32 network works on them; what could overflow keeps fp32 "
+        "(default: a drawn clip)",
+    )
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Exports. Returns the exit code."""
+    checkpoint = args.checkpoint or nano.shipped(args, "--checkpoint", nano.CHECKPOINT, f"Fetch others: masklet-build download {args.variant}")
+    variant = families.variant(args.variant)
+    try:
+        wanted = choice.Choice.of(variant, args.precision, args.attention, args.purpose)
+    except ValueError as error:
+        args.refuse(str(error))
+    for package, extra in (("torch", "export"), *((("PIL", "quality"),) if wanted.scanned else ())):
+        if find_spec(package) is None:
+            return _fail(f"{package} is not installed here. Use the build environment: pip install 'masklet-build[{extra}]'.")
+    from masklet_build.checkpoints import CheckpointError
+    from masklet_build.onnx_export import ExportError, export
+
+    try:
+        film = folder_film(args.frames) if args.frames else None
+        export(variant, checkpoint, args.out, choice=wanted, film=film, half_storage=args.half_storage, force=args.force, progress=_say)
+    except (CheckpointError, ExportError, FilmError, MaskletError, OutputExists, OSError) as error:
+        return _fail(error)
+    further = f"assemble {args.variant} --engines {args.out} --out REPO" if wanted.purpose == "cpu" else f"engine {args.variant} --onnx {args.out}"
+    _say(f"wrote {args.out}. Next: masklet-build {further}")
+    return 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _fail(error: object) -> int:
+    print(f"masklet-build export: {error}", file=sys.stderr)
+    return 1

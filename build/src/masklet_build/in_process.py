@@ -1,0 +1,98 @@
+"""A server in this process, without Triton: the models of model_repository/ one after the other, as the ensemble `tracker` joins them.
+
+For scans and comparisons of engines, where neither several videos at once nor the time that a frame takes matter. It needs numpy and Pillow, and
+whatever its engines need.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from masklet.contract import CONTRACT_VERSION
+from masklet.errors import MaskletError
+from masklet.families import Variant
+from masklet.mock import MockTransport, Reply
+from masklet.transport import Answer, Request
+from masklet.wire import Options
+
+# The modules of the models lie where Triton finds them.
+sys.path.extend(str(Path(__file__).parent / "model_repository" / model / "1") for model in ("preprocess", "memory_bank", "postprocess"))
+
+from masklet_bank.service import Request as BankRequest
+from masklet_bank.service import Service, Settings
+from masklet_bank.video import Limits as BankLimits
+from masklet_bank.videos import Capacity
+from masklet_postprocess.request import finish
+from masklet_preprocess.limits import Limits
+from masklet_preprocess.request import Request as FrameRequest
+from masklet_preprocess.request import prepare
+
+_REPOSITORY = Path(__file__).parent / "model_repository"
+
+
+class Stages(Protocol):
+    """The five engines by name, as `masklet_build.torch_stages.TorchStages` has them."""
+
+    def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Outputs by name; image_encoder's tensors lead with V."""
+
+
+class InProcess(MockTransport):
+    """A transport for `masklet.Tracker(..., transport=InProcess(variant, stages))`. Limits are those that a server has by default."""
+
+    def __init__(self, variant: Variant, stages: Stages) -> None:
+        super().__init__(self._answer)
+        self._variant, self._stages = variant, stages
+        self._limits = Limits.from_parameters(_parameters("preprocess"))
+        self._bank = Service(_settings(variant), stages)
+
+    def _answer(self, request: Request) -> Reply:
+        begin = time.monotonic()
+        given = {name: array[0] for name, array in request.tensors.items()}
+        try:
+            tensors = prepare(_frame_request(given, request.parameters), self._variant, self._limits)
+        except MaskletError as error:
+            return error
+        image, status = tensors.pop("IMAGE"), tensors.pop("STATUS")[0].decode()
+        if tensors["SIZE"].all():  # a request without a frame needs no features
+            tensors |= {name: np.array(array[0]) for name, array in self._stages.call("image_encoder", {"IMAGE": image[None]}).items()}
+        tensors["CLOCK"] = np.array([begin, time.monotonic()])
+        (answer,) = self._bank.answer([BankRequest(request.video_id, request.start, request.end, request.parameters, status, tensors)])
+        if isinstance(answer, MaskletError):
+            return answer
+        height, width = (int(side) for side in answer["FRAME_SIZE"])
+        made = finish(answer.pop("LOW"), (height, width), Options.parse(request.parameters))
+        timing = np.append(answer.pop("TIMES"), np.float32(0))
+        return Answer({**answer, **made, "TIMING": timing})
+
+
+def _frame_request(given: Mapping[str, Any], parameters: Mapping[str, object]) -> FrameRequest:
+    encoded, prompts = (given[name][0] if name in given else None for name in ("FRAME_ENCODED", "PROMPTS"))
+    return FrameRequest(given.get("FRAME"), encoded, prompts, given.get("STATE"), json.dumps(parameters))
+
+
+def _parameters(model: str) -> dict[str, str]:
+    text = (_REPOSITORY / model / "config.pbtxt").read_text(encoding="utf-8")
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    return {name: value.string_value for name, value in config.parameters.items()}
+
+
+def _settings(variant: Variant) -> Settings:
+    value = _parameters("memory_bank")
+    limits = [limit for limit in (int(value["max_conditioning"]), variant.family.max_conditioning) if limit]
+    return Settings(
+        variant,
+        BankLimits(int(value["max_objects"]), int(value["max_points"]), min(limits, default=0)),
+        Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, float(value["idle_seconds"]), variant.object_bytes()),
+        min(int(value["max_engine_batch"]), variant.max_objects),
+        {"contract_version": str(CONTRACT_VERSION), "variant": variant.name, "checkpoint_sha256": "", "precision": ""},
+    )
