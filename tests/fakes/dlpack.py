@@ -6,6 +6,7 @@ numpy's own do not do. It gives none of arrays that may not be written to, and w
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 from typing import Any
 
@@ -45,6 +46,14 @@ _held: dict[int, tuple[Any, ...]] = {}  # address of a tensor -> what it points 
 @_Deleter
 def _delete(managed: Any) -> None:
     del _held[ctypes.addressof(managed.contents)]
+
+
+@atexit.register
+def _let_go() -> None:
+    """What is left at the end of the process stays: its deleter could not be called any more."""
+    for managed, *_ in _held.values():
+        managed.deleter = _Deleter()
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(_held))
 
 
 def packed(array: np.ndarray) -> Any:

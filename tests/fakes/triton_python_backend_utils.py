@@ -86,6 +86,8 @@ class Tensor:
             device = tuple(tensor.__dlpack_device__())
             if device[0] not in (CPU, CUDA, PINNED):
                 raise TritonModelException(f"DLDevice type {device[0]} is not support by Python backend.")
+            if isinstance(tensor, np.ndarray):
+                raise AssertionError("numpy's own capsules crash the real stub, see fakes/dlpack.py: use Tensor(name, array)")
             tensor = tensor.__dlpack__(stream=7 if device[0] == CUDA else None)
         array = unpacked(tensor)
         if not array.flags.c_contiguous:
