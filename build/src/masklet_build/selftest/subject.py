@@ -66,7 +66,7 @@ class OnnxStages:
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         """`files` by engine. Raises ModuleNotFoundError without ONNX Runtime, and what it raises for a file that it cannot load."""
-        self._runners = {engine: OnnxRuntimeRunner(file, "fp32", 0, 1) for engine, file in files.items()}
+        self._runners = {engine: OnnxRuntimeRunner(file, "fp32", 0, 1, "cpu") for engine, file in files.items()}
 
     def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Runs one engine."""
