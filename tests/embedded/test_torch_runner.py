@@ -25,8 +25,8 @@ def test_nothing_is_computed_in_less_than_was_asked_for(monkeypatch: pytest.Monk
         compute_exactly(1)
         assert torch.get_num_threads() == 1
         assert torch.get_float32_matmul_precision() == "highest"
-        assert not (matmul.allow_tf32 or cudnn.allow_tf32)
-        assert not (matmul.allow_fp16_reduced_precision_reduction or matmul.allow_bf16_reduced_precision_reduction)
+        assert [matmul.allow_tf32, cudnn.allow_tf32] == [False, False]
+        assert [matmul.allow_fp16_reduced_precision_reduction, matmul.allow_bf16_reduced_precision_reduction] == [False, False]
         assert cudnn.deterministic
     finally:
         torch.set_num_threads(threads)

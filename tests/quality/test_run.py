@@ -123,7 +123,7 @@ def test_a_second_server_is_compared_with_the_first() -> None:
     lost = result.scores[Series("tracked", "box", "bf16")]
     assert mean(result.scores[Series("tracked", "box", "fp32")]).j == 1
     assert mean(lost).j < 0.9
-    assert result.agreement.mean_iou()["box"] == pytest.approx(np.mean(np.concatenate([scored.similarity[:, 1:].ravel() for scored in lost])))
+    assert result.agreement.mean_iou()["bf16", "box"] == pytest.approx(np.mean(np.concatenate([scored.similarity[:, 1:].ravel() for scored in lost])))
     assert len(lines) == 8
     assert lines[3].startswith("fp32, clip 4 of 4: 03-return, J&F (mean so far) frozen 0.")
     assert "box 1.000 (1.000)" in lines[3]
@@ -137,5 +137,5 @@ def test_agreement_counts_empty_masks_as_equal_and_leaves_the_prompted_frame_out
     first, second = squares([[4, 4, 4, 0, 0]]), squares([[0, 4, 4, 0, 4]])
     agreement = Agreement()
     list(agreement.kept("clip", "box", [Answer(masks, masks, np.ones(1, np.float32)) for masks in first]))
-    list(agreement.compared("clip", "box", [Answer(masks & False, masks, np.ones(1, np.float32)) for masks in second]))
-    assert agreement.mean_iou() == {"box": 0.75}
+    list(agreement.compared("bf16", "clip", "box", [Answer(masks & False, masks, np.ones(1, np.float32)) for masks in second]))
+    assert agreement.mean_iou() == {("bf16", "box"): 0.75}

@@ -1,4 +1,4 @@
-"""How much the masks of two servers agree, whatever the true masks are."""
+"""How much the masks of several servers agree, whatever the true masks are."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from masklet_build.quality.methods import Answer
 
 
 class Agreement:
-    """Keeps the masks that one server gave (a few hundred bytes each), and compares with them what another gives for the same clips and prompts."""
+    """Keeps the masks that one server gave (a few hundred bytes each), and compares with them what others give for the same clips and prompts."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], list[bytes]] = defaultdict(list)
-        self._ious: dict[str, list[float]] = defaultdict(list)
+        self._ious: dict[tuple[str, str], list[float]] = defaultdict(list)
 
     def kept(self, clip: str, prompt: str, answers: Iterable[Answer]) -> Iterator[Answer]:
         """Passes the answers on, and keeps their masks as the server gave them."""
@@ -25,15 +25,18 @@ class Agreement:
             self._kept[clip, prompt].append(zlib.compress(np.packbits(answer.raw).tobytes(), 1))
             yield answer
 
-    def compared(self, clip: str, prompt: str, answers: Iterable[Answer]) -> Iterator[Answer]:
-        """Passes the answers on, and compares their masks with those kept. The first frame is left out: it is prompted, not tracked."""
+    def compared(self, precision: str, clip: str, prompt: str, answers: Iterable[Answer]) -> Iterator[Answer]:
+        """Passes another server's answers on, and compares their masks with those kept. The first frame is left out: it is prompted, not tracked.
+
+        precision  of that server
+        """
         for index, (answer, packed) in enumerate(zip(answers, self._kept[clip, prompt], strict=True)):
             if index:
                 bits = np.frombuffer(zlib.decompress(packed), np.uint8)
                 other = np.unpackbits(bits, count=answer.raw.size).view(np.bool_).reshape(answer.raw.shape)
-                self._ious[prompt] += region_similarity(other, answer.raw).tolist()
+                self._ious[precision, prompt] += region_similarity(other, answer.raw).tolist()
             yield answer
 
-    def mean_iou(self) -> dict[str, float]:
-        """By prompt, over all objects and tracked frames; 1 where both masks are empty."""
-        return {prompt: float(np.mean(values)) for prompt, values in self._ious.items()}
+    def mean_iou(self) -> dict[tuple[str, str], float]:
+        """By precision and prompt, over all objects and tracked frames; 1 where both masks are empty."""
+        return {compared: float(np.mean(values)) for compared, values in self._ious.items()}

@@ -15,6 +15,8 @@ from masklet.errors import MaskletError
 from masklet_build import nano
 from masklet_build.assemble import PRECISIONS, AssembleError
 from masklet_build.serve import ServeError
+from masklet_build.typed.choice import PRECISIONS as TYPES
+from masklet_build.typed.choice import Choice
 
 if TYPE_CHECKING:  # these need Pillow, which serving and exporting do without
     from masklet_build.quality.datasets import Dataset
@@ -30,6 +32,7 @@ EPILOG = """examples:
   masklet-build evaluate nano --out dist/quality
   masklet-build evaluate nano --out dist/quality --precision fp32 bf16 --controls      everything
   masklet-build evaluate nano --out dist/quality --clips 5 --prompt box                a first look
+  masklet-build evaluate nano --out dist/typed --typed fp16 bf16 bf16:fp16 --clips 10  what reduced precision costs (docker/tensorrt.md)
   masklet-build evaluate efficienttam_ti --engines engines/ --davis DAVIS/ --prompt mask --out dist/davis
                               what papers report: DAVIS 2017 val, mask prompts (benchmarks/quality.md has published numbers)
 
@@ -48,6 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     server.add_argument("--engines", type=Path, metavar="DIR", help="what `masklet-build export` wrote (default for nano: the package's own)")
     server.add_argument("--precision", nargs="+", choices=PRECISIONS, metavar="NAME", help="fp32, bf16 or both, to compare them (default: fp32)")
     server.add_argument("--url", metavar="HOST:PORT", help="gRPC port of a server that runs already, instead of starting one")
+    server.add_argument(
+        "--typed",
+        nargs="+",
+        type=_types,
+        metavar="TYPE[:ATTENTION]",
+        help="no server: the network in fp32 and in these types, as `export --precision TYPE --attention ATTENTION` makes it, in this process: fp16 "
+        "as exported graphs in ONNX Runtime; bf16, whose products that lacks on a CPU, as the modules that graphs are traced from, in PyTorch",
+    )
+    server.add_argument("--checkpoint", type=Path, metavar="FILE", help="of --typed (default for nano: the package's own)")
     clips = parser.add_argument_group("clips")
     clips.add_argument("--davis", type=Path, metavar="FOLDER", help="with JPEGImages/, Annotations/ and ImageSets/2017/")
     clips.add_argument("--split", default="val", help="of --davis (default: %(default)s)")
@@ -92,6 +104,8 @@ def _servers(args: argparse.Namespace) -> list[AbstractContextManager[Served]]:
     """One per precision, none of them running yet. Exits with 2 for arguments that do not go together."""
     from masklet_build.quality.served import running, started
 
+    if args.typed:
+        return _typed_servers(args)
     if args.url:
         if args.engines or args.precision:
             args.refuse("--url: that server has its engines and its precision already. Leave out --engines and --precision.")
@@ -102,6 +116,18 @@ def _servers(args: argparse.Namespace) -> list[AbstractContextManager[Served]]:
     return [started(args.variant, engines, precision) for precision in PRECISIONS if precision in (args.precision or PRECISIONS[:1])]
 
 
+def _typed_servers(args: argparse.Namespace) -> list[AbstractContextManager[Served]]:
+    if args.url or args.engines or args.precision:
+        args.refuse("--typed makes its engines itself, in fp32 and in the types that it is given. Leave out --url, --engines and --precision.")
+    checkpoint = args.checkpoint or nano.shipped(args, "--checkpoint", nano.CHECKPOINT, f"Fetch it: masklet-build download {args.variant}")
+    if find_spec("torch") is None:
+        args.refuse("--typed needs torch. Use the build environment: pip install 'masklet-build[export]'.")
+    from masklet_build.typed.servers import typed_servers
+
+    variant = families.variant(args.variant)
+    return typed_servers(variant, checkpoint, [Choice.of(variant, *types) for types in args.typed], lambda line: print(line, flush=True))
+
+
 def _dataset(args: argparse.Namespace) -> Dataset:
     if args.davis:
         from masklet_build.quality.davis import DavisFolder
@@ -110,6 +136,15 @@ def _dataset(args: argparse.Namespace) -> Dataset:
     from masklet_build.quality.datasets import DrawnClips
 
     return DrawnClips(args.clips or DrawnClips.count, args.frames or DrawnClips.frames)
+
+
+def _types(text: str) -> tuple[str, str | None]:
+    precision, _, attention = text.partition(":")
+    if precision not in TYPES or (attention or TYPES[0]) not in TYPES:
+        raise argparse.ArgumentTypeError(f"{text!r}: write TYPE or TYPE:ATTENTION, each one of {', '.join(TYPES)}.")
+    if precision == "fp32" and attention in ("", "fp32"):
+        raise argparse.ArgumentTypeError("fp32 is what the others are compared with anyway.")
+    return precision, attention or None
 
 
 def _at_least(least: int) -> Callable[[str], int]:

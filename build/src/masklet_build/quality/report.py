@@ -30,7 +30,9 @@ def content(evaluation: Evaluation, description: str) -> dict[str, Any]:
         "checkpoint_sha256": served.checkpoint_sha256,
         "dataset": description,
         "rows": rows,
-        "agreement": [_agreement(rows, prompt, iou, [server.precision for server in evaluation.served]) for prompt, iou in _ious(evaluation)],
+        "agreement": [
+            _agreement(rows, prompt, iou, [served.precision, precision]) for (precision, prompt), iou in evaluation.agreement.mean_iou().items()
+        ],
         "command": shlex.join(["masklet-build", *sys.argv[1:]]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "commit": provenance.commit(),
@@ -79,7 +81,7 @@ def summary(made: dict[str, Any]) -> str:
         ]
     if made["agreement"]:
         parts += [
-            "The same clips in two precisions. IoU is that of the two servers' masks, over all objects and tracked frames.",
+            "The same clips in another precision. IoU is that of the two servers' masks, over all objects and tracked frames.",
             _table(["prompt", "mean IoU", "J&F", "J&F", "points lost"], [_agreement_row(item) for item in made["agreement"]]),
         ]
     return "\n\n".join(parts)
@@ -102,10 +104,6 @@ def _mean(value: Mean) -> Row:
 
 def _objects(clip: ClipScores) -> list[Row]:
     return [{"object": object_id, "J": float(j), "F": float(f)} for object_id, j, f in zip(clip.object_ids, *clip.objects(), strict=True)]
-
-
-def _ious(evaluation: Evaluation) -> list[tuple[str, float]]:
-    return list(evaluation.agreement.mean_iou().items())
 
 
 def _agreement(rows: Sequence[Row], prompt: str, iou: float, precisions: Sequence[str]) -> Row:

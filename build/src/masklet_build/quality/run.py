@@ -31,7 +31,7 @@ class Series(NamedTuple):
 
 @dataclass
 class Evaluation:
-    """The scores of each series, clip by clip; how much the masks of two servers agree; and which servers these were."""
+    """The scores of each series, clip by clip; how much the masks of the others agree with the first server's; and which servers these were."""
 
     scores: dict[Series, list[ClipScores]] = field(default_factory=lambda: defaultdict(list))
     agreement: Agreement = field(default_factory=Agreement)
@@ -86,14 +86,14 @@ def score_server(tracker: Tracker, precision: str, dataset: Dataset, tasks: Sequ
         for method, prompt in tasks:
             answers = progress.counted(METHODS[method](tracker, clip, prompt))
             if method == TRACKED:
-                answers = _watched(into.agreement, first, clip, prompt, answers)
+                answers = _watched(into.agreement, first, precision, clip, prompt, answers)
             into.scores[Series(method, prompt, precision)].append(score(clip, answers))
         counter = f"{precision}, clip {number + 1} of {len(dataset.lengths)}"
         progress.say(f"{counter}: {clip.name}, J&F (mean so far) {into.line(precision, number)}; {progress.left()}")
 
 
-def _watched(agreement: Agreement, first: bool, clip: LabelledClip, prompt: str, answers: Iterable[Answer]) -> Iterator[Answer]:
-    return (agreement.kept if first else agreement.compared)(clip.name, prompt, answers)
+def _watched(agreement: Agreement, first: bool, precision: str, clip: LabelledClip, prompt: str, answers: Iterable[Answer]) -> Iterator[Answer]:
+    return agreement.kept(clip.name, prompt, answers) if first else agreement.compared(precision, clip.name, prompt, answers)
 
 
 def evaluate(servers: Sequence[AbstractContextManager[Served]], dataset: Dataset, prompts: Sequence[str], *, controls: bool, say: Say) -> Evaluation:
@@ -105,7 +105,7 @@ def evaluate(servers: Sequence[AbstractContextManager[Served]], dataset: Dataset
     progress = Progress(sum(dataset.lengths) * (len(tasks) + (len(servers) - 1) * len(prompts)), say)
     for server in servers:
         say("waiting for the server")
-        with server as served, Tracker(served.url, timeout_s=_PATIENCE_S) as tracker:
+        with server as served, Tracker(served.url, timeout_s=_PATIENCE_S, transport=served.transport) as tracker:
             say(f"{served.url} serves {served.variant} in {served.precision}; {dataset.description}")
             score_server(tracker, served.precision, dataset, tasks, result, progress)
             result.served.append(served)

@@ -12,6 +12,7 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from masklet.errors import ServerUnavailable
+from masklet.transport import Transport
 from masklet_build.assemble import assemble
 from masklet_build.serve import Server
 
@@ -20,14 +21,16 @@ from masklet_build.serve import Server
 class Served:
     """What a server says of itself.
 
-    url                its gRPC address, "host:port"
+    url                its gRPC address, "host:port"; or what it is called, where it has none
     checkpoint_sha256  of the file that its engines were exported from
+    transport          how to reach it; None: by gRPC
     """
 
     url: str
     variant: str
     precision: str
     checkpoint_sha256: str
+    transport: Transport | None = None
 
 
 @contextmanager
