@@ -49,8 +49,8 @@ def test_configs_say_what_plans_json_says_of_every_engine(tmp_path: Path, of: Va
         (group,) = config.instance_group
         assert (group.kind, group.count, list(group.gpus)) == (KIND_GPU, 1, [0])
         assert list(group.profile) == [str(index) for index in range(len(plan.profiles))]
-        several = "execution_context_allocation_strategy" in config.parameters
-        assert several == (len(plan.profiles) > 1)
+        strategies = [value.string_value for key, value in config.parameters.items() if key == "execution_context_allocation_strategy"]
+        assert strategies == ["ON_PROFILE_CHANGE"] * (len(plan.profiles) > 1)
         dims = {entry.name: list(entry.dims) for entry in config.input}
         for profile in plan.profiles:
             assert set(profile.inputs) == set(dims)
@@ -177,6 +177,10 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a dimension too few": (
         lambda folder: edit(folder, lambda plans: _reshaped(plans, "image_encoder", "IMAGE", lambda _, shape: shape[1:])),
+        "of image_encoder takes other inputs",
+    ),
+    "a dimension too many": (
+        lambda folder: edit(folder, lambda plans: _reshaped(plans, "image_encoder", "IMAGE", lambda _, shape: (*shape, 1))),
         "of image_encoder takes other inputs",
     ),
     "another input": (lambda folder: edit(folder, _renamed), "LOW, MASK"),

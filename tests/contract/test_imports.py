@@ -61,6 +61,7 @@ RULES = [
     ),
     Rule("build/src/masklet_build/hugging_face/*.py", frozenset({"masklet_build.hugging_face", "torch"})),
     Rule("build/src/masklet_build/download/*.py", frozenset({"masklet", "masklet_build", "urllib3", "tqdm"})),
+    Rule("build/src/masklet_build/tensorrt/*.py", frozenset({"masklet", "masklet_build", "numpy", "tensorrt", "tqdm"})),
     Rule("build/src/masklet_build/machine.py", frozenset()),
     Rule("benchmarks/load/*.py", frozenset({"load", "masklet", "masklet_build", "numpy", "PIL"}), but=("gevent_cameras", "async_process")),
     Rule("build/setup_env.py", frozenset({"masklet_build.machine"})),
@@ -114,6 +115,11 @@ def test_serving_works_without_torch(module: str) -> None:
 
 def test_the_command_starts_without_what_downloads_need() -> None:
     _run("import sys; sys.modules['urllib3'] = sys.modules['tqdm'] = None; import masklet_build.cli")
+
+
+@pytest.mark.parametrize("module", ["command", "folder", "plans", "profiles", "runtime"])
+def test_everything_about_plans_but_making_and_running_them_works_without_tensorrt(module: str) -> None:
+    _run(f"import sys; sys.modules['tensorrt'] = sys.modules['torch'] = None; import masklet_build.tensorrt.{module}")
 
 
 def test_importing_the_client_loads_no_grpc() -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fakes.device_module import ndarray, unpacked
+from fakes.device_module import ndarray
+from fakes.dlpack import unpacked
 from masklet import families
 from masklet.contract import memory_bank
 from masklet.errors import MaskletError

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from fakes.dlpack import CUDA, packed, unpacked
+
 
 class Module:
     """Stands for `cupy`: the functions that the bank uses, with cupy's names and signatures (tests/memory_bank/test_arrays.py)."""
@@ -49,7 +51,7 @@ class Module:
 class ndarray:
     """Stands for `cupy.ndarray`."""
 
-    DEVICE = (2, 0)  # DLPack's number of CUDA, and the first GPU
+    DEVICE = (CUDA, 0)
     __array_ufunc__ = None  # numpy's operators leave it alone, as they do cupy's
 
     def __init__(self, inside: np.ndarray) -> None:
@@ -112,24 +114,6 @@ class ndarray:
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return self.DEVICE
-
-
-def packed(array: np.ndarray) -> Any:
-    """The DLPack capsule of a numpy array; of a copy where it may not be written to, since numpy gives none of such arrays."""
-    return (array if array.flags.writeable else array.copy()).__dlpack__()
-
-
-def unpacked(capsule: Any) -> np.ndarray:
-    """The numpy array that shares the memory of a DLPack capsule made here, whatever device it says it is on."""
-
-    class Packed:
-        def __dlpack__(self) -> Any:
-            return capsule
-
-        def __dlpack_device__(self) -> tuple[int, int]:
-            return (1, 0)
-
-    return np.from_dlpack(Packed())
 
 
 def _inside(array: Any) -> np.ndarray:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fakes.device_module import packed, unpacked
+from fakes.dlpack import CPU, CUDA, PINNED, packed, unpacked
 
 _NUMPY = {
     "TYPE_BOOL": bool,
@@ -58,9 +58,6 @@ class TritonError:
         return self._code
 
 
-_CPU, _CUDA, _PINNED = 1, 2, 3  # DLPack's device types
-
-
 class Tensor:
     """A named array. Bytes come out as bytes, whatever went in. One that `from_dlpack` took of a GPU stays there (src/pb_tensor.cc)."""
 
@@ -75,21 +72,23 @@ class Tensor:
         elif array.dtype.type not in _NUMPY.values() and array.dtype != np.bool_:
             raise TritonModelException("Tensor dtype is not supported.")
         self._name, self._array = name, np.ascontiguousarray(array) if array.ndim else array
-        self._device = (_CPU, 0)
+        self._device = (CPU, 0)
 
     @staticmethod
     def from_dlpack(name: str, tensor: Any) -> Tensor:
         """Takes an object that speaks DLPack, or its capsule (which a host tensor has then come from); the memory is shared."""
         if name == "":
             raise TritonModelException("Tensor name cannot be an empty string.")
-        device = (_CPU, 0)
+        device = (CPU, 0)
         if type(tensor).__name__ != "PyCapsule":
             if not (hasattr(tensor, "__dlpack__") and hasattr(tensor, "__dlpack_device__")):
                 raise TritonModelException("Provided tensor is not supported. Tensor must be a DLPack capsule or have `__dlpack__` ...")
             device = tuple(tensor.__dlpack_device__())
-            if device[0] not in (_CPU, _CUDA, _PINNED):
+            if device[0] not in (CPU, CUDA, PINNED):
                 raise TritonModelException(f"DLDevice type {device[0]} is not support by Python backend.")
-            tensor = tensor.__dlpack__(stream=7 if device[0] == _CUDA else None)
+            if isinstance(tensor, np.ndarray):
+                raise AssertionError("numpy's own capsules crash the real stub, see fakes/dlpack.py: use Tensor(name, array)")
+            tensor = tensor.__dlpack__(stream=7 if device[0] == CUDA else None)
         array = unpacked(tensor)
         if not array.flags.c_contiguous:
             raise TritonModelException("DLPack tensor is not contiguous. Only contiguous DLPack tensors that are stored in C-Order are supported.")
@@ -106,7 +105,7 @@ class Tensor:
         return self._array
 
     def is_cpu(self) -> bool:
-        return self._device[0] != _CUDA
+        return self._device[0] != CUDA
 
     def to_dlpack(self) -> Any:
         if self._array.dtype == np.object_:

@@ -14,7 +14,8 @@ import pytest
 
 from fakes import loading
 from fakes.bank_driver import IDENTITY, VARIANT, RecordingStages, click, mask, request
-from fakes.device_module import Module, ndarray, unpacked
+from fakes.device_module import Module, ndarray
+from fakes.dlpack import unpacked
 from masklet import contract
 from masklet_bank.arrays import HOST, DeviceArrays
 

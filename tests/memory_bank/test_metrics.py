@@ -12,6 +12,7 @@ from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, req
 from masklet.errors import BadParameter, MaskletError, ServerBusy, ServerFault, VideoLost
 from masklet_bank import service as service_module
 from masklet_bank import stages as stages_module
+from masklet_bank.arrays import HostArrays
 from masklet_bank.bank import ObjectBank
 from masklet_bank.metrics import TABLE, Metric
 from masklet_bank.service import Service
@@ -240,6 +241,18 @@ def test_metering_looks_at_the_objects_of_the_requests_alone(stages, meters, mon
     monkeypatch.setattr(ObjectBank, "nbytes", lambda own: looked.append(own) or nbytes(own))
     bank.answer([request(2, 1), request(3, 1)])
     assert len(looked) == 4
+
+
+def test_bytes_that_crossed_are_counted_where_arrays_live_on_a_device(stages, meters):
+    bank = metered(stages, meters)
+    client = Client(bank)
+    client.send(click(1, (10, 20)), mask(2))
+    for _ in range(3):
+        client.send()
+    client.send(control=True, snapshot=True)
+    copied = {"to_device": bank.arrays.copied.to_device, "to_host": bank.arrays.copied.to_host}
+    assert meters.labels("bank_copied_bytes_total") == {direction: count for direction, count in copied.items() if count}
+    assert any(copied.values()) != isinstance(bank.arrays, HostArrays)
 
 
 def test_a_gauge_that_did_not_change_is_not_sent(stages, meters):

@@ -60,6 +60,13 @@ def test_a_snapshot_holds_each_array_once(stages):
     assert len(taken(client)) < held.videos.nbytes() + 20_000
 
 
+def test_a_restored_video_takes_as_many_bytes_as_it_took(stages):
+    client = tracked(service(stages))
+    restored = Client(service(stages), sent=client.sent)
+    restored.send(control=True, restore=taken(client))
+    assert restored.service.videos.nbytes() == client.service.videos.nbytes()
+
+
 def test_the_new_owner_owns_the_restored_video(stages):
     state = taken(tracked(service(stages), owner="me"), owner="me")
     restored = Client(service(stages))

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from fakes import device_module
+import fakes
+from fakes import device_module, dlpack
 from masklet import AsyncTracker, TrackedFrame
 from masklet_build.assemble import assemble
 from masklet_build.serve import Server
@@ -29,7 +30,7 @@ COPIED = 'bank_copied_bytes_total{direction="to_host"}'
 # The bank's HOST becomes a device, whose arrays are no numpy arrays.
 ARRAYS = """
 
-import device_module
+from fakes import device_module
 
 device_module.ndarray.DEVICE = (1, 0)  # the CPU, for DLPack
 HOST = DeviceArrays(device_module.Module())
@@ -51,7 +52,9 @@ def _array(tensor, arrays):
 def on_a_device(small_engines: Path, serving_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     repository = assemble(VARIANT, small_engines, tmp_path_factory.mktemp("dlpack") / "repository", target="separate")
     version = repository / "memory_bank" / "1"
-    shutil.copyfile(device_module.__file__, version / "device_module.py")
+    (version / "fakes").mkdir()
+    for module in (fakes, device_module, dlpack):
+        shutil.copy(module.__file__, version / "fakes")
     for name, more in (("masklet_bank/arrays.py", ARRAYS), ("model.py", MODEL)):
         with (version / name).open("a") as file:
             file.write(more)

@@ -17,6 +17,7 @@ from masklet_build.download import command as download
 from masklet_build.lint import command as lint
 from masklet_build.output import OutputExists
 from masklet_build.quality import command as quality
+from masklet_build.tensorrt import command as tensorrt
 from masklet_build.train import command as train
 
 EPILOG = """without a download, with masklet's own model, which is in the package:
@@ -63,6 +64,9 @@ def _parser() -> argparse.ArgumentParser:
     exported = _add(commands, "export", "turn a checkpoint into checked ONNX engines", export_command.run_export)
     _variant_argument(exported)
     export_command.add_arguments(exported)
+    engine = _add(commands, "engine", "build TensorRT plans of exported engines, on the GPU that will run them", tensorrt.run_engine)
+    _variant_argument(engine)
+    tensorrt.add_arguments(engine)
     _assemble_arguments(_add(commands, "assemble", "put engines and models together into a Triton model repository", _assemble))
     _combine_arguments(_add(commands, "combine", "put the repositories of several variants side by side into one", _combine))
     serve.add_arguments(_add(commands, "serve", "run Triton from the PyPI wheel on a model repository", serve.run_serve))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
@@ -12,7 +13,7 @@ from masklet import contract
 from masklet.families import Variant
 from masklet_build.assembly.errors import AssembleError
 
-Config = model_config_pb2.ModelConfig
+Config: TypeAlias = model_config_pb2.ModelConfig
 KIND_CPU, KIND_GPU = model_config_pb2.ModelInstanceGroup.KIND_CPU, model_config_pb2.ModelInstanceGroup.KIND_GPU
 
 

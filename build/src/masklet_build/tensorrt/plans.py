@@ -61,7 +61,7 @@ class Layers:
 
     total      layers
     attention  fused attention kernels
-    casts      changes of type
+    casts      layers that change the type, alone or among other work
     reformats  copies that change the layout
     """
 

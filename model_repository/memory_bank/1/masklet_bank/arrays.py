@@ -158,7 +158,7 @@ class HostArrays:
 HOST = HostArrays()
 
 
-@dataclass
+@dataclass(eq=False)
 class DeviceArrays:
     """Arrays of `module`, which has numpy's functions on a device; cupy, where it is not a test.
 
