@@ -25,7 +25,7 @@ from serving.scraping import eventually
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 
 PORTS = {"grpc_port": 0, "http_port": 0, "metrics_port": 0, "exit_timeout_s": 1}
-CLIP = make_clip("test", 1, frames=24, height=256, width=256, objects=3)  # memories are full at frame 7, pointers at 16
+CLIP = make_clip("test", 1, frames=18, height=256, width=256, objects=3)  # memories are full at frame 7, pointers at 16
 EXECUTIONS = 'stage_seconds_count{stage="memory_encoder"}'  # told after what was copied
 COPIED = 'bank_copied_bytes_total{direction="%s"}'
 
@@ -78,7 +78,7 @@ def life(tracker: Tracker) -> list[TrackedFrame]:
     results = []
     with tracker.open() as video:
         for index, frame in enumerate(CLIP.frames):
-            for object_id, prompted in ((1, (0, 12)), (2, (0,)), (3, (4,))):
+            for object_id, prompted in ((1, (0, 10)), (2, (0,)), (3, (4,))):
                 if index in prompted:
                     prompt(video, object_id, index)
             results.append(video.track(frame, logits=True))
@@ -93,7 +93,7 @@ def test_pytorch_gives_the_masks_that_openvino_gives(servers: dict[str, Server])
     for name, server in servers.items():
         with Tracker(server.grpc_url) as tracker:
             answers[name] = life(tracker)
-    assert sum(result.masks.any(axis=(1, 2)).sum() for result in answers["torch"]) > 50
+    assert sum(result.masks.any(axis=(1, 2)).sum() for result in answers["torch"]) > 30
     for one, other in zip(answers["torch"], answers["openvino"], strict=True):
         assert_close(one, other)
 
@@ -102,10 +102,10 @@ def test_a_video_moves_from_one_runtime_to_its_like_and_goes_on_bit_for_bit(serv
     with Tracker(servers["torch"].grpc_url) as tracker, tracker.open() as video:
         prompt(video, 1, 0)
         prompt(video, 2, 0)
-        for frame in CLIP.frames[:10]:
+        for frame in CLIP.frames[:5]:
             video.track(frame)
         with tracker.open(state=video.snapshot()) as moved:
-            pairs = [(video.track(frame, logits=True), moved.track(frame, logits=True)) for frame in CLIP.frames[10:]]
+            pairs = [(video.track(frame, logits=True), moved.track(frame, logits=True)) for frame in CLIP.frames[5:10]]
     assert all_equal([one for one, _ in pairs], [other for _, other in pairs])
 
 
@@ -125,7 +125,7 @@ def test_what_crosses_to_the_device_and_back_does_not_grow_with_memory(servers: 
     assert low < to_host[0] < low + 50, "the logits of the answer, and a few numbers"
     assert (features < to_device).all()
     assert (to_device < features + 500).all(), "numbers that describe the calls: at most one for each memory and pointer"
-    assert np.ptp(to_device[16:]) == 0
+    assert np.ptp(to_device[15:]) == 0
 
 
 def test_without_torch_the_server_says_what_to_install(programs: Path, serving_python: Path, tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ class _Program:
         except Exception as error:  # its reader raises whatever its parts raise
             raise ValueError(
                 f"torch {torch.__version__} cannot read {file}: {type(error).__name__}: {error}. Install the torch that manifest.json names, "
-                "or a newer one; or export again with this one."
+                "or export again with this one."
             ) from error
         names: dict[str, list[str]] = json.loads(extra[TENSORS])
         self.inputs, self.outputs = names["inputs"], names["outputs"]
