@@ -71,11 +71,15 @@ def as_alone(played: list[Played], alone: list[Played]) -> None:
         assert one.answers == other.answers
 
 
-async def disturbed(gateway: Gateway, films: list[Film], at_frame: float, fault: Callable[[], Awaitable[None]], **opened: object) -> list[Played]:
+async def disturbed(
+    gateway: Gateway, fleet: Fleet, films: list[Film], at_frame: float, fault: Callable[[], Awaitable[None]], **opened: object
+) -> list[Played]:
     """Plays the films, and in the middle something happens."""
 
     async def later() -> None:
         await asyncio.sleep(at_frame / FPS)
+        while sum((await asyncio.to_thread(fleet.holders)).values()) < len(films):  # on a busy machine they begin late
+            await asyncio.sleep(0.05)
         await fault()
 
     played, _ = await asyncio.gather(play_all(gateway.url, films, FPS, **opened), later())
@@ -90,7 +94,7 @@ def test_every_video_stays_on_one_server_and_both_have_some(gateway: Gateway, fl
             seen.append(await asyncio.to_thread(fleet.holders))
             await asyncio.sleep(0.4)
 
-    as_alone(asyncio.run(disturbed(gateway, films, 4, look)), alone)
+    as_alone(asyncio.run(disturbed(gateway, fleet, films, 4, look)), alone)
     one, two, other = (pod.host for pod in fleet.pods)
     for counts in seen:
         assert counts == seen[0], "a video moved"
@@ -138,7 +142,7 @@ def test_a_killed_server_costs_plain_clients_its_videos_and_no_other_and_new_one
         await asyncio.sleep(0.2)  # what is on its way to a server at that moment is lost
         renewed.extend(await play_all(gateway.url, [one.first(2) for one in films], FPS))
 
-    played = asyncio.run(disturbed(gateway, films, 4, kill))
+    played = asyncio.run(disturbed(gateway, fleet, films, 4, kill))
     lost = [one for one in played if one.error]
     assert len(lost) == held[0] > 0
     assert all(one.error.startswith("VideoLost") for one in lost)
@@ -186,7 +190,7 @@ def test_resilient_videos_outlive_their_server(
         held.append(pod.bank().videos)
         await (fault(pod, fleet) if fault is drain else fault(pod))
 
-    played = asyncio.run(disturbed(gateway, films, 4, strike, resilient=Resilience(watchdog_s=2)))
+    played = asyncio.run(disturbed(gateway, fleet, films, 4, strike, resilient=Resilience(watchdog_s=2)))
     as_alone(played, alone)
     assert sum(bool(one.interruptions) for one in played) == held[0] > 0, "those of the other server noticed nothing"
 
@@ -201,7 +205,7 @@ def test_a_server_that_joins_moves_no_live_video_and_gets_new_ones(gateway: Gate
         await asyncio.to_thread(wait_until_healthy, gateway, 3)
         counts.extend((before, fleet.holders()))
 
-    as_alone(asyncio.run(disturbed(gateway, films, 4, join)), alone)
+    as_alone(asyncio.run(disturbed(gateway, fleet, films, 4, join)), alone)
     begun = started(third)
     assert counts[0] == counts[1]
     assert counts[1][third.host] == 0
