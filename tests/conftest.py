@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from fakes.blocking import Blocking
+from masklet import AsyncTracker, Tracker
 
 
 @pytest.fixture(scope="session")
 def serving_python() -> Path:
     """Interpreter of the serving environment: the tests run beside torch and numpy 2, the server cannot."""
     return Path(os.environ.get("MASKLET_SERVING_PYTHON", sys.executable))
+
+
+@pytest.fixture(params=["sync", "asyncio"])
+def make_tracker(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Tracker, or AsyncTracker with blocking methods."""
+    if request.param == "sync":
+        yield Tracker
+        return
+    loop = asyncio.new_event_loop()
+
+    async def made(*args: Any, **kwargs: Any) -> AsyncTracker:  # inside the loop, as users make it
+        return AsyncTracker(*args, **kwargs)
+
+    yield lambda *args, **kwargs: Blocking(loop, loop.run_until_complete(made(*args, **kwargs)))
+    loop.run_until_complete(loop.shutdown_asyncgens())
+    loop.close()

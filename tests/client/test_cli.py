@@ -17,7 +17,7 @@ from PIL import Image
 
 from fakes.toy_grpc import serving
 from fakes.toy_tracker import ToyTracker, toy_mask
-from masklet import MockTransport, Refusal, Tracker, rle
+from masklet import Broken, MockTransport, Refusal, Tracker, rle
 from masklet.cli import main
 from masklet.cli.arguments import parse
 from masklet.cli.sources import natural_order, open_source
@@ -165,6 +165,19 @@ def test_an_error_of_the_server_is_one_line_and_exit_code_1(clip, tmp_path, capf
     error = capfd.readouterr().err
     assert "masklet: x is 99. In this frame x is 0 to 64." in error.splitlines()
     assert "Traceback" not in error
+
+
+def test_a_video_goes_on_at_the_next_address_and_says_so(clip, tmp_path, capfd, monkeypatch):
+    dying, toy = ToyTracker(), ToyTracker()
+    mortal = MockTransport(lambda request: dying(request) if len(mortal.requests) < 5 else Broken("UNAVAILABLE Socket closed"))
+    transports = {"a:1": mortal, "b:1": MockTransport(toy)}
+    monkeypatch.setattr("masklet.cli.track.Tracker", functools.partial(Tracker, transport=transports))
+    out = tmp_path / "out"
+    assert main(["track", str(clip), "--url", "a:1", "--url", "b:1", "--point", "10,20", "--out", str(out)]) == 0
+    (line,) = [line for line in capfd.readouterr().err.splitlines() if line.startswith("survived")]
+    assert "broken: from a:1 to b:1 in 0." in line
+    assert [json.loads(line)["frame"] for line in (out / "masks.jsonl").read_text().splitlines()] == list(range(FRAMES))
+    assert toy.videos == {}
 
 
 def test_results_are_not_mixed_with_older_ones(clip, server, tmp_path, capsys):

@@ -22,7 +22,8 @@ class Replicas(Generic[T]):
         if not self.urls:
             raise ValueError("a tracker needs the url of at least one server, got none.")
         if isinstance(transport, Mapping):
-            self._transports = dict(transport)
+            by_url: Mapping[str, T] = transport
+            self._transports = {url: by_url[url] for url in self.urls}
         else:
             self._transports = {url: make(url) if transport is None else transport for url in self.urls}
         self._headers = dict(headers)

@@ -23,6 +23,7 @@ prompts, all on the first frame:
 examples:
   masklet track bear.mp4 --url localhost:8001 --point 210,350 --out bear
   masklet track frames/ --url gpu-1:8001 --box 1:10,20,200,180 --point 2:400,90 --point 2:390,150:0 --out two
+  masklet track 0 --url gpu-1:8001 --url gpu-2:8001 --point 210,350 --out live       a camera, and two servers: either may die
 
 what is written to the folder --out:
   masks/00000.png ...           one indexed PNG per frame as in DAVIS: 0 is background, else the object; where objects overlap, the last wins
@@ -80,7 +81,15 @@ def _add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     track.add_argument(
         "video", metavar="VIDEO", help="video file, folder of images, or number of a camera (0 is /dev/video0, Linux only; Ctrl-C stops)"
     )
-    track.add_argument("--url", required=True, metavar="HOST:PORT", help="gRPC port of the server, usually 8001")
+    track.add_argument(
+        "--url", required=True, action="append", metavar="HOST:PORT", help="gRPC port of the server, usually 8001; several times: see --resilient"
+    )
+    track.add_argument(
+        "--resilient",
+        action="store_true",
+        help="survive the loss of the server: go on at the next --url, or at the same one (a gateway, or a server that comes back); "
+        "implied by several",
+    )
     track.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to, new or empty")
     for name, metavar, pattern in (
         ("point", "[OBJECT:]X,Y[:LABEL]", _POINT),

@@ -13,6 +13,7 @@ from masklet.cli.connection import tls_of
 from masklet.cli.failure import need
 from masklet.cli.sources import Frame, Source, open_source, read_image
 from masklet.cli.writers import Writer
+from masklet.resilience.report import Interruption
 from masklet.results import TrackedFrame
 from masklet.tracker import Tracker, Video
 
@@ -28,7 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
         tqdm(total=_total(source, arguments.max_frames), unit="frame") as bar,
     ):
         try:
-            with tracker.open() as video:
+            with tracker.open(resilient=arguments.resilient or len(arguments.url) > 1) as video:
                 _prompt(video, arguments.prompts)
                 for frame, result in _tracked(video, itertools.islice(source.frames, arguments.max_frames)):
                     writer.write(frame, result)
@@ -36,6 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             print(f"\nstopped after {bar.n} frames; what was written to {arguments.out} is kept", file=sys.stderr)
             return 0 if source.live else _INTERRUPTED
+    for interruption in video.interruptions:
+        print(f"survived: {_told(interruption)}", file=sys.stderr)
     print(f"{bar.n} frames: {arguments.out}/masks, {arguments.out}/masks.jsonl, {arguments.out}/overlay.mp4")
     return 0
 
@@ -57,6 +60,11 @@ def _prompt(video: Video, prompts: Mapping[int, Prompt]) -> None:
     for object_id, said in prompts.items():
         mask = None if said.mask is None else read_image(said.mask).any(axis=2)
         video.prompt(object_id, points=said.points or None, labels=said.labels or None, box=said.box, mask=mask)
+
+
+def _told(interruption: Interruption) -> str:
+    way = f"from {interruption.from_url} to {interruption.to_url} in {interruption.seconds:.1f} s"
+    return f"{interruption.cause}: {way}, {interruption.frames_replayed} frames computed again. {interruption.reason}"
 
 
 def _tracker(arguments: argparse.Namespace) -> Tracker:

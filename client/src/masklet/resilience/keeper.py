@@ -163,9 +163,10 @@ class Keeper:
         """A link is lost, as its session knows why, and with whatever it had in hand."""
         error = link.session.lost
         assert error is not None
+        in_hand = link.on_way[0][0] if link.accepted and link.on_way else None
         self._lose(link, cause, error)
-        if link.accepted and link.on_way:
-            self._blame(link.on_way[0][0], error)
+        if in_hand:
+            self._blame(in_hand, error)
 
     def _lose(self, link: Link, cause: Cause, error: MaskletError) -> None:
         oldest = self._journal.oldest()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 _FIRST_DELAY_S = 0.1
 _LONGEST_DELAY_S = 2.0
+_DOUBLINGS = 10  # a server may drain for hours: the power must not overflow
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,11 @@ class Resilience:
         first = timeout_s / 3 if self.watchdog_s is None else self.watchdog_s
         if first > timeout_s:
             raise ValueError(f"watchdog_s is {first:g}, more than the tracker's timeout_s of {timeout_s:g}. Give the tracker a larger timeout_s.")
-        return min(timeout_s, first * 2.0**silences)
+        doubled: float = first * 2 ** min(silences, _DOUBLINGS)
+        return min(timeout_s, doubled)
 
 
 def delay_s(rounds: int) -> float:
     """How long to wait after so many rounds through all servers: anything up to a limit that doubles, so that videos that were lost together
     do not come back together ("full jitter": https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)."""
-    return random.uniform(0, min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** (rounds - 1)))
+    return random.uniform(0, min(_LONGEST_DELAY_S, _FIRST_DELAY_S * 2 ** min(rounds - 1, _DOUBLINGS)))

@@ -122,7 +122,9 @@ class Route:
 
     def lose(self, link: Link, cause: Cause, error: MaskletError, waited_s: float) -> None:
         """A server is lost, or did not take the video."""
-        self.commands.append(Close(link, cancel=True))
+        if cause == "silent":  # it may only be slow: then the video must not stay there until it is forgotten
+            self.end(link)
+        self.commands.append(Close(link, cancel=cause != "silent"))
         had_it, trouble = link is self.current, self.trouble
         if had_it:
             self.current = None
