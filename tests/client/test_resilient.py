@@ -139,6 +139,7 @@ def test_a_silent_server_is_given_up_after_the_watchdog_and_not_the_timeout(pair
     assert interruption.cause == "silent"
     assert interruption.waited_s >= 0.05
     assert interruption.seconds < 0.1, "counted from when it was noticed"
+    assert servers.one.videos == {}, "it may only have been slow, and has no use for the video any more"
 
 
 def test_a_caller_that_was_away_does_not_take_its_own_silence_for_the_servers(make_tracker):

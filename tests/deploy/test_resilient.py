@@ -12,6 +12,7 @@ import pytest
 
 from deploy.nano_server import ServeNano
 from masklet import Resilience, ServerBusy, TrackedFrame, Tracker, VideoLost
+from masklet.health import Health, probe
 from masklet_build.serve import Server
 from serving.agreement import all_equal
 from serving.clips import clip, encoded
@@ -33,9 +34,9 @@ def pair(serve_nano: ServeNano) -> Iterator[list[Server]]:
 
 @pytest.fixture
 def servers(pair: list[Server]) -> list[Server]:
-    """Two servers that are well, whatever was done to them before."""
+    """Two servers that are well, whatever was done to them before. One that was stopped for seconds may take its own processes for dead."""
     for server in pair:
-        if server.returncode() is not None or not any(name.startswith("memory_bank") for name in server.stubs().values()):
+        if server.returncode() is not None or probe(server.grpc_url, 5).health is not Health.ALIVE:
             server.stop(graceful=False)
             server.start()
     return pair
