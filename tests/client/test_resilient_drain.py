@@ -46,6 +46,7 @@ def test_the_old_server_goes_on_until_another_has_taken_the_video(pair, undistur
             assert len(results) < 20_000
         assert results == undisturbed(frames(len(results)))
         assert video.interruptions[0].attempts == refused + 1
+        assert video.interruptions[0].frames_replayed <= 1, "each attempt has a fresh snapshot"
     assert len(set(sent(servers.to_one))) + 2 >= len(results), "but for the last, all were answered by the old one"
 
 
