@@ -7,7 +7,7 @@ import pytest
 from lint.graphs import FUSIBLE, graph, rules
 from masklet_build.lint import forms
 
-HALF = FUSIBLE.format(q=32, v=32).replace("float[", "float16[").replace("<float scale = {0.125}>", "<float16 scale = {0.125}>")
+HALF = FUSIBLE.format(q=32, v=32).replace("float[", "float16[").replace("<float scale = {0.125}>", "<float16 scale = {12288}>")  # the bits of 0.125
 
 NORM = """
 agraph (float[B,8,4,4] x) => (float[B,8,4,4] y)

@@ -31,7 +31,7 @@ class Graph:
         self.model, self.inference_error = _inferred(model)
         graph = self.model.graph
         self.nodes = list(graph.node)
-        self.inputs, self.outputs = list(graph.input), list(graph.output)
+        self.inputs, self.outputs = list(model.graph.input), list(model.graph.output)  # as declared: inference gives names to what has none
         self.opsets = {opset.domain or "ai.onnx": opset.version for opset in self.model.opset_import}
         self.makers = {name: node for node in self.nodes for name in node.output if name}
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}

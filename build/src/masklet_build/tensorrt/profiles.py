@@ -98,11 +98,7 @@ class Profile:
 
     def holds(self, shapes: Mapping[str, Sequence[int]]) -> bool:
         """Whether a call of these input shapes lies within."""
-        return all(
-            len(shape) == len(shapes[name])
-            and all(least <= size <= most for least, size, most in zip(shape.min, shapes[name], shape.max, strict=True))
-            for name, shape in self.inputs.items()
-        )
+        return all(_within(shape, shapes[name]) for name, shape in self.inputs.items())
 
     def distance(self, shapes: Mapping[str, Sequence[int]]) -> int:
         """How far a call is from what the profile is tuned for: sum of differences over all dimensions."""
@@ -128,13 +124,20 @@ def choose(table: Sequence[Profile], shapes: Mapping[str, Sequence[int]]) -> int
     return min(fitting, key=lambda index: (table[index].distance(shapes), index))
 
 
+def _within(shapes: Shapes, shape: Sequence[int]) -> bool:
+    if len(shape) != len(shapes.opt):
+        return False
+    return all(least <= size <= most for least, size, most in zip(shapes.min, shape, shapes.max, strict=True))
+
+
 def _told(sizes: Mapping[str, Range]) -> str:
     return " ".join(f"{symbol} {least}" if least == most else f"{symbol} {least}..{most}" for symbol, (least, _, most) in sizes.items())
 
 
 def _profile(name: str, sizes: Mapping[str, Range], model: Model, variant: Variant) -> Profile:
     """A profile of the inputs of one engine; symbols that none of them has are left out."""
-    inputs, used = {}, set()
+    inputs: dict[str, Shapes] = {}
+    used: set[str] = set()
     for tensor in model.inputs:
         dims = (*(("V",) if model.batched else ()), *resolve(tensor.dims, variant))
         used.update(dim for dim in dims if isinstance(dim, str))
@@ -181,11 +184,14 @@ def _mask_prompt(variant: Variant, limits: Limits) -> Buckets:
 
 def _memory_attention(variant: Variant, limits: Limits) -> Buckets:
     """steady: nearly all frames of a live video with one prompted frame, static but for the batch. start: the frames before that, and videos with
-    gaps. prompted: several prompted frames; tuned for two. Pointers keep wide ranges: one is 4 keys or 1, a memory is 256 to 5184."""
+    gaps. prompted: several prompted frames; tuned for two. Pointers keep wide ranges: one is 4 keys or 2, a memory is 256 to 5184.
+
+    Where the family selects, the oldest frame on its list gives no pointer (sam3_tracker_base.py:723), so a steady video has one pointer less.
+    """
     family = variant.family
     conditioning = min(limits.conditioning, family.max_conditioning or limits.conditioning)
-    memories, pointers = family.num_memories, family.num_pointers
-    most = pointers - 1 + conditioning
+    memories, most = family.num_memories, family.num_pointers - 1 + conditioning
+    pointers = family.num_pointers - (family.selection is not None)
     ranges = {
         "steady": {"F": _fixed(memories), "P": _fixed(pointers)},
         "start": {"F": Range(1, min(_START, memories), memories), "P": Range(1, min(_START, most), most)},

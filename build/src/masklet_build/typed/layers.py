@@ -7,6 +7,7 @@ activations, choices.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -155,4 +156,17 @@ class FusibleAttention:
 
 
 def _widened(x: Tensor, by: int) -> Tensor:
-    return functional.pad(x, (0, by)) if by else x
+    widened: Tensor = _Widen.apply(x, by) if by else x
+    return widened
+
+
+class _Widen(torch.autograd.Function):
+    """Zeros behind the last of four axes. For itself the tracer would compute what the graph pads by, from constants; here it is a constant."""
+
+    @staticmethod
+    def forward(context: Any, x: Tensor, by: int) -> Tensor:
+        return functional.pad(x, (0, by))
+
+    @staticmethod
+    def symbolic(graph: Any, x: Any, by: int) -> Any:
+        return graph.op("Pad", x, graph.op("Constant", value_t=torch.tensor([0, 0, 0, 0, 0, 0, 0, by])))

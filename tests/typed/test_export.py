@@ -1,0 +1,194 @@
+"""Typed exports: the types are in the graphs, the graphs are what TensorRT takes, and what is broken does not get out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, defs
+
+from masklet.contract import engines
+from masklet.families import NANO, scaled_down, variant
+from masklet_build import cli, nano, onnx_export
+from masklet_build.lint.check import lint_file
+from masklet_build.lint.graph import Graph
+from masklet_build.manifest import Manifest
+from masklet_build.onnx_export import BF16_OPSET, CHECKED_SIZES, ExportError, export, export_engine, opset_of
+from masklet_build.random_weights import random_checkpoint
+from masklet_build.samples import Sizes, sample_inputs
+from masklet_build.torch_stages import TorchStages
+from masklet_build.typed import check
+from masklet_build.typed.choice import Choice
+from masklet_build.typed.plan import Plan, make_plan
+from masklet_build.typed.rewrite import layers
+
+pytestmark = pytest.mark.torch
+
+FP16, BF16 = Choice("fp16", "fp16", "tensorrt"), Choice("bf16", "bf16", "tensorrt")
+TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
+
+
+@pytest.fixture(scope="module")
+def fp16(tmp_path_factory, film):
+    folder = tmp_path_factory.mktemp("fp16") / "engines"
+    lines: list[str] = []
+    export(NANO, nano.CHECKPOINT, folder, choice=FP16, film=film, sizes=CHECKED_SIZES[1:3], progress=lines.append)
+    return folder, lines
+
+
+@pytest.fixture(scope="module")
+def bf16(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bf16") / "engines"
+    export(NANO, nano.CHECKPOINT, folder, choice=BF16, sizes=CHECKED_SIZES[1:2])
+    return folder
+
+
+def test_the_manifest_says_what_was_made(fp16, bf16):
+    folder, lines = fp16
+    manifest = Manifest.read(folder)
+    assert (manifest.precision, manifest.attention, manifest.purpose, manifest.opset) == ("fp16", "fp16", "tensorrt", onnx_export.OPSET)
+    assert (manifest.kept_fp32, manifest.vanishing) == ((), {})
+    assert sum("range scan: frame" in line for line in lines) == 4
+    for read, limit in ((manifest, check.BARS["fp16"]), (Manifest.read(bf16), check.BARS["bf16"])):
+        assert set(read.differences) == {model.name for model in engines(NANO)}
+        assert all(0 <= value < limit for outputs in read.differences.values() for value in outputs.values())
+        assert max(read.differences["image_encoder"].values()) > 1e-4, "nothing was reduced"
+    assert Manifest.read(bf16).opset == BF16_OPSET
+
+
+@pytest.mark.parametrize("name", ["fp16", "bf16"])
+def test_projections_and_convolutions_are_reduced_in_the_graph_and_norms_are_not(name, fp16, bf16, reference):
+    folder = fp16[0] if name == "fp16" else bf16
+    for engine, stage in reference.stages.items():
+        graph = Graph(onnx.load(folder / f"{engine}.onnx"))
+        weighted = [node for node in graph.of_type("MatMul", "Gemm", "Conv") if graph.is_constant(node.input[1])]
+        found = Counter(graph.type(node.input[0]) == TYPES[name] for node in weighted)
+        # float32: two products with a resize matrix in mask_prompt, the Fourier code's in mask_decoder
+        assert found[False] == {"mask_prompt": 1, "mask_decoder": 1}.get(engine, 0), engine
+        assert found[True] >= len(list(layers(stage))), "memory attention projects pointers and memories by the same layers"
+        for node in graph.of_type("LayerNormalization", "ReduceSum", "Sin", "Cos", "Sigmoid", "Erf"):
+            assert graph.type(node.input[0]) == TensorProto.FLOAT, node.name
+        for node in graph.of_type("Softmax"):
+            assert graph.type(node.input[0]) == TYPES[name]
+
+
+def test_an_fp32_export_for_tensorrt_is_exact_and_lints_clean(tmp_path):
+    assert cli.main(["export", "nano", "--out", str(tmp_path / "engines"), "--for", "tensorrt"]) == 0
+    manifest = Manifest.read(tmp_path / "engines")
+    assert (manifest.precision, manifest.attention, manifest.purpose, manifest.differences) == ("fp32", "fp32", "tensorrt", {})
+    assert cli.main(["lint", str(tmp_path / "engines")]) == 0
+
+
+# At the sizes that other tests use: pooled memory, high-resolution maps, soft masks and rivals, a perceiver.
+FAMILIES = ("nano", "efficienttam_ti_512@64", "efficienttam_ti_1@64", "efficienttam_ti_2@64", "sam2.1_t@64", "sam3:2@336", "edgetam")
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_typed_engines_of_every_family_lint_clean(name, precision, tmp_path):
+    base = variant(name)
+    small = scaled_down(base, base.step) if name == "edgetam" else base
+    stages = TorchStages(random_checkpoint(small, seed=1), small).stages
+    choice = Choice.of(small, precision, precision)
+    for model in engines(small):
+        path = tmp_path / f"{model.name}.onnx"
+        export_engine(Plan(choice).stage(model.name, stages[model.name]), model, small, path, opset_of(choice))
+        assert [str(finding) for finding in lint_file(path, model, small, choice.purpose)] == []
+
+
+def test_between_the_tracers_opset_and_that_of_bfloat16_operators_only_got_types(bf16):
+    names = {node.op_type for file in bf16.glob("*.onnx") for node in onnx.load(file).graph.node}
+    assert {"Conv", "MatMul", "LayerNormalization", "Resize"} <= names
+    for name in names:
+        old, new = (defs.get_schema(name, opset) for opset in (onnx_export._TRACER_OPSET, BF16_OPSET))
+        for part in ("inputs", "outputs"):
+            assert [item.name for item in getattr(old, part)] == [item.name for item in getattr(new, part)], name
+        assert set(old.attributes) <= set(new.attributes), name
+        assert not [key for key in set(new.attributes) - set(old.attributes) if new.attributes[key].required], name
+
+
+def test_graphs_in_onnx_runtime_are_as_far_from_fp32_as_the_modules_they_were_traced_from(fp16, reference, film):
+    """Both round; neither may be much better or worse than the other."""
+    plan = make_plan(reference, NANO, FP16, film)
+    in_torch = plan.stages(reference)
+    for engine in reference.stages:
+        calls = [sample_inputs(engine, NANO, Sizes(V=2) if engine == "image_encoder" else Sizes(V=2, B=3, F=2, P=3, N=3), seed=9)]
+        run = check.session(fp16[0] / f"{engine}.onnx")
+        graph = check.differences(engine, run, reference, calls, 1)
+        module = check.differences(engine, partial(in_torch.call, engine), reference, calls, 1)
+        for name, value in module.items():
+            assert graph[name] <= 3 * value + 1e-6, (engine, name)
+            assert value <= 10 * graph[name] + 1e-6, (engine, name)
+
+
+def broken_export(stage, model, small, path, opset, *, wrong, engine):
+    """Writes the engine of a stage in which something is wrong."""
+    if model.name == engine:
+        wrong(stage)
+    export_engine(stage, model, small, path, opset)
+
+
+def _scale(stage) -> None:
+    stage.layers[0].scale *= 3
+
+
+def _swap(stage) -> None:
+    stage.source.pix_feat_proj.weight.data = stage.source.pix_feat_proj.weight.data.flip(0)
+
+
+def _overflow(stage) -> None:
+    stage.encoder.neck.convs[0].conv_3x3.weight.data.fill_(60000)
+
+
+@pytest.mark.parametrize(
+    ("engine", "wrong", "says"),
+    [
+        ("memory_attention", _scale, "CONDITIONED is off by"),
+        ("memory_encoder", _swap, "MEMORY is off by"),
+        ("image_encoder", _overflow, "of its values not finite"),
+    ],
+)
+def test_an_engine_that_is_wrong_and_not_only_rounded_fails_the_export(engine, wrong, says, tmp_path, monkeypatch, film):
+    monkeypatch.setattr(onnx_export, "export_engine", partial(broken_export, wrong=wrong, engine=engine))
+    monkeypatch.setattr(onnx_export, "make_plan", lambda *args: Plan(FP16))
+    with pytest.raises(ExportError, match=says):
+        export(NANO, nano.CHECKPOINT, tmp_path / "engines", choice=FP16, film=film, sizes=CHECKED_SIZES[1:2])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_that_tensorrt_would_not_take_fails_the_export(tmp_path, monkeypatch):
+    monkeypatch.setattr(Plan, "stage", lambda self, engine, stage: stage)  # the forms for CPUs
+    with pytest.raises(ExportError, match=r"(?s)image_encoder: TensorRT would not take the graph.*a norm that is written out as means"):
+        export(NANO, nano.CHECKPOINT, tmp_path / "engines", choice=Choice("fp32", "fp32", "tensorrt"), sizes=CHECKED_SIZES[:1])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_difference_of_a_row_is_in_deviations_and_one_bad_row_does_not_hide_the_others():
+    class Fixed:
+        def call(self, engine, inputs):
+            return {"LOW": np.float32([[0, 2], [0, 2], [0, 2]]), "SCORE": np.float32([10, 0.1, 1])}
+
+    got = {"LOW": np.float32([[0.1, 2.1], [0.1, 2.1], [9, 9]]), "SCORE": np.float32([11, 0.2, 1])}
+    found = check.differences("mask_decoder", lambda inputs: got, Fixed(), [{}], 0.2)
+    assert found == pytest.approx({"LOW": 0.1, "SCORE": 0.1}, abs=1e-6)
+    with pytest.raises(check.TypedError, match=r"LOW is off by 0\.1 .* explains 0\.05"):
+        check.differences("mask_decoder", lambda inputs: got, Fixed(), [{}], 0.05)
+    for broken in (got["LOW"][:2], got["LOW"].astype(np.float64), got["LOW"] * np.float32(np.inf)):
+        with pytest.raises(check.TypedError, match="wanted float32"):
+            check.differences("mask_decoder", lambda inputs, low=broken: {**got, "LOW": low}, Fixed(), [{}], 1)
+
+
+def test_widening_changes_types_and_no_weights(bf16):
+    narrow = onnx.load(bf16 / "mask_decoder.onnx")
+    wide = check.widened(narrow)
+    before, after = ({tensor.name: tensor for tensor in model.graph.initializer} for model in (narrow, wide))
+    changed = [name for name in before if before[name].data_type == TensorProto.BFLOAT16]
+    assert changed
+    assert not [name for name in after if after[name].data_type == TensorProto.BFLOAT16]
+    for name in changed:
+        np.testing.assert_array_equal(onnx.numpy_helper.to_array(after[name]), onnx.numpy_helper.to_array(before[name]).astype(np.float32))
+    assert torch.bfloat16 not in {torch.from_numpy(onnx.numpy_helper.to_array(after[name])).dtype for name in changed}
