@@ -47,14 +47,10 @@ def test_a_fault_is_caught_by_the_widest_bar_and_named(engine: str, fault: Fault
     """bf16 has the widest bar, so the others catch it too."""
     faulty = Faulty(subject.stages, engine, OUTPUTS[engine], fault, always)
     report = check(subject, shipped, faulty, engine, profiles="steady" if engine == "memory_attention" else "")
-    wrong = [call for call in report.checked if call.problem]
     assert report.failed == [engine]
-    several = [call for call in report.checked if max(call.sizes.V, call.sizes.B) > 1]
-    if fault.__name__ == "rows_of_the_first":  # one row alone is right
-        assert {(call.profile, call.sizes) for call in wrong} == {(call.profile, call.sizes) for call in several}
-        assert all("mixed up" in str(call.problem) for call in wrong)
-    else:
-        assert len(wrong) == len(report.checked)
+    assert [call.problem is not None for call in report.checked] == faulty.changed  # a stale row may be right by chance
+    if fault.__name__ == "rows_of_the_first":
+        assert all("mixed up" in problem for problem in report.problems)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +66,7 @@ def test_small_engines_and_further_outputs_are_looked_at(engine: str, output: st
     ("name", "applies"),
     [
         ("start", lambda inputs: inputs["MEMORY"].shape[1] == 4),
-        ("steady b1", lambda inputs: inputs["MEMORY"].shape[:2] == (1, 7)),
+        ("steady b1", lambda inputs: len(inputs["MEMORY"]) == 1 and inputs["POINTERS"].shape[1] == 16),
         ("prompted b2-3", lambda inputs: inputs["MEMORY"].shape[1] > 7 and len(inputs["MEMORY"]) > 1),
     ],
 )
@@ -98,7 +94,7 @@ def test_another_mask_than_the_best_is_seen(subject: Subject, shipped: Fixtures)
     assert check(subject, shipped, OtherChoice(), "mask_decoder").failed == ["mask_decoder"]
 
 
-@pytest.mark.parametrize("name", ["SLOT", "POINTERS", "VIDEO"])
+@pytest.mark.parametrize("name", ["POINTERS", "VIDEO"])
 def test_an_input_that_is_not_read_is_seen(name: str, subject: Subject, shipped: Fixtures) -> None:
     """As where a binding keeps the address of another call."""
 
@@ -107,6 +103,17 @@ def test_an_input_that_is_not_read_is_seen(name: str, subject: Subject, shipped:
             return subject.stages.call(engine, {**inputs, name: np.zeros_like(inputs[name])})
 
     assert check(subject, shipped, Deaf(), "memory_attention", profiles="steady").failed == ["memory_attention"]
+
+
+def test_what_changes_less_than_bf16_rounds_is_seen_in_fp32_only(subject: Subject, shipped: Fixtures) -> None:
+    """nano's temporal codes: what bars.py admits."""
+
+    class Timeless:
+        def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+            return subject.stages.call(engine, {**inputs, "SLOT": np.zeros_like(inputs["SLOT"])})
+
+    seen = {precision: check(subject, shipped, Timeless(), "memory_attention", precision, "steady").failed for precision in ("fp32", "bf16")}
+    assert seen == {"fp32": ["memory_attention"], "bf16": []}
 
 
 def test_an_engine_that_raises_is_a_finding(subject: Subject, shipped: Fixtures) -> None:

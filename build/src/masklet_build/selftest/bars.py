@@ -3,14 +3,15 @@
 The unit is the deviation of the row's expected output, so that engines and variants can be compared; a row of one number is measured by that number,
 or by 1 where it is smaller, since terms of about 1 are summed to it and may cancel.
 
-Where the bars come from. Only factors of products are reduced; norms, residual sums and codes stay float32. A product of many terms whose factors are
-rounded to b bits is off by about one rounding, 2^-b, of itself, since independent errors average out, and what reaches the output of an engine is about
-that, too. Five roundings are allowed: 2e-2 in bf16; 2.5e-3 in TF32, which has the bits of fp16. Fused attention in fp16 also sums in fp16, tile by
-tile: with 64 keys each, the 28,736 keys of a late frame at 1024 pixels are 450 tiles, and 450 roundings, independent, add up to 20: 1e-2. In fp32 the
-order of long sums counts, hundreds of roundings of 2^-24: 1e-5, and the largest error is what masklet's exports are held to. The largest of many
-thousand errors is four to five times the typical one, and activations are uneven: ten times.
+Where the bars come from. Only factors of products are reduced; norms, residual sums and codes stay float32. A product of many terms whose factors
+are rounded to b bits is off by about one rounding, 2^-b, of itself, since independent errors average out; so is what reaches the output of an engine.
+Five roundings are allowed: 2e-2 in bf16; 2.5e-3 in TF32, which has the bits of fp16. Fused attention in fp16 also sums in fp16, tile by tile: with
+64 keys each, the 28,736 keys of a late frame at 1024 pixels are 450 tiles, and 450 independent roundings add up to 21: 1e-2. In fp32 the order of
+long sums counts, hundreds of roundings of 2^-24: 1e-5, and the largest error is what masklet's exports are held to. The largest of many thousand
+errors is four to five times the typical one, and activations are uneven: ten times.
 
-An error that changes less than rounding does is not seen here: with bf16, nano's temporal codes could all be the same. The clip is there for what adds up.
+An error that changes less than rounding does is not seen here: in bf16, all temporal codes of nano could be the same. The clip is there for what
+adds up.
 """
 
 from __future__ import annotations

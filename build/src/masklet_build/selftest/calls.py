@@ -10,7 +10,7 @@ import numpy as np
 from masklet.contract import Model
 from masklet_build.samples import Sizes
 from masklet_build.selftest.fixtures import Fixtures, Row, Tensors
-from masklet_build.tensorrt.profiles import Profile, Range
+from masklet_build.tensorrt.profiles import Profile, Range, choose
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,19 @@ class Call:
 
 
 def calls(fixtures: Fixtures, model: Model, table: Sequence[Profile]) -> Iterator[Call]:
-    """The calls of one engine, profile by profile. A profile for which there are no rows gives none."""
+    """The calls of one engine, profile by profile. A profile for which there are no rows gives none.
+
+    Ranges overlap, and a runtime takes the profile that is tuned for the nearest shape, so a call counts for that one only.
+    """
     rows = fixtures.of(model.name)
-    for profile in table:
+    for index, profile in enumerate(table):
         for counted in dict.fromkeys(row.sizes for row in rows):
             if _holds(profile, counted):
                 alike = [row for row in rows if row.sizes == counted]
                 for videos, objects in _batches(profile, model):
-                    yield compose(fixtures, model, profile.name, replace(counted, V=videos, B=objects), alike)
+                    call = compose(fixtures, model, profile.name, replace(counted, V=videos, B=objects), alike)
+                    if choose(table, {name: array.shape for name, array in call.inputs.items()}) == index:
+                        yield call
 
 
 def _holds(profile: Profile, counted: Sizes) -> bool:

@@ -18,8 +18,8 @@ _THRESHOLDED = 100.0  # logits beyond are as good as infinite to a mask
 
 
 def attention_rows(recorder: Recorder, variant: Variant) -> Iterator[Row]:
-    """Memories and pointers in the least, the tuned and the largest numbers of every profile: of two objects on two frames, and, where most calls are,
-    of a third one on the same frame, so that a batch of one video has different rows, too.
+    """Memories and pointers in the least, the tuned and the largest numbers of every profile: of two objects on two frames, and, where most calls
+    are, of a third one on the same frame, so that a batch of one video has different rows, too.
 
     Contents are those of the last frame; where a short clip has too few, they come again under the place in time that a long one would give them.
     """
