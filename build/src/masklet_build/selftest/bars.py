@@ -9,9 +9,6 @@ Five roundings are allowed: 2e-2 in bf16; 2.5e-3 in TF32, which has the bits of 
 64 keys each, the 28,736 keys of a late frame at 1024 pixels are 450 tiles, and 450 independent roundings add up to 21: 1e-2. In fp32 the order of
 long sums counts, hundreds of roundings of 2^-24: 1e-5, and the largest error is what masklet's exports are held to. The largest of many thousand
 errors is four to five times the typical one, and activations are uneven: ten times.
-
-An error that changes less than rounding does is not seen here: in bf16, all temporal codes of nano could be the same. The clip is there for what
-adds up.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -62,7 +63,7 @@ def _batches(profile: Profile, model: Model) -> list[tuple[int, int]]:
 
 def compose(fixtures: Fixtures, model: Model, profile: str, sizes: Sizes, rows: Sequence[Row]) -> Call:
     """One call of V videos and B objects: rows in turn, and every video the frame of some row. `rows` are not empty and alike in F, P, N and R."""
-    frames = sorted({row.frame for row in rows if row.frame is not None})
+    frames = [frame for frame, _ in Counter(row.frame for row in rows if row.frame is not None).most_common()]  # one video: many rows
     videos = [frames[index % len(frames)] for index in range(sizes.V)] if frames else []
     usable = [row for row in rows if row.frame is None or row.frame in videos]
     if model.batched:
