@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
+from masklet.families import NANO
 from masklet_build import nano
 from masklet_build.selftest.fixtures import SHIPPED, Fixtures, read
 from masklet_build.selftest.subject import Subject, opened
+from masklet_build.tensorrt.profiles import Limits, profiles
 
 
 @pytest.fixture(scope="session")
@@ -18,5 +21,6 @@ def shipped() -> Fixtures:
 
 @pytest.fixture(scope="session")
 def subject() -> Iterator[Subject]:
+    """Its profiles are those of a small server, so that calls are quick."""
     with opened(nano.ENGINES) as made:
-        yield made
+        yield replace(made, table=profiles(NANO, Limits.of(NANO, videos=3, objects=3)))

@@ -57,11 +57,12 @@ MAPS = (noise, not_a_number, overflown, transposed, rows_of_the_first, last_row_
 
 
 class Faulty:
-    """Wraps engines; one output of one engine goes wrong in calls that `applies` to."""
+    """Wraps engines; one output of one engine goes wrong in calls that `applies` to. `changed`: whether it did, call by call of that engine."""
 
     def __init__(self, stages: Any, engine: str, output: str, fault: Fault, applies: Callable[[Mapping[str, np.ndarray]], bool]) -> None:
         self._stages, self._engine, self._output, self._fault, self._applies = stages, engine, output, fault, applies
         self._before: np.ndarray | None = None
+        self.changed: list[bool] = []
 
     def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Tensors:
         outputs = dict(self._stages.call(engine, inputs))
@@ -70,4 +71,5 @@ class Faulty:
             if self._applies(inputs):
                 outputs[self._output] = self._fault(good, self._before)
             self._before = good
+            self.changed.append(not np.array_equal(outputs[self._output], good))
         return outputs

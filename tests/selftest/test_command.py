@@ -15,6 +15,13 @@ from masklet_build import nano
 from masklet_build.assemble import assemble
 from masklet_build.cli import main
 from masklet_build.manifest import Manifest, file_sha256
+from masklet_build.tensorrt.profiles import Limits
+
+
+@pytest.fixture(autouse=True)
+def small_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two objects per call, so that a whole test takes seconds."""
+    monkeypatch.setattr(Limits, "of", lambda variant: Limits(2, 2))
 
 
 @pytest.fixture

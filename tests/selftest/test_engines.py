@@ -23,9 +23,9 @@ OUTPUTS = {
 }
 
 
-def check(subject: Subject, shipped: Fixtures, stages: Any, engine: str | None = None, precision: str = "bf16") -> EngineReport:
-    """`engine`: the only one that is asked."""
-    table = {name: profiles if engine in (None, name) else () for name, profiles in subject.table.items()}
+def check(subject: Subject, shipped: Fixtures, stages: Any, engine: str | None = None, precision: str = "bf16", profiles: str = "") -> EngineReport:
+    """`engine`: the only one that is asked. `profiles`: whose name has that, the others take long."""
+    table = {name: [one for one in rows if profiles in one.name and engine in (None, name)] for name, rows in subject.table.items()}
     return check_engines(subject.variant, stages, shipped, table, precision, lambda line: None)
 
 
@@ -46,15 +46,11 @@ def test_the_shipped_engines_are_right_to_the_bar_of_fp32(subject: Subject, ship
 def test_a_fault_is_caught_by_the_widest_bar_and_named(engine: str, fault: Fault, subject: Subject, shipped: Fixtures) -> None:
     """bf16 has the widest bar, so the others catch it too."""
     faulty = Faulty(subject.stages, engine, OUTPUTS[engine], fault, always)
-    report = check(subject, shipped, faulty, engine)
-    wrong = [call for call in report.checked if call.problem]
+    report = check(subject, shipped, faulty, engine, profiles="steady" if engine == "memory_attention" else "")
     assert report.failed == [engine]
-    several = [call for call in report.checked if max(call.sizes.V, call.sizes.B) > 1]
-    if fault.__name__ == "rows_of_the_first":  # one row alone is right
-        assert {(call.profile, call.sizes) for call in wrong} == {(call.profile, call.sizes) for call in several}
-        assert all("mixed up" in str(call.problem) for call in wrong)
-    else:
-        assert len(wrong) == len(report.checked)
+    assert [call.problem is not None for call in report.checked] == faulty.changed  # a stale row may be right by chance
+    if fault.__name__ == "rows_of_the_first":
+        assert all("mixed up" in problem for problem in report.problems)
 
 
 @pytest.mark.parametrize(
@@ -70,8 +66,8 @@ def test_small_engines_and_further_outputs_are_looked_at(engine: str, output: st
     ("name", "applies"),
     [
         ("start", lambda inputs: inputs["MEMORY"].shape[1] == 4),
-        ("steady b1", lambda inputs: inputs["MEMORY"].shape[:2] == (1, 7)),
-        ("prompted b2-4", lambda inputs: inputs["MEMORY"].shape[1] > 7 and 2 <= len(inputs["MEMORY"]) <= 4),
+        ("steady b1", lambda inputs: len(inputs["MEMORY"]) == 1 and inputs["POINTERS"].shape[1] == 16),
+        ("prompted b2-3", lambda inputs: inputs["MEMORY"].shape[1] > 7 and len(inputs["MEMORY"]) > 1),
     ],
 )
 def test_a_fault_in_one_profile_is_named_by_it(name: str, applies: Any, subject: Subject, shipped: Fixtures) -> None:
@@ -98,17 +94,15 @@ def test_another_mask_than_the_best_is_seen(subject: Subject, shipped: Fixtures)
     assert check(subject, shipped, OtherChoice(), "mask_decoder").failed == ["mask_decoder"]
 
 
-@pytest.mark.parametrize("name", ["SLOT", "DISTANCE", "POINTERS", "VIDEO"])
+@pytest.mark.parametrize("name", ["SLOT", "POINTERS", "VIDEO"])
 def test_an_input_that_is_not_read_is_seen(name: str, subject: Subject, shipped: Fixtures) -> None:
     """As where a binding keeps the address of another call."""
-    if name not in {tensor.name for model in engines(subject.variant) if model.name == "memory_attention" for tensor in model.inputs}:
-        pytest.skip(f"{subject.variant.name} has no {name}")
 
     class Deaf:
         def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
             return subject.stages.call(engine, {**inputs, name: np.zeros_like(inputs[name])})
 
-    assert check(subject, shipped, Deaf(), "memory_attention").failed == ["memory_attention"]
+    assert check(subject, shipped, Deaf(), "memory_attention", profiles="steady").failed == ["memory_attention"]
 
 
 def test_an_engine_that_raises_is_a_finding(subject: Subject, shipped: Fixtures) -> None:

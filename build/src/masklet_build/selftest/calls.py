@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,7 +11,7 @@ import numpy as np
 from masklet.contract import Model
 from masklet_build.samples import Sizes
 from masklet_build.selftest.fixtures import Fixtures, Row, Tensors
-from masklet_build.tensorrt.profiles import Profile, Range
+from masklet_build.tensorrt.profiles import Profile, Range, choose
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,19 @@ class Call:
 
 
 def calls(fixtures: Fixtures, model: Model, table: Sequence[Profile]) -> Iterator[Call]:
-    """The calls of one engine, profile by profile. A profile for which there are no rows gives none."""
+    """The calls of one engine, profile by profile. A profile for which there are no rows gives none.
+
+    Ranges overlap, and a runtime takes the profile that is tuned for the nearest shape, so a call counts for that one only.
+    """
     rows = fixtures.of(model.name)
-    for profile in table:
+    for index, profile in enumerate(table):
         for counted in dict.fromkeys(row.sizes for row in rows):
             if _holds(profile, counted):
                 alike = [row for row in rows if row.sizes == counted]
                 for videos, objects in _batches(profile, model):
-                    yield compose(fixtures, model, profile.name, replace(counted, V=videos, B=objects), alike)
+                    call = compose(fixtures, model, profile.name, replace(counted, V=videos, B=objects), alike)
+                    if choose(table, {name: array.shape for name, array in call.inputs.items()}) == index:
+                        yield call
 
 
 def _holds(profile: Profile, counted: Sizes) -> bool:
@@ -57,7 +63,7 @@ def _batches(profile: Profile, model: Model) -> list[tuple[int, int]]:
 
 def compose(fixtures: Fixtures, model: Model, profile: str, sizes: Sizes, rows: Sequence[Row]) -> Call:
     """One call of V videos and B objects: rows in turn, and every video the frame of some row. `rows` are not empty and alike in F, P, N and R."""
-    frames = sorted({row.frame for row in rows if row.frame is not None})
+    frames = [frame for frame, _ in Counter(row.frame for row in rows if row.frame is not None).most_common()]  # one video: many rows
     videos = [frames[index % len(frames)] for index in range(sizes.V)] if frames else []
     usable = [row for row in rows if row.frame is None or row.frame in videos]
     if model.batched:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -148,13 +149,13 @@ def write(fixtures: Fixtures, path: Path) -> None:
 def read(path: Path) -> Fixtures:
     """Reads what `write` wrote. Raises FixturesError."""
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             arrays = {name: file[name] for name in file.files}
         meta = json.loads(str(arrays.pop("meta")))
         if meta["version"] != _VERSION:
             raise FixturesError(f"{path} has version {meta['version']}; this masklet-build reads {_VERSION}. Export again.")
         return _fixtures(meta, arrays)
-    except (OSError, ValueError, KeyError) as error:
+    except (BadZipFile, OSError, ValueError, KeyError) as error:
         raise FixturesError(f"{path} cannot be read as fixtures ({type(error).__name__}: {error}). Export again.") from error
 
 

@@ -10,36 +10,44 @@ from masklet.contract import KIND_MASK
 from masklet.families import Variant
 from masklet_build.selftest.fixtures import Row
 from masklet_build.selftest.recorder import Recorder, Seen
-from masklet_build.tensorrt.profiles import Limits
+from masklet_build.selftest.scenario import CLICKS
+from masklet_build.tensorrt.profiles import Limits, Profile, profiles
 
 _EACH = 2  # rows of a kind, so that a batch holds different ones
-_START = 4  # memories and pointers of a young video
 _THRESHOLDED = 100.0  # logits beyond are as good as infinite to a mask
 
 
 def attention_rows(recorder: Recorder, variant: Variant) -> Iterator[Row]:
-    """Memories and pointers in the numbers that a frame reads, two objects each: young videos, a steady one, several prompted frames, the most.
+    """Memories and pointers in the least, the tuned and the largest numbers of every profile: of two objects on two frames, and, where most calls
+    are, of a third one on the same frame, so that a batch of one video has different rows, too.
 
-    They are those of the last frame; where a short clip has too few, they come again under the place in time that a long one would give them.
+    Contents are those of the last frame; where a short clip has too few, they come again under the place in time that a long one would give them.
     """
-    family, limits = variant.family, Limits()
-    conditioning = min(limits.conditioning, family.max_conditioning or limits.conditioning)
-    memories, pointers = family.num_memories, family.num_pointers
-    kinds = [(1, 1, 1), (_START, _START, 1), (memories, pointers, 1), (memories + 1, pointers + 1, 2)]
-    kinds.append((memories - 1 + conditioning, pointers - 1 + conditioning, conditioning))
-    sources = recorder.of("memory_attention")[-_EACH:]
-    for frames, count, prompted in dict.fromkeys(kinds):
-        for place, source in enumerate(sources):
-            yield Row("memory_attention", place % _EACH, _reading(source, frames, count, prompted, memories - 1))
+    table = profiles(variant, Limits.of(variant))["memory_attention"]
+    sources = recorder.of("memory_attention")[-_EACH - 1 :]
+    for index, profile in enumerate(table):
+        for memories, pointers in dict.fromkeys(zip(profile.sizes["F"], profile.sizes["P"], strict=True)):
+            if any(_reads(earlier, memories, pointers) for earlier in table[:index]):
+                continue
+            many = memories == variant.family.num_memories
+            for place, source in enumerate(sources[: _EACH + many]):
+                yield Row("memory_attention", 1 - place % _EACH, _reading(source, memories, pointers, variant.family.num_memories))
 
 
-def _reading(source: Seen, frames: int, pointers: int, prompted: int, slot: int) -> dict[str, np.ndarray]:
-    """Inputs with so many memories and pointers, `prompted` of each of prompted frames, whose row of the temporal code is `slot`, as
+def _reads(profile: Profile, memories: int, pointers: int) -> bool:
+    """Whether these numbers are an end or the middle of a profile, so that there are rows of them already."""
+    return (memories, pointers) in zip(profile.sizes["F"], profile.sizes["P"], strict=True)
+
+
+def _reading(source: Seen, frames: int, pointers: int, most: int) -> dict[str, np.ndarray]:
+    """Inputs with so many memories and pointers: one of a prompted frame, or what is above `most` - 1, the others of the frames before, as
     masklet_bank.bank.ObjectBank.read puts them together."""
     memory, pointer = source.inputs["MEMORY"], source.inputs["POINTERS"]
-    rank = np.arange(frames - prompted)[::-1]  # far to near
-    slots = np.concatenate([np.full(prompted, slot), rank])
-    ages = np.concatenate([pointers + 4 * np.arange(prompted)[::-1], np.arange(1, pointers - prompted + 1)])
+    prompted = max(1, frames - (most - 1))
+    rank = np.arange(frames - prompted)[::-1]  # far to near; the last row of the temporal code is that of prompted frames
+    slots = np.concatenate([np.full(prompted, most - 1), rank])
+    first = min(prompted, pointers)
+    ages = np.concatenate([pointers + 4 * np.arange(first)[::-1], np.arange(1, pointers - first + 1)])
     inputs = {
         "MEMORY": memory[np.arange(frames) % len(memory)],
         "SLOT": slots.astype(np.int32),
@@ -50,20 +58,29 @@ def _reading(source: Seen, frames: int, pointers: int, prompted: int, slot: int)
 
 
 def decoder_rows(recorder: Recorder, variant: Variant, kept: Sequence[int]) -> Iterator[Row]:
-    """Tracked, clicked, boxed, masked and corrected objects of the stored frames; and one with as many clicks as the server takes."""
+    """Tracked, clicked, boxed, masked and corrected objects of the stored frames; and corrections with other numbers of clicks, up to the most."""
     seen = [one for one in recorder.of("mask_decoder") if one.image in kept]
     frame = _frame_of(kept) if variant.high_res else lambda one: None
     names = ("KIND", "HAS_MASK", "MULTIMASK")
-    several = None
     for one in _some(seen, lambda one: (*(int(one.inputs[name]) for name in names), len(one.inputs["LABELS"]))):
         yield Row("mask_decoder", frame(one), one.inputs)
-        several = one if several is None or len(one.inputs["LABELS"]) > len(several.inputs["LABELS"]) else several
-    assert several is not None
     most = min(Limits().points, variant.family.max_prompt_points or Limits().points)
-    clicks = np.arange(most) % (len(several.inputs["LABELS"]) - 1)
-    places = np.append(clicks, -1)  # the padding token ends every prompt
-    many = {name: several.inputs[name][places] for name in ("POINTS", "LABELS")}
-    yield Row("mask_decoder", frame(several), {**several.inputs, **many})
+    for one in sorted(seen, key=lambda one: len(one.inputs["LABELS"]))[-_EACH:]:
+        for count in (2, CLICKS, most):
+            yield Row("mask_decoder", frame(one), {**one.inputs, **_clicks(one, count, variant)})
+
+
+def _clicks(one: Seen, count: int, variant: Variant) -> dict[str, np.ndarray]:
+    """POINTS and LABELS of so many clicks, all but the last of them spread over the mask that was answered; and the padding token."""
+    low = one.outputs["LOW"]
+    inside = np.argsort(-low, axis=None)[: max(int((low > 0).sum()), 4 * count)]
+    rows, columns = np.unravel_index(inside[np.linspace(0, len(inside) - 1, count - 1).astype(int)], low.shape)
+    points = (np.stack([columns, rows], axis=1) + 0.5) * (variant.image_size / variant.low_size)
+    last = one.inputs["POINTS"][-2]  # beside the object
+    return {
+        "POINTS": np.concatenate([points, [last], np.zeros((1, 2))]).astype(np.float32),
+        "LABELS": np.array([*[1] * (count - 1), 0, -1], np.int32),
+    }
 
 
 def memory_rows(recorder: Recorder, variant: Variant, kept: Sequence[int]) -> Iterator[Row]:

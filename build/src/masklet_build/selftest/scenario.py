@@ -15,7 +15,7 @@ from masklet.results import TrackedFrame
 from masklet.tracker import Tracker
 from masklet_build.clips import Clip, bounding_box, inner_point, make_clip
 
-CLICKS = 7  # further ones on object 1, on the first frame
+CLICKS = 7  # further ones on objects 1 and 2, on the first frame
 _JPEG_QUALITY = 90
 
 
@@ -66,13 +66,13 @@ class Recorded:
 
 
 def drawn(frames: int) -> Recorded:
-    """The clip of the selftest, without answers: three objects, prompted by click, box and mask, the first one also corrected by many clicks.
+    """The clip of the selftest, without answers: three objects, prompted by click, box and mask, the first two also corrected by many clicks.
 
     The objects stay in view: where one goes away, float rounding decides on which frame that is noticed. Equal with the same numpy and Pillow.
     """
     clip = make_clip("test", 0, frames=max(frames, 24), objects=3, story="cross")
     truth = [[rle.encode(np.ascontiguousarray(mask)) for mask in masks] for masks in clip.masks[:frames]]
-    prompted, corrected = Step(0, _prompts(clip)), Step(0, [_clicks(clip)], refine=True)
+    prompted, corrected = Step(0, _prompts(clip)), Step(0, [_clicks(clip, 0), _clicks(clip, 1)], refine=True)
     later = [Step(frame) for frame in range(1, frames)]
     return Recorded([_jpeg(frame) for frame in clip.frames[:frames]], truth, [prompted, corrected, *later], [])
 
@@ -86,12 +86,12 @@ def _prompts(clip: Clip) -> list[dict[str, Any]]:
     ]
 
 
-def _clicks(clip: Clip) -> dict[str, Any]:
-    """Clicks spread over object 1, and one beside it: on object 2."""
-    rows, columns = np.nonzero(clip.masks[0, 0])
+def _clicks(clip: Clip, index: int) -> dict[str, Any]:
+    """Clicks spread over an object, and one beside it: on the third one."""
+    rows, columns = np.nonzero(clip.masks[0, index])
     places = np.linspace(0, len(rows) - 1, CLICKS + 1).astype(int)[1:-1]
     points = [(int(columns[place]), int(rows[place])) for place in places]
-    return {"object_id": 1, "points": [*points, inner_point(clip.masks[0, 1])], "labels": [*[1] * len(points), 0], "append": True}
+    return {"object_id": index + 1, "points": [*points, inner_point(clip.masks[0, 2])], "labels": [*[1] * len(points), 0], "append": True}
 
 
 def _jpeg(frame: np.ndarray) -> bytes:
