@@ -49,7 +49,8 @@ def test_every_rule_has_a_test_on_made_series() -> None:
         ("for: 1m", "for: 30m"),
         ("> 0.8", "> 1"),
         ('how="expired"', 'how="end"'),
-        ("- sum by (instance) (rate(masklet_refusals_total[1m]))", ""),
+        ('model!~"tracker.*"', 'model=~"tracker.*"'),
+        (',reason!="CANCELED"', ""),
     ],
 )
 def test_a_broken_rule_fails_its_test(tmp_path: Path, written: str, instead: str) -> None:
