@@ -23,7 +23,7 @@ from masklet_build import nano
 from masklet_build.assemble import assemble
 from serving.clips import clip
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.programs]
 
 KEY = "s3cret"
 FRAMES = clip(12, seed=5)

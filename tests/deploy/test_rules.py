@@ -16,6 +16,8 @@ from deploy.observability import FOLDER, dashboard, dashboard_queries, metrics, 
 from deploy.tools import tool
 from masklet_bank.metrics import TABLE
 
+pytestmark = pytest.mark.programs
+
 
 def promtool(*arguments: str | Path) -> tuple[int, str]:
     done = subprocess.run([tool("promtool"), *map(str, arguments)], capture_output=True, text=True)
