@@ -33,12 +33,14 @@ def hadolint(text: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_hadolint_finds_nothing(name: str) -> None:
     code, said = hadolint((DOCKER / name).read_text())
     assert code == 0, said
 
 
+@pytest.mark.programs
 def test_hadolint_finds_what_is_wrong_and_is_told_to_ignore_nothing() -> None:
     text = (DOCKER / "server.Dockerfile").read_text()
     assert "hadolint ignore" not in text + (DOCKER / "build.Dockerfile").read_text()
@@ -92,12 +94,14 @@ def test_the_image_has_what_the_client_and_the_python_models_import() -> None:
     assert not {"torch", "onnx", "onnxruntime", "openvino", "pytest", "setuptools"} & set(pins("image_server.txt"))
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
 def test_compose_files_keep_to_the_compose_specification(name: str) -> None:
     done = subprocess.run([tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(DOCKER / name)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.programs
 def test_a_misspelt_key_of_a_compose_file_is_found(tmp_path: Path) -> None:
     broken = tmp_path / "compose.yaml"
     broken.write_text((DOCKER / "compose.yaml").read_text().replace("shm_size:", "shmsize:"))

@@ -13,6 +13,8 @@ import yaml
 from deploy.manifests import COMPONENTS, KUBERNETES, OVERLAYS, Object, component, container, one, overlay, text, with_components
 from deploy.tools import ROOT, tool
 
+pytestmark = pytest.mark.programs
+
 RELEASES = ("1.31", "1.34")
 CUSTOM = {  # kinds that Kubernetes does not know by itself; kubernetes-validate has no schema of them
     ("gateway.networking.k8s.io/v1", "GatewayClass"),

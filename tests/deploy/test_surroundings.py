@@ -12,6 +12,8 @@ from deploy.tools import ROOT
 from masklet.cli.arguments import parse
 from masklet.transport import stream_headers
 
+pytestmark = pytest.mark.programs
+
 HAPROXY = ROOT / "docker" / "gateways" / "haproxy.cfg"
 COMMANDS = pytest.mark.skipif(importlib.util.find_spec("masklet.cli.probe") is None, reason="this client has no `masklet probe` yet")
 
