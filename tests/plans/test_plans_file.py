@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from masklet import families
+from masklet.contract import CONTRACT_VERSION
 from masklet_build.manifest import file_sha256
 from masklet_build.tensorrt.layers import count_layers
 from masklet_build.tensorrt.plans import FILE_NAME, Layers, Machine, Plan, Plans, PlansError, Settings
@@ -27,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / f"{name}.plan").write_bytes(name.encode())
         layers = Layers(total=9, attention=2, casts=1, reformats=3)
         engines[name] = Plan(file_sha256(tmp_path / f"{name}.plan"), {f"{name}.onnx": "0"}, table, 1.5, (1 << 20,) * len(table), layers, ("careful",))
-    Plans("nano", {"name": "x", "sha256": "1"}, 1, "fp16", "bf16", limits, Settings(), MACHINE, engines, "2026-01-01T00:00:00+00:00").write(tmp_path)
+    Plans("nano", {"name": "x", "sha256": "1"}, CONTRACT_VERSION, "fp16", "bf16", limits, Settings(), MACHINE, engines, "2026-01-01T00:00:00+00:00").write(tmp_path)
     return tmp_path
 
 
@@ -59,7 +60,7 @@ def test_plans_of_another_machine_are_refused_with_how_to_rebuild(folder: Path, 
 
 
 def test_plans_for_another_contract_are_refused(folder: Path) -> None:
-    with pytest.raises(PlansError, match=r"contract 0; this masklet-build has 1.*Export again"):
+    with pytest.raises(PlansError, match=rf"contract 0; this masklet-build has {CONTRACT_VERSION}\. Export again"):
         replace(Plans.read(folder), contract_version=0).check(folder, MACHINE)
 
 

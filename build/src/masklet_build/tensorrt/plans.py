@@ -140,7 +140,7 @@ class Plans:
         if self.contract_version != CONTRACT_VERSION:
             raise PlansError(
                 f"{folder} holds plans for contract {self.contract_version}; this masklet-build has {CONTRACT_VERSION}. "
-                f"Export again, then: {_again(self.variant)}"
+                f"Export again. {_again(self.variant)}"
             )
         for engine, plan in self.engines.items():
             path = folder / f"{engine}.plan"
