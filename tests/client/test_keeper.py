@@ -122,6 +122,14 @@ def test_a_snapshot_that_comes_while_a_video_moves_does_not_disturb_the_move():
     assert sent(hand.transports["b:1"]) == [b"3", b"4"]
 
 
+def test_an_answer_that_is_overdue_is_still_waited_for_a_moment_since_it_may_be_here_already(monkeypatch):
+    hand = Hand()
+    hand.add(frame(b"0"))
+    link = hand.link("a:1")
+    monkeypatch.setattr(link.session, "patience", lambda: 0.0)
+    assert hand.keeper.waits() == (link, pytest.approx(0.5))  # a twentieth of 10 s
+
+
 def test_any_order_of_events_leaves_every_outcome_as_it_was():
     moves = 0
     for seed in range(150):
