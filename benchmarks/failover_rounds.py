@@ -1,7 +1,8 @@
 """What becomes of the videos of a server that is killed without warning, behind each gateway: round after round, with every answer compared.
 
 20 videos of nano go through a gateway to two servers, all resilient. In the middle of each round the server that has more of them is killed, and
-started again after the round: loading takes both cores of a small machine, which pods have for themselves. A round is good when every frame of every video was answered once, in order, with the masks of an undisturbed run.
+started again after the round: loading takes both cores of a small machine, which pods have for themselves. A round is good when every frame of
+every video was answered once, in order, with the masks of an undisturbed run.
 
     python benchmarks/failover_rounds.py --envoy .venv/deploy/bin/envoy --haproxy .venv/deploy/bin/haproxy
 """
