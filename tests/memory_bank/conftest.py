@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 
 import pytest
 
@@ -15,11 +16,10 @@ HOMES = {"host": HostArrays, "device": lambda: DeviceArrays(Module())}
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if getattr(metafunc.module, "service", None) is service:
-        metafunc.fixturenames.append("arrays_home")
         metafunc.parametrize("arrays_home", HOMES, indirect=True)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def arrays_home(request: pytest.FixtureRequest) -> Iterator[None]:
-    with home(HOMES[request.param]):
+    with home(HOMES[request.param]) if hasattr(request, "param") else nullcontext():
         yield

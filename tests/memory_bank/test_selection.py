@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, service
+from fakes.bank_driver import VARIANT, Client, RecordingStages, click, on_host, service
 from masklet.families import SAM3
 
 SELECTIVE = replace(VARIANT, family=replace(SAM3, pointer_time=False, occlusion_embedding=False, soft_masks=False))
@@ -81,8 +81,8 @@ class Unbounded:
 def recorded(held, frame: int, direction: int) -> tuple[set, set]:
     """The same of the bank; memories and pointers are filled with the numbers of their frames."""
     reading = held.videos.get(1, None).objects[1].read(frame, direction)
-    memories = {(_number(memory[0, 0]), slot) for memory, slot in zip(reading.memories, reading.slots, strict=True)}
-    return memories, {(int(pointer[0]), distance) for pointer, distance in zip(reading.pointers, reading.distances, strict=True)}
+    memories = {(_number(on_host(memory)[0, 0]), slot) for memory, slot in zip(reading.memories, reading.slots, strict=True)}
+    return memories, {(int(on_host(pointer)[0]), distance) for pointer, distance in zip(reading.pointers, reading.distances, strict=True)}
 
 
 def _number(bits: np.uint16) -> int:

@@ -157,6 +157,6 @@ def test_dump_and_load_are_inverse(stages):
     held = service(stages)
     client = tracked(held)
     video = held.videos.get(client.video, None)
-    state = snapshot.dump(video, IDENTITY)
-    again = snapshot.dump(snapshot.load(state, VARIANT, video.limits, IDENTITY, None), IDENTITY)
+    state = snapshot.dump(video, IDENTITY, held.arrays)
+    again = snapshot.dump(snapshot.load(state, VARIANT, video.limits, IDENTITY, None, held.arrays), IDENTITY, held.arrays)
     assert np.array_equal(state, again)

@@ -96,8 +96,8 @@ def configure(
     for index, wanted in enumerate(table):
         profile = builder.create_optimization_profile()
         for name in free:
-            shapes = wanted.inputs[name]
-            profile.set_shape(name, trt.Dims(shapes.min), trt.Dims(shapes.opt), trt.Dims(shapes.max))
+            least, tuned, most = (trt.Dims(list(shape)) for shape in wanted.inputs[name])
+            profile.set_shape(name, least, tuned, most)
         if config.add_optimization_profile(profile) != index:
             raise BuildError(f"TensorRT does not take the profile {wanted.name!r}: {dict(wanted.inputs)}. Report this with the log.")
     cache = config.create_timing_cache(timings)

@@ -43,7 +43,8 @@ def _refusal(parser: trt.OnnxParser, path: Path) -> str:
     for index in range(parser.num_errors):
         error: trt.ParserError = parser.get_error(index)
         node = f"node {error.node_name() or error.node()} ({error.node_operator() or 'no operator'})" if error.node() >= 0 else "the model"
-        told.append(f"{node}: {error.desc()} [{error.code().name}]")
+        code = str(error.code()).removeprefix("ErrorCode.")  # in 10.13 its `name` is not that of the enumerator
+        told.append(f"{node}: {error.desc()} [{code}]")
     return (
         f"TensorRT {trt.__version__} cannot read {path}:\n  " + "\n  ".join(told or ["it gives no reason; its log does"]) + "\n"
         "Export for TensorRT (masklet-build export --help), then masklet-build lint DIR, which names such nodes where there is no GPU. If lint finds "

@@ -136,7 +136,8 @@ def _told(sizes: Mapping[str, Range]) -> str:
 
 def _profile(name: str, sizes: Mapping[str, Range], model: Model, variant: Variant) -> Profile:
     """A profile of the inputs of one engine; symbols that none of them has are left out."""
-    inputs, used = {}, set()
+    inputs: dict[str, Shapes] = {}
+    used: set[str] = set()
     for tensor in model.inputs:
         dims = (*(("V",) if model.batched else ()), *resolve(tensor.dims, variant))
         used.update(dim for dim in dims if isinstance(dim, str))
