@@ -35,6 +35,8 @@ def checked_precision(engines: Path, made: Manifest | Plans, runtime: str, wante
                 f"{engines} holds programs that compute in {made.precision}. Leave out --precision, or export with --precision {wanted}."
             )
         return made.precision
+    if wanted == "fp16":
+        raise AssembleError("fp16 is decided at export, of PyTorch programs and of plans. Leave out --precision, or use --runtime torch.")
     if wanted == "bf16" and runtime != "openvino":
         raise AssembleError("bf16 needs OpenVINO. Leave out --precision, or use --target embedded --runtime openvino.")
     return wanted or "fp32"
