@@ -118,7 +118,7 @@ def _assemble_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision",
         choices=(*PRECISIONS, "fp16"),
-        help="bf16 needs OpenVINO; programs of torch have their own, from the export (default: fp32, or that)",
+        help="bf16 needs OpenVINO; programs and plans have theirs from the export (default: fp32, or that)",
     )
     parser.add_argument("--device", type=_device, default="auto", help="of torch: auto, cpu, cuda, cuda:1 ... (default: CUDA where there is one)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads per engine (default: all cores)")

@@ -25,8 +25,8 @@ def checked_precision(engines: Path, made: Manifest | Plans, runtime: str, wante
     Raises AssembleError.
     """
     if isinstance(made, Plans):
-        if wanted == "bf16":
-            raise AssembleError("a plan has the precision that it was exported in. Leave out --precision.")
+        if wanted not in (None, made.precision):
+            raise AssembleError(f"{engines} holds plans in {made.precision}, as they were exported. Leave out --precision.")
         return made.precision
     _check_purpose(engines, made, runtime)
     if runtime == "torch":
