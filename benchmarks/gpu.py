@@ -127,7 +127,7 @@ def _passes(track: Callable[[Any], object], frames: Iterator[Any], videos: int) 
 def measured(variant: Variant, args: argparse.Namespace, folder: Path, say: Say) -> dict[str, Any]:
     """All figures of one variant."""
     checkpoint = nano.CHECKPOINT if variant.name == "nano" else random_checkpoint_file(folder, variant, say)
-    programs = {precision: folder / f"programs-{precision}" for precision in {"fp32", *args.precision}}
+    programs = {precision: folder / f"programs-{precision}" for precision in dict.fromkeys(("fp32", *args.precision))}
     for precision, out in programs.items():
         say(f"{variant.name}: exporting programs in {precision}")
         export_programs(variant, checkpoint, out, choice=Choice.of(variant, precision, purpose="torch"))

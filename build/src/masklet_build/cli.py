@@ -118,7 +118,9 @@ def _assemble_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--runtime", choices=RUNTIMES, default="openvino", help="of the targets embedded and separate (default: %(default)s)")
     parser.add_argument(
-        "--precision", choices=PRECISIONS, help="bf16 needs OpenVINO; programs of torch have their own, from the export (default: fp32, or that)"
+        "--precision",
+        choices=(*PRECISIONS, "fp16"),
+        help="bf16 needs OpenVINO; programs and plans have theirs from the export (default: fp32, or that)",
     )
     parser.add_argument("--device", type=_device, default="auto", help="of torch: auto, cpu, cuda, cuda:1 ... (default: CUDA where there is one)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads per engine (default: all cores)")

@@ -25,8 +25,8 @@ def checked_precision(engines: Path, made: Manifest | Plans, runtime: str, wante
     Raises AssembleError.
     """
     if isinstance(made, Plans):
-        if wanted == "bf16":
-            raise AssembleError("a plan has the precision that it was exported in. Leave out --precision.")
+        if wanted not in (None, made.precision):
+            raise AssembleError(f"{engines} holds plans in {made.precision}, as they were exported. Leave out --precision.")
         return made.precision
     _check_purpose(engines, made, runtime)
     if runtime == "torch":
@@ -35,6 +35,8 @@ def checked_precision(engines: Path, made: Manifest | Plans, runtime: str, wante
                 f"{engines} holds programs that compute in {made.precision}. Leave out --precision, or export with --precision {wanted}."
             )
         return made.precision
+    if wanted == "fp16":
+        raise AssembleError("fp16 is decided at export, of PyTorch programs and of plans. Leave out --precision, or use --runtime torch.")
     if wanted == "bf16" and runtime != "openvino":
         raise AssembleError("bf16 needs OpenVINO. Leave out --precision, or use --target embedded --runtime openvino.")
     return wanted or "fp32"
