@@ -1,6 +1,6 @@
 """What becomes of the videos of a server that is killed without warning, behind each gateway: round after round, with every answer compared.
 
-20 videos of nano go through a gateway to two servers, all resilient. In the middle of each round the server that has more of them is killed, and
+20 videos go through a gateway to two servers, all resilient. In the middle of each round the server that has more of them is killed, and
 started again after the round: loading takes both cores of a small machine, which pods have for themselves. A round is good when every frame of
 every video was answered once, in order, with the masks of an undisturbed run.
 
@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from failover.films import Film, Played, film, play_all
-from failover.fleet import Fleet
+from failover.fleet import NANO, Fleet, Network, small
 from failover.gateways import Envoy, Gateway, HAProxy, wait_until_healthy
 from failover.report import Round, write
 
@@ -35,6 +35,7 @@ class Plan:
     frames: int
     fps: float
     rounds: int
+    network: str
 
 
 def alone(url: str, films: Sequence[Film]) -> list[Played]:
@@ -59,11 +60,11 @@ async def disturbed(gateway: Gateway, fleet: Fleet, films: Sequence[Film], plan:
     return Round.of(killed_at, held, played, expected)
 
 
-def run(plan: Plan, programs: dict[type[Envoy] | type[HAProxy], str], folder: Path, python: Path) -> dict[str, list[Round]]:
+def run(plan: Plan, network: Network, programs: dict[type[Envoy] | type[HAProxy], str], folder: Path, python: Path) -> dict[str, list[Round]]:
     """All rounds, by gateway."""
     films = [film(number, plan.frames) for number in range(plan.videos)]
     rounds: dict[str, list[Round]] = {}
-    with Fleet(folder / "fleet", python, 2, supervised=False) as fleet:
+    with Fleet(folder / "fleet", python, 2, network=network, supervised=False) as fleet:
         expected = alone(fleet.pods[0].server.grpc_url, films)
         print(f"{plan.videos} films alone: done", flush=True)
         for kind, program in programs.items():
@@ -82,19 +83,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--envoy", metavar="FILE", help="the program; without it Envoy is left out")
     parser.add_argument("--haproxy", metavar="FILE", help="the program; without it HAProxy is left out")
+    parser.add_argument("--network", choices=("small", "nano"), default="small", help="small: random weights for 64 x 64 (default: %(default)s)")
     parser.add_argument("--videos", type=int, default=20, help="(default: %(default)s)")
-    parser.add_argument("--frames", type=int, default=40, help="per video (default: %(default)s)")
-    parser.add_argument("--fps", type=float, default=1.0, help="per video (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=24, help="per video (default: %(default)s)")
+    parser.add_argument("--fps", type=float, default=2.0, help="per video (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=10, help="per gateway (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for failover.json and failover.md (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for failover_NETWORK.json and .md (default: %(default)s)")
     args = parser.parse_args()
     programs = {kind: program for kind, program in ((Envoy, args.envoy), (HAProxy, args.haproxy)) if program}
     if not programs:
         parser.error("name at least one gateway's program: --envoy FILE, --haproxy FILE")
-    plan = Plan(args.videos, args.frames, args.fps, args.rounds)
+    plan = Plan(args.videos, args.frames, args.fps, args.rounds, args.network)
     load, python = os.getloadavg()[0], Path(os.environ.get("MASKLET_SERVING_PYTHON", sys.executable))
     with tempfile.TemporaryDirectory(prefix="masklet-failover-") as folder:
-        rounds = run(plan, programs, Path(folder), python)
+        network = NANO if args.network == "nano" else small(Path(folder))
+        rounds = run(plan, network, programs, Path(folder), python)
     good = write(args.out, asdict(plan), {kind.name: program for kind, program in programs.items()}, rounds, load)
     return 0 if good else 1
 

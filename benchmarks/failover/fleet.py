@@ -1,4 +1,4 @@
-"""Servers of nano on addresses of this machine, as pods of one Service: equal ports, one address each, supervised, known by name."""
+"""Servers on addresses of this machine, as pods of one Service: equal ports, one address each, supervised, known by name."""
 
 from __future__ import annotations
 
@@ -10,26 +10,53 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from failover.gateways import Ports
 from failover.names import Names
+from masklet.families import variant
 from masklet.gauges import Bank, read_banks
 from masklet_build import nano
 from masklet_build.assemble import assemble
 from masklet_build.serve import Policy, Server, Supervisor
 
+_SMALL = "efficienttam_ti_512@64"
 _POLICY = Policy(restarts=1000)
 _PATIENCE_S = 60.0
+
+
+@dataclass(frozen=True)
+class Network:
+    """What the servers run: a variant, and the folder of its engines."""
+
+    variant: str
+    engines: Path
+
+
+NANO = Network("nano", nano.ENGINES)
+
+
+def small(folder: Path) -> Network:
+    """A random network for images of 64 x 64, exported into `folder`. It costs next to nothing, so what is left is the cost of everything else."""
+    from masklet_build.onnx_export import export  # torch, which nano does not need
+    from masklet_build.random_weights import random_checkpoint
+    from masklet_build.rebuilt import save_checkpoint
+
+    made = variant(_SMALL)
+    save_checkpoint(random_checkpoint(made, seed=1), folder / "checkpoint.pt")
+    export(made, folder / "checkpoint.pt", folder / "engines")
+    return Network(_SMALL, folder / "engines")
 
 
 class Pod:
     """One server. Where it is `supervised` it is restarted at the same address whatever becomes of it; else only by `revive`."""
 
-    def __init__(self, folder: Path, host: str, ports: tuple[int, int, int], python: Path, *, supervised: bool) -> None:
+    def __init__(self, folder: Path, host: str, ports: tuple[int, int, int], python: Path, network: Network, *, supervised: bool) -> None:
         self.host = host
         self.drain_file = folder / "draining"
-        repository = assemble("nano", nano.ENGINES, folder / "repository", settings={"memory_bank.drain_file": str(self.drain_file)})
+        settings = {"memory_bank.drain_file": str(self.drain_file)}
+        repository = assemble(network.variant, network.engines, folder / "repository", settings=settings)
         grpc, http, metrics = ports
         self.server = Server(
             repository, python=python, host=host, grpc_port=grpc, http_port=http, metrics_port=metrics, exit_timeout_s=1, log=folder / "triton.log"
@@ -95,10 +122,10 @@ class Pod:
 class Fleet:
     """So many pods, all of them ready; a context manager. `names` gives the first `known` of them to gateways."""
 
-    def __init__(self, folder: Path, python: Path, count: int, known: int | None = None, *, supervised: bool = True) -> None:
+    def __init__(self, folder: Path, python: Path, count: int, known: int | None = None, *, network: Network = NANO, supervised: bool = True) -> None:
         hosts = [f"127.0.{os.getpid() % 250 + 1}.{number}" for number in range(1, count + 1)]  # Linux has all of 127/8; other runs use others
         ports = _common_ports(hosts)
-        self.pods = [Pod(folder / str(number), host, ports, python, supervised=supervised) for number, host in enumerate(hosts)]
+        self.pods = [Pod(folder / str(number), host, ports, python, network, supervised=supervised) for number, host in enumerate(hosts)]
         self.names = Names()
         self.ports = Ports(ports[0], ports[1], self.names.port)
         self._known = hosts[:known]

@@ -74,7 +74,7 @@ def _in_order(answers: Sequence[tuple[int, str]]) -> int:
 
 
 def write(out: Path, plan: Mapping[str, Any], programs: Mapping[str, str], rounds: Mapping[str, Sequence[Round]], load: float) -> bool:
-    """Writes failover.json and failover.md into `out`. Whether every round was complete."""
+    """Writes failover_NETWORK.json and .md into `out`. Whether every round was complete."""
     every = [one for done in rounds.values() for one in done]
     content = {
         "plan": dict(plan),
@@ -83,7 +83,7 @@ def write(out: Path, plan: Mapping[str, Any], programs: Mapping[str, str], round
         **facts(0, load),
     }
     text = markdown(content, rounds)
-    save(out, "failover", content, text)
+    save(out, f"failover_{plan['network']}", content, text)
     return all(one.complete for one in every)
 
 
@@ -91,7 +91,7 @@ def _version(program: str) -> str:
     for word in ("--version", "-v"):
         said = subprocess.run([program, word], capture_output=True, text=True).stdout.strip()
         if said:
-            return said.splitlines()[0]
+            return said.splitlines()[0].rpartition("version: ")[2]  # Envoy begins with its own path
     return "unknown"
 
 
@@ -101,8 +101,8 @@ def markdown(content: Mapping[str, Any], rounds: Mapping[str, Sequence[Round]]) 
     lines = [
         "# A server killed without warning",
         "",
-        f"{plan['videos']} videos of nano, {plan['frames']} frames at {plan['fps']:g} frames/s each, go through a gateway to two servers on one "
-        "machine. In the middle of every round the server with more of them is killed (SIGKILL), and started again after it. "
+        f"{plan['videos']} videos of `{plan['network']}`, {plan['frames']} frames at {plan['fps']:g} frames/s each, go through a gateway to "
+        "two servers on one machine. In the middle of every round the server with more of them is killed (SIGKILL), and started again after it. "
         "Videos are opened with `resilient=True`; undisturbed: each film alone.",
         "",
         "| gateway | rounds | answered once | equal to the undisturbed run | videos moved | noticed after | back after: median, 95 %, longest "
