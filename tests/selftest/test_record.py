@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from masklet_build.selftest.fixtures import Fixtures, read, write
 from masklet_build.selftest.record import CLIP_FRAMES, record
 from masklet_build.tensorrt.profiles import Limits, profiles
 from masklet_build.torch_stages import TorchStages
+from masklet_build.typed.choice import Choice
+from masklet_build.typed.plan import Plan
 
 pytestmark = pytest.mark.torch
 
@@ -38,7 +41,7 @@ def test_fixtures_of_every_family_fill_every_profile_and_agree_with_their_networ
     write(record(made, stages, "1" * 64, 2, {}, lambda line: None), tmp_path / "fixtures.npz")
     fixtures = read(tmp_path / "fixtures.npz")
     assert len(fixtures.clip.answers) == 3
-    limits = Limits.of(made, objects=3, videos=min(2, made.trunk.max_images))
+    limits = Limits.of(made, objects=2, videos=1)
     report = check_engines(made, stages, fixtures, profiles(made, limits), "fp32", lambda line: None)
     assert report.problems == []
     assert report.unchecked == {}
@@ -85,6 +88,18 @@ def test_a_near_tie_is_left_out() -> None:
     assert int(made.made["near_ties"]) + len(made.of("mask_decoder")) == len(
         record(NANO, Answering(), "1" * 64, 2, {}, lambda line: None).of("mask_decoder")
     )
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
+def test_reduced_precision_that_is_right_passes(precision: str, shipped: Fixtures) -> None:
+    """The typed modules in PyTorch, which rounds as it is told; ONNX Runtime leaves casts to fp16 out on a CPU."""
+    stages = Plan(Choice(precision, precision, "tensorrt")).stages(Answering().stages)
+    report = check_engines(NANO, stages, shipped, profiles(NANO, Limits.of(NANO, videos=1, objects=1)), precision, lambda line: None)
+    assert report.problems == []
+    least = {"fp16": 1e-4, "bf16": 1e-3}[precision]  # it does round
+    assert min(call.figures["CONDITIONED"].typical for call in report.checked if call.engine == "memory_attention") > least
+    few = replace(shipped.clip, steps=shipped.clip.steps[:9], answers=shipped.clip.answers[:9])
+    assert check_clip(NANO, stages, replace(shipped, clip=few), precision, 8).problems == []
 
 
 def test_rounded_inputs_are_answered_not_the_inputs_before(shipped: Fixtures) -> None:

@@ -70,7 +70,7 @@ def _add_types(group: argparse._ArgumentGroup) -> None:
         "--no-fixtures",
         action="store_true",
         help="leave out fixtures.npz, without which `masklet-build selftest` cannot test the engines: 35 MB for images of 1024 pixels, and the time "
-        "of some ten frames on this CPU",
+        "of some twenty frames on this CPU",
     )
 
 
