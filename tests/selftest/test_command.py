@@ -65,8 +65,10 @@ def test_a_spoilt_engine_fails_and_is_named(engines: Path, capsys: pytest.Captur
     assert json.loads((engines / "selftest.json").read_text())["passed"] is False
 
 
+@pytest.mark.torch
 def test_the_fallback_is_printed_to_be_typed(engines: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """fp32 engines that say they are fp16: what falls back is decided by what they say."""
+    pytest.importorskip("torch")
     replace(Manifest.read(engines), precision="fp16", attention="fp16").write(engines)
     spoil(engines / "memory_attention.onnx")
     assert main(["selftest", str(engines), "--runs", "0"]) == 1
@@ -88,13 +90,12 @@ def test_a_repository_is_tested_where_it_lies(target: str, tmp_path: Path) -> No
     [
         (lambda folder: shutil.rmtree(folder), "has neither plans.json nor manifest.json"),
         (lambda folder: (folder / "mask_prompt.onnx").unlink(), "has no engine mask_prompt"),
-        (lambda folder: replace(Manifest.read(folder), attention="bf16").write(folder), "computes in bf16, which ONNX Runtime cannot on a CPU"),
         (
             lambda folder: replace(Manifest.read(folder), checkpoint={"name": "mine.pt", "sha256": "9" * 64}).write(folder),
             "no fixtures of nano with weights 999999999999",
         ),
     ],
-    ids=["nothing", "missing", "bf16", "other-weights"],
+    ids=["nothing", "missing", "other-weights"],
 )
 def test_what_cannot_be_tested_is_said(change: object, words: str, engines: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert callable(change)

@@ -7,12 +7,12 @@ from functools import partial
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
-import torch
 from onnx import TensorProto, defs
 
 from masklet.contract import engines
-from masklet.families import NANO, scaled_down, variant
+from masklet.families import NANO, variant
 from masklet_build import cli, nano, onnx_export
 from masklet_build.lint.check import lint_file
 from masklet_build.lint.graph import Graph
@@ -23,12 +23,13 @@ from masklet_build.samples import Sizes, sample_inputs
 from masklet_build.torch_stages import TorchStages
 from masklet_build.typed import check
 from masklet_build.typed.choice import Choice
-from masklet_build.typed.plan import Plan, make_plan
+from masklet_build.typed.plan import Plan
 from masklet_build.typed.rewrite import layers
 
 pytestmark = pytest.mark.torch
 
 FP16, BF16 = Choice("fp16", "fp16", "tensorrt"), Choice("bf16", "bf16", "tensorrt")
+ENGINES = tuple(model.name for model in engines(NANO))
 TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
 
@@ -54,7 +55,7 @@ def test_the_manifest_says_what_was_made(fp16, bf16):
     assert (manifest.kept_fp32, manifest.vanishing) == ((), {})
     assert sum("range scan: frame" in line for line in lines) == 4
     for read, limit in ((manifest, check.BARS["fp16"]), (Manifest.read(bf16), check.BARS["bf16"])):
-        assert set(read.differences) == {model.name for model in engines(NANO)}
+        assert set(read.differences) == set(ENGINES)
         assert all(0 <= value < limit for outputs in read.differences.values() for value in outputs.values())
         assert max(read.differences["image_encoder"].values()) > 1e-4, "nothing was reduced"
     assert Manifest.read(bf16).opset == BF16_OPSET
@@ -69,7 +70,7 @@ def test_projections_and_convolutions_are_reduced_in_the_graph_and_norms_are_not
         found = Counter(graph.type(node.input[0]) == TYPES[name] for node in weighted)
         # float32: two products with a resize matrix in mask_prompt, the Fourier code's in mask_decoder
         assert found[False] == {"mask_prompt": 1, "mask_decoder": 1}.get(engine, 0), engine
-        assert found[True] >= len(list(layers(stage))), "memory attention projects pointers and memories by the same layers"
+        assert found[True] >= len(list(layers(stage))), engine  # more where a layer is used twice
         for node in graph.of_type("LayerNormalization", "ReduceSum", "Sin", "Cos", "Sigmoid", "Erf"):
             assert graph.type(node.input[0]) == TensorProto.FLOAT, node.name
         for node in graph.of_type("Softmax"):
@@ -83,15 +84,20 @@ def test_an_fp32_export_for_tensorrt_is_exact_and_lints_clean(tmp_path):
     assert cli.main(["lint", str(tmp_path / "engines")]) == 0
 
 
-# At the sizes that other tests use: pooled memory, high-resolution maps, soft masks and rivals, a perceiver.
-FAMILIES = ("nano", "efficienttam_ti_512@64", "efficienttam_ti_1@64", "efficienttam_ti_2@64", "sam2.1_t@64", "sam3:2@336", "edgetam")
+# At the sizes that other tests use, in one type each: pooled memory, high-resolution maps, soft masks and rivals, a perceiver.
+FAMILIES = {
+    "efficienttam_ti_512@64": "fp16",
+    "efficienttam_ti_1@64": "bf16",
+    "efficienttam_ti_2@64": "fp16",
+    "sam2.1_t@64": "bf16",
+    "sam3:2@336": "fp16",
+    "edgetam@256": "bf16",
+}
 
 
-@pytest.mark.parametrize("precision", ["fp16", "bf16"])
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("name", "precision"), FAMILIES.items())
 def test_typed_engines_of_every_family_lint_clean(name, precision, tmp_path):
-    base = variant(name)
-    small = scaled_down(base, base.step) if name == "edgetam" else base
+    small = variant(name)
     stages = TorchStages(random_checkpoint(small, seed=1), small).stages
     choice = Choice.of(small, precision, precision)
     for model in engines(small):
@@ -111,18 +117,24 @@ def test_between_the_tracers_opset_and_that_of_bfloat16_operators_only_got_types
         assert not [key for key in set(new.attributes) - set(old.attributes) if new.attributes[key].required], name
 
 
-def test_graphs_in_onnx_runtime_are_as_far_from_fp32_as_the_modules_they_were_traced_from(fp16, reference, film):
-    """Both round; neither may be much better or worse than the other."""
-    plan = make_plan(reference, NANO, FP16, film)
-    in_torch = plan.stages(reference)
-    for engine in reference.stages:
-        calls = [sample_inputs(engine, NANO, Sizes(V=2) if engine == "image_encoder" else Sizes(V=2, B=3, F=2, P=3, N=3), seed=9)]
-        run = check.session(fp16[0] / f"{engine}.onnx")
-        graph = check.differences(engine, run, reference, calls, 1)
-        module = check.differences(engine, partial(in_torch.call, engine), reference, calls, 1)
-        for name, value in module.items():
-            assert graph[name] <= 3 * value + 1e-6, (engine, name)
-            assert value <= 10 * graph[name] + 1e-6, (engine, name)
+def test_graphs_that_round_are_as_far_from_fp32_as_the_modules_they_were_traced_from(fp16, bf16, reference):
+    """The graph in ONNX Runtime with explicit rounding, the module in PyTorch's own half arithmetic: two ways to the same figure."""
+    for folder, choice in ((fp16[0], FP16), (bf16, BF16)):
+        in_torch = Plan(choice).stages(reference)
+        for engine in ("image_encoder", "memory_attention", "memory_encoder"):
+            calls = [sample_inputs(engine, NANO, Sizes(V=2) if engine == "image_encoder" else Sizes(V=2, B=3, F=2, P=3), seed=9)]
+            with check.rounding_session(folder / f"{engine}.onnx") as run:
+                graph = check.differences(engine, run, reference, calls, 1)
+            module = check.differences(engine, partial(in_torch.call, engine), reference, calls, 1)
+            for name, value in module.items():
+                assert value / 2 < graph[name] < 2 * value, (choice, engine, name)
+
+
+def test_fp16_graphs_load_and_run_in_onnx_runtime_as_they_are(fp16):
+    for engine in ENGINES:
+        session = onnxruntime.InferenceSession(str(fp16[0] / f"{engine}.onnx"), providers=["CPUExecutionProvider"])
+        for value in session.run(None, sample_inputs(engine, NANO, Sizes(V=2) if engine == "image_encoder" else Sizes(V=2, B=3, F=2, P=3), seed=9)):
+            assert np.isfinite(value).all()
 
 
 def broken_export(stage, model, small, path, opset, *, wrong, engine):
@@ -182,13 +194,21 @@ def test_the_difference_of_a_row_is_in_deviations_and_one_bad_row_does_not_hide_
             check.differences("mask_decoder", lambda inputs, low=broken: {**got, "LOW": low}, Fixed(), [{}], 1)
 
 
-def test_widening_changes_types_and_no_weights(bf16):
-    narrow = onnx.load(bf16 / "mask_decoder.onnx")
-    wide = check.widened(narrow)
-    before, after = ({tensor.name: tensor for tensor in model.graph.initializer} for model in (narrow, wide))
-    changed = [name for name in before if before[name].data_type == TensorProto.BFLOAT16]
-    assert changed
-    assert not [name for name in after if after[name].data_type == TensorProto.BFLOAT16]
-    for name in changed:
-        np.testing.assert_array_equal(onnx.numpy_helper.to_array(after[name]), onnx.numpy_helper.to_array(before[name]).astype(np.float32))
-    assert torch.bfloat16 not in {torch.from_numpy(onnx.numpy_helper.to_array(after[name])).dtype for name in changed}
+@pytest.mark.parametrize(("to", "largest", "step"), [(TensorProto.FLOAT16, 65504, 2.0**-10), (TensorProto.BFLOAT16, 3e38, 2.0**-7)])
+def test_a_rounding_session_rounds_inputs_weights_and_results_of_a_product(to, largest, step, tmp_path):
+    """ONNX Runtime by itself would compute in float32, or not at all."""
+    weight = onnx.helper.make_tensor("w", to, [2, 2], [1 + step, 0, 0, 1])
+    info = onnx.helper.make_tensor_value_info
+    nodes = [
+        onnx.helper.make_node("Cast", ["x"], ["h"], to=to),
+        onnx.helper.make_node("MatMul", ["h", "w"], ["p"]),
+        onnx.helper.make_node("Cast", ["p"], ["y"], to=TensorProto.FLOAT),
+    ]
+    values = [info(name, TensorProto.FLOAT, ["B", 2]) for name in "xy"]
+    graph = onnx.helper.make_graph(nodes, "product", values[:1], values[1:], [weight])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), tmp_path / "engine.onnx")
+    with check.rounding_session(tmp_path / "engine.onnx") as run:
+        got = run({"x": np.float32([[1 + step, 1 + step / 3], [1e5, 1e5]])})["y"]
+    assert got[0].tolist() == [1 + 2 * step, 1], "the square of the last place of the product is gone, and a third of a step of the input"
+    assert np.isfinite(got[1]).any() == (largest > 1e5)
+    assert [file.name for file in tmp_path.iterdir()] == ["engine.onnx"]

@@ -80,7 +80,7 @@ def export(
             if half_storage:
                 store_as_half(path)
             progress(f"checking {model.name}")
-            differences[model.name] = _check(path, model, stage, plan, reference, variant, sizes)
+            differences[model.name] = _check(path, model, plan, reference, variant, sizes)
         if fixtures:
             from masklet_build.selftest.record import write_beside  # Pillow, which exporting for CPUs does without
 
@@ -95,9 +95,7 @@ def opset_of(choice: Choice) -> int:
     return BF16_OPSET if "bf16" in (choice.precision, choice.attention) else OPSET
 
 
-def _check(
-    path: Path, model: Model, stage: nn.Module, plan: Plan, reference: TorchStages, variant: Variant, sizes: Sequence[Sizes]
-) -> dict[str, float]:
+def _check(path: Path, model: Model, plan: Plan, reference: TorchStages, variant: Variant, sizes: Sequence[Sizes]) -> dict[str, float]:
     """Raises ExportError if the file is not what it should be. Returns how far its outputs are from float32, where that is not rounding only."""
     if plan.choice.purpose == "tensorrt" and (findings := lint_file(path, model, variant, plan.choice.purpose)):
         lines = "".join(f"\n  {finding}" for finding in findings)
@@ -106,7 +104,7 @@ def _check(
         check_engine(path, model.name, reference, variant, sizes)
         return {}
     try:
-        return check_typed(path, model, stage, plan.choice, reference, variant, sizes)
+        return check_typed(path, model, plan.choice, reference, variant, sizes)
     except TypedError as error:
         raise ExportError(str(error)) from error
 

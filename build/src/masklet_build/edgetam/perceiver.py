@@ -51,7 +51,7 @@ class CrossAttention(Projections):
 
     def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
         """[B, T, 64] -> keys and values [B, T, 64]."""
-        keys, values = self.to_kv(self.norm_x(memory)).chunk(2, dim=-1)
+        keys, values = self.to_kv(self.norm_x(memory)).split(MEMORY_WIDTH, dim=-1)
         return keys, values
 
     def forward(self, latents: Tensor, keys: Tensor, values: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class SelfAttention(Projections):
     def forward(self, latents: Tensor) -> Tensor:
         """[B, groups, n, 64] -> the same."""
         latents = self.norm(latents)
-        keys, values = self.to_kv(latents).chunk(2, dim=-1)
+        keys, values = self.to_kv(latents).split(MEMORY_WIDTH, dim=-1)
         return self.attend(latents, keys, values)
 
 

@@ -41,9 +41,13 @@ class Conv1x1(nn.Conv2d):
     def __init__(self, width: int, out: int) -> None:
         super().__init__(width, out, 1, bias=False)
 
+    def matrix(self) -> Tensor:
+        """[out, in]."""
+        return self.weight.flatten(1)
+
     def product(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
-        return functional.linear(x, self.weight.flatten(1))
+        return functional.linear(x, self.matrix())
 
 
 class Doubling(nn.ConvTranspose2d):
@@ -52,9 +56,13 @@ class Doubling(nn.ConvTranspose2d):
     def __init__(self, width: int, out: int) -> None:
         super().__init__(width, out, 2, 2)
 
+    def matrix(self) -> Tensor:
+        """[4 out, in]."""
+        return self.weight.permute(2, 3, 1, 0).flatten(0, 2)
+
     def product(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., 4 out], without the bias: the finer pixels row by row, each with its channels."""
-        return functional.linear(x, self.weight.permute(2, 3, 1, 0).flatten(0, 2))
+        return functional.linear(x, self.matrix())
 
 
 def linear(weight: Tensor, bias: Tensor) -> nn.Linear:

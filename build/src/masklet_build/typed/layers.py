@@ -59,20 +59,6 @@ class TypedConv2d(nn.Conv2d):
         return super().forward(x.to(self.dtype)).float()
 
 
-class TypedConv1x1(Conv1x1):
-    """See `Conv1x1`, in another type."""
-
-    def __init__(self, source: Conv1x1, dtype: torch.dtype) -> None:
-        with torch.device("meta"):
-            super().__init__(source.in_channels, source.out_channels)
-        self.dtype = dtype
-        self.weight = _reduced(source.weight, dtype)
-
-    def product(self, x: Tensor) -> Tensor:
-        """See `Conv1x1.product`; float32."""
-        return super().product(x.to(self.dtype)).float()
-
-
 class TypedConvTranspose2d(nn.ConvTranspose2d):
     """A transposed convolution in another type."""
 
@@ -86,24 +72,23 @@ class TypedConvTranspose2d(nn.ConvTranspose2d):
         return super().forward(x.to(self.dtype)).float()
 
 
-class TypedDoubling(Doubling):
-    """See `Doubling`, in another type. `bias` stays float32: it is added afterwards."""
+class TypedProduct(nn.Module):
+    """`Conv1x1` or `Doubling` in another type, for maps whose channels come last. `bias` stays float32: it is added afterwards."""
 
-    def __init__(self, source: Doubling, dtype: torch.dtype) -> None:
-        with torch.device("meta"):
-            super().__init__(source.in_channels, source.out_channels)
-        self.dtype = dtype
-        self.weight, self.bias = _reduced(source.weight, dtype), source.bias
+    def __init__(self, source: Conv1x1 | Doubling, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.dtype, self.out_channels, self.bias = dtype, source.out_channels, source.bias
+        self.weight = _reduced(source.matrix(), dtype)
 
     def product(self, x: Tensor) -> Tensor:
-        """See `Doubling.product`; float32."""
-        return super().product(x.to(self.dtype)).float()
+        """[..., in] -> [..., rows of the matrix], float32."""
+        return functional.linear(x.to(self.dtype), self.weight).float()
 
 
 # The more special ones first: each layer becomes what the first entry that fits says.
 TYPED_LAYERS = (
-    (Conv1x1, TypedConv1x1),
-    (Doubling, TypedDoubling),
+    (Conv1x1, TypedProduct),
+    (Doubling, TypedProduct),
     (nn.Linear, TypedLinear),
     (nn.Conv2d, TypedConv2d),
     (nn.ConvTranspose2d, TypedConvTranspose2d),

@@ -15,7 +15,7 @@ CORE = ".core"  # behind the path of a module that attends: its attention core
 
 
 def layers(stage: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """Path and module of every projection and convolution, each once."""
+    """Path and module of every projection and convolution of a stage that is not typed, each once."""
     yield from ((name, module) for name, module in stage.named_modules() if isinstance(module, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)))
 
 
