@@ -68,8 +68,7 @@ class OnnxStages:
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         """`files` by engine. Raises ModuleNotFoundError without ONNX Runtime, and what it raises for a file that it cannot load."""
-        runners = {engine: OnnxRuntimeRunner(file, "fp32", 0, 1) for engine, file in files.items()}
-        self._run: dict[str, Run] = {engine: lambda inputs, run=run: run([inputs])[0] for engine, run in runners.items()}
+        self._run: dict[str, Run] = {engine: _alone(OnnxRuntimeRunner(file, "fp32", 0, 1)) for engine, file in files.items()}
 
     @classmethod
     def rounding(cls, files: Mapping[str, Path]) -> OnnxStages:
@@ -85,6 +84,10 @@ class OnnxStages:
     def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Runs one engine."""
         return self._run[engine](inputs)
+
+
+def _alone(runner: OnnxRuntimeRunner) -> Run:
+    return lambda inputs: runner([inputs])[0]
 
 
 @contextmanager
