@@ -1,8 +1,8 @@
 """How far an engine may be from the float32 network, and how far it is.
 
-The unit is the deviation of the row's expected output, so that engines and variants can be compared. Rounding goes by the numbers themselves, so where
-these hardly deviate, as in the map of an absent object, the unit is a quarter of their root mean square. A row of one number is measured by that
-number, or by 1 where it is smaller, since terms of about 1 are summed to it and may cancel.
+The unit is the deviation of the row's expected output, so that engines and variants can be compared. Rounding goes by the numbers themselves, so
+where these hardly deviate, as in the map of an absent object, the unit is a quarter of their root mean square. A row of one number is measured by
+that number, or by 1 where it is smaller, since terms of about 1 are summed to it and may cancel.
 
 Where the bars come from. Only factors of products are reduced; norms, residual sums and codes stay float32. A product of many terms whose factors
 are rounded to b bits is off by about one rounding, 2^-b, of itself, since independent errors average out; so is what reaches the output of an engine.
