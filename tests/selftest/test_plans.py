@@ -22,6 +22,7 @@ from masklet_build.tensorrt import builder as builder_module
 from masklet_build.tensorrt import folder, runtime
 from masklet_build.tensorrt.plans import Layers, Machine, Plan, Plans, Settings
 from masklet_build.tensorrt.profiles import Limits, Profile, profiles
+from selftest.spoilt import spoil
 
 LIMITS = Limits.of(NANO, videos=2, objects=2)
 
@@ -89,6 +90,16 @@ def test_the_whole_test_stays_within_the_profiles(tmp_path: Path, capsys: pytest
     assert report["layers"]["memory_attention"]["attention"] == 12
     # One image, then attention, decoder and memory encoder: once for one object, in four calls of two for eight.
     assert report["frames_per_second"] == pytest.approx({"1": 1000 / 8, "4": 1000 / 14, "8": 1000 / 26}, rel=1e-3)
+
+
+def test_the_fallback_is_printed_to_be_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plans = make_plans(tmp_path / "plans", precision="fp16", attention="fp16")
+    spoil(plans / "memory_attention.plan")
+    assert main(["selftest", str(plans), "--runs", "0"]) == 1
+    said = capsys.readouterr().out
+    assert "FAIL: memory_attention. Do not serve these engines. Next: fp16 with attention in bf16" in said
+    assert "masklet-build export nano --precision fp16 --attention bf16 --for tensorrt --out nano-fp16-bf16-onnx" in said
+    assert "If that fails, too:" in said
 
 
 def test_plans_of_a_repository_are_found_under_its_names(tmp_path: Path) -> None:

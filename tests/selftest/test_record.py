@@ -35,8 +35,14 @@ def small(name: str) -> Variant:
     return known if "@" in name else scaled_down(known, max(64, known.step))
 
 
-@pytest.mark.parametrize("name", ["efficienttam_ti_1", "sam2.1_t", "sam3:2@336", "edgetam"])
-def test_fixtures_of_every_family_fill_every_profile_and_agree_with_their_network(name: str, tmp_path: Path) -> None:
+EVERY = "image_encoder mask_prompt memory_attention mask_decoder memory_encoder"
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"), [("efficienttam_ti_1", EVERY), ("sam2.1_t", EVERY), ("edgetam", EVERY), ("sam3:2@336", "mask_prompt memory_encoder")]
+)
+def test_fixtures_of_every_family_fill_every_profile_and_agree_with_their_network(name: str, asked: str, tmp_path: Path) -> None:
+    """Of SAM 3, which is large, only the engines that have what no other family has, soft masks and rivals, are asked again."""
     made = small(name)
     stages = TorchStages(random_checkpoint(made, seed=1), made)
     write(record(made, stages, "1" * 64, 2, {}, lambda line: None), tmp_path / "fixtures.npz")
@@ -45,9 +51,13 @@ def test_fixtures_of_every_family_fill_every_profile_and_agree_with_their_networ
     table = profiles(made, Limits.of(made, objects=2))
     for model in engines(made):
         assert {call.profile for call in calls(fixtures, model, table[model.name])} == {profile.name for profile in table[model.name]}
-    report = check_engines(made, stages, fixtures, profiles(made, Limits.of(made, objects=1, videos=1)), "fp32", lambda line: None)
+    small_table = profiles(made, Limits.of(made, objects=1, videos=1))
+    again = {engine: rows if engine in asked.split() else () for engine, rows in small_table.items()}
+    report = check_engines(made, stages, fixtures, again, "fp32", lambda line: None)
+    assert {call.engine for call in report.checked} == set(asked.split())
     assert report.problems == []
-    assert check_clip(made, stages, fixtures, "fp32", 2).problems == []
+    if asked == EVERY:
+        assert check_clip(made, stages, fixtures, "fp32", 2).problems == []
 
 
 class Answering:
