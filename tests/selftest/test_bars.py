@@ -59,11 +59,13 @@ def test_another_shape_or_type_is_no_answer(made: np.ndarray) -> None:
     assert compare("CONDITIONED", made, rows("CONDITIONED", maps()), BARS["bf16"]).typical == math.inf
 
 
-def test_a_map_without_deviation_is_measured_by_its_value() -> None:
-    """The logits of an absent object are -1024 everywhere."""
-    wanted, bar = np.full((2, 8, 8), -1024, np.float32), BARS["fp16"]
-    assert compare("LOW", wanted.copy(), rows("LOW", wanted), bar).problem(bar) is None
-    assert compare("LOW", wanted + 2, rows("LOW", wanted), bar).problem(bar) is not None
+@pytest.mark.parametrize(("precision", "bits"), [("fp16", 11), ("bf16", 8)])
+def test_a_map_without_deviation_is_measured_by_its_numbers(precision: str, bits: int) -> None:
+    """An empty mask makes a prompt that is the same everywhere; half a step of its type is rounding, five are not."""
+    wanted, bar = np.full((2, 8, 8), -1024, np.float32), BARS[precision]
+    step = np.float32(1024 * 2.0 ** (1 - bits))
+    assert compare("LOW", wanted + step / 2, rows("LOW", wanted), bar).problem(bar) is None
+    assert compare("LOW", wanted + 5 * step, rows("LOW", wanted), bar).problem(bar) is not None
 
 
 def test_a_score_of_the_wrong_sign_is_a_finding_but_a_near_tie_is_none() -> None:

@@ -40,6 +40,13 @@ def test_the_smallest_the_tuned_and_the_largest_batch_are_called(shipped: Fixtur
         assert found == set(profile.sizes[symbol])
 
 
+def test_the_largest_batch_is_called_with_many_videos_and_with_one(shipped: Fixtures, model: Model) -> None:
+    for profile in TABLE[model.name]:
+        if "B" in profile.sizes and "V" in profile.sizes:
+            videos = {call.sizes.V for call in all_calls(shipped, model) if call.profile == profile.name and profile.sizes["B"].max == call.sizes.B}
+            assert {profile.sizes["V"].min, profile.sizes["V"].max} <= videos, profile.name
+
+
 def test_inputs_are_those_of_the_rows(shipped: Fixtures, model: Model) -> None:
     for call in all_calls(shipped, model):
         for index, row in enumerate(call.rows):

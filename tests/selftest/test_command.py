@@ -7,8 +7,6 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import onnx
 import pytest
 
 from masklet_build import nano
@@ -16,6 +14,7 @@ from masklet_build.assemble import assemble
 from masklet_build.cli import main
 from masklet_build.manifest import Manifest, file_sha256
 from masklet_build.tensorrt.profiles import Limits
+from selftest.spoilt import spoil
 
 
 @pytest.fixture(autouse=True)
@@ -27,16 +26,6 @@ def small_server(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def engines(tmp_path: Path) -> Path:
     return Path(shutil.copytree(nano.ENGINES, tmp_path / "engines"))
-
-
-def spoil(file: Path) -> None:
-    """Adds noise to the largest weight of a graph: it still runs."""
-    graph = onnx.load(file)
-    weight = max((tensor for tensor in graph.graph.initializer if len(tensor.dims) == 2), key=lambda tensor: np.prod(tensor.dims))
-    values = onnx.numpy_helper.to_array(weight)
-    noise = np.random.default_rng(0).standard_normal(values.shape) * values.astype(np.float32).std()
-    weight.CopyFrom(onnx.numpy_helper.from_array((values + noise).astype(values.dtype), weight.name))
-    onnx.save(graph, file)
 
 
 def test_right_engines_pass_and_leave_a_report(engines: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,17 +54,6 @@ def test_a_spoilt_engine_fails_and_is_named(engines: Path, capsys: pytest.Captur
     assert json.loads((engines / "selftest.json").read_text())["passed"] is False
 
 
-def test_the_fallback_is_printed_to_be_typed(engines: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """fp32 engines that say they are fp16: what falls back is decided by what they say."""
-    replace(Manifest.read(engines), precision="fp16", attention="fp16").write(engines)
-    spoil(engines / "memory_attention.onnx")
-    assert main(["selftest", str(engines), "--runs", "0"]) == 1
-    said = capsys.readouterr().out
-    assert "Next: fp16 with attention in bf16" in said
-    assert "masklet-build export nano --precision fp16 --attention bf16 --for tensorrt --out nano-fp16-bf16-onnx" in said
-    assert "If that fails, too:" in said
-
-
 @pytest.mark.parametrize("target", ["embedded", "onnxruntime"])
 def test_a_repository_is_tested_where_it_lies(target: str, tmp_path: Path) -> None:
     repository = assemble("nano", nano.ENGINES, tmp_path / "repository", target=target)
@@ -88,13 +66,12 @@ def test_a_repository_is_tested_where_it_lies(target: str, tmp_path: Path) -> No
     [
         (lambda folder: shutil.rmtree(folder), "has neither plans.json nor manifest.json"),
         (lambda folder: (folder / "mask_prompt.onnx").unlink(), "has no engine mask_prompt"),
-        (lambda folder: replace(Manifest.read(folder), attention="bf16").write(folder), "computes in bf16, which ONNX Runtime cannot on a CPU"),
         (
             lambda folder: replace(Manifest.read(folder), checkpoint={"name": "mine.pt", "sha256": "9" * 64}).write(folder),
             "no fixtures of nano with weights 999999999999",
         ),
     ],
-    ids=["nothing", "missing", "bf16", "other-weights"],
+    ids=["nothing", "missing", "other-weights"],
 )
 def test_what_cannot_be_tested_is_said(change: object, words: str, engines: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert callable(change)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from masklet.contract import CONTRACT_VERSION, engines
-from masklet.families import NANO
+from masklet.contract import CONTRACT_VERSION, Model, engines
+from masklet.families import NANO, Variant
 from masklet_build import nano
 from masklet_build.cli import main
-from masklet_build.manifest import Manifest, file_sha256
+from masklet_build.manifest import FIXTURES, Manifest, file_sha256
+from masklet_build.selftest import own
 from masklet_build.selftest.subject import OnnxStages, opened
-from masklet_build.tensorrt import runtime
+from masklet_build.tensorrt import builder as builder_module
+from masklet_build.tensorrt import folder, runtime
 from masklet_build.tensorrt.plans import Layers, Machine, Plan, Plans, Settings
-from masklet_build.tensorrt.profiles import Limits, profiles
+from masklet_build.tensorrt.profiles import Limits, Profile, profiles
+from selftest.spoilt import spoil
 
 LIMITS = Limits.of(NANO, videos=2, objects=2)
 
@@ -87,6 +92,16 @@ def test_the_whole_test_stays_within_the_profiles(tmp_path: Path, capsys: pytest
     assert report["frames_per_second"] == pytest.approx({"1": 1000 / 8, "4": 1000 / 14, "8": 1000 / 26}, rel=1e-3)
 
 
+def test_the_fallback_is_printed_to_be_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plans = make_plans(tmp_path / "plans", precision="fp16", attention="fp16")
+    spoil(plans / "memory_attention.plan")
+    assert main(["selftest", str(plans), "--runs", "0"]) == 1
+    said = capsys.readouterr().out
+    assert "FAIL: memory_attention. Do not serve these engines. Next: fp16 with attention in bf16" in said
+    assert "masklet-build export nano --precision fp16 --attention bf16 --for tensorrt --out nano-fp16-bf16-onnx" in said
+    assert "If that fails, too:" in said
+
+
 def test_plans_of_a_repository_are_found_under_its_names(tmp_path: Path) -> None:
     plans = make_plans(tmp_path / "plans")
     bank = tmp_path / "repository" / "memory_bank"
@@ -107,3 +122,47 @@ def test_plans_of_a_repository_are_found_under_its_names(tmp_path: Path) -> None
 def test_plans_are_held_to_the_coarsest_type_that_they_compute_in(precision: str, attention: str, tf32: bool, held_to: str, tmp_path: Path) -> None:
     with opened(make_plans(tmp_path / "plans", settings=Settings(tf32=tf32), precision=precision, attention=attention)) as subject:
         assert subject.held_to == held_to
+
+
+MACHINE = Machine("11.0.0.114", "NVIDIA L4", "8.9", "13.0")
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A builder whose plans are the ONNX files; the engines that it built."""
+    built: list[str] = []
+
+    def build(
+        model: Model, variant: Variant, onnx: Path, table: Sequence[Profile], settings: Settings, timings: bytes, log_file: Path
+    ) -> builder_module.Built:
+        built.append(model.name)
+        log_file.write_text("")
+        return builder_module.Built(onnx.read_bytes(), b"", '{"Layers": []}', Layers(0, 0, 0, 0), (0,) * len(table), (), 1.0)
+
+    assert signature(build).parameters.keys() == signature(builder_module.build).parameters.keys()
+    monkeypatch.setattr(folder, "build", build)
+    monkeypatch.setattr(own, "this_machine", lambda: MACHINE)
+    return built
+
+
+def test_fixtures_go_along_from_the_export_to_the_plans(builder: list[str], tmp_path: Path) -> None:
+    onnx = Path(shutil.copytree(nano.ENGINES, tmp_path / "onnx"))
+    (onnx / FIXTURES).write_bytes(b"what float32 answered")
+    folder.build_plans(NANO, onnx, tmp_path / "plans", MACHINE, limits=LIMITS, settings=Settings())
+    assert (tmp_path / "plans" / FIXTURES).read_bytes() == b"what float32 answered"
+
+
+@pytest.mark.torch
+def test_without_a_path_nano_is_exported_built_and_tested_and_kept(
+    builder: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setattr(Limits, "of", lambda variant: LIMITS)
+    command = ["selftest", "--precision", "fp32", "--runs", "0", "--work", str(tmp_path / "work")]
+    assert main(command) == 0
+    assert "PASS" in capsys.readouterr().out
+    assert builder == [model.name for model in engines(NANO)]
+    assert Manifest.read(tmp_path / "work" / "fp32-onnx").purpose == "tensorrt"
+    assert (tmp_path / "work" / "fp32-plans" / "selftest.json").is_file()
+    assert main(command) == 0
+    assert len(builder) == len(engines(NANO))  # nothing is built again

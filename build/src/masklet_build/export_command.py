@@ -70,8 +70,8 @@ def _add_types(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--no-fixtures",
         action="store_true",
-        help="leave out fixtures.npz, without which `masklet-build selftest` cannot test the engines: 35 MB for an image of 1024 pixels, and the "
-        "time of some ten frames on this CPU",
+        help="leave out fixtures.npz, without which `masklet-build selftest` cannot test the engines: 30 MB for images of 1024 pixels, and the "
+        "time of some twenty frames on this CPU",
     )
 
 

@@ -1,7 +1,8 @@
 """How far an engine may be from the float32 network, and how far it is.
 
-The unit is the deviation of the row's expected output, so that engines and variants can be compared; a row of one number is measured by that number,
-or by 1 where it is smaller, since terms of about 1 are summed to it and may cancel.
+The unit is the deviation of the row's expected output, so that engines and variants can be compared. Rounding goes by the numbers themselves, so
+where these hardly deviate, as in the map of an absent object, the unit is a quarter of their root mean square. A row of one number is measured by
+that number, or by 1 where it is smaller, since terms of about 1 are summed to it and may cancel.
 
 Where the bars come from. Only factors of products are reduced; norms, residual sums and codes stay float32. A product of many terms whose factors
 are rounded to b bits is off by about one rounding, 2^-b, of itself, since independent errors average out; so is what reaches the output of an engine.
@@ -30,6 +31,7 @@ class Bar:
 
 
 BARS: Mapping[str, Bar] = {"fp32": Bar(1e-5, 1e-4), "tf32": Bar(2.5e-3, 2.5e-2), "fp16": Bar(1e-2, 0.1), "bf16": Bar(2e-2, 0.2)}
+_FLAT = 4
 COARSENESS = tuple(BARS)  # from fine to coarse
 
 
@@ -88,8 +90,7 @@ def _errors(got: np.ndarray, expected: Expected) -> tuple[float, float]:
     values, wanted = taken(got).astype(np.float64), expected.values.astype(np.float64)
     if not np.isfinite(values).all():
         return float("inf"), float("inf")
-    # A map that is the same everywhere, as that of an absent object, has no deviation: a hundredth of its value then.
-    scale = max(float(wanted.std()), 0.01 * float(np.abs(wanted).max()), 1e-6) if wanted.size > 1 else max(abs(float(wanted[0])), 1.0)
+    scale = max(float(wanted.std()), float(np.sqrt(np.mean(wanted**2))) / _FLAT, 1e-6) if wanted.size > 1 else max(abs(float(wanted[0])), 1.0)
     off = np.abs(values - wanted) / scale
     # One number has no typical error: as one of many it may be off by the largest.
     return (float(np.sqrt(np.mean(off**2))) if wanted.size > 1 else 0.0), float(off.max())

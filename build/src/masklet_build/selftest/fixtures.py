@@ -143,7 +143,8 @@ def write(fixtures: Fixtures, path: Path) -> None:
         ],
         "clip": fixtures.clip.to_json(shelf.put),
     }
-    np.savez_compressed(path, meta=np.array(json.dumps(meta)), **shelf.arrays)
+    arrays: dict[str, Any] = {"meta": np.array(json.dumps(meta)), **shelf.arrays}
+    np.savez_compressed(path, **arrays)
 
 
 def read(path: Path) -> Fixtures:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +22,8 @@ from masklet_build.selftest.bars import coarsest
 from masklet_build.tensorrt.plans import FILE_NAME as PLANS
 from masklet_build.tensorrt.plans import Layers, Plans
 from masklet_build.tensorrt.profiles import Limits, Profile, profiles
+
+Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]  # of one engine
 
 
 class SubjectError(Exception):
@@ -66,11 +68,26 @@ class OnnxStages:
 
     def __init__(self, files: Mapping[str, Path]) -> None:
         """`files` by engine. Raises ModuleNotFoundError without ONNX Runtime, and what it raises for a file that it cannot load."""
-        self._runners = {engine: OnnxRuntimeRunner(file, "fp32", 0, 1, "cpu") for engine, file in files.items()}
+        self._run: dict[str, Run] = {engine: _alone(OnnxRuntimeRunner(file, "fp32", 0, 1, "cpu")) for engine, file in files.items()}
+
+    @classmethod
+    def rounding(cls, files: Mapping[str, Path]) -> OnnxStages:
+        """The same for engines of a reduced type, which ONNX Runtime alone would not round on a CPU. Needs torch."""
+        from masklet_build.typed.check import rounding_session
+
+        made = cls({})
+        for engine, file in files.items():
+            with rounding_session(file) as run:  # what it opens stays open; the file it was opened from goes
+                made._run[engine] = run
+        return made
 
     def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Runs one engine."""
-        return self._runners[engine]([inputs])[0]
+        return self._run[engine](inputs)
+
+
+def _alone(runner: OnnxRuntimeRunner) -> Run:
+    return lambda inputs: runner([inputs])[0]
 
 
 @contextmanager
@@ -109,12 +126,9 @@ def engine_files(path: Path, variant: Variant) -> dict[str, Path]:
 
 def _of_onnx(path: Path, home: Path) -> Subject:
     manifest = Manifest.read(home)
-    if "bf16" in (manifest.precision, manifest.attention):
-        raise SubjectError(
-            f"{path} computes in bf16, which ONNX Runtime cannot on a CPU. Build plans of it on a GPU (masklet-build engine), and test these."
-        )
     variant = families.variant(manifest.variant)
     files, limits = engine_files(path, variant), Limits.of(variant)
+    reduced = {manifest.precision, manifest.attention} != {"fp32"}
     return Subject(
         home=home,
         variant=variant,
@@ -123,8 +137,8 @@ def _of_onnx(path: Path, home: Path) -> Subject:
         attention=manifest.attention,
         held_to=coarsest([manifest.precision, manifest.attention]),
         table=profiles(variant, limits),
-        stages=OnnxStages(files),
-        runtime=f"ONNX Runtime {versions(['onnxruntime'])['onnxruntime']} on this CPU",
+        stages=OnnxStages.rounding(files) if reduced else OnnxStages(files),
+        runtime=f"ONNX Runtime {versions(['onnxruntime'])['onnxruntime']} on this CPU{', rounding as the graphs say' if reduced else ''}",
         machine=machine_facts(),
         files={engine: file_sha256(file) for engine, file in files.items()},
         objects_per_call=limits.objects,
