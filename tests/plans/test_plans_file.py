@@ -28,7 +28,9 @@ def folder(tmp_path: Path) -> Path:
         (tmp_path / f"{name}.plan").write_bytes(name.encode())
         layers = Layers(total=9, attention=2, casts=1, reformats=3)
         engines[name] = Plan(file_sha256(tmp_path / f"{name}.plan"), {f"{name}.onnx": "0"}, table, 1.5, (1 << 20,) * len(table), layers, ("careful",))
-    Plans("nano", {"name": "x", "sha256": "1"}, CONTRACT_VERSION, "fp16", "bf16", limits, Settings(), MACHINE, engines, "2026-01-01T00:00:00+00:00").write(tmp_path)
+    Plans(
+        "nano", {"name": "x", "sha256": "1"}, CONTRACT_VERSION, "fp16", "bf16", limits, Settings(), MACHINE, engines, "2026-01-01T00:00:00+00:00"
+    ).write(tmp_path)
     return tmp_path
 
 

@@ -83,7 +83,10 @@ def test_a_manifest_keeps_what_stayed_fp32_and_a_newer_one_is_refused(tmp_path: 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["export", "nano", "--out", "unused", "--precision", "bf16", "--for", "cpu"], "is for TensorRT and PyTorch: on a CPU it is slower than fp32"),
+        (
+            ["export", "nano", "--out", "unused", "--precision", "bf16", "--for", "cpu"],
+            "is for TensorRT and PyTorch: on a CPU it is slower than fp32",
+        ),
         (["evaluate", "nano", "--out", "unused", "--typed", "fp8"], "write TYPE or TYPE:ATTENTION"),
         (["evaluate", "nano", "--out", "unused", "--typed", "fp32"], "fp32 is what the others are compared with"),
         (["evaluate", "nano", "--out", "unused", "--typed", "fp16", "--precision", "bf16"], "Leave out --url, --engines and --precision"),
