@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 
 import pytest
 
 from deploy.manifests import OVERLAYS, component, container, one, overlay
-from deploy.tools import ROOT
+from deploy.tools import ROOT, tool
 from masklet import MockTransport, Tracker
 from masklet.cli.arguments import parse
 
@@ -110,6 +111,13 @@ def test_the_environment_of_haproxy_is_what_its_configuration_reads() -> None:
     assert given == read - {"MASKLET_DNS"}  # optional there: without it /etc/resolv.conf is read
     (config,) = [item["data"] for item in component("gateway-haproxy") if item["metadata"]["name"].startswith("masklet-haproxy-")]
     assert config == {"haproxy.cfg": HAPROXY.read_text()}
+
+
+def test_haproxy_takes_its_configuration_with_that_environment() -> None:
+    (made,) = one(component("gateway-haproxy"), "Deployment", "masklet-gateway")["spec"]["template"]["spec"]["containers"]
+    environment = {item["name"]: item["value"].replace("$(NAMESPACE)", "masklet") for item in made["env"] if "value" in item}
+    done = subprocess.run([tool("haproxy"), "-c", "-f", str(HAPROXY)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_monitoring_scrapes_the_port_and_the_job_of_the_rules() -> None:
