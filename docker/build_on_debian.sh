@@ -1,5 +1,5 @@
 #!/bin/sh
-# Builds server.Dockerfile on a bare Debian instead of NVIDIA's image, which needs no registry, and looks into the result. Takes minutes and 2 GB.
+# Builds both Dockerfiles on a bare Debian instead of NVIDIA's images, which needs no registry, and looks into the results. Takes minutes and 10 GB.
 # As root, with debootstrap and buildah:
 #
 #   docker/build_on_debian.sh FOLDER [option of `buildah build` ...]         everything is kept in FOLDER: delete it afterwards
@@ -22,17 +22,28 @@ image add -q "$base" "$folder/debian" / >/dev/null
 image commit -q "$base" localhost/masklet-base:debian >/dev/null
 image rm "$base" >/dev/null
 
-echo "--- building"
-image build --pull-never --build-arg BASE=localhost/masklet-base:debian -f "$root/docker/server.Dockerfile" -t localhost/masklet-server:debian "$@" "$root"
+for name in server build; do
+  echo "--- building $name.Dockerfile"
+  # --format docker: the OCI format knows no HEALTHCHECK
+  image build --pull-never --format docker --build-arg BASE=localhost/masklet-base:debian -f "$root/docker/$name.Dockerfile" \
+    -t "localhost/masklet-$name:debian" "$@" "$root"
+done
 
-echo "--- looking into it"
-made=$(image from --pull-never localhost/masklet-server:debian)
-trap 'image rm "$made" >/dev/null' EXIT
-inside() { image run "$made" -- sh -c "$1"; }
-inside 'echo "user $(id -u):$(id -g), python packages of $(python3 -c "import sys; print(sys.prefix)")"'
-inside 'python3 -c "import numpy, PIL, masklet; print(numpy.__version__, PIL.__version__, masklet.__file__)"; du -sm /opt/masklet/lib/python3*/site-packages/* | sort -rn | head -5'
-inside 'masklet --help | head -1; masklet track --help >/dev/null && echo "the client runs without PyAV"'
-inside 'if touch /opt/masklet/new 2>/dev/null; then echo "WRONG: /opt/masklet is writable"; exit 1; fi; echo "nothing under /opt/masklet is writable"'
+inside() { # image, command: in a new container of it, as its user
+  made=$(image from --pull-never "localhost/masklet-$1:debian")
+  status=0
+  image run "$made" -- sh -c "$2" || status=$?
+  image rm "$made" >/dev/null
+  return $status
+}
+echo "--- looking into the server"
+inside server 'echo "user $(id -u):$(id -g), python packages of $(python3 -c "import sys; print(sys.prefix)")"'
+inside server 'python3 -c "import numpy, PIL, masklet; print(numpy.__version__, PIL.__version__, masklet.__file__)"; du -sm /opt/masklet'
+inside server 'masklet --help | head -1; masklet track --help >/dev/null && echo "the client runs without PyAV"'
+inside server 'if touch /opt/masklet/new 2>/dev/null; then echo "WRONG: /opt/masklet is writable"; exit 1; fi; echo "nothing under /opt/masklet is writable"'
 # There is no Triton in a bare Debian: the entrypoint gets as far as starting it.
-inside 'mkdir -p /tmp/m/tracker; touch /tmp/m/tracker/config.pbtxt; MASKLET_MODELS=/tmp/m python3 /opt/masklet/entrypoint.py; [ $? = 127 ]'
+inside server 'mkdir -p /tmp/m/tracker; touch /tmp/m/tracker/config.pbtxt; MASKLET_MODELS=/tmp/m python3 /opt/masklet/entrypoint.py; [ $? = 127 ]'
+echo "--- looking into the builder"
+inside build 'id -u; masklet-build assemble nano --target onnxruntime --out /tmp/repository && ls /tmp/repository; du -sm /opt/masklet'
+inside build 'masklet-build export nano --out /tmp/engines && ls /tmp/engines'
 echo "--- as it should be"
