@@ -31,6 +31,7 @@ class Rule:
 
 
 MODEL = frozenset({"triton_python_backend_utils"})
+ONNX = frozenset({"onnx", "numpy"})
 CLIENT = "client/src/masklet"
 RULES = [
     *(Rule(f"{CLIENT}/{name.removeprefix('masklet.')}.py", SHARED | {"numpy"}) for name in sorted(SHARED - {"masklet.families"})),
@@ -59,6 +60,12 @@ RULES = [
         frozenset({"masklet_build.assembly", "masklet_build.manifest", "masklet", "google", "tritonclient"})
         | {"masklet_build.tensorrt.plans", "masklet_build.tensorrt.profiles"},
     ),
+    Rule(
+        "build/src/masklet_build/lint/*.py", frozenset({"masklet", "masklet_build.lint", "masklet_build.manifest", "masklet_build.onnx_files"}) | ONNX
+    ),
+    Rule("build/src/masklet_build/typed/*.py", frozenset({"masklet", "masklet_build", "torch", "onnxruntime", "PIL"}) | ONNX),
+    Rule("build/src/masklet_build/typed/choice.py", frozenset({"masklet.families"})),
+    Rule("build/src/masklet_build/typed/frames.py", frozenset({"numpy"})),
     Rule("build/src/masklet_build/hugging_face/*.py", frozenset({"masklet_build.hugging_face", "torch"})),
     Rule("build/src/masklet_build/download/*.py", frozenset({"masklet", "masklet_build", "urllib3", "tqdm"})),
     Rule("build/src/masklet_build/tensorrt/*.py", frozenset({"masklet", "masklet_build", "numpy", "tensorrt", "tqdm"})),
@@ -109,8 +116,8 @@ def test_a_forbidden_import_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("module", ["masklet_build.serve", "masklet_build.assemble", "masklet_build.cli", "masklet_build.quality.report"])
-def test_serving_works_without_torch(module: str) -> None:
-    _run(f"import sys; sys.modules['torch'] = None; import {module}")
+def test_serving_works_without_what_exports(module: str) -> None:
+    _run(f"import sys; sys.modules['torch'] = sys.modules['onnx'] = None; import {module}")
 
 
 def test_the_command_starts_without_what_downloads_need() -> None:

@@ -63,10 +63,10 @@ def test_an_existing_folder_is_kept_unless_forced(tiny, checkpoint, tmp_path):
 def test_an_engine_that_computes_something_else_fails_the_export_and_leaves_nothing(tiny, checkpoint, tmp_path, monkeypatch):
     real = onnx_export.export_engine
 
-    def broken(stage, model, variant, path):
+    def broken(stage, model, variant, path, opset):
         if model.name == "memory_encoder":
             stage.source.out_proj.bias.data += 1e-2
-        real(stage, model, variant, path)
+        real(stage, model, variant, path, opset)
         if model.name == "memory_encoder":
             stage.source.out_proj.bias.data -= 1e-2
 

@@ -44,4 +44,4 @@ def test_the_command_compares_types_and_says_what_was_lost(tmp_path, capsys):
     assert cli.main(["evaluate", "nano", "--out", str(tmp_path), *words]) == 0
     assert "points lost" in capsys.readouterr().out
     made = json.loads((tmp_path / "quality.json").read_text())
-    assert [(item["precision"], item["prompt"]) for item in made["agreement"]] == [("bf16", "point")]
+    assert [(item["prompt"], list(item["JF"])) for item in made["agreement"]] == [("point", ["fp32", "bf16"])]

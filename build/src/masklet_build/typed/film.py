@@ -15,13 +15,12 @@ from masklet_build.in_process import InProcess, Stages
 from masklet_build.typed.frames import Film
 
 FRAMES = 10  # of the drawn clip: all ordinary memories are there from frame 7 on
-_CLIP = "validation", 1  # split and index; the test clips stay for judging masks
+_CLIP = 1  # of the validation clips; the test clips stay for judging masks
 
 
 def drawn_film(side: int) -> list[np.ndarray]:
     """Frames of a drawn clip, uint8 [side, side, 3]."""
-    split, index = _CLIP
-    return list(make_clip(split, index, frames=FRAMES, height=side, width=side).frames)
+    return list(make_clip("validation", _CLIP, frames=FRAMES, height=side, width=side).frames)
 
 
 def show(variant: Variant, stages: Stages, film: Film, progress: Callable[[str], None]) -> None:
