@@ -47,8 +47,8 @@ def _check_purpose(engines: Path, manifest: Manifest, runtime: str) -> None:
     is_program = manifest.purpose == "torch"
     if (runtime == "torch") != is_program:
         raise AssembleError(
-            f"{engines} holds {'PyTorch programs' if is_program else 'ONNX engines'}, which {runtime} does not run. Make others: masklet-build export "
-            f"{manifest.variant} --for {'torch' if runtime == 'torch' else 'cpu'} --out DIR; then name them with --engines"
+            f"{engines} holds {'PyTorch programs' if is_program else 'ONNX engines'}, which {runtime} does not run. Make others: masklet-build "
+            f"export {manifest.variant} --for {'torch' if runtime == 'torch' else 'cpu'} --out DIR; then name them with --engines"
             f"{', or use --runtime torch' if is_program else ''}."
         )
     if not is_program and {manifest.precision, manifest.attention} != {"fp32"}:
