@@ -120,11 +120,6 @@ def _manifest(engines: Path, variant: families.Variant) -> Manifest:
         raise AssembleError(
             f"{engines} was exported for contract {manifest.contract_version}; this masklet-build has {contract.CONTRACT_VERSION}. Export again."
         )
-    if {manifest.precision, manifest.attention} != {"fp32"}:
-        raise AssembleError(
-            f"{engines} holds engines in {manifest.precision} (attention {manifest.attention}), which are for TensorRT: make plans of them with "
-            "`masklet-build engine`. For other targets export in fp32; with --precision bf16 OpenVINO computes those in bf16."
-        )
     for name, expected in manifest.files.items():
         if not (engines / name).is_file() or file_sha256(engines / name) != expected:
             raise AssembleError(f"{engines / name} is missing or not the file that was exported. Export again.")

@@ -43,15 +43,19 @@ def checked_precision(engines: Path, made: Manifest | Plans, runtime: str, wante
 
 
 def _check_purpose(engines: Path, manifest: Manifest, runtime: str) -> None:
-    """Programs are for torch, and for torch are programs."""
-    if (runtime == "torch") == (manifest.purpose == "torch"):
-        return
-    what = "PyTorch programs" if manifest.purpose == "torch" else "ONNX engines"
-    wanted = "torch" if runtime == "torch" else "cpu"
-    raise AssembleError(
-        f"{engines} holds {what}, which {runtime} does not run. Make others: masklet-build export {manifest.variant} --for {wanted} --out DIR; "
-        f"then name them with --engines{'' if runtime == 'torch' else ', or use --runtime torch'}."
-    )
+    """Programs are for torch, and for torch are programs. Typed ONNX engines are for neither."""
+    is_program = manifest.purpose == "torch"
+    if (runtime == "torch") != is_program:
+        raise AssembleError(
+            f"{engines} holds {'PyTorch programs' if is_program else 'ONNX engines'}, which {runtime} does not run. Make others: masklet-build "
+            f"export {manifest.variant} --for {'torch' if runtime == 'torch' else 'cpu'} --out DIR; then name them with --engines"
+            f"{', or use --runtime torch' if is_program else ''}."
+        )
+    if not is_program and {manifest.precision, manifest.attention} != {"fp32"}:
+        raise AssembleError(
+            f"{engines} holds engines in {manifest.precision} (attention {manifest.attention}), which are for TensorRT: make plans of them with "
+            "`masklet-build engine`. For other targets export in fp32; with --precision bf16 OpenVINO computes those in bf16."
+        )
 
 
 def vendor(version: Path, runtime: str) -> None:
