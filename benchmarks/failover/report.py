@@ -111,8 +111,8 @@ def markdown(content: Mapping[str, Any], rounds: Mapping[str, Sequence[Round]]) 
         "|---|---|---|---|---|---|---|---|---|---|",
         *(_row(name, done) for name, done in rounds.items()),
         "",
-        "Noticed: from the kill until the client knew. The gateway ends the stream at once; the client looks when its next frame is due. Back: from then "
-        "until its next new answer, so with the connection, the restored snapshot and the frames computed again. All share the CPUs.",
+        "Noticed: from the kill until the client knew. The gateway ends the stream at once; the client looks when its next frame is due. Back: from "
+        "then until its next new answer, so with the connection, the restored snapshot and the frames computed again. All share the CPUs.",
         "",
         *(f"{name}: {version}." for name, version in content["gateways"].items()),
         *origin(dict(content)),
