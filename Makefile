@@ -6,16 +6,18 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11; do \
 BUILD_PY := .venv/build/bin/python
 SERVING_PY := .venv/serving/bin/python
 LOAD_PY := .venv/load/bin/python
+DEPLOY_BIN := .venv/deploy/bin
 
 export MASKLET_SERVING_PYTHON := $(CURDIR)/$(SERVING_PY)
 export MASKLET_LOAD_PYTHON := $(CURDIR)/$(LOAD_PY)
+export MASKLET_DEPLOY_BIN := $(CURDIR)/$(DEPLOY_BIN)
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build setup-serving setup-load demo load test test-quick check format clean
+.PHONY: help setup setup-build setup-serving setup-load setup-deploy demo load test test-quick check format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup:  ## make the environments .venv/serving, .venv/build and .venv/load (about 2.5 GB)
+setup:  ## make the environments .venv/serving, .venv/build, .venv/load and .venv/deploy (about 3.2 GB)
 	@$(or $(PYTHON),python3) build/setup_env.py
 
 setup-build:
@@ -26,6 +28,9 @@ setup-serving:
 
 setup-load:
 	@$(or $(PYTHON),python3) build/setup_env.py load
+
+setup-deploy:
+	@$(or $(PYTHON),python3) build/setup_env.py deploy
 
 demo: setup-serving  ## start Triton, track objects in a clip; no torch, no download of weights; pictures go to dist/demo
 	$(SERVING_PY) benchmarks/demo.py --out dist/demo

@@ -1,4 +1,4 @@
-"""Makes the virtual environments .venv/serving, .venv/build and .venv/load from build/locks/. Standard library only.
+"""Makes the virtual environments .venv/serving, .venv/build, .venv/load and .venv/deploy from build/locks/. Standard library only.
 
 Run it with the Python that the environments shall use: `python3 build/setup_env.py`. It does nothing where they are up to date.
 """
@@ -16,9 +16,12 @@ import sys
 import time
 from pathlib import Path
 
+import debian_programs  # beside this file
+
 ROOT = Path(__file__).resolve().parents[1]
 PROJECTS = (ROOT / "client", ROOT / "build")
-DISK_MB = {"serving": 1000, "build": 2500, "load": 400}  # installed size and room for pip to unpack
+DISK_MB = {"serving": 1000, "build": 2500, "load": 400, "deploy": 1000}  # installed size and room for pip to unpack
+TOOLS_ONLY = ("deploy",)  # environments of programs that masklet itself is not installed into
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"  # CPU builds of torch; on Linux the default index has the CUDA build only
 PYTHONS = ((3, 11), (3, 12))  # the locked packages have wheels for these
 
@@ -32,7 +35,7 @@ class SetupError(Exception):
 def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("environments", nargs="*", metavar="serving|build|load", help="which to make (default: all)")
+    parser.add_argument("environments", nargs="*", metavar="serving|build|load|deploy", help="which to make (default: all)")
     names = parser.parse_args().environments or list(DISK_MB)
     if set(names) - set(DISK_MB):
         parser.error(f"unknown environment in {names}; there are {', '.join(DISK_MB)}")
@@ -40,6 +43,8 @@ def main() -> int:
         check_machine(names)
         for name in names:
             set_up(name)
+        if "deploy" in names:
+            debian_programs.provide(ROOT / ".venv" / "deploy")
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -73,7 +78,8 @@ def set_up(name: str) -> None:
     stamp = folder / "masklet-setup.json"
     # Editable installs and the scripts in bin/ hold absolute paths, hence ROOT: a repository that was moved is set up anew.
     packages = _digest(lock, sys.version, str(ROOT))
-    projects = _digest(*(project / "pyproject.toml" for project in PROJECTS))
+    installed = () if name in TOOLS_ONLY else PROJECTS
+    projects = _digest(*(project / "pyproject.toml" for project in installed))
     done = json.loads(stamp.read_text()) if stamp.exists() else {}
     if done == {"packages": packages, "projects": projects}:
         print(f"environment {name}: up to date")
@@ -82,9 +88,10 @@ def set_up(name: str) -> None:
     stamp.unlink(missing_ok=True)  # stays away if anything below fails
     if done.get("packages") != packages:
         _make_environment(name, folder, lock)
-    print(f"environment {name}: installing masklet and masklet-build from this repository", flush=True)
-    editable = [word for project in PROJECTS for word in ("--editable", str(project))]
-    _pip(folder, "--no-deps", "--no-build-isolation", *editable)
+    if installed:
+        print(f"environment {name}: installing masklet and masklet-build from this repository", flush=True)
+        editable = [word for project in installed for word in ("--editable", str(project))]
+        _pip(folder, "--no-deps", "--no-build-isolation", *editable)
     stamp.write_text(json.dumps({"packages": packages, "projects": projects}))
     print(f"environment {name}: ready in {folder} ({time.monotonic() - began:.0f} s)", flush=True)
 

@@ -24,9 +24,9 @@ _PATIENCE_S = 60.0
 
 
 class Pod:
-    """One server with its supervisor, which restarts it at the same address whatever becomes of it."""
+    """One server. Where it is `supervised` it is restarted at the same address whatever becomes of it; else only by `revive`."""
 
-    def __init__(self, folder: Path, host: str, ports: tuple[int, int, int], python: Path) -> None:
+    def __init__(self, folder: Path, host: str, ports: tuple[int, int, int], python: Path, *, supervised: bool) -> None:
         self.host = host
         self.drain_file = folder / "draining"
         repository = assemble("nano", nano.ENGINES, folder / "repository", settings={"memory_bank.drain_file": str(self.drain_file)})
@@ -34,10 +34,9 @@ class Pod:
         self.server = Server(
             repository, python=python, host=host, grpc_port=grpc, http_port=http, metrics_port=metrics, exit_timeout_s=1, log=folder / "triton.log"
         )
-        self.restarts = 0
         self._ready = threading.Event()
-        self._supervisor = Supervisor(self.server, policy=_POLICY, say=self._hear)
-        self._thread = threading.Thread(target=self._supervisor.run, name=f"pod {host}", daemon=True)
+        self._supervisor = Supervisor(self.server, policy=_POLICY, say=self._hear) if supervised else None
+        self._thread = threading.Thread(target=self._supervisor.run if self._supervisor else self._run, name=f"pod {host}", daemon=True)
 
     def start(self) -> None:
         """Begins to start the server."""
@@ -45,8 +44,10 @@ class Pod:
 
     def stop(self) -> None:
         """Stops the server."""
-        self._supervisor.stop()
+        if self._supervisor:
+            self._supervisor.stop()
         self._thread.join()
+        self.server.stop(graceful=False)
 
     def wait(self) -> None:
         """Returns once the server is ready, or ready again. Raises TimeoutError."""
@@ -57,6 +58,11 @@ class Pod:
         """Ends Triton without warning."""
         self._ready.clear()
         os.kill(self.server.pid, signal.SIGKILL)
+
+    def revive(self) -> None:
+        """Starts a server that was killed and has no supervisor. Returns when it is ready."""
+        self.server.stop(graceful=False)
+        self._run()
 
     def kill_stub(self, model: str) -> None:
         """Ends the process of one python model without warning."""
@@ -77,20 +83,22 @@ class Pod:
         """Its gauges."""
         return read_banks(self.server.metrics_url, 5)["tracker"]
 
+    def _run(self) -> None:
+        self.server.start()
+        self._ready.set()
+
     def _hear(self, line: str) -> None:
         if line.startswith("ready"):
             self._ready.set()
-        elif line.startswith("restarting"):
-            self.restarts += 1
 
 
 class Fleet:
     """So many pods, all of them ready; a context manager. `names` gives the first `known` of them to gateways."""
 
-    def __init__(self, folder: Path, python: Path, count: int, known: int | None = None) -> None:
+    def __init__(self, folder: Path, python: Path, count: int, known: int | None = None, *, supervised: bool = True) -> None:
         hosts = [f"127.0.{os.getpid() % 250 + 1}.{number}" for number in range(1, count + 1)]  # Linux has all of 127/8; other runs use others
         ports = _common_ports(hosts)
-        self.pods = [Pod(folder / str(number), host, ports, python) for number, host in enumerate(hosts)]
+        self.pods = [Pod(folder / str(number), host, ports, python, supervised=supervised) for number, host in enumerate(hosts)]
         self.names = Names()
         self.ports = Ports(ports[0], ports[1], self.names.port)
         self._known = hosts[:known]

@@ -84,7 +84,6 @@ def write(out: Path, plan: Mapping[str, Any], programs: Mapping[str, str], round
     }
     text = markdown(content, rounds)
     save(out, "failover", content, text)
-    print(text)
     return all(one.complete for one in every)
 
 
@@ -103,8 +102,8 @@ def markdown(content: Mapping[str, Any], rounds: Mapping[str, Sequence[Round]]) 
         "# A server killed without warning",
         "",
         f"{plan['videos']} videos of nano, {plan['frames']} frames at {plan['fps']:g} frames/s each, go through a gateway to two servers on one "
-        "machine. In the middle of every round the server with more of them is killed (SIGKILL). Videos are opened with "
-        "`resilient=True`; undisturbed: each film alone.",
+        "machine. In the middle of every round the server with more of them is killed (SIGKILL), and started again after it. "
+        "Videos are opened with `resilient=True`; undisturbed: each film alone.",
         "",
         "| gateway | rounds | answered once | equal to the undisturbed run | videos moved | noticed after | back after: median, 95 %, longest "
         f"| above {_OBJECTIVE_S:g} s | frames replayed | servers asked |",

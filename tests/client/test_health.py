@@ -59,19 +59,28 @@ def metrics() -> Iterator[Callable[[str], str]]:
     server.server_close()
 
 
-def test_a_probe_is_a_whole_video_in_one_request_under_an_id_of_its_own() -> None:
+def test_a_probe_is_two_whole_videos_of_one_request_each_under_ids_of_their_own() -> None:
     toy, requests = ToyTracker(), list[Request]()
     with serving(lambda request: requests.append(request) or toy(request)) as (url, servicer, _):
         for _ in range(2):
             assert probe(url, 5).health is Health.ALIVE
     assert toy.videos == {}
-    first, second = requests
-    assert (first.start, first.end) == (True, True)
-    assert first.video_id != second.video_id
-    assert [headers["x-video-id"] for headers in servicer.headers] == [str(first.video_id), str(second.video_id)]
-    (item,) = json.loads(first.tensors["PROMPTS"][0, 0])
-    assert item["points"], "without an object the engines would not be asked"
-    assert first.tensors["FRAME"].size > 0
+    assert [(request.start, request.end) for request in requests] == [(True, True)] * 4
+    ids = [str(request.video_id) for request in requests]
+    assert len(set(ids)) == 4
+    assert [headers["x-video-id"] for headers in servicer.headers] == [ids[0], ids[2]]
+    for request in requests:
+        (item,) = json.loads(request.tensors["PROMPTS"][0, 0])
+        assert item["points"], "without an object the engines would not be asked"
+        assert request.tensors["FRAME"].size > 0
+
+
+def test_one_failure_of_two_is_enough() -> None:
+    toy, said = ToyTracker(), ["", "Stub process 'preprocess_0_1' is not healthy."]
+    for order in (said, said[::-1]):
+        texts = iter(order)
+        with serving(lambda request, texts=texts: Refusal(text) if (text := next(texts)) else toy(request)) as (url, _, _):
+            assert probe(url, 5).health is Health.DEAD
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ def file(server: Server) -> Iterator[Path]:
     file = server.repository.parent / "draining"
     yield file
     file.unlink(missing_ok=True)
+    while read_banks(server.metrics_url, 5)["tracker"].draining:
+        time.sleep(0.05)
 
 
 @contextmanager

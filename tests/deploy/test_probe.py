@@ -55,18 +55,19 @@ def tight(serve_nano: ServeNano) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.parametrize("model", ["preprocess", "image_encoder", "memory_bank", "postprocess"])
+@pytest.mark.parametrize("model", ["preprocess", "memory_bank", "postprocess"])
 def test_a_dead_stub_fails_the_liveness_probe_within_its_period_while_triton_says_it_is_ready(
     serve_nano: ServeNano, capsys: pytest.CaptureFixture[str], model: str
 ) -> None:
     with serve_nano({}) as server:
         assert probed(capsys, server)[0] == 0
-        (stub,) = (pid for pid, name in server.stubs().items() if name.startswith(model))
+        stub = min(pid for pid, name in server.stubs().items() if name.startswith(model))  # one, where there are two
         os.kill(stub, signal.SIGKILL)
-        began = time.monotonic()
-        code, line = probed(capsys, server, "--timeout-s", "5")
-        assert time.monotonic() - began < PERIOD_S
-        assert (code, f"Stub process '{model}" in line) == (1, True), line
+        for _ in range(3):  # each time: a pod is restarted after some failures in a row
+            began = time.monotonic()
+            code, line = probed(capsys, server, "--timeout-s", "5")
+            assert time.monotonic() - began < PERIOD_S
+            assert (code, f"Stub process '{model}" in line) == (1, True), line
         assert server.is_ready(), "Triton notices by itself: this test no longer shows anything"
         assert probed(capsys, server, "--ready")[0] == 0, "which is why readiness alone does not do"
 
@@ -142,7 +143,7 @@ def test_readiness_is_false_while_draining_and_liveness_is_not(tight: Server, ca
 
 
 def test_a_busy_server_is_alive(serve_nano: ServeNano, capsys: pytest.CaptureFixture[str]) -> None:
-    """Sixteen videos send as fast as they are answered, four frames of each on their way."""
+    """Eight videos send as fast as they are answered, four frames of each on their way."""
     with serve_nano({}) as server, Tracker(server.grpc_url) as tracker:
         stopping, answered = threading.Event(), queue.SimpleQueue[int]()
 
@@ -156,14 +157,14 @@ def test_a_busy_server_is_alive(serve_nano: ServeNano, capsys: pytest.CaptureFix
                 for result in video.track_many(frames(), in_flight=4):
                     answered.put(result.frame_index)
 
-        threads = [threading.Thread(target=crowd) for _ in range(16)]
+        threads = [threading.Thread(target=crowd) for _ in range(8)]
         for thread in threads:
             thread.start()
         try:
-            for _ in range(16):  # until all videos are in full swing
+            for _ in range(8):  # until all videos are in full swing
                 while answered.get(timeout=20) != 3:
                     pass
-            findings = [(*probed(capsys, server), *probed(capsys, server, "--ready", "--timeout-s", "3")) for _ in range(4)]
+            findings = [(*probed(capsys, server), *probed(capsys, server, "--ready", "--timeout-s", "3")) for _ in range(3)]
         finally:
             stopping.set()
             for thread in threads:

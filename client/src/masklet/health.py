@@ -6,6 +6,7 @@ Triton 2.51 reports a model as ready whose python process died, for ever and at 
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import dataclass
 from enum import Enum
 
@@ -20,6 +21,7 @@ from masklet.transport import Answer, Event, Request, Tls, stream_headers
 
 _FRAME = np.zeros((1, 32, 32, 3), np.uint8)
 _PROMPTS = b'[{"object": 1, "points": [[16, 16]], "labels": [1]}]'
+_INSTANCES = 2  # of preprocess and of postprocess
 _OWN = "MASKLET_"  # begins the errors of masklet's own models
 _STUB_DIED = "is not healthy"  # "Stub process 'memory_bank_0_0' is not healthy.": it does not come back
 
@@ -41,19 +43,26 @@ class Finding:
 
 
 def probe(url: str, timeout_s: float, model: str = TRACKER.name, tls: Tls | None = None) -> Finding:
-    """Sends a tracker a video of one black frame with a click, under a random id, and judges the answer.
+    """Sends a tracker two videos of one black frame with a click, under random ids, and judges the answers.
 
-    It goes the way of every frame: preprocess, image_encoder, the engines and the bank, postprocess; only memory_attention has nothing to do in
-    it. As a video whose first request is its last it takes no place, so a full or draining server answers it too; where no memory is left for its
-    object the refusal is the sign of life. Never raises for what the server does; ValueError for a url that is none, OSError for PEM files that
-    cannot be read.
+    They go the way of every frame: preprocess, image_encoder, the engines and the bank, postprocess; only memory_attention has nothing to do in
+    them. Two, together: Triton gives videos to the instances of a model in turn, so if one of two is dead every other video fails, and probes one at
+    a time would find a whole server again and again. As videos whose first request is their last they take no place, so a full or draining server
+    answers them too; where no memory is left for their objects the refusal is the sign of life.
+
+    Never raises for what the server does; ValueError for a url that is none, OSError for PEM files that cannot be read.
     """
-    video_id = secrets.randbelow(2**63 - 1) + 1
-    request = Request(video_id, start=True, end=True, tensors={"FRAME": _FRAME, "PROMPTS": bytes_tensor(_PROMPTS)}, parameters={})
-    stream = GrpcTransport(url, tls=tls, model=model).open_stream(stream_headers({}, video_id))
+    deadline = time.monotonic() + timeout_s
+    video_ids = [secrets.randbelow(2**63 - 1) + 1 for _ in range(_INSTANCES)]
+    stream = GrpcTransport(url, tls=tls, model=model).open_stream(stream_headers({}, video_ids[0]))
     try:
-        stream.send(request)
-        return _judge(stream.receive(timeout_s))
+        for video_id in video_ids:
+            stream.send(Request(video_id, start=True, end=True, tensors={"FRAME": _FRAME, "PROMPTS": bytes_tensor(_PROMPTS)}, parameters={}))
+        for _ in video_ids:
+            finding = _judge(stream.receive(deadline - time.monotonic()))
+            if finding.health is not Health.ALIVE:
+                return finding
+        return Finding(Health.ALIVE)
     except TimeoutError:
         return Finding(Health.DOUBTFUL, f"no answer within {timeout_s:g} s")
     finally:

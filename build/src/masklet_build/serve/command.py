@@ -17,7 +17,7 @@ from masklet_build.serve.supervisor import Supervisor
 
 DESCRIPTION = """Runs Triton from the PyPI wheel on a model repository, in the foreground and supervised.
 
-Every few seconds a video of one black frame goes through the model `tracker`. When that is not answered, or a process dies, Triton is
+Every few seconds two videos of one black frame go through the model `tracker`. When one is not answered, or a process dies, Triton is
 restarted; videos that were live are then lost, and their clients have to open new ones.
 
 A file that told an earlier server to drain is removed at the start (not at a restart); `masklet drain` makes it."""

@@ -21,7 +21,7 @@ from masklet_build.serve.server import Server
 class Policy:
     """When to look, when to doubt, when to give up.
 
-    probe_every_s     pause between probes; each costs what a frame with one object costs
+    probe_every_s     pause between probes; each costs what two frames with one object cost
     probe_deadline_s  how long an answer may take
     doubts            doubtful probes in a row that count as dead: an overloaded server is slow too, and a restart loses its videos
     restarts, within_s   more restarts than this within this time: give up

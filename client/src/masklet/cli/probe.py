@@ -9,8 +9,8 @@ from masklet.cli.connection import add_connection, positive, tls_of
 from masklet.health import Health, probe, unready
 
 _DESCRIPTION = """\
-Sends one black frame with a click as a video of its own through every model of the server, and says whether it was answered. Triton's own health
-endpoints do not tell: they stay green when the process of a python model has died. A full or draining server answers as well.
+Sends two black frames with a click, each a video of its own, through every model of the server, and says whether they were answered. Triton's own
+health endpoints do not tell: they stay green when the process of a python model has died. A full or draining server answers as well.
 
 With --ready: whether new videos should come here. Triton says that it is ready, the metrics say that there is room for a video and that the server
 does not drain. No frame is sent, so a busy server answers as fast as an idle one."""
@@ -20,7 +20,7 @@ examples:
   masklet probe localhost:8001 --timeout-s 20                 liveness of a pod: restart it when this fails a few times in a row
   masklet probe localhost:8001 --ready --timeout-s 3          readiness of a pod: no new videos while this fails
 
-The frame waits its turn behind those of live videos. Give it several times what a frame takes on a server that is full, and let the one who
+The frames wait their turn behind those of live videos. Give them several times what a frame takes on a server that is full, and let the one who
 calls wait 2 s longer than --timeout-s: Python has to start.
 
 exit codes: 0 yes; 1 no, and one line says why; 2 wrong usage
