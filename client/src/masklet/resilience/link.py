@@ -12,7 +12,7 @@ from masklet.transport import Request
 
 
 class Link:
-    """A video on a server, or on its way to it: one stream, one session.
+    """A video on a server, or on its way to it: one stream, one session. An answer may take `patience_s`.
 
     accepted  the server has answered, so it holds the video
     waiting   what is sent once it is accepted
@@ -22,6 +22,7 @@ class Link:
 
     def __init__(self, url: str, video_id: int | str, patience_s: float, entries: Iterable[Entry]) -> None:
         self.url = url
+        self.patience_s = patience_s
         self.session = Session(url, video_id, patience_s)
         self.accepted = False
         self.waiting = deque(entries)

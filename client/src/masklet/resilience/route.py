@@ -19,7 +19,7 @@ from masklet.resilience.trouble import Trouble
 from masklet.session import Ticket
 from masklet.transport import Request
 
-_GRACE_S = 0.05  # for answers that are here already, when the caller itself was away for longer than an answer may take
+_GRACE = 0.05  # of the patience: for answers that are here already, when the caller itself was away for longer than an answer may take
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class Route:
         link, candidate, now = self.current, self.candidate, time.monotonic()
         if candidate and (link is None or len(candidate.waiting) > self._settings.snapshot_every):  # it falls behind: memory has a bound
             link = candidate
-        limits = [max(_GRACE_S, link.session.patience()) for link in self.links if link.on_way]
+        limits = [max(_GRACE * link.patience_s, link.session.patience()) for link in self.links if link.on_way]
         if give_up is not None:
             limits.append(give_up - now)
         if not self.links and self.trouble:
