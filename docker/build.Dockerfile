@@ -6,8 +6,6 @@
 # TensorRT plans run only on the TensorRT that built them, so take the tensorrt image of the same month as the server's (versions.env).
 ARG BASE=nvcr.io/nvidia/tensorrt:26.08-py3
 
-# The tag is in BASE:
-# hadolint ignore=DL3006
 FROM ${BASE}
 WORKDIR /src
 COPY build/locks/image_build.txt build/locks/image_tools.txt ./

@@ -1,29 +1,49 @@
 #!/bin/sh
-# Builds server.Dockerfile on a bare Debian instead of NVIDIA's image, which needs no registry, and looks into the result. Takes minutes.
-# As root, with debootstrap and buildah: docker/build_on_debian.sh [FOLDER for the base, 300 MB]
+# Builds both Dockerfiles on a bare Debian instead of NVIDIA's images, which needs no registry, and looks into the results. Takes minutes and 10 GB.
+# As root, with debootstrap and buildah:
+#
+#   docker/build_on_debian.sh FOLDER [option of `buildah build` ...]         everything is kept in FOLDER: delete it afterwards
 set -eu
 
+folder=${1:?where to build: docker/build_on_debian.sh FOLDER}
+shift
 root=$(cd "$(dirname "$0")/.." && pwd)
-base=$(readlink -f "${1:-$(mktemp -d)}")
+mkdir -p "$folder"
+folder=$(readlink -f "$folder")
 export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
+image() { buildah --root "$folder/storage" --runroot "$folder/run" "$@"; }
 
-if [ ! -e "$base/usr/bin/python3" ]; then
-  echo "--- base: debootstrap into $base"
-  debootstrap --variant=minbase --include=python3,python3-venv,python3-pip,ca-certificates bookworm "$base" >"$base.log"
+if [ ! -e "$folder/debian/usr/bin/python3" ]; then
+  echo "--- a Debian with python3 and pip, into $folder/debian"
+  debootstrap --variant=minbase --include=python3,python3-pip,ca-certificates bookworm "$folder/debian" >"$folder/debootstrap.log"
 fi
-made=$(buildah from scratch)
-buildah add -q "$made" "$base" / >/dev/null
-buildah commit -q "$made" localhost/masklet-base:debian >/dev/null
-buildah rm "$made" >/dev/null
+base=$(image from scratch)
+image add -q "$base" "$folder/debian" / >/dev/null
+image commit -q "$base" localhost/masklet-base:debian >/dev/null
+image rm "$base" >/dev/null
 
-echo "--- building"
-# cupy is for GPUs and 150 MB: everything else is installed as written.
-buildah build --pull-never --build-arg BASE=localhost/masklet-base:debian -f "$root/docker/server.Dockerfile" -t localhost/masklet-server:debian "$root"
+for name in server build; do
+  echo "--- building $name.Dockerfile"
+  # --format docker: the OCI format knows no HEALTHCHECK
+  image build --pull-never --format docker --build-arg BASE=localhost/masklet-base:debian -f "$root/docker/$name.Dockerfile" \
+    -t "localhost/masklet-$name:debian" "$@" "$root"
+done
 
-echo "--- looking into it"
-ran=$(buildah from --pull-never localhost/masklet-server:debian)
-trap 'buildah rm "$ran" >/dev/null' EXIT
-buildah run "$ran" -- sh -c 'id -u; python3 -c "import numpy, PIL, sys; print(sys.prefix, numpy.__version__, PIL.__version__)"; masklet --help | head -3'
-buildah run "$ran" -- sh -c 'du -sm /opt/masklet; ! touch /opt/masklet/new 2>/dev/null && echo "user $(id -u) cannot write to /opt/masklet"'
-# No Triton in a bare Debian: the entrypoint says so.
-buildah run "$ran" -- sh -c 'mkdir -p /tmp/m/tracker && touch /tmp/m/tracker/config.pbtxt; MASKLET_MODELS=/tmp/m python3 /opt/masklet/entrypoint.py; echo "exit code $?"'
+inside() { # image, command: in a new container of it, as its user
+  made=$(image from --pull-never "localhost/masklet-$1:debian")
+  status=0
+  image run "$made" -- sh -c "$2" || status=$?
+  image rm "$made" >/dev/null
+  return $status
+}
+echo "--- looking into the server"
+inside server 'echo "user $(id -u):$(id -g), python packages of $(python3 -c "import sys; print(sys.prefix)")"'
+inside server 'python3 -c "import numpy, PIL, masklet; print(numpy.__version__, PIL.__version__, masklet.__file__)"; du -sm /opt/masklet'
+inside server 'masklet --help | head -1; masklet track --help >/dev/null && echo "the client runs without PyAV"'
+inside server 'if touch /opt/masklet/new 2>/dev/null; then echo "WRONG: /opt/masklet is writable"; exit 1; fi; echo "nothing under /opt/masklet is writable"'
+# There is no Triton in a bare Debian: the entrypoint gets as far as starting it.
+inside server 'mkdir -p /tmp/m/tracker; touch /tmp/m/tracker/config.pbtxt; MASKLET_MODELS=/tmp/m python3 /opt/masklet/entrypoint.py; [ $? = 127 ]'
+echo "--- looking into the builder"
+inside build 'id -u; masklet-build assemble nano --target onnxruntime --out /tmp/repository && ls /tmp/repository; du -sm /opt/masklet'
+inside build 'masklet-build export nano --out /tmp/engines && ls /tmp/engines'
+echo "--- as it should be"

@@ -7,8 +7,6 @@
 ARG BASE=nvcr.io/nvidia/tritonserver:26.08-py3
 
 # --- what pip installs, apart from the image that runs: neither caches nor build tools end up in it
-# The tag is in BASE:
-# hadolint ignore=DL3006
 FROM ${BASE} AS packages
 WORKDIR /src
 COPY build/locks/image_server.txt build/locks/image_tools.txt ./
@@ -24,8 +22,6 @@ RUN python3 -m pip --python /build/bin/python wheel --no-cache-dir --no-deps --n
     && python3 -m pip --python /opt/masklet/bin/python install --no-cache-dir --no-deps wheels/*.whl
 
 # --- the image that runs
-# The tag is in BASE:
-# hadolint ignore=DL3006
 FROM ${BASE}
 COPY --from=packages /opt/masklet /opt/masklet
 COPY docker/entrypoint.py /opt/masklet/entrypoint.py

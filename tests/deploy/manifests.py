@@ -40,6 +40,7 @@ def with_components(names: tuple[str, ...], base: str = "cpu") -> str:
         kustomization = {
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
             "kind": "Kustomization",
+            "namespace": "masklet",
             "resources": [os.path.relpath(KUBERNETES / "overlays" / base, Path(folder).resolve())],
             "components": [os.path.relpath(KUBERNETES / "components" / name, Path(folder).resolve()) for name in names],
         }

@@ -7,10 +7,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import pytest
 import yaml
 
 from deploy.manifests import COMPONENTS, KUBERNETES, NEEDS, OVERLAYS, text, with_components
 from deploy.tools import ROOT, tool
+
+pytestmark = pytest.mark.programs
 
 DOCKER = ROOT / "docker"
 PLANTED = "apiVersion: v1\nkind: Pod\nmetadata: {name: planted}\nspec: {containers: [{name: c, image: c, securityContext: {privileged: true}}]}\n"

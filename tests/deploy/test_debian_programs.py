@@ -18,9 +18,9 @@ case "$*" in
 esac
 """
 DPKG = """#!/bin/sh
-mkdir -p $3/usr/sbin $3/usr/lib/x86_64-linux-gnu
-printf '#!/bin/sh\\necho "$0 $LD_LIBRARY_PATH $*"\\n' > $3/usr/sbin/haproxy
-chmod +x $3/usr/sbin/haproxy
+mkdir -p "$3/usr/sbin" "$3/usr/lib/x86_64-linux-gnu"
+printf '#!/bin/sh\\necho "$0 $LD_LIBRARY_PATH $*"\\n' > "$3/usr/sbin/haproxy"
+chmod +x "$3/usr/sbin/haproxy"
 """
 
 

@@ -33,19 +33,19 @@ def hadolint(text: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_hadolint_finds_nothing(name: str) -> None:
     code, said = hadolint((DOCKER / name).read_text())
     assert code == 0, said
 
 
-@pytest.mark.parametrize("name", DOCKERFILES)
-def test_what_hadolint_is_told_to_ignore_is_there_and_explained(name: str) -> None:
-    text = (DOCKER / name).read_text()
-    ignored = re.findall(r"^# (.*)\n# hadolint ignore=(DL\d+)$", text, re.MULTILINE)
-    assert len(ignored) == text.count("hadolint ignore") == text.count("\nFROM ")
-    said = hadolint(re.sub(r"# hadolint ignore=.*\n", "", text))[1]
-    assert {rule for _, rule in ignored} == set(re.findall(r"DL\d+", said))
+@pytest.mark.programs
+def test_hadolint_finds_what_is_wrong_and_is_told_to_ignore_nothing() -> None:
+    text = (DOCKER / "server.Dockerfile").read_text()
+    assert "hadolint ignore" not in text + (DOCKER / "build.Dockerfile").read_text()
+    code, said = hadolint(text.replace("USER 10001:10001", "USER root"))
+    assert (code, "DL3002" in said) == (1, True)
 
 
 @pytest.mark.parametrize(("name", "tag"), [("server.Dockerfile", "TRITON_TAG"), ("build.Dockerfile", "TENSORRT_TAG")])
@@ -94,12 +94,14 @@ def test_the_image_has_what_the_client_and_the_python_models_import() -> None:
     assert not {"torch", "onnx", "onnxruntime", "openvino", "pytest", "setuptools"} & set(pins("image_server.txt"))
 
 
+@pytest.mark.programs
 @pytest.mark.parametrize("name", ["compose.yaml", "compose.gpu.yaml"])
 def test_compose_files_keep_to_the_compose_specification(name: str) -> None:
     done = subprocess.run([tool("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", str(DOCKER / name)], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.programs
 def test_a_misspelt_key_of_a_compose_file_is_found(tmp_path: Path) -> None:
     broken = tmp_path / "compose.yaml"
     broken.write_text((DOCKER / "compose.yaml").read_text().replace("shm_size:", "shmsize:"))
@@ -137,12 +139,12 @@ def test_the_user_of_the_image_is_that_of_the_pods() -> None:
 
 def test_a_container_is_stopped_later_than_its_server_gives_up() -> None:
     grace = int(compose()["services"]["server"]["stop_grace_period"].removesuffix("s"))
-    (default,) = re.findall(r'"MASKLET_EXIT_TIMEOUT_S", (\d+)\)', (DOCKER / "entrypoint.py").read_text())
+    (default,) = re.findall(r"'MASKLET_EXIT_TIMEOUT_S', (\d+)\)", (DOCKER / "entrypoint.py").read_text())
     assert grace > int(default)
 
 
 def test_the_variables_that_manifests_and_compose_set_are_those_of_the_entrypoint() -> None:
-    known = set(re.findall(r'"(MASKLET_[A-Z_]+)"', (DOCKER / "entrypoint.py").read_text()))
+    known = set(re.findall(r"^(MASKLET_[A-Z_]+) ", (DOCKER / "entrypoint.py").read_text(), re.MULTILINE))  # its head; see test_entrypoint.py
     files = [*(path for path in KUBERNETES.rglob("*.yaml") if "haproxy" not in str(path)), DOCKER / "compose.yaml"]
     given = {name for path in files for name in re.findall(r"\b(MASKLET_[A-Z_]+)\b", path.read_text())}
     assert given - {"MASKLET_REPOSITORY"} <= known  # which says what compose mounts

@@ -13,6 +13,8 @@ import yaml
 from deploy.manifests import COMPONENTS, KUBERNETES, OVERLAYS, Object, component, container, one, overlay, text, with_components
 from deploy.tools import ROOT, tool
 
+pytestmark = pytest.mark.programs
+
 RELEASES = ("1.31", "1.34")
 CUSTOM = {  # kinds that Kubernetes does not know by itself; kubernetes-validate has no schema of them
     ("gateway.networking.k8s.io/v1", "GatewayClass"),
@@ -89,10 +91,11 @@ def test_every_rendering_names_what_is_there(kind: str, name: str) -> None:
     for pod in pods.values():
         mounted = {mount["name"] for mount in pod["spec"]["containers"][0]["volumeMounts"]}
         assert mounted == {volume["name"] for volume in pod["spec"]["volumes"]}
-        claims = {volume["persistentVolumeClaim"]["claimName"] for volume in pod["spec"]["volumes"] if "persistentVolumeClaim" in volume}
         maps = {volume["configMap"]["name"] for volume in pod["spec"]["volumes"] if "configMap" in volume}
-        assert claims == {name for kind, name in ids if kind == "PersistentVolumeClaim"}
         assert maps <= {name for kind, name in ids if kind == "ConfigMap"}
+    volumes = [volume for pod in pods.values() for volume in pod["spec"]["volumes"]]
+    claims = {volume["persistentVolumeClaim"]["claimName"] for volume in volumes if "persistentVolumeClaim" in volume}
+    assert claims == {name for kind, name in ids if kind == "PersistentVolumeClaim"}
 
 
 @pytest.mark.parametrize(("kind", "name"), RENDERED)

@@ -23,7 +23,7 @@ from masklet_build import nano
 from masklet_build.assemble import assemble
 from serving.clips import clip
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.programs]
 
 KEY = "s3cret"
 FRAMES = clip(12, seed=5)
@@ -105,8 +105,7 @@ def test_rules_and_dashboard_show_a_live_server_and_alerts_fire_when_it_dies(ser
         names = {name for rule in rules() for name in metrics(rule["expr"])} | {name for query in dashboard_queries() for name in metrics(query)}
         shown = set(re.findall(r"^# TYPE (\S+)", get(f"http://{served.metrics}/metrics")[1], re.MULTILINE))
         assert {name for name in names - shown if not name.startswith("nv_gpu_")} == set()  # this machine has no GPU
-        (unexplained,) = watched.ask("masklet:unexplained_failures:rate1m")
-        assert float(unexplained["value"][1]) < 0.05
+        assert {float(series["value"][1]) for series in watched.ask("masklet:model_failures:rate1m")} == {0}
         (refused,) = watched.ask('sum(rate(masklet_refusals_total{code="BAD_PROMPT"}[10s]))')
         assert float(refused["value"][1]) > 0.05
         assert watched.firing() <= {"MaskletSlow", "MaskletSlowLately"}  # a machine that does other things too may be slow
@@ -116,6 +115,7 @@ def test_rules_and_dashboard_show_a_live_server_and_alerts_fire_when_it_dies(ser
         os.kill(served.stub("memory_bank"), signal.SIGKILL)
         assert get(f"{served.http_url}/v2/health/ready")[0] == 200, "Triton 2.51 does not notice; hence the alert"
         until(lambda: "MaskletFailing" in watched.firing(), 30, "MaskletFailing")
+        assert {series["metric"]["model"] for series in watched.ask('ALERTS{alertname="MaskletFailing",alertstate="firing"}')} == {"memory_bank"}
         assert "MaskletServerDown" not in watched.firing()
     os.kill(served.pid, signal.SIGKILL)
     until(lambda: "MaskletServerDown" in watched.firing(), 20, "MaskletServerDown")

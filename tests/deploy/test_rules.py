@@ -16,6 +16,8 @@ from deploy.observability import FOLDER, dashboard, dashboard_queries, metrics, 
 from deploy.tools import tool
 from masklet_bank.metrics import TABLE
 
+pytestmark = pytest.mark.programs
+
 
 def promtool(*arguments: str | Path) -> tuple[int, str]:
     done = subprocess.run([tool("promtool"), *map(str, arguments)], capture_output=True, text=True)
@@ -49,7 +51,8 @@ def test_every_rule_has_a_test_on_made_series() -> None:
         ("for: 1m", "for: 30m"),
         ("> 0.8", "> 1"),
         ('how="expired"', 'how="end"'),
-        ("- sum by (instance) (rate(masklet_refusals_total[1m]))", ""),
+        ('model!~"tracker.*"', 'model=~"tracker.*"'),
+        (',reason!="CANCELED"', ""),
     ],
 )
 def test_a_broken_rule_fails_its_test(tmp_path: Path, written: str, instead: str) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 
 import pytest
 
 from deploy.manifests import OVERLAYS, component, container, one, overlay
-from deploy.tools import ROOT
+from deploy.tools import ROOT, tool
+from masklet import MockTransport, Tracker
 from masklet.cli.arguments import parse
-from masklet.tracker import stream_headers
+
+pytestmark = pytest.mark.programs
 
 HAPROXY = ROOT / "docker" / "gateways" / "haproxy.cfg"
 COMMANDS = pytest.mark.skipif(importlib.util.find_spec("masklet.cli.probe") is None, reason="this client has no `masklet probe` yet")
@@ -75,8 +78,11 @@ def test_an_autoscaler_alone_says_how_many_pods_there_are(name: str) -> None:
 
 
 def test_the_gateway_hashes_by_the_header_that_the_client_sends() -> None:
+    transport = MockTransport(lambda request: None)
+    with Tracker("server:8001", transport=transport) as tracker:
+        tracker.open()
     (header,) = one(component("gateway-envoy"), "BackendTrafficPolicy")["spec"]["loadBalancer"]["consistentHash"]["headers"]
-    assert header["name"] in stream_headers({}, 7)
+    assert header["name"] in transport.headers[0]
     assert f"balance hdr({header['name']})" in HAPROXY.read_text()
 
 
@@ -105,6 +111,13 @@ def test_the_environment_of_haproxy_is_what_its_configuration_reads() -> None:
     assert given == read - {"MASKLET_DNS"}  # optional there: without it /etc/resolv.conf is read
     (config,) = [item["data"] for item in component("gateway-haproxy") if item["metadata"]["name"].startswith("masklet-haproxy-")]
     assert config == {"haproxy.cfg": HAPROXY.read_text()}
+
+
+def test_haproxy_takes_its_configuration_with_that_environment() -> None:
+    (made,) = one(component("gateway-haproxy"), "Deployment", "masklet-gateway")["spec"]["template"]["spec"]["containers"]
+    environment = {item["name"]: item["value"].replace("$(NAMESPACE)", "masklet") for item in made["env"] if "value" in item}
+    done = subprocess.run([tool("haproxy"), "-c", "-f", str(HAPROXY)], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_monitoring_scrapes_the_port_and_the_job_of_the_rules() -> None:
