@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -80,7 +81,7 @@ def write(out: Path, plan: Mapping[str, Any], programs: Mapping[str, str], round
         "plan": dict(plan),
         "gateways": {name: _version(program) for name, program in programs.items()},
         "rounds": {name: [asdict(one) for one in done] for name, done in rounds.items()},
-        **facts(0, load),
+        **facts(len(os.sched_getaffinity(0)), load),
     }
     text = markdown(content, rounds)
     save(out, f"failover_{plan['network']}", content, text)
@@ -110,8 +111,8 @@ def markdown(content: Mapping[str, Any], rounds: Mapping[str, Sequence[Round]]) 
         "|---|---|---|---|---|---|---|---|---|---|",
         *(_row(name, done) for name, done in rounds.items()),
         "",
-        "Noticed: from the kill until the client knew, which is when the gateway ended its stream. Back: from then until its next new answer, so "
-        "with the connection, the restored snapshot and the frames computed again. All share the CPUs.",
+        "Noticed: from the kill until the client knew. The gateway ends the stream at once; the client looks when its next frame is due. Back: from "
+        "then until its next new answer, so with the connection, the restored snapshot and the frames computed again. All share the CPUs.",
         "",
         *(f"{name}: {version}." for name, version in content["gateways"].items()),
         *origin(dict(content)),

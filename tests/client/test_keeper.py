@@ -43,12 +43,12 @@ class Hand:
 
     def bring(self, link: Link, event: Event | None = None) -> None:
         self.keeper.take(link, event or self.events[link].popleft())
-        self.keeper.tick()
+        self.keeper.tick(waited=True)
         self._work()
 
     def bring_all(self, ticket: Ticket) -> None:
         while ticket.outcome is None:
-            self.keeper.tick()
+            self.keeper.tick(waited=True)
             self._work()
             for link in [link for link, events in self.events.items() if events]:
                 self.bring(link)
@@ -158,7 +158,7 @@ def _happen(rng: np.random.Generator, hand: Hand, tickets: list[Ticket], asked: 
         server = hand.servers[str(rng.choice(list(hand.servers)))]
         server.draining = not server.draining and sum(other.draining for other in hand.servers.values()) < 2
     else:
-        hand.keeper.tick()
+        hand.keeper.tick(waited=True)
 
 
 def _undisturbed(asked: list[Order]) -> list[object]:

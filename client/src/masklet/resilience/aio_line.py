@@ -31,13 +31,13 @@ class AsyncResilientLine(Calls):
                 event = await _next_event(self._streams.get(link) if link else None, seconds)
                 if link and event:
                     self._keeper.take(link, event)
-                self._catch_up()
+                self._catch_up(waited=True)
 
     async def settled(self, ticket: Ticket) -> bool:
         """See `Line`."""
         async with self._waiting:  # events must be taken in the order in which they came
             if ticket.outcome is None:
-                self._catch_up()
+                self._catch_up(waited=False)
         return ticket.outcome is not None
 
     async def close(self) -> None:
@@ -52,13 +52,13 @@ class AsyncResilientLine(Calls):
             self._carry_out()
             await asyncio.gather(*self._closing)
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, *, waited: bool) -> None:
         """See `ResilientLine`."""
         for link in self._keeper.links:
             while (stream := self._streams.get(link)) and (event := stream.poll()):
                 self._keeper.take(link, event)
                 self._carry_out()
-        self._keeper.tick()
+        self._keeper.tick(waited=waited)
         self._carry_out()
 
     def _do(self, command: Open | Send | Close) -> None:

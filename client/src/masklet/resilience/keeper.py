@@ -103,11 +103,11 @@ class Keeper:
         """A request could not be sent, or only in part."""
         link.dirty = True
 
-    def tick(self) -> None:
-        """Does what time asks for. All events that are there must have been taken before: an answer that waits is no silence."""
+    def tick(self, *, waited: bool) -> None:
+        """Does what time asks for. Only a caller that has `waited` for an event can tell silence from answers that it has not received yet."""
         self._sweep()
         for link in self.links:
-            if link.overdue():
+            if waited and link.overdue():
                 link.session.expire()
                 self._lose_in_hand(link, "silent")
         self._seek()

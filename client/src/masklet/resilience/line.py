@@ -35,13 +35,13 @@ class ResilientLine(Calls):
                 with self._lock:
                     if link and event:
                         self._keeper.take(link, event)
-                    self._catch_up()
+                    self._catch_up(waited=True)
 
     def settled(self, ticket: Ticket) -> bool:
         """See `Line`."""
         with self._waiting, self._lock:  # events must be taken in the order in which they came
             if ticket.outcome is None:
-                self._catch_up()
+                self._catch_up(waited=False)
         return ticket.outcome is not None
 
     def close(self) -> None:
@@ -59,13 +59,13 @@ class ResilientLine(Calls):
             for thread in self._leaving:
                 thread.join()
 
-    def _catch_up(self) -> None:
+    def _catch_up(self, *, waited: bool) -> None:
         """Takes all events that are there, and does what has to be done."""
         for link in self._keeper.links:
             while (stream := self._streams.get(link)) and (event := stream.poll()):
                 self._keeper.take(link, event)
                 self._carry_out()
-        self._keeper.tick()
+        self._keeper.tick(waited=waited)
         self._carry_out()
 
     def _do(self, command: Open | Send | Close) -> None:
