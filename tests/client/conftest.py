@@ -41,7 +41,7 @@ class Pair:
 def pair(make_tracker):
     def make(settings: Resilience | None = None, **opened: Any) -> Pair:
         servers, transports = replicas(2)
-        tracker = make_tracker(list(servers), timeout_s=0.2, transport=transports)
+        tracker = make_tracker(list(servers), timeout_s=5, transport=transports)
         hasty = Resilience(snapshot_every=4, watchdog_s=0.05, give_up_s=0.6)
         return Pair(*servers.values(), *transports.values(), tracker.open(resilient=settings or hasty, **opened))
 

