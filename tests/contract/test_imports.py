@@ -109,18 +109,12 @@ def test_a_forbidden_import_is_found(tmp_path: Path) -> None:
     assert violations(Rule("*.py", frozenset({"numpy"})), tmp_path) == ["one.py:2 imports torch.nn.functional"]
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize(
     "module",
     ["masklet_build.serve", "masklet_build.assemble", "masklet_build.cli", "masklet_build.quality.report", "masklet_build.selftest.run"],
 )
-def test_serving_works_without_torch(module: str) -> None:
-    _run(f"import sys; sys.modules['torch'] = None; import {module}")
-=======
-@pytest.mark.parametrize("module", ["masklet_build.serve", "masklet_build.assemble", "masklet_build.cli", "masklet_build.quality.report"])
 def test_serving_works_without_what_exports(module: str) -> None:
     _run(f"import sys; sys.modules['torch'] = sys.modules['onnx'] = None; import {module}")
->>>>>>> builder
 
 
 def test_the_command_starts_without_what_downloads_need() -> None:
