@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from masklet_build.output import OutputExists
 from masklet_build.typed.choice import PRECISIONS
 
 _ADVICE = {
@@ -68,7 +69,7 @@ def run_selftest(args: argparse.Namespace) -> int:
             made = run(subject, args.fixtures, args.runs, _say)
     except ModuleNotFoundError as error:
         return _fail(f"package {error.name} is not installed here. {_ADVICE.get(str(error.name), '')}")
-    except (BuildError, FixturesError, SubjectError, PlansError, DeviceError, ImportError, OSError) as error:
+    except (BuildError, DeviceError, FixturesError, OutputExists, PlansError, SubjectError, ImportError, OSError) as error:
         return _fail(error)
     _say(f"\n{report.text(made)}")
     try:
