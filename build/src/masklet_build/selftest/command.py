@@ -6,11 +6,13 @@ import argparse
 import sys
 from pathlib import Path
 
+from masklet_build.output import OutputExists
 from masklet_build.typed.choice import PRECISIONS
 
 _ADVICE = {
     "tensorrt": "Plans run where TensorRT is: in NVIDIA's image (docker/tensorrt.md), or on a GPU host after: pip install tensorrt-cu13",
-    "torch": "It exports nano: pip install 'masklet-build[export]'. Or build plans elsewhere and name them.",
+    "torch": "It exports nano, and rounds ONNX engines of reduced types: pip install 'masklet-build[export]'. Or name plans that were built before.",
+    "tqdm": "It shows how far a build is: pip install 'masklet-build[engine]'.",
     "onnxruntime": "It runs ONNX engines: pip install 'masklet-build[export]'.",
 }
 
@@ -67,7 +69,7 @@ def run_selftest(args: argparse.Namespace) -> int:
             made = run(subject, args.fixtures, args.runs, _say)
     except ModuleNotFoundError as error:
         return _fail(f"package {error.name} is not installed here. {_ADVICE.get(str(error.name), '')}")
-    except (BuildError, FixturesError, SubjectError, PlansError, DeviceError, ImportError, OSError) as error:
+    except (BuildError, DeviceError, FixturesError, OutputExists, PlansError, SubjectError, ImportError, OSError) as error:
         return _fail(error)
     _say(f"\n{report.text(made)}")
     try:

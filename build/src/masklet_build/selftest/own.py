@@ -9,6 +9,7 @@ from pathlib import Path
 from masklet.families import NANO
 from masklet_build import nano
 from masklet_build.manifest import Manifest, file_sha256
+from masklet_build.selftest.subject import SubjectError
 from masklet_build.tensorrt.folder import build_plans
 from masklet_build.tensorrt.here import this_machine
 from masklet_build.tensorrt.plans import Settings
@@ -19,16 +20,20 @@ from masklet_build.typed.choice import Choice
 def own_plans(work: Path, precision: str, attention: str | None, progress: Callable[[str], None]) -> Path:
     """Exports nano to `work`/PRECISION-onnx and builds `work`/PRECISION-plans, where they are not there yet; returns the latter.
 
-    attention   None: as `masklet-build export` chooses. Needs torch for the export. Raises what both commands raise.
+    attention   None: as `masklet-build export` chooses. Needs torch for the export.
+    Raises SubjectError, BuildError, OutputExists, DeviceError, ModuleNotFoundError.
     """
     machine = this_machine()
     choice = Choice.of(NANO, precision, attention, "tensorrt")
     name = choice.precision if choice.attention == choice.precision else f"{choice.precision}-{choice.attention}"
     onnx, plans = work / f"{name}-onnx", work / f"{name}-plans"
     if not _fits(onnx, choice):
-        from masklet_build.onnx_export import export
+        from masklet_build.onnx_export import ExportError, export
 
-        export(NANO, nano.CHECKPOINT, onnx, choice=choice, force=True, progress=progress)
+        try:
+            export(NANO, nano.CHECKPOINT, onnx, choice=choice, force=True, progress=progress)
+        except ExportError as error:
+            raise SubjectError(f"nano cannot be exported in {choice}: {error}") from error
     build_plans(NANO, onnx, plans, machine, limits=Limits.of(NANO), settings=Settings(), force=True, progress=progress)
     return plans
 
