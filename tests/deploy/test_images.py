@@ -12,7 +12,7 @@ import yaml
 
 from deploy.manifests import KUBERNETES, container, overlay
 from deploy.tools import ROOT, tool
-from masklet_build.serve import image
+from masklet_build.serve.image import command
 
 DOCKER = ROOT / "docker"
 DOCKERFILES = ("server.Dockerfile", "build.Dockerfile")
@@ -154,7 +154,7 @@ def test_the_variables_that_manifests_and_compose_set_are_those_of_the_entrypoin
 def test_every_server_with_a_gpu_has_the_same_room_for_tensors_between_models(tmp_path: Path) -> None:
     (tmp_path / "memory_attention" / "1").mkdir(parents=True)
     (tmp_path / "memory_attention" / "1" / "model.plan").touch()
-    pool = image.command(tmp_path).split()[-1]
+    pool = command(tmp_path).split()[-1]
     assert pool.startswith("--cuda-memory-pool-byte-size=0:")
     assert compose("compose.gpu.yaml")["services"]["server"]["command"] == [pool]
     assert container(overlay("gpu"))["args"] == [pool]
