@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 
@@ -16,10 +15,8 @@ from masklet.cli.arguments import parse
 pytestmark = pytest.mark.programs
 
 HAPROXY = ROOT / "docker" / "gateways" / "haproxy.cfg"
-COMMANDS = pytest.mark.skipif(importlib.util.find_spec("masklet.cli.probe") is None, reason="this client has no `masklet probe` yet")
 
 
-@COMMANDS
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_a_pod_gets_the_time_that_its_drain_and_its_end_take(name: str) -> None:
     objects = overlay(name)
@@ -32,7 +29,6 @@ def test_a_pod_gets_the_time_that_its_drain_and_its_end_take(name: str) -> None:
     assert drain.drain_file.is_relative_to(next(mount["mountPath"] for mount in container(objects)["volumeMounts"] if mount["name"] == "tmp"))
 
 
-@COMMANDS
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_the_drain_file_of_the_manifests_is_that_of_the_bank(name: str) -> None:
     config = (ROOT / "model_repository" / "memory_bank" / "config.pbtxt").read_text()
@@ -40,7 +36,6 @@ def test_the_drain_file_of_the_manifests_is_that_of_the_bank(name: str) -> None:
     assert f'"drain_file" value {{ string_value: "{env["MASKLET_DRAIN_FILE"]}" }}' in config
 
 
-@COMMANDS
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_probes_are_commands_that_the_client_has_and_end_before_kubernetes_gives_up(name: str) -> None:
     made = container(overlay(name))
