@@ -24,6 +24,7 @@ from masklet_build.serve import Policy, Server, Supervisor
 _SMALL = "efficienttam_ti_512@64"
 _POLICY = Policy(restarts=1000)
 _PATIENCE_S = 60.0
+_IDLE_S = "20"  # after which a video is forgotten that its client gave up while its server was too slow to hear it
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Pod:
     def __init__(self, folder: Path, host: str, ports: tuple[int, int, int], python: Path, network: Network, *, supervised: bool) -> None:
         self.host = host
         self.drain_file = folder / "draining"
-        settings = {"memory_bank.drain_file": str(self.drain_file)}
+        settings = {"memory_bank.drain_file": str(self.drain_file), "memory_bank.idle_seconds": _IDLE_S}
         repository = assemble(network.variant, network.engines, folder / "repository", settings=settings)
         grpc, http, metrics = ports
         self.server = Server(
