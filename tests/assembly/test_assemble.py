@@ -135,7 +135,7 @@ def test_a_batch_size_of_zero_is_written_out(engines, tmp_path):
         (lambda folder: (folder / "manifest.json").write_text("{"), {}, "cannot be read"),
         (lambda folder: (folder / "mask_decoder.onnx").write_bytes(b"other"), {}, "mask_decoder.onnx is missing or not the file"),
         (lambda folder: (folder / "mask_decoder.onnx").unlink(), {}, "mask_decoder.onnx is missing"),
-        (lambda folder: replace(Manifest.read(folder), precision="fp16").write(folder), {}, "engines in fp16 .*, which are made for TensorRT"),
+        (lambda folder: replace(Manifest.read(folder), precision="fp16").write(folder), {}, "engines in fp16 .*, which are for TensorRT"),
         (lambda folder: None, {"precision": "bf16", "runtime": "onnxruntime"}, "bf16 needs"),
         (lambda folder: None, {"settings": {"memory_bank.max_vids": "3"}}, "no parameter 'max_vids'. It has: .*max_videos"),
         (lambda folder: None, {"settings": {"bank.max_videos": "3"}}, "no such model. Models: .*memory_bank"),
