@@ -34,7 +34,7 @@ def test_masks_agree_with_those_of_fp32(evaluation):
 def test_hardly_a_point_of_quality_is_lost(evaluation):
     from masklet_build.quality.report import content
 
-    rows = content(evaluation, "three clips")["agreement"]
+    rows = content(evaluation, "five clips")["agreement"]
     assert [row["points_lost"] <= 0.3 for row in rows] == [True] * len(CHOICES), rows
     assert all(row["JF"]["fp32"] > 0.5 for row in rows), "the clips are tracked at all"
 
