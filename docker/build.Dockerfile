@@ -1,7 +1,7 @@
 # The builder: `masklet-build` with TensorRT, PyTorch (for CPUs: it only exports) and ONNX. Export, engines and selftest run here.
 #
 #   docker build -f docker/build.Dockerfile -t masklet-build .                          from the root of the repository
-#   docker run --rm -v $PWD:/work masklet-build export sam2.1_t --checkpoint sam2.1_hiera_tiny.pt --out engines/
+#   docker run --rm -v $PWD:/files masklet-build export sam2.1_t --checkpoint sam2.1_hiera_tiny.pt --out engines/
 #
 # TensorRT plans run only on the TensorRT that built them, so take the tensorrt image of the same month as the server's (versions.env).
 ARG BASE=nvcr.io/nvidia/tensorrt:26.08-py3
@@ -24,5 +24,5 @@ ENV PATH=/opt/masklet/bin:${PATH} \
     PYTHONUNBUFFERED=1 \
     HOME=/tmp
 USER 10001:10001
-WORKDIR /work
+WORKDIR /files
 ENTRYPOINT ["masklet-build"]
