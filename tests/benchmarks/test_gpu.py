@@ -24,6 +24,7 @@ def frame(mask: np.ndarray, logit: float, score: float) -> TrackedFrame:
         logits=np.full((1, 2, 2), logit),
         snapshot=None,
         timing={},
+        draining=False,
     )
 
 
