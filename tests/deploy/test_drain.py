@@ -46,7 +46,9 @@ def file(server: Server) -> Iterator[Path]:
 @contextmanager
 def draining(server: Server, file: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     """The command in a process of its own."""
-    command = [sys.executable, "-m", "masklet", "drain", "--drain-file", file, "--metrics-url", server.metrics_url, *words]
+    # Background jobs of a shell start with SIGINT ignored, and hand that on.
+    code = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); from masklet.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "drain", "--drain-file", file, "--metrics-url", server.metrics_url, *words]
     with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True) as process:
         try:
             yield process
