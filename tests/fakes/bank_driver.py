@@ -60,7 +60,7 @@ class RecordingStages:
 
     def memory_attention(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         frames = inputs["EMBEDDING"][inputs["VIDEO"]]
-        read = inputs["MEMORY"].mean(axis=(2, 3)) @ np.ones(inputs["MEMORY"].shape[1], np.float32) + inputs["SLOT"].sum(axis=1)
+        read = inputs["MEMORY"].mean(axis=(2, 3)).sum(axis=1) + inputs["SLOT"].sum(axis=1)
         conditioned = frames.copy()
         conditioned[:, 1] = (read / 1000)[:, None, None]  # channel 0 keeps the number of the frame
         return {"CONDITIONED": conditioned.astype(np.float32)}
