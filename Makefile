@@ -41,8 +41,8 @@ load: setup-serving setup-load  ## how many live videos a server on this machine
 test: setup check  ## check, then all tests
 	$(BUILD_PY) -m pytest
 
-test-quick: setup-build  ## the tests that need neither torch nor a server nor a download nor programs of .venv/deploy
-	$(BUILD_PY) -m pytest -m "not torch and not server and not bindings and not programs"
+test-quick: setup-build  ## the tests that need no torch, server, engines, download or programs of .venv/deploy
+	$(BUILD_PY) -m pytest -m "not torch and not server and not engines and not bindings and not programs"
 
 check: setup-build  ## lint, format and types
 	$(BUILD_PY) -m ruff check

@@ -13,6 +13,8 @@ from masklet_build.selftest.clip_check import ClipReport, check_clip
 from masklet_build.selftest.fixtures import Fixtures
 from masklet_build.selftest.subject import Subject
 
+pytestmark = pytest.mark.engines
+
 FEW = 9  # requests of the clip: enough for a fault to show
 
 

@@ -16,6 +16,8 @@ from masklet_build.manifest import Manifest, file_sha256
 from masklet_build.tensorrt.profiles import Limits
 from selftest.spoilt import spoil
 
+pytestmark = pytest.mark.engines
+
 
 @pytest.fixture(autouse=True)
 def small_server(monkeypatch: pytest.MonkeyPatch) -> None:

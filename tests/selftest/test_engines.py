@@ -14,6 +14,8 @@ from masklet_build.selftest.fixtures import Fixtures
 from masklet_build.selftest.subject import Subject
 from selftest.faults import MAPS, Fault, Faulty, damped, noise
 
+pytestmark = pytest.mark.engines
+
 OUTPUTS = {
     "image_encoder": "EMBEDDING",
     "mask_prompt": "MASK_PROMPT",

@@ -24,6 +24,8 @@ from masklet_build.tensorrt.plans import Layers, Machine, Plan, Plans, Settings
 from masklet_build.tensorrt.profiles import Limits, Profile, profiles
 from selftest.spoilt import spoil
 
+pytestmark = pytest.mark.engines
+
 LIMITS = Limits.of(NANO, videos=2, objects=2)
 
 
