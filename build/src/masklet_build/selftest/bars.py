@@ -1,8 +1,8 @@
 """How far an engine may be from the float32 network, and how far it is.
 
-The unit is the deviation of the row's expected output, so that engines and variants can be compared. Rounding goes by the numbers themselves, so
-where these hardly deviate, as in the map of an absent object, the unit is a quarter of their root mean square. A row of one number is measured by
-that number, or by 1 where it is smaller, since terms of about 1 are summed to it and may cancel.
+The unit is the root mean square of the row's expected output, so that engines and variants can be compared: rounding goes by the size of numbers, not
+by how much they differ, and the logits of a small object's mask are nearly all about -10. A row of one number is measured by that number, or by 1
+where it is smaller, since terms of about 1 are summed to it and may cancel.
 
 Where the bars come from. Only factors of products are reduced; norms, residual sums and codes stay float32. A product of many terms whose factors
 are rounded to b bits is off by about one rounding, 2^-b, of itself, since independent errors average out; so is what reaches the output of an engine.
@@ -24,14 +24,13 @@ from masklet_build.selftest.fixtures import Expected, Row, taken
 
 @dataclass(frozen=True)
 class Bar:
-    """typical: root mean square of the error. largest: of a single number. Both in deviations of the expected row."""
+    """typical: root mean square of the error. largest: of a single number. Both in root mean squares of the expected row."""
 
     typical: float
     largest: float
 
 
 BARS: Mapping[str, Bar] = {"fp32": Bar(1e-5, 1e-4), "tf32": Bar(2.5e-3, 2.5e-2), "fp16": Bar(1e-2, 0.1), "bf16": Bar(2e-2, 0.2)}
-_FLAT = 4
 COARSENESS = tuple(BARS)  # from fine to coarse
 
 
@@ -66,7 +65,7 @@ class Figures:
             return f"row {self.row} is the answer of row {self.mixed}: rows of a batch are mixed up"
         if self.typical > bar.typical or self.largest > bar.largest:
             return (
-                f"row {self.row} is off by {self.typical:.2g} of its deviation, {self.largest:.2g} at most "
+                f"row {self.row} is off by {self.typical:.2g} of its root mean square, {self.largest:.2g} at most "
                 f"(bar {bar.typical:g}, {bar.largest:g}; cosine {self.cosine:.4f})"
             )
         return f"{self.flips} rows have the wrong sign" if self.flips else None
@@ -90,7 +89,7 @@ def _errors(got: np.ndarray, expected: Expected) -> tuple[float, float]:
     values, wanted = taken(got).astype(np.float64), expected.values.astype(np.float64)
     if not np.isfinite(values).all():
         return float("inf"), float("inf")
-    scale = max(float(wanted.std()), float(np.sqrt(np.mean(wanted**2))) / _FLAT, 1e-6) if wanted.size > 1 else max(abs(float(wanted[0])), 1.0)
+    scale = max(float(np.sqrt(np.mean(wanted**2))), 1e-6) if wanted.size > 1 else max(abs(float(wanted[0])), 1.0)
     off = np.abs(values - wanted) / scale
     # One number has no typical error: as one of many it may be off by the largest.
     return (float(np.sqrt(np.mean(off**2))) if wanted.size > 1 else 0.0), float(off.max())

@@ -112,7 +112,7 @@ def _rest(problems: Sequence[str]) -> list[str]:
 def _engines(report: EngineReport) -> str:
     bar = BARS[report.precision]
     lines = [
-        f"engines beside the float32 network; errors in deviations of the output, bars of {report.precision}: {bar.typical:g} and {bar.largest:g}",
+        f"engines beside the float32 network; errors in units of the output, bars of {report.precision}: {bar.typical:g} and {bar.largest:g}",
         f"{'':18}{'calls':>7}{'typical':>10}{'largest':>10}{'cosine':>9}  verdict",
     ]
     for engine in dict.fromkeys(call.engine for call in report.checked):
