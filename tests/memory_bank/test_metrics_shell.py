@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from threading import Event
 
 import numpy as np
 import pytest
@@ -167,6 +168,22 @@ def test_metrics_that_fail_later_disturb_no_video_and_no_other_metric(triton, st
     assert [message for level, message in triton.Logger.lines if level == "WARNING"] == [
         "memory_bank: metrics are not right any more: no such metric"
     ]
+
+
+def test_a_look_between_requests_that_fails_is_said_and_is_not_the_last(triton, stages, monkeypatch):
+    model = started(triton, stages)
+    looks, second = [], Event()
+
+    def idle():
+        looks.append(len(looks))
+        if len(looks) == 1:
+            raise OSError("no drain file system")
+        second.set()
+
+    monkeypatch.setattr(model._service, "idle", idle)
+    assert second.wait(10)
+    model.finalize()
+    assert ("ERROR", "memory_bank, between requests: OSError: no drain file system") in triton.Logger.lines
 
 
 def test_every_code_that_can_be_answered_has_its_series():

@@ -217,8 +217,11 @@ class TritonPythonModel:
     def _idle(self):
         """On a server that nobody uses videos expire and the gauges stay true as well."""
         while not self._stopping.wait(_IDLE_S):
-            with self._busy:
-                self._service.idle()
+            try:
+                with self._busy:
+                    self._service.idle()
+            except Exception as error:  # the next look may succeed; without one, videos would expire with requests only, and unseen
+                pb_utils.Logger.log_error(f"memory_bank, between requests: {type(error).__name__}: {error}")
 
     def _request(self, request):
         tensors = {name: self._input(request, name)[0] for name in self._inputs}
