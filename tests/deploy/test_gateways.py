@@ -94,6 +94,7 @@ async def disturbed(
 
 
 def test_every_video_stays_on_one_server_and_both_have_some(gateway: Gateway, fleet: Fleet, films: list[Film], alone: list[Played]) -> None:
+    many = 2 * films  # of 16 videos, whose ids are random, one in 30,000 runs has all on one server
     seen: list[dict[str, int]] = []
 
     async def look() -> None:
@@ -101,11 +102,11 @@ def test_every_video_stays_on_one_server_and_both_have_some(gateway: Gateway, fl
             seen.append(await asyncio.to_thread(fleet.holders))
             await asyncio.sleep(0.4)
 
-    as_alone(asyncio.run(disturbed(gateway, fleet, films, 4, look)), alone)
+    as_alone(asyncio.run(disturbed(gateway, fleet, many, 4, look)), 2 * alone)
     one, two, other = (pod.host for pod in fleet.pods)
     for counts in seen:
         assert counts == seen[0], "a video moved"
-        assert counts[one] + counts[two] == FILMS
+        assert counts[one] + counts[two] == len(many)
         assert min(counts[one], counts[two]) > 0
         assert counts[other] == 0
 
