@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from masklet_build.sam.memory_encoder import Resize
+from masklet_build.sam.memory_encoder import Resize, soft_mask
 from masklet_build.sam.tables import resize_matrix, resized_position_embedding, rotary_table, sine_table, time_code
 from masklet_build.sam2.trunk import position_embedding
 
@@ -76,10 +76,10 @@ def test_time_code_is_the_official_one_sines_first():
 def test_position_embedding_of_sam_2_is_resized_and_repeats_in_every_window():
     background, window = torch.arange(49.0).reshape(1, 1, 7, 7), 100 * torch.arange(64.0).reshape(1, 1, 8, 8)
     position = position_embedding(background, window, 256)
-    assert position.shape == (1, 256, 256, 1)
+    assert position.shape == (1, 256 * 256, 1)
     entries = {(0, 0): -0.7699, (7, 8): 5599.1226, (8, 7): 699.1365, (100, 201): 3321.0798, (255, 255): 6348.77}
     for (row, column), value in entries.items():
-        assert float(position[0, row, column, 0]) == pytest.approx(value, abs=1e-3)
+        assert float(position[0, 256 * row + column, 0]) == pytest.approx(value, abs=1e-3)
 
 
 def test_resize_matrix_has_eight_taps_inside_and_equals_the_resize_at_the_borders():
@@ -97,6 +97,19 @@ def test_masks_are_enlarged_as_pytorch_does_it(size, target, antialias):
     image = torch.rand(1, 2, size, size, generator=torch.Generator().manual_seed(0)) * 2048 - 1024
     wanted = torch.nn.functional.interpolate(image, (target, target), mode="bilinear", antialias=antialias)
     torch.testing.assert_close(Resize(size, target, antialias=antialias)(image), wanted, atol=1024 * 2**-21, rtol=0)
+
+
+def test_weights_of_an_enlargement_by_a_whole_factor_are_exact():
+    eighths = 8 * Resize(64, 256).matrix
+    assert torch.equal(eighths, eighths.round())
+    assert torch.equal(eighths.sum(1), torch.full((256,), 8.0))
+
+
+def test_a_mask_is_the_sigmoid_of_its_logits_or_whether_they_are_above_0():
+    logits = torch.tensor([-3e38, -1e6, -8.0, -1e-35, -0.0, 0.0, 1e-35, 1e-7, 8.0, 1e6, 3e38])[None, None, None].repeat(2, 1, 1, 1)
+    soft, binary = soft_mask(logits, torch.tensor([0, 1], dtype=torch.int32))
+    assert torch.equal(soft, logits[0].sigmoid())
+    torch.testing.assert_close(binary, (logits[1] > 0).float(), atol=1e-43, rtol=0)
 
 
 def test_uint8_over_255_rounds_the_same_in_single_precision_as_officially_in_double():

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from masklet.families import RepViT, Variant
 from masklet_build.edgetam.repvit import Body
+from masklet_build.sam.pixels import Pixels
 from masklet_build.sam.pyramid import Neck
 
 
@@ -56,16 +56,14 @@ class ImageEncoder(nn.Module):
         coarsest, main, fine, finest = (level.conv for level in encoder.neck.convs)
         self.coarsest, self.main = coarsest, main
         self.finer = nn.ModuleList([one_after_another(finest, decoder.conv_s0), one_after_another(fine, decoder.conv_s1)])
-        self.register_buffer("mean", torch.tensor(variant.family.pixel_mean), persistent=False)
-        self.register_buffer("std", torch.tensor(variant.family.pixel_std), persistent=False)
+        self.pixels = Pixels(variant)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """IMAGE uint8 [V, S, S, 3] -> EMBEDDING [V, hidden, G, G], HIGH_RES_0 [V, 32, 4G, 4G], HIGH_RES_1 [V, 64, 2G, 2G].
 
         Only the embedding gets something from the coarser level below it (configs/edgetam.yaml:27), which itself is not used further (:8).
-        Order of arithmetic: utils/misc.py:94-99, 267-276.
         """
-        x = ((image.float() / 255.0 - self.mean) / self.std).permute(0, 3, 1, 2)
+        x = self.pixels(image)
         levels = []
         for stage in self.stages:
             x = stage(x)

@@ -8,7 +8,8 @@ from torch.nn import functional
 
 from masklet.families import PlainVit, Variant
 from masklet_build.sam import windows
-from masklet_build.sam.layers import Attending, Conv1x1, LayerNorm2d, Linear, Mlp
+from masklet_build.sam.layers import Attending, Conv1x1, LayerNorm2d, Linear, Mlp, image_of, tokens_of
+from masklet_build.sam.pixels import Pixels
 from masklet_build.sam.tables import resized_position_embedding
 
 PATCH = 16  # pixels of a token, each way; a stem of convolutions halves four times
@@ -89,7 +90,7 @@ class TrunkAttention(Attending):
         self.grid, self.side = grid, window
 
     def forward(self, x: Tensor) -> Tensor:
-        """[V, G, G, E] -> the same."""
+        """[V, G * G, E] -> the same."""
         qkv = self.qkv.product(x)
         qkv = windows.split(qkv, self.grid, self.side, 3 * self.heads * self.width) + self.qkv.bias
         q, k, v = qkv.reshape(-1, self.side**2, 3, self.heads, self.width).permute(2, 0, 3, 1, 4).unbind(0)
@@ -111,7 +112,7 @@ class TrunkBlock(nn.Module):
         self.mlp = Mlp((width, int(trunk.mlp_ratio * width), width), functional.gelu)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[V, G, G, E] -> the same."""
+        """[V, G * G, E] -> the same."""
         x = x + self.attn(self.norm1(x))
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
@@ -130,26 +131,27 @@ class Trunk(nn.Module):
 class NeckLevel(nn.Module):
     """1x1 and 3x3 convolution, each followed by a norm over channels (modeling/backbones/image_encoder.py:70-96)."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, grid: int) -> None:
         super().__init__()
+        self.grid, self.hidden = grid, hidden
         self.conv_1x1 = Conv1x1(width, hidden)
         self.norm_0 = nn.LayerNorm(hidden, eps=1e-6)
         self.conv_3x3 = nn.Conv2d(hidden, hidden, 3, padding=1, bias=False)
         self.norm_1 = LayerNorm2d(hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[V, G, G, E] -> [V, hidden, G, G]. The 1x1 convolution is a linear layer while channels are last."""
+        """Tokens [V, G * G, E] -> [V, hidden, G, G]. The 1x1 convolution is a linear layer while channels are last."""
         x = self.norm_0(self.conv_1x1.product(x))
-        out: Tensor = self.norm_1(self.conv_3x3(x.permute(0, 3, 1, 2)))
+        out: Tensor = self.norm_1(self.conv_3x3(image_of(x, self.grid, self.hidden)))
         return out
 
 
 class Neck(nn.Module):
     """The neck's only level."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, grid: int) -> None:
         super().__init__()
-        self.convs = nn.ModuleList([NeckLevel(width, hidden)])
+        self.convs = nn.ModuleList([NeckLevel(width, hidden, grid)])
 
 
 class Encoder(nn.Module):
@@ -159,7 +161,7 @@ class Encoder(nn.Module):
         super().__init__()
         assert isinstance(variant.trunk, PlainVit)
         self.trunk = Trunk(variant.trunk, variant.grid)
-        self.neck = Neck(variant.trunk.embed_dim, variant.hidden)
+        self.neck = Neck(variant.trunk.embed_dim, variant.hidden, variant.grid)
 
 
 class ImageEncoder(nn.Module):
@@ -168,15 +170,14 @@ class ImageEncoder(nn.Module):
     def __init__(self, network: nn.Module, variant: Variant) -> None:
         super().__init__()
         self.encoder = network.image_encoder
+        self.pixels = Pixels(variant)
         position = resized_position_embedding(self.encoder.trunk.pos_embed.detach(), variant.grid)
-        self.register_buffer("position", position, persistent=False)
-        self.register_buffer("mean", torch.tensor(variant.family.pixel_mean), persistent=False)
-        self.register_buffer("std", torch.tensor(variant.family.pixel_std), persistent=False)
+        self.register_buffer("position", position.flatten(1, 2), persistent=False)
+        self.grid, self.width = variant.grid, position.shape[-1]
 
     def forward(self, image: Tensor) -> tuple[Tensor]:
-        """IMAGE uint8 [V, S, S, 3] -> EMBEDDING [V, hidden, G, G]. Order of arithmetic: utils/misc.py:94-99, 267-276."""
-        pixels = (image.float() / 255.0 - self.mean) / self.std
-        x = self.encoder.trunk.patch_embed(pixels.permute(0, 3, 1, 2)).permute(0, 2, 3, 1) + self.position
+        """IMAGE uint8 [V, S, S, 3] -> EMBEDDING [V, hidden, G, G]."""
+        x = tokens_of(self.encoder.trunk.patch_embed(self.pixels(image)), self.grid, self.width) + self.position
         for block in self.encoder.trunk.blocks:
             x = block(x)
         return (self.encoder.neck.convs[0](x),)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from masklet.families import Variant
-from masklet_build.sam.layers import linear
+from masklet_build.sam.layers import image_of, linear
 
 
 class NeckLevel(nn.Module):
@@ -42,14 +42,18 @@ class Pyramid(nn.Module):
         self.grid, self.hidden = variant.grid, variant.hidden
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Maps [V, n, n, C], n = 4 G, 2 G, G, G / 2 -> [V, hidden, G, G], [V, 32, 4 G, 4 G], [V, 64, 2 G, 2 G]."""
+        """Tokens [V, n * n, C], n = 4 G, 2 G, G, G / 2 -> [V, hidden, G, G], [V, 32, 4 G, 4 G], [V, 64, 2 G, 2 G]."""
         first, second, main, coarsest = levels
         half = self.grid // 2
         top = self.coarsest(coarsest).reshape(-1, half, 1, half, 1, self.hidden)
         x = self.main(main).reshape(-1, half, 2, half, 2, self.hidden) + top
-        maps = (x.reshape(-1, self.grid, self.grid, self.hidden), self.fine[0](first), self.fine[1](second))
-        embedding, high_0, high_1 = (x.permute(0, 3, 1, 2) for x in maps)
-        return embedding, high_0, high_1
+        high_0, high_1 = self.fine[0](first), self.fine[1](second)
+        grid, hidden = self.grid, self.hidden
+        return (
+            image_of(x.reshape(-1, grid**2, hidden), grid, hidden),
+            image_of(high_0, 4 * grid, hidden // 8),
+            image_of(high_1, 2 * grid, hidden // 4),
+        )
 
 
 def _linear(conv: nn.Conv2d) -> nn.Linear:

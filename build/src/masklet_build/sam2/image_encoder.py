@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from masklet.families import Hiera, Variant
+from masklet_build.sam.pixels import Pixels
 from masklet_build.sam.pyramid import Neck, Pyramid
 from masklet_build.sam2.trunk import PATCH_STRIDE, Trunk, position_embedding
 
@@ -32,14 +32,9 @@ class ImageEncoder(nn.Module):
         grid = variant.image_size // PATCH_STRIDE
         position = position_embedding(self.trunk.pos_embed.detach(), self.trunk.pos_embed_window.detach(), grid)
         self.register_buffer("position", position, persistent=False)
-        self.register_buffer("mean", torch.tensor(variant.family.pixel_mean), persistent=False)
-        self.register_buffer("std", torch.tensor(variant.family.pixel_std), persistent=False)
+        self.pixels = Pixels(variant)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """IMAGE uint8 [V, S, S, 3] -> EMBEDDING [V, hidden, G, G], HIGH_RES_0 [V, 32, 4 G, 4 G], HIGH_RES_1 [V, 64, 2 G, 2 G].
-
-        Order of arithmetic: utils/misc.py:94-99, 267-276.
-        """
-        pixels = (image.float() / 255.0 - self.mean) / self.std
-        outputs: tuple[Tensor, Tensor, Tensor] = self.pyramid(self.trunk(pixels.permute(0, 3, 1, 2), self.position))
+        """IMAGE uint8 [V, S, S, 3] -> EMBEDDING [V, hidden, G, G], HIGH_RES_0 [V, 32, 4 G, 4 G], HIGH_RES_1 [V, 64, 2 G, 2 G]."""
+        outputs: tuple[Tensor, Tensor, Tensor] = self.pyramid(self.trunk(self.pixels(image), self.position))
         return outputs

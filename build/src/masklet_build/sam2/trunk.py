@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from masklet.families import Hiera
 from masklet_build.sam import windows
-from masklet_build.sam.layers import Attending, Linear, Mlp
+from masklet_build.sam.layers import Attending, Linear, Mlp, tokens_of
 
 PATCH_STRIDE = 4  # pixels per token of the first stage (modeling/backbones/utils.py:71)
 MLP_RATIO = 4  # hieradet.py:90
@@ -49,10 +49,10 @@ def block_shapes(trunk: Hiera, image_size: int) -> Iterator[BlockShape]:
 
 
 def max_pool(x: Tensor, grid: int, channels: int) -> Tensor:
-    """Largest of each 2 x 2: [V, grid, grid, channels] -> [V, grid / 2, grid / 2, channels]. Rows first, then columns."""
+    """Largest of each 2 x 2: tokens [V, grid * grid, channels] -> [V, grid * grid / 4, channels]. Rows first, then columns."""
     half = grid // POOL
     rows = x.reshape(-1, half, POOL, grid * channels).amax(dim=2)
-    return rows.reshape(-1, half, half, POOL, channels).amax(dim=3)
+    return rows.reshape(-1, half * half, POOL, channels).amax(dim=2)
 
 
 class BlockAttention(Attending):
@@ -70,7 +70,7 @@ class BlockAttention(Attending):
         self.shape = shape
 
     def forward(self, x: Tensor) -> Tensor:
-        """[V, grid_in, grid_in, width_in] -> [V, grid, grid, width]."""
+        """[V, grid_in * grid_in, width_in] -> [V, grid * grid, width]."""
         shape = self.shape
         width, heads = shape.width, shape.heads
         q, kv = self.qkv.product(x).split((width, 2 * width), dim=-1)
@@ -99,7 +99,7 @@ class Block(nn.Module):
             self.proj = nn.Linear(shape.width_in, shape.width)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[V, grid_in, grid_in, width_in] -> [V, grid, grid, width]."""
+        """[V, grid_in * grid_in, width_in] -> [V, grid * grid, width]."""
         y = self.norm1(x)
         if self.shape.pools:
             x = max_pool(self.proj(y), self.shape.grid_in, self.shape.width)
@@ -111,14 +111,14 @@ class Block(nn.Module):
 class PatchEmbed(nn.Module):
     """Overlapping patches become tokens (modeling/backbones/utils.py:63-95)."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, grid: int) -> None:
         super().__init__()
+        self.width, self.grid = width, grid
         self.proj = nn.Conv2d(3, width, 7, PATCH_STRIDE, 3)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """[V, 3, S, S] -> [V, S / 4, S / 4, width]."""
-        out: Tensor = self.proj(pixels).permute(0, 2, 3, 1)
-        return out
+        """[V, 3, S, S] -> tokens [V, S / 4 * S / 4, width]."""
+        return tokens_of(self.proj(pixels), self.grid, self.width)
 
 
 class Trunk(nn.Module):
@@ -128,12 +128,12 @@ class Trunk(nn.Module):
         super().__init__()
         self.pos_embed = nn.Parameter(torch.zeros(1, trunk.embed_dim, trunk.background, trunk.background))
         self.pos_embed_window = nn.Parameter(torch.zeros(1, trunk.embed_dim, trunk.windows[0], trunk.windows[0]))
-        self.patch_embed = PatchEmbed(trunk.embed_dim)
+        self.patch_embed = PatchEmbed(trunk.embed_dim, image_size // PATCH_STRIDE)
         self.blocks = nn.ModuleList(Block(shape) for shape in block_shapes(trunk, image_size))
         self.ends = [end - 1 for end in accumulate(trunk.stages)]
 
     def forward(self, pixels: Tensor, position: Tensor) -> list[Tensor]:
-        """[V, 3, S, S] and the position embedding [1, S / 4, S / 4, width] -> the four stages' maps [V, n, n, C], finest first."""
+        """[V, 3, S, S] and the position embedding [1, S / 4 * S / 4, width] -> the four stages' tokens [V, n * n, C], finest first."""
         x = self.patch_embed(pixels) + position
         levels = []
         for index, block in enumerate(self.blocks):
@@ -144,7 +144,8 @@ class Trunk(nn.Module):
 
 
 def position_embedding(background: Tensor, window: Tensor, grid: int) -> Tensor:
-    """Stored embeddings [1, C, b, b], resized bicubically, and [1, C, w, w], repeated in every window -> [1, grid, grid, C] (hieradet.py:273-281)."""
+    """Stored embeddings [1, C, b, b], resized bicubically, and [1, C, w, w], repeated in every window -> [1, grid * grid, C]
+    (hieradet.py:273-281)."""
     resized = functional.interpolate(background, size=(grid, grid), mode="bicubic", align_corners=False)
     count = grid // window.shape[-1]
-    return (resized + window.tile(1, 1, count, count)).permute(0, 2, 3, 1).contiguous()
+    return (resized + window.tile(1, 1, count, count)).flatten(2).transpose(1, 2).contiguous()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from masklet.families import Sam3Vit, Variant
 from masklet_build.sam.layers import Attending
 from masklet_build.sam.memory_attention import rotate
+from masklet_build.sam.pixels import Pixels
 from masklet_build.sam.tables import rotary_table
 from masklet_build.sam3.parameters import NeckLevel, TrunkBlockParameters, VisionBackbone
 
@@ -108,13 +109,11 @@ class ImageEncoder(nn.Module):
         )
         self.neck = Neck(backbone.sam2_convs, fine, middle)
         self.register_buffer("position", _tiled_position(backbone.trunk.pos_embed.detach(), variant.grid, trunk.window_size), persistent=False)
-        self.register_buffer("mean", torch.tensor(variant.family.pixel_mean), persistent=False)
-        self.register_buffer("std", torch.tensor(variant.family.pixel_std), persistent=False)
+        self.pixels = Pixels(variant)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """IMAGE uint8 [V, S, S, 3] -> EMBEDDING [V, hidden, G, G], HIGH_RES_0 [V, 32, 4 G, 4 G], HIGH_RES_1 [V, 64, 2 G, 2 G]."""
-        pixels = (image.float() / 255.0 - self.mean) / self.std
-        patches = self.patch_embed(pixels.permute(0, 3, 1, 2))
+        patches = self.patch_embed(self.pixels(image))
         count = self.grid // self.window
         split = patches.reshape(-1, self.channels, count, self.window, count, self.window)
         x = self.ln_pre(split.permute(0, 2, 4, 3, 5, 1).reshape(-1, self.grid**2, self.channels) + self.position)
