@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from report import median, origin, spread, with_quartiles
+from report import allowed, median, origin, products, spread, with_quartiles
 
 WAYS = {"batched": "server", "limit_1": "server, engine batch limit 1", "eager": "eager PyTorch"}
 SERVERS = ("batched", "limit_1")
@@ -123,6 +123,10 @@ def markdown(content: dict[str, Any]) -> str:
         "",
         *_alone_table(content["engines_alone"]),
         "",
+        products(content["matrix_product_gflops"]) + f" At this speed the products of the engines alone would allow, with {most} videos:",
+        "",
+        *(f"* {_allowed(scale, content)}" for scale in scales if scale["videos"] == most),
+        "",
         "How a frame's time grows with what is remembered: one video of one object, one frame on its way, milliseconds by frame number.",
         "",
         "| frame | server | of that memory attention | eager PyTorch | eager / server |",
@@ -132,6 +136,11 @@ def markdown(content: dict[str, Any]) -> str:
         *origin(content),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _allowed(scale: dict[str, Any], content: dict[str, Any]) -> str:
+    gflop, peak = content["gflop"][str(scale["objects"])], content["matrix_product_gflops"][f"openvino {content['precision']}"]
+    return allowed(gflop, peak, scale["objects"], scale["fps"]["batched"]["median"], scale["fps"]["eager"]["median"])
 
 
 def _row(scale: dict[str, Any]) -> str:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import InferenceServerClient
 
+from arithmetic import frame_gflop
 from bare import BareEngines, steady_inputs
 from crowd import IN_FLIGHT, Crowd
 from eager import Eager, EagerVideo
@@ -32,6 +33,7 @@ from masklet_build import nano
 from masklet_build.assemble import PRECISIONS, assemble
 from masklet_build.assembly.configs import read_config, write_config
 from masklet_build.serve import Server
+from peak import peaks
 from report import facts, save
 from steady import Setting, keep_to, take_turns
 from triton_times import between, cpu_s, engine_calls, read, server_cpu_s
@@ -176,6 +178,8 @@ def run(args: argparse.Namespace, folder: Path, say: Say) -> dict[str, Any]:
         "frames": f"{SIDE}x{SIDE} JPEG",
         "in_flight": IN_FLIGHT,
         "scales": [scale.summary() for scale in scales],
+        "gflop": {str(objects): frame_gflop(nano.CHECKPOINT, NANO, objects) for objects in args.objects},
+        "matrix_product_gflops": peaks(args.threads),
         "engines_alone": alone(engines),
         "memory_length_ms": lengths.summary(),
     }

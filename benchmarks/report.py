@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -87,9 +88,21 @@ def spread(values: list[float]) -> dict[str, float]:
     return {"median": middle, "quartile_1": low, "quartile_3": high, "count": len(values)}
 
 
-def write(out: Path, variant: str, results: list[Result], *, peaks: dict[str, float], threads: int, load: float) -> None:
-    """Prints the table, and writes speed.json and speed.md into `out`. `peaks`: see `peak.peaks`."""
-    content = {"variant": variant, "matrix_product_gflops": peaks, **facts(threads, load), "results": [result.summary() for result in results]}
+def write(
+    out: Path, variant: str, results: list[Result], *, peaks: Mapping[str, float], gflop: Mapping[str, float], threads: int, load: float
+) -> None:
+    """Prints the table, and writes speed.json and speed.md into `out`.
+
+    peaks  see `peak.peaks`
+    gflop  of a frame (`arithmetic.frame_gflop`), by number of objects
+    """
+    content = {
+        "variant": variant,
+        "matrix_product_gflops": peaks,
+        "gflop": gflop,
+        **facts(threads, load),
+        "results": [result.summary() for result in results],
+    }
     save(out, "speed", content, markdown(content))
 
 
@@ -104,6 +117,20 @@ def facts(threads: int, load: float) -> dict[str, Any]:
         "machine": provenance.machine_facts(),
         "versions": provenance.versions(_PACKAGES) | provenance.server_versions(),
     }
+
+
+def allowed(gflop: float, peak: float, objects: int, server_fps: float, eager_fps: float) -> str:
+    """What arithmetic allows, in a sentence. gflop: of a frame (`arithmetic.frame_gflop`); peak: GFLOP/s of a large product (`peak.peaks`)."""
+    best = peak / gflop
+    return (
+        f"{objects} object(s): {gflop:.1f} GFLOP a frame, so {best:.3g} frames per second or {best / eager_fps:.1f} x eager PyTorch at most; "
+        f"the server reaches {100 * server_fps / best:.0f} % of that."
+    )
+
+
+def products(peaks: Mapping[str, float]) -> str:
+    """The speed of large matrix products, in a sentence."""
+    return "A matrix product of 2048 x 2048 in the same run, GFLOP/s: " + ", ".join(f"{name} {value:.0f}" for name, value in peaks.items()) + "."
 
 
 def origin(content: dict[str, Any]) -> list[str]:
@@ -147,13 +174,18 @@ def markdown(content: dict[str, Any]) -> str:
         "|---|---|" + "---|" * (len(TIMING_FIELDS) + 1),
         *(_breakdown(result) for result in results),
         "",
-        "A matrix product of 2048 x 2048 in the same run, GFLOP/s: "
-        + ", ".join(f"{name} {value:.0f}" for name, value in content["matrix_product_gflops"].items())
-        + ".",
+        products(content["matrix_product_gflops"]) + " At this speed the products of the engines alone would allow:",
+        "",
+        *(f"* {result['precision']}, {_allowed(result, content)}" for result in results),
         "",
         *origin(content),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _allowed(result: dict[str, Any], content: dict[str, Any]) -> str:
+    gflop, peak = content["gflop"][str(result["objects"])], content["matrix_product_gflops"][f"openvino {result['precision']}"]
+    return allowed(gflop, peak, result["objects"], result["fps"], 1000 / result["eager_ms"]["median"])
 
 
 def _row(result: dict[str, Any]) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from arithmetic import frame_gflop
 from bare import BareEngines, steady_inputs
 from eager import EagerVideo
 from eager_videos import checked_eager, steady_eager
@@ -127,10 +128,12 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="masklet-speed-") as folder:
             best = peaks(args.threads)
             results = run(args, Path(folder), lambda line: print(line, flush=True))
+            (checkpoint,) = Path(folder).glob("random-*.pt")
+            gflop = {str(objects): frame_gflop(checkpoint, VARIANT, objects) for objects in args.objects}
     except KeyboardInterrupt:
         print("\nstopped; nothing was written", file=sys.stderr)
         return 130
-    write(args.out, VARIANT.name, results, peaks=best, threads=args.threads, load=load)
+    write(args.out, VARIANT.name, results, peaks=best, gflop=gflop, threads=args.threads, load=load)
     return 0
 
 

@@ -43,7 +43,7 @@ def content(scale: Scale) -> dict[str, Any]:
     lengths = Lengths([[20.0, 30.0]], [[2.0, 4.0]], [[40.0, 45.0]])
     engines = alone({1: [{"image_encoder": 10.0, "mask_decoder": 2.0}], 4: [{"image_encoder": 20.0, "mask_decoder": 4.0}]})
     other = Scale(1, 2, scale.fps, scale.work, scale.idle)
-    head = {"variant": "v", "precision": "fp32", "frames": "f", "in_flight": 4}
+    head = {"variant": "v", "precision": "fp32", "frames": "f", "in_flight": 4, "gflop": {"2": 1.0}, "matrix_product_gflops": {"openvino fp32": 80.0}}
     return {**head, "scales": [other.summary(), scale.summary()], "engines_alone": engines, "memory_length_ms": lengths.summary(), **FACTS}
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from masklet.contract import TIMING_FIELDS
-from report import Result, markdown, spread
+from report import Result, allowed, markdown, spread
 
 ENGINES = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
 
@@ -39,6 +39,11 @@ def test_neither_disturbed_frames_nor_slower_rounds_change_the_ratios(result: Re
     assert summary["fps"] == 10.0
 
 
+def test_arithmetic_bounds_the_frame_rate() -> None:
+    said = allowed(gflop=5.0, peak=200.0, objects=2, server_fps=10.0, eager_fps=20.0)
+    assert said == "2 object(s): 5.0 GFLOP a frame, so 40 frames per second or 2.0 x eager PyTorch at most; the server reaches 25 % of that."
+
+
 def test_quartiles_enclose_half_of_the_frames() -> None:
     assert spread([float(value) for value in range(101)]) == {"median": 50, "quartile_1": 25, "quartile_3": 75, "count": 101}
 
@@ -48,7 +53,8 @@ def test_every_row_of_the_tables_has_as_many_cells_as_their_heads(result: Result
         "variant": "v",
         "threads": 2,
         "load_before": 0.1,
-        "matrix_product_gflops": {"torch fp32": 200.0},
+        "matrix_product_gflops": {"torch fp32": 200.0, "openvino fp32": 200.0},
+        "gflop": {"2": 5.0},
         "command": "c",
         "date": "d",
         "commit": "e",
