@@ -21,7 +21,7 @@ from deploy.nano_server import ServeNano
 from masklet import ServerBusy, Tracker
 from masklet.cli import main
 from masklet_build.serve import Server
-from serving.toy import request, write_repository
+from serving.toy import kill_at_rest, request, write_repository
 
 pytestmark = pytest.mark.server
 
@@ -62,7 +62,7 @@ def test_a_dead_stub_fails_the_liveness_probe_within_its_period_while_triton_say
     with serve_nano({}) as server:
         assert probed(capsys, server)[0] == 0
         stub = min(pid for pid, name in server.stubs().items() if name.startswith(model))  # one, where there are two
-        os.kill(stub, signal.SIGKILL)
+        kill_at_rest(stub)
         for _ in range(3):  # each time: a pod is restarted after some failures in a row
             began = time.monotonic()
             code, line = probed(capsys, server, "--timeout-s", "5")

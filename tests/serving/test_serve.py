@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from masklet.health import Health
 from masklet_build.serve import ServeError, Server, probe
 from masklet_build.serve.cleanup import live_processes, shared_memory_regions
 from masklet_build.serve.environment import find_environment
-from serving.toy import ask, request, write_repository
+from serving.toy import ask, kill_at_rest, request, write_repository
 
 pytestmark = pytest.mark.server
 
@@ -100,9 +99,9 @@ def test_an_interpreter_without_triton_says_how_to_get_it(tmp_path: Path) -> Non
 def test_a_probe_sees_a_dead_stub_that_triton_calls_ready(repository: Path, serving_python: Path) -> None:
     with Server(repository, python=serving_python, exit_timeout_s=1, **FREE) as server:
         assert probe(server.grpc_url, 5).health is Health.ALIVE
-        os.kill(ask(server.grpc_url), signal.SIGKILL)
+        kill_at_rest(ask(server.grpc_url))
         finding = probe(server.grpc_url, 5)
-        assert (finding.health, server.is_ready()) == (Health.DEAD, True), finding
+        assert (finding.health, server.is_ready()) == (Health.DEAD, True), f"{finding}\n{server.log_text()[-2000:]}"
         assert server.stubs() == {}
 
 

@@ -19,7 +19,7 @@ import tritonclient.grpc as grpc
 from masklet_build.serve import Policy, ServeError, Server, Supervisor
 from masklet_build.serve.cleanup import live_processes, shared_memory_regions
 from masklet_build.serve.errors import GaveUp
-from serving.toy import ask, request, write_repository
+from serving.toy import ask, kill_at_rest, request, write_repository
 
 FREE = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 
@@ -64,7 +64,7 @@ def repository(tmp_path: Path) -> Path:
 def test_dead_processes_are_noticed_and_replaced_at_the_same_address(repository: Path, serving_python: Path) -> None:
     with supervised(repository, serving_python, Policy()) as running:
         first = ask(running.server.grpc_url)
-        os.kill(first, signal.SIGKILL)
+        kill_at_rest(first)
         assert "live videos are lost" in (line := running.line("restarting"))
         assert "the process of tracker_0_0 died" in line
         running.line("ready again")
