@@ -148,7 +148,7 @@ class Service:
         video = self._begin(request, options) if request.start else self.videos.get(request.video_id, options.owner)
         if video.untold:
             untold, video.untold = video.untold, None
-            raise ServerFault(f"{untold} Then send this request again; it was not looked at.")
+            raise ServerFault(f"{untold} Send that frame again, then this request, which was not looked at.")
         if request.status:
             raise from_server(request.status)
         if not request.start and len(request.tensors["RESTORE"]):
