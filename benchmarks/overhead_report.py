@@ -14,10 +14,8 @@ Row = dict[str, float]
 
 STEPS = ("preprocess", "image_encoder", "memory_bank", "postprocess")  # of the ensemble
 CALLED = ENGINES[1:]  # by memory_bank, in its own process
-AFTER = "memory_encoder"
 COLUMNS = {
     "work": "engine, decoding, resizing, mask coding",
-    "after": "after the answer",
     "queue": "waiting",
     "copies": "copies in and out",
     "bank": "the bank's own",
@@ -53,23 +51,22 @@ class Passed:
 
 
 def taken_apart(real: Passed, null: Passed) -> dict[str, Row]:
-    """A frame's time by place and by column of COLUMNS; the cells add up to it, without those of the column `after`.
+    """A frame's time by place and by column of COLUMNS; the cells add up to it.
 
     real, null: of the real server and of the one whose models compute nothing. What image_encoder takes there is not the engine: a message to its
-    process and back, and the copy of its outputs. The other engines run in memory_bank, which clocks them. Triton's clock of memory_bank runs until
-    the memory is made too, which neither the next model nor the answer waits for.
+    process and back, and the copy of its outputs. The other engines run in memory_bank, which clocks them.
     """
     models, timing = real.models, real.timing
     whole = {name: models[name]["success"] for name in STEPS}
     rows = {
         "client and gRPC": {"work": real.decoding, "hops": real.frame - real.decoding - models["tracker"]["success"]},
-        "ensemble": {"hops": models["tracker"]["success"] - sum(whole.values()) + timing[AFTER]},
+        "ensemble": {"hops": models["tracker"]["success"] - sum(whole.values())},
     }
     for name in ("preprocess", "postprocess"):
         rows[name] = _row(models[name], whole[name], work=timing[name])
     encoder = models["image_encoder"]["compute_infer"] - null.models["image_encoder"]["compute_infer"]
     rows["image_encoder"] = _row(models["image_encoder"], whole["image_encoder"], work=encoder)
-    rows |= {name: {"after" if name == AFTER else "work": timing[name]} for name in CALLED}
+    rows |= {name: {"work": timing[name]} for name in CALLED}
     calls = sum(timing[name] for name in CALLED)
     rows["memory_bank"] = _row(models["memory_bank"], whole["memory_bank"] - calls, bank=timing["memory_bank"])
     return rows
@@ -82,8 +79,8 @@ def _row(model: Mapping[str, float], whole: float, **known: float) -> Row:
 
 
 def hops_and_copies(rows: Mapping[str, Row]) -> float:
-    """All that an answer waits for but engines, decoding, resizing and mask coding."""
-    return sum(value for row in rows.values() for name, value in row.items() if name not in ("work", "after"))
+    """All but engines, decoding, resizing and mask coding."""
+    return sum(value for row in rows.values() for name, value in row.items() if name != "work")
 
 
 @dataclass
@@ -116,7 +113,7 @@ class Case:
             "frame_ms": spread([real.frame for real in self.real]),
             "hops_and_copies_ms": spread(lost),
             "hops_and_copies_percent": spread([100 * part / real.frame for part, real in zip(lost, self.real, strict=True)]),
-            "engines_in_server_ms": spread([sum(sum(rows[name].get(key, 0.0) for key in ("work", "after")) for name in ENGINES) for rows in rounds]),
+            "engines_in_server_ms": spread([sum(rows[name]["work"] for name in ENGINES) for rows in rounds]),
             "engines_alone_ms": spread(self.bare),
             "separate_ms": spread([separate - real.frame for separate, real in zip(self.separate, self.real, strict=True)]),
             "null_frame_ms": spread([null.frame for null in self.null]),
@@ -138,10 +135,9 @@ def markdown(content: dict[str, Any]) -> str:
         "# What the server adds to its engines",
         "",
         "One video of one object late in its life, one frame on its way, milliseconds: median and quartiles over rounds. Hops and copies are all but",
-        "engines, decoding, resizing and mask coding. The memory of a frame is made after its answer, so memory_encoder is no part of the frame's",
-        "time, though of its engines'. `benchmarks/README.md` says how to read them.",
+        "engines, decoding, resizing and mask coding. `benchmarks/README.md` says how to read them.",
         "",
-        "| variant | precision | frames | a frame | hops and copies | % of the frame | its engines | engines alone | frame of null models "
+        "| variant | precision | frames | a frame | hops and copies | % of the frame | engines in it | engines alone | frame of null models "
         "| more with separate engines |",
         "|---|---|---|---|---|---|---|---|---|---|",
         *(_summary_row(case) for case in content["cases"]),

@@ -106,19 +106,13 @@ class HomeService(Service):
         super().__init__(settings, Fleeting(stages, arrays), meters, arrays)
         self.arrays = arrays
 
-    def answers(self, requests: Sequence[Request], sent: Callable[[int], None] = lambda place: None) -> list[dict[str, np.ndarray] | MaskletError]:
-        """The answers in the order of the requests. `sent` is told of each, by its request's place, when it leaves."""
+    def answer(self, requests: Sequence[Request]) -> list[dict[str, np.ndarray] | MaskletError]:
         features = [{"EMBEDDING": laid(self.arrays, request.tensors["EMBEDDING"])} for request in requests]
-        made: dict[int, dict[str, np.ndarray] | MaskletError] = {}
-
-        def send(place: int, answer: dict[str, np.ndarray] | MaskletError) -> None:
-            assert made.setdefault(place, answer) is answer, "a request is answered once"
+        answers = super().answer([replace(request, tensors={**request.tensors, **own}) for request, own in zip(requests, features, strict=True)])
+        for answer in answers:
             if isinstance(answer, dict):
                 assert all(isinstance(array, np.ndarray) for array in answer.values()), "an answer leaves on the host"
-            sent(place)
-
-        self.answer([replace(request, tensors={**request.tensors, **own}) for request, own in zip(requests, features, strict=True)], send)
-        return [made[place] for place in range(len(requests))]
+        return answers
 
 
 _homes: list[Callable[[], Arrays]] = [HostArrays]
@@ -154,7 +148,7 @@ def service(
     clock=None,
     meters: Meters | None = None,
     **limits: int,
-) -> HomeService:
+) -> Service:
     """A service with generous limits. `variant`: the small one, or one of its sizes that behaves in another way."""
     values = {"max_objects": 32, "max_points": 64, "max_videos": 64, "max_bytes": 1 << 30, "idle_seconds": 60, **limits}
     settings = Settings(
@@ -215,7 +209,7 @@ def _flags(item: dict) -> int:
 class Client:
     """One video of a service; the first request begins it. EMBEDDING of a frame is `base` plus its place in the order of sending, unless given."""
 
-    service: HomeService
+    service: Service
     video: int | str = 1
     began: bool = False
     sent: int = field(default=0)
@@ -224,7 +218,7 @@ class Client:
         """Sends one request alone; raises its error."""
         number = None if control else self.sent if number is None else number
         start, self.began = not self.began, True
-        (answer,) = self.service.answers([request(self.video, number, prompts, start=start, **options)])
+        (answer,) = self.service.answer([request(self.video, number, prompts, start=start, **options)])
         if isinstance(answer, MaskletError):
             raise answer
         self.sent += not control

@@ -6,11 +6,10 @@ import importlib.util
 import itertools
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
@@ -80,9 +79,3 @@ def data_type(entry: model_config_pb2.ModelInput | model_config_pb2.ModelOutput)
     """The data type of a tensor in a config, by the name that the contract uses."""
     name = model_config_pb2.DataType.Name(entry.data_type).removeprefix("TYPE_")
     return "BYTES" if name == "STRING" else name
-
-
-def execute(model: Any, requests: Sequence[Any]) -> list[Any]:
-    """The answers of a model that sends them one by one, in the order of the requests."""
-    assert model.execute(requests) is None, "else Triton would take what is returned for answers"
-    return [request.get_response_sender().sent for request in requests]

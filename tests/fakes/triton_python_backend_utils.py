@@ -32,7 +32,6 @@ _NUMPY = {
 
 TRITONSERVER_REQUEST_FLAG_SEQUENCE_START = 1
 TRITONSERVER_REQUEST_FLAG_SEQUENCE_END = 2
-TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1
 
 
 def triton_string_to_numpy(triton_type_string: str) -> type:
@@ -138,20 +137,6 @@ class InferenceResponse:
         return self._error
 
 
-class InferenceResponseSender:
-    """Sends the one answer of a request to a model that is not decoupled (src/response_sender.cc). `sent`: that answer."""
-
-    def __init__(self) -> None:
-        self.sent: InferenceResponse | None = None
-
-    def send(self, response: InferenceResponse | None = None, flags: int = 0) -> None:
-        if response is None or flags != TRITONSERVER_RESPONSE_COMPLETE_FINAL:
-            raise AssertionError("our models send each answer whole")
-        if self.sent is not None:
-            raise TritonModelException("Unable to send response. Non-decoupled model cannot send more than one response.")
-        self.sent = response
-
-
 class InferenceRequest:
     """A request, as `execute` gets it and as a model makes one to call another (`exec`).
 
@@ -179,10 +164,6 @@ class InferenceRequest:
         self._request_id, self._correlation_id, self._flags, self._timeout = request_id, correlation_id, flags, timeout
         self._inputs, self._outputs = list(inputs), list(requested_output_names)
         self._model_name, self._parameters = model_name, json.dumps(parameters or {})
-        self._sender = InferenceResponseSender()
-
-    def get_response_sender(self) -> InferenceResponseSender:
-        return self._sender
 
     def request_id(self) -> str:
         return self._request_id

@@ -68,7 +68,7 @@ class Bank:
         inputs = [place.get(name, PLACES["cpu"])(self.utils, name, array[None]) for name, array in tensors.items()]
         flags = self.utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START if start else 0
         sent = self.utils.InferenceRequest(correlation_id=1, inputs=inputs, flags=flags, parameters=parameters)
-        (response,) = loading.execute(self.model, [sent])
+        (response,) = self.model.execute([sent])
         assert not response.has_error(), response.error().message()
         return {tensor.name(): tensor.as_numpy()[0] for tensor in response.output_tensors()}
 
@@ -128,4 +128,4 @@ def test_what_crosses_per_frame_does_not_grow_with_what_is_remembered(utils):
         before = bank.arrays.module.to_device, bank.arrays.module.to_host
         bank.send(number)
         crossed.append((bank.arrays.module.to_device - before[0], bank.arrays.module.to_host - before[1]))
-    assert set(crossed) == {(0, 4 + 4 + 4 + 1 + 1 + 4 * VARIANT.low_size**2)}
+    assert set(crossed) == {(0, 4 + 4 + 4 + 1 + 4 * VARIANT.low_size**2)}

@@ -10,7 +10,6 @@ import pytest
 
 from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
 from masklet.errors import BadParameter, MaskletError, ServerBusy, ServerFault, VideoLost
-from masklet_bank import delivery as delivery_module
 from masklet_bank import service as service_module
 from masklet_bank import stages as stages_module
 from masklet_bank.arrays import HostArrays
@@ -201,7 +200,7 @@ def test_groups_and_their_sizes_are_counted_for_each_engine(stages, meters):
     old.send(click(1, (10, 20)), click(2, (3, 3)))
     old.send()
     meters.observed.clear()
-    bank.answers([request(1, 5), request(2, 6), request(3, 7, [mask(1)], start=True)])
+    bank.answer([request(1, 5), request(2, 6), request(3, 7, [mask(1)], start=True)])
     calls = {engine: meters.seen("engine_calls", engine) for engine in ("mask_prompt", "memory_attention", "mask_decoder", "memory_encoder")}
     assert calls == {"mask_prompt": [1], "memory_attention": [2], "mask_decoder": [1], "memory_encoder": [1]}
     assert meters.seen("engine_batch_objects", "memory_attention") == [1, 2]
@@ -219,7 +218,7 @@ def test_prompted_frames_over_the_cap_are_counted_as_evictions(stages, meters):
 
 def test_times_are_split_between_the_engines_and_the_bank(stages, meters, monkeypatch):
     now = [100.0]
-    for module in (delivery_module, service_module, stages_module):
+    for module in (service_module, stages_module):
         monkeypatch.setattr(module, "monotonic", lambda: now[0])
     answer = stages.mask_decoder
 
@@ -236,7 +235,7 @@ def test_times_are_split_between_the_engines_and_the_bank(stages, meters, monkey
     monkeypatch.setattr(bank.videos, "expire", expire)
     frame = request(1, 0, [click(1, (10, 20)), click(2, (1, 1), (2, 2))], start=True)
     frame.tensors["CLOCK"][:] = 90, 91
-    bank.answers([frame])
+    bank.answer([frame])
     assert meters.seen("stage_seconds", "mask_decoder") == [0.5], "two groups"
     assert meters.seen("stage_seconds", "memory_encoder") == [0]
     assert meters.seen("stage_seconds", "memory_attention") == []
@@ -250,7 +249,7 @@ def test_metering_looks_at_the_objects_of_the_requests_alone(stages, meters, mon
         Client(bank, video + 1).send(click(1, (10, 20)), click(2, (5, 5)))
     looked, nbytes = [], ObjectBank.nbytes
     monkeypatch.setattr(ObjectBank, "nbytes", lambda own: looked.append(own) or nbytes(own))
-    bank.answers([request(2, 1), request(3, 1)])
+    bank.answer([request(2, 1), request(3, 1)])
     assert len(looked) == 4
 
 

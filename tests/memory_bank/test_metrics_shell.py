@@ -119,9 +119,9 @@ def test_the_shell_makes_every_series_of_the_table_and_fills_them(triton, stages
     for metric, family in zip(TABLE, MetricFamily.made, strict=True):
         assert [series.labels for series in family.series] == [{metric.label: value} if metric.label else {} for value in metric.values]
         assert all(series.buckets == (list(metric.buckets) or None) for series in family.series)
-    (response,) = loading.execute(model, [wire(triton, 1, 0, [click(1, (10, 20))], start=True)])
+    (response,) = model.execute([wire(triton, 1, 0, [click(1, (10, 20))], start=True)])
     assert not response.has_error()
-    (lost,) = loading.execute(model, [wire(triton, 2, 0)])
+    (lost,) = model.execute([wire(triton, 2, 0)])
     assert lost.has_error()
     model.finalize()
     assert calls("masklet_videos") == [("set", 1)]
@@ -138,41 +138,18 @@ def test_a_bank_among_others_says_which_it_is(triton, stages):
 
 def test_the_shell_counts_the_requests_of_an_execution_that_failed_as_a_whole(triton, stages, monkeypatch):
     model = started(triton, stages)
-    monkeypatch.setattr(model._service, "answer", lambda requests, send: 1 / 0)
-    responses = loading.execute(model, [wire(triton, video, 0, start=True) for video in (1, 2, 3)])
+    monkeypatch.setattr(model._service, "answer", lambda requests: 1 / 0)
+    responses = model.execute([wire(triton, video, 0, start=True) for video in (1, 2, 3)])
     model.finalize()
     assert all("MASKLET_SERVER_FAULT" in response.error().message() for response in responses)
     assert calls("masklet_refusals_total", code="SERVER_FAULT") == [("increment", 3)]
-
-
-def test_an_execution_that_fails_half_way_keeps_the_answers_that_left_and_answers_the_rest(triton, stages, monkeypatch):
-    model = started(triton, stages)
-    monkeypatch.setattr(model._service, "_remember", lambda frames, engines: 1 / 0)
-    first = wire(triton, 1, 0, start=True)
-    snapshot = triton.InferenceRequest(correlation_id=2, inputs=wire(triton, 2, 0).inputs(), flags=1, parameters={"snapshot": True})
-    answered, failed = loading.execute(model, [first, snapshot])
-    model.finalize()
-    assert not answered.has_error()
-    assert "MASKLET_SERVER_FAULT" in failed.error().message()
-    assert calls("masklet_refusals_total", code="SERVER_FAULT") == [("increment", 1)]
-
-
-def test_an_answer_that_cannot_be_sent_is_logged_and_costs_no_other(triton, stages, monkeypatch):
-    model, requests = started(triton, stages), [wire(triton, video, 0, [click(1, (10, 20))], start=True) for video in (1, 2)]
-    monkeypatch.setattr(requests[0].get_response_sender(), "send", lambda response, flags: 1 / 0)
-    model.execute(requests)
-    assert not requests[1].get_response_sender().sent.has_error()
-    assert ("ERROR", "memory_bank cannot send an answer: ZeroDivisionError: division by zero") in triton.Logger.lines
-    (response,) = loading.execute(model, [wire(triton, 1, 1)])
-    assert [tensor.as_numpy().tolist() for tensor in response.output_tensors() if tensor.name() == "FRAME_INDEX"] == [[[1]]]
-    model.finalize()
 
 
 def test_without_custom_metrics_the_bank_serves_and_says_so_once(triton, stages, monkeypatch):
     monkeypatch.delattr(triton, "MetricFamily")
     model = started(triton, stages)
     for number in range(3):
-        (response,) = loading.execute(model, [wire(triton, 1, number, [click(1, (10, 20))], start=number == 0)])
+        (response,) = model.execute([wire(triton, 1, number, [click(1, (10, 20))], start=number == 0)])
         assert not response.has_error()
     model.finalize()
     (warning,) = warnings(triton)
@@ -184,7 +161,7 @@ def test_metrics_that_fail_later_disturb_no_video_and_no_other_metric(triton, st
     (broken,) = [family for family in MetricFamily.made if family.name == "masklet_frames_total"]
     broken.series[0].error = "no such metric"
     for number in range(3):
-        (response,) = loading.execute(model, [wire(triton, 1, number, [click(1, (10, 20))], start=number == 0)])
+        (response,) = model.execute([wire(triton, 1, number, [click(1, (10, 20))], start=number == 0)])
         assert not response.has_error()
     model.finalize()
     assert calls("masklet_batch_requests") == [("observe", 1)] * 3

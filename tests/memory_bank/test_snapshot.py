@@ -134,7 +134,7 @@ def test_flipped_bytes_are_refused_or_harmless(stages, seed):
     rng = np.random.default_rng(seed)
     state[rng.integers(0, 4000, 5)] ^= rng.integers(1, 256, 5).astype(np.uint8)
     held = service(stages)
-    (answer,) = held.answers([request(1, None, start=True, restore=state)])
+    (answer,) = held.answer([request(1, None, start=True, restore=state)])
     assert isinstance(answer, (dict, BadState))
 
 

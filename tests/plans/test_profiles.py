@@ -104,7 +104,7 @@ def played(variant: Variant, seed: int) -> RecordingStages:
         for video in range(3):
             requests.append(request(video, random_.randrange(9), prompts(random_), start=video not in began, **travel(random_)))
             began.add(video)
-        answers = bank.answers(requests)
+        answers = bank.answer(requests)
         assert all(isinstance(answer, (dict, MaskletError)) for answer in answers)
     return stages
 

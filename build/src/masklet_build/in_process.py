@@ -67,10 +67,7 @@ class InProcess(MockTransport):
         if tensors["SIZE"].all():  # a request without a frame needs no features
             tensors |= {name: np.array(array[0]) for name, array in self._stages.call("image_encoder", {"IMAGE": image[None]}).items()}
         tensors["CLOCK"] = np.array([begin, time.monotonic()])
-        answers: list[dict[str, np.ndarray] | MaskletError] = []
-        given = BankRequest(request.video_id, request.start, request.end, request.parameters, status, tensors)
-        self._bank.answer([given], lambda _, answer: answers.append(answer))
-        (answer,) = answers
+        (answer,) = self._bank.answer([BankRequest(request.video_id, request.start, request.end, request.parameters, status, tensors)])
         if isinstance(answer, MaskletError):
             return answer
         height, width = (int(side) for side in answer["FRAME_SIZE"])

@@ -100,7 +100,7 @@ TIMING_FIELDS = (
     "image_encoder",  # with the time that the request waited for it
     "memory_attention",
     "mask_decoder",
-    "memory_encoder",  # of the frame before, since an answer waits for its memory only if a snapshot goes with it
+    "memory_encoder",
     "memory_bank",  # the bank's own time: reading, gathering, copying, calling
     "postprocess",
 )

@@ -46,10 +46,9 @@ def probe(url: str, timeout_s: float, model: str = TRACKER.name, tls: Tls | None
     """Sends a tracker two videos of one black frame with a click, under random ids, and judges the answers.
 
     They go the way of every frame: preprocess, image_encoder, the engines and the bank, postprocess; only memory_attention has nothing to do in
-    them. They ask for snapshots, since an answer waits for the memory of its frame only if that goes with it. Two, together: Triton gives videos to
-    the instances of a model in turn, so if one of two is dead every other video fails, and probes one at a time would find a whole server again and
-    again. As videos whose first request is their last they take no place, so a full or draining server answers them too; where no memory is left for
-    their objects the refusal is the sign of life.
+    them. Two, together: Triton gives videos to the instances of a model in turn, so if one of two is dead every other video fails, and probes one at
+    a time would find a whole server again and again. As videos whose first request is their last they take no place, so a full or draining server
+    answers them too; where no memory is left for their objects the refusal is the sign of life.
 
     Never raises for what the server does; ValueError for a url that is none, OSError for PEM files that cannot be read.
     """
@@ -58,8 +57,7 @@ def probe(url: str, timeout_s: float, model: str = TRACKER.name, tls: Tls | None
     stream = GrpcTransport(url, tls=tls, model=model).open_stream(stream_headers({}, video_ids[0]))
     try:
         for video_id in video_ids:
-            tensors = {"FRAME": _FRAME, "PROMPTS": bytes_tensor(_PROMPTS)}
-            stream.send(Request(video_id, start=True, end=True, tensors=tensors, parameters={"snapshot": True}))
+            stream.send(Request(video_id, start=True, end=True, tensors={"FRAME": _FRAME, "PROMPTS": bytes_tensor(_PROMPTS)}, parameters={}))
         for _ in video_ids:
             finding = _judge(stream.receive(deadline - time.monotonic()))
             if finding.health is not Health.ALIVE:

@@ -97,10 +97,9 @@ class Tracker:
 class Video:
     """One live video: objects are prompted, then tracked through the frames that follow.
 
-    Errors: a RequestError means that one call was refused and changed nothing, and a ServerFault that it failed inside, or that the frame before,
-    answered already, could not be remembered (its message says which); the video goes on, but prompts that went with a refused frame are gone.
-    ServerBusy refuses a video, or one more object; the same call may be tried again. After VideoLost, a deadline or a broken stream the video is
-    over and every later call raises VideoLost. `close` is needed after all of them.
+    Errors: a RequestError means that one call was refused and changed nothing, and a ServerFault that it failed inside; the video goes on,
+    but prompts that went with a refused frame are gone. ServerBusy refuses a video, or one more object; the same call may be tried again.
+    After VideoLost, a deadline or a broken stream the video is over and every later call raises VideoLost. `close` is needed after all of them.
 
     A resilient video goes on elsewhere instead. It is over when no server takes it any more; then VideoLost has the newest snapshot.
     """

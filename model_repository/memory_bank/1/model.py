@@ -197,25 +197,16 @@ class TritonPythonModel:
         pb_utils.Logger.log_info(f"memory_bank serves {settings.variant.name} with contract {contract.CONTRACT_VERSION} from {contract.__file__}")
 
     def execute(self, requests):
-        """One frame of each of several videos. Answers leave as soon as they stand; Triton calls again when their memories are made too."""
-        unanswered = dict(enumerate(requests))
-
-        def send(place, answer):
-            request = unanswered.pop(place)  # before the attempt: Triton takes one answer, and a second one would fail as well
-            try:
-                request.get_response_sender().send(_response(answer), flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
-            except Exception as error:  # the other videos go on
-                pb_utils.Logger.log_error(f"memory_bank cannot send an answer: {type(error).__name__}: {error}")
-
+        """One frame of each of several videos."""
         try:
             with self._busy:
-                self._service.answer([self._request(request) for request in requests], send)
+                answers = self._service.answer([self._request(request) for request in requests])
         except Exception as error:
             pb_utils.Logger.log_error(f"memory_bank: {type(error).__name__}: {error}")
             fault = ServerFault("the memory bank failed; the server's log says why. Nothing was changed.")
-            self._service.observer.refused(fault, len(unanswered))
-            for place in list(unanswered):
-                send(place, fault)
+            self._service.observer.refused(fault, len(requests))
+            answers = [fault] * len(requests)
+        return [_response(answer) for answer in answers]
 
     def finalize(self):
         """Sends what was metered last."""

@@ -89,8 +89,8 @@ class Arrays(Protocol):
         """The array within -limit and limit."""
         ...
 
-    def finite(self, rows: Array) -> list[bool]:
-        """Whether all values are finite, for each row of [B, ., .]."""
+    def finite(self, memory: Array) -> list[bool]:
+        """Whether all values are finite, for each row of [B, T, 64]."""
         ...
 
     def round(self, memory: Array) -> list[Array]:
@@ -138,9 +138,9 @@ class HostArrays:
         """See Arrays."""
         return np.clip(array, -limit, limit)
 
-    def finite(self, rows: np.ndarray) -> list[bool]:
+    def finite(self, memory: np.ndarray) -> list[bool]:
         """See Arrays."""
-        return [bool(np.isfinite(row).all()) for row in rows]
+        return [bool(np.isfinite(row).all()) for row in memory]
 
     def round(self, memory: np.ndarray) -> list[np.ndarray]:
         """See Arrays."""
@@ -208,9 +208,9 @@ class DeviceArrays:
         """See Arrays."""
         return self.module.clip(array, -limit, limit)
 
-    def finite(self, rows: Array) -> list[bool]:
+    def finite(self, memory: Array) -> list[bool]:
         """See Arrays."""
-        return self.get(self.module.isfinite(rows).all(axis=(1, 2))).tolist()
+        return self.get(self.module.isfinite(memory).all(axis=(1, 2))).tolist()
 
     def round(self, memory: Any) -> list[Array]:
         """See Arrays."""

@@ -14,28 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 
 from masklet.errors import TooManyPoints
 from masklet.wire import Options, PromptFlag
-from masklet_bank.arrays import Array
 from masklet_bank.bank import Answer, ObjectBank
 from masklet_bank.prompts import Prompt
 from masklet_bank.step import Frame, Job
 
 NO_POINTS = np.zeros((0, 2), np.float32)
 NO_LABELS = np.zeros(0, np.int32)
-
-
-class Mask(NamedTuple):
-    """What an answer says of one object: `low` [L, L] float32 logits, where the bank's arrays live; presence logit; predicted IoU."""
-
-    object_id: int
-    low: Array
-    score: float
-    iou: float
 
 
 @dataclass
@@ -60,28 +49,21 @@ class ObjectPlan:
     silent: bool = False
     evicted: int = 0
 
-    @property
-    def mask(self) -> Mask | None:
-        """What the answer says of the object, once its job was tracked; None if the object is not in the answer."""
-        if self.silent:
-            return None
-        made = self.job if self.job is not None else self.answer.result if self.answer is not None else None
-        return None if made is None else Mask(self.object_id, made.low, made.score, made.iou)
-
-    def commit(self, frame: int) -> None:
-        """Writes the outcome into the bank, once its job has a result."""
+    def commit(self, frame: int) -> Answer | None:
+        """Writes the outcome into the bank; returns the object's answer, None if it has none on this frame."""
         if self.forgets:
             self.bank.forget(frame)
         if self.job is None:
             if self.answer is not None and not self.conditions:
                 self.bank.remember(self.answer)
             self.bank.last = self.answer
-            return
+            return self.answer
         answer = self._computed(frame, self.job)
         if self.conditions:
             self.evicted = len(self.bank.condition(answer))
         else:
             self.bank.remember(answer)
+        return None if self.silent else answer
 
     def _computed(self, frame: int, job: Job) -> Answer:
         assert job.result is not None

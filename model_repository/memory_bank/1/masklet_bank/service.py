@@ -1,4 +1,4 @@
-"""Answers the requests of one execution: admits, plans, tracks all jobs together, answers, then remembers. Knows nothing of Triton."""
+"""Answers the requests of one execution: admits, plans, runs all jobs together, commits. Knows nothing of Triton."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from time import monotonic
 from typing import Any, TypeVar
 
 import numpy as np
 
+from masklet.contract import TIMING_FIELDS
 from masklet.errors import BadParameter, BadRequest, MaskletError, ServerBusy, ServerFault, from_server
 from masklet.families import Variant
 from masklet.wire import Options
 from masklet_bank import snapshot
 from masklet_bank.arrays import HOST, Array, Arrays
-from masklet_bank.delivery import Delivery, Send
+from masklet_bank.bank import Answer
 from masklet_bank.metrics import Meters, Observer, Unmetered
-from masklet_bank.plan import Mask
 from masklet_bank.prompts import Prompt, unpack
 from masklet_bank.stages import Stages, Stopwatch
-from masklet_bank.step import Engines, Frame, encode, track
+from masklet_bank.step import Engines, Frame, step
 from masklet_bank.video import FramePlan, Limits, Video
 from masklet_bank.videos import Capacity, VideoId, Videos
 
@@ -67,26 +66,12 @@ class Settings:
 
 @dataclass
 class _Frame:
-    """A request with a frame, between its plan and its commit. `error`: why it is not remembered."""
+    """A request with a frame, between its plan and its commit."""
 
     request: Request
     options: Options
     video: Video
     plan: FramePlan
-    error: MaskletError | None = None
-
-    @property
-    def is_last(self) -> bool:
-        """Whether nothing will read its memory: its video ends with it."""
-        return self.request.end and not self.options.snapshot
-
-    @property
-    def failure(self) -> ServerFault | None:
-        """What an engine failed with."""
-        errors = [job.error for job in self.plan.jobs if job.error is not None]
-        if not errors:
-            return None
-        return ServerFault(f"{errors[0]}. The frame changed nothing; send it again, and look at the server's log if it fails again.")
 
 
 class Service:
@@ -104,32 +89,21 @@ class Service:
         self._arrays = arrays
         self._draining = False
 
-    def answer(self, requests: Sequence[Request], send: Send) -> None:
-        """Answers each request once, through `send` (see Delivery).
-
-        A frame's answer does not wait for its memory, which only later frames read; one with a snapshot, which has that memory in it, does.
-        """
-        watch = Stopwatch()
-        deliver = Delivery(send, self.observer, monotonic(), watch)
-        engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, self._arrays, watch)
+    def answer(self, requests: Sequence[Request]) -> list[dict[str, np.ndarray] | MaskletError]:
+        """The output tensors of contract.memory_bank for each request, without batch dimension, or its error."""
+        begin = monotonic()
         self._look()
+        engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, self._arrays, Stopwatch())
         planned = [_caught(self._plan, request) for request in requests]
-        frames = [item for item in planned if isinstance(item, _Frame)]
-        track([job for frame in frames for job in frame.plan.jobs], engines)
-        for place, (request, item) in enumerate(zip(requests, planned, strict=True)):
-            if not isinstance(item, _Frame):
-                deliver(place, request.tensors, item)
-            elif not item.options.snapshot:
-                deliver(place, request.tensors, _caught(self._shown, item), item.video.encoding_s)
-        self._remember(frames, engines)
-        for place, item in enumerate(planned):
-            if isinstance(item, _Frame) and item.options.snapshot:
-                deliver(place, item.request.tensors, _caught(self._shown, item), item.video.encoding_s)
+        step([job for item in planned if isinstance(item, _Frame) for job in item.plan.jobs], engines)
+        answers = [_caught(self._commit, item) if isinstance(item, _Frame) else item for item in planned]
         for request in requests:
             self._close(request)
-        self.observer.copied(self._arrays.copied)
-        self.observer.executed(len(requests), watch, monotonic() - deliver.begin - sum(watch.seconds.values()))
-        self.observer.holds(self.videos, [request.video_id for request in requests])
+        for request, answer in zip(requests, answers, strict=True):
+            if isinstance(answer, dict):
+                answer["TIMES"] = _times(request, begin, engines.watch)
+        self._observe(requests, answers, begin, engines.watch)
+        return answers
 
     def idle(self) -> None:
         """Does what time and the drain file ask for without any request. Call it now and then, never beside `answer`."""
@@ -146,9 +120,6 @@ class Service:
         """Admits a request and plans its frame; a control request is answered at once."""
         options = Options.parse(request.parameters) if not request.status else _owner_only(request.parameters)
         video = self._begin(request, options) if request.start else self.videos.get(request.video_id, options.owner)
-        if video.untold:
-            untold, video.untold = video.untold, None
-            raise ServerFault(f"{untold} Send that frame again, then this request, which was not looked at.")
         if request.status:
             raise from_server(request.status)
         if not request.start and len(request.tensors["RESTORE"]):
@@ -185,7 +156,7 @@ class Service:
                 "the request has neither a frame nor a command. Send FRAME or FRAME_ENCODED; or remove an object, ask for a snapshot, or END."
             )
         video.remove(prompts)
-        return self._tensors(request, video.frame, [], video if options.snapshot else None)
+        return self._tensors(request, options, video, [])
 
     def _plan_frame(self, request: Request, options: Options, video: Video, prompts: list[Prompt]) -> FramePlan:
         features: dict[str, Array] = {name: array for name, array in request.tensors.items() if name == "EMBEDDING" or name.startswith("HIGH_RES_")}
@@ -197,25 +168,13 @@ class Service:
             raise ServerBusy("the memory of a further object does not fit into this server now. Retry later, or remove objects.")
         return plan
 
-    def _shown(self, frame: _Frame) -> dict[str, np.ndarray]:
-        """The answer to a tracked frame."""
-        if error := frame.error or frame.failure:
-            raise error
-        return self._tensors(frame.request, frame.plan.frame, frame.plan.masks, frame.video if frame.options.snapshot else None)
-
-    def _remember(self, frames: Sequence[_Frame], engines: Engines) -> None:
-        """Makes the memories of tracked frames and writes them. Where that fails the video stands before its frame, and its next request is told."""
-        tracked = [frame for frame in frames if frame.failure is None and not frame.is_last]
-        crash = _caught(partial(encode, engines=engines), [job for frame in tracked for job in frame.plan.jobs])
-        for frame in tracked:
-            frame.error = crash or frame.failure or _caught(self._commit, frame)
-            frame.video.encoding_s = engines.watch.seconds.get("memory_encoder", 0.0)
-            if frame.error and not frame.options.snapshot:
-                frame.video.untold = f"About frame {frame.plan.frame}, which was answered but is not remembered: {frame.error}"
-
-    def _commit(self, frame: _Frame) -> None:
-        frame.video.commit(frame.plan)
+    def _commit(self, frame: _Frame) -> dict[str, np.ndarray]:
+        errors = [job.error for job in frame.plan.jobs if job.error is not None]
+        if errors:
+            raise ServerFault(f"{errors[0]}. The frame changed nothing; send it again, and look at the server's log if it fails again.")
+        answers = frame.video.commit(frame.plan)
         self.observer.evicted(frame.plan.evicted)
+        return self._tensors(frame.request, frame.options, frame.video, answers)
 
     def _close(self, request: Request) -> None:
         """END frees the video, whatever became of its request; but only its owner can end it."""
@@ -228,17 +187,30 @@ class Service:
         self.videos.end(request.video_id)
         self.observer.ended(request.video_id, "end")
 
-    def _tensors(self, request: Request, index: int | None, masks: Sequence[Mask], snapshot_of: Video | None) -> dict[str, np.ndarray]:
-        """The output tensors of one answer but TIMES."""
+    def _observe(self, requests: Sequence[Request], answers: Sequence[dict[str, np.ndarray] | MaskletError], begin: float, watch: Stopwatch) -> None:
+        """Tells the observer what became of the requests."""
+        now = monotonic()
+        for request, answer in zip(requests, answers, strict=True):
+            if isinstance(answer, MaskletError):
+                self.observer.refused(answer)
+            elif request.tensors["SIZE"].all():
+                self.observer.answered(now - float(request.tensors["CLOCK"][0]))
+        self.observer.copied(self._arrays.copied)
+        self.observer.executed(len(requests), watch, now - begin - sum(watch.seconds.values()))
+        self.observer.holds(self.videos, [request.video_id for request in requests])
+
+    def _tensors(self, request: Request, options: Options, video: Video, answers: list[tuple[int, Answer]]) -> dict[str, np.ndarray]:
+        """The output tensors of one answer; TIMES is added when the whole execution is done."""
         low = self.settings.variant.low_size
+        results = [answer.result for _, answer in answers]
         return {
-            "FRAME_INDEX": np.array([-1 if index is None else index], np.int64),
-            "OBJECT_IDS": np.array([mask.object_id for mask in masks], np.int64),
-            "SCORES": np.array([mask.score for mask in masks], np.float32),
-            "IOUS": np.array([mask.iou for mask in masks], np.float32),
-            "LOW": self._arrays.get(self._arrays.stack([mask.low for mask in masks])) if masks else np.zeros((0, low, low), np.float32),
+            "FRAME_INDEX": np.array([-1 if video.frame is None else video.frame], np.int64),
+            "OBJECT_IDS": np.array([object_id for object_id, _ in answers], np.int64),
+            "SCORES": np.array([result.score for result in results], np.float32),
+            "IOUS": np.array([result.iou for result in results], np.float32),
+            "LOW": self._arrays.get(self._arrays.stack([result.low for result in results])) if results else np.zeros((0, low, low), np.float32),
             "FRAME_SIZE": request.tensors["SIZE"].astype(np.int32),
-            "SNAPSHOT": snapshot.dump(snapshot_of, self.settings.identity, self._arrays) if snapshot_of else np.zeros(0, np.uint8),
+            "SNAPSHOT": snapshot.dump(video, self.settings.identity, self._arrays) if options.snapshot else np.zeros(0, np.uint8),
             "DRAINING": np.array([self._draining], np.uint8),
         }
 
@@ -260,3 +232,19 @@ def _owner_only(parameters: Mapping[str, object]) -> Options:
         return Options.parse({name: value for name, value in parameters.items() if name == "owner"})
     except BadParameter:  # nobody can be its owner
         return Options()
+
+
+def _times(request: Request, begin: float, watch: Stopwatch) -> np.ndarray:
+    """TIMES in milliseconds. The requests of one execution wait for one another, so its engine times are those of each."""
+    received, preprocessed = request.tensors["CLOCK"]
+    engines = dict(watch.seconds)
+    mask_decoder = engines.pop("mask_decoder", 0.0) + engines.pop("mask_prompt", 0.0)
+    seconds = {
+        "preprocess": preprocessed - received,
+        "image_encoder": begin - preprocessed,
+        "memory_attention": engines.get("memory_attention", 0.0),
+        "mask_decoder": mask_decoder,
+        "memory_encoder": engines.get("memory_encoder", 0.0),
+        "memory_bank": monotonic() - begin - sum(watch.seconds.values()),
+    }
+    return np.array([1000 * seconds[name] for name in TIMING_FIELDS[:-1]], np.float32)

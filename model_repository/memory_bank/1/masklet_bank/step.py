@@ -1,7 +1,6 @@
 """The heart: one frame of many objects, of one video or of several.
 
-    track: read bank -> memory_attention -> mask_decoder        the answer
-    encode: memory_encoder -> write bank                        what later frames read
+    read bank -> memory_attention -> mask_decoder -> memory_encoder -> write bank
 
 Objects go through an engine together only where their tensors have equal shapes: memory or prompts are never padded, since padding changes masks.
 """
@@ -21,7 +20,6 @@ from masklet_bank.stages import EngineError, Stages, Stopwatch, groups
 
 # Every prompt ends with one padding token; without points there are two (efficienttam_base.py:313-320, modeling/sam/prompt_encoder.py:87-91).
 _PAD_LABEL = -1
-_NOT_FINITE = "the engines gave values that are not finite"
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class Job:
     previous         [L, L] float32 logits of the answer that this prompt corrects, or None
     again            only the memory is made, of logits, pointer and scores that were answered before
     rivals           jobs on the same frame whose masks this one's must not overlap in its memory
-    result, error    one of them is set by `track` and `encode`
+    result, error    one of them is set by `step`
     """
 
     frame: Frame
@@ -94,15 +92,11 @@ class Engines:
     watch: Stopwatch = field(default_factory=Stopwatch)
 
 
-def track(jobs: Sequence[Job], engines: Engines) -> None:
-    """Makes logits, pointers and scores: sets `error` where an engine failed. A job that fails takes no other with it."""
+def step(jobs: Sequence[Job], engines: Engines) -> None:
+    """Runs the jobs: sets `result`, or `error` where an engine failed. A job that fails takes no other with it."""
     _run(engines, [job for job in jobs if job.mask is not None], lambda job: None, _prepare_mask)
     _run(engines, [job for job in jobs if job.reading is not None], lambda job: _sizes(job.reading), _attend)
     _run(engines, [job for job in jobs if not job.again], lambda job: job.tokens, _decode)
-
-
-def encode(jobs: Sequence[Job], engines: Engines) -> None:
-    """Makes the memories of tracked jobs: sets `result`, or `error`, as `track`."""
     _run(engines, jobs, lambda job: max(1, len(job.rivals)), _encode)
 
 
@@ -188,10 +182,8 @@ def _decode(engines: Engines, jobs: list[Job]) -> None:
         inputs.update(_by_video(engines, jobs, [f"HIGH_RES_{level}" for level in range(len(engines.variant.high_res))]))
     out = _call(engines, "mask_decoder", jobs, inputs)
     lows, pointers = arrays.put(out["LOW"]), arrays.put(out["POINTER"])
-    scores, ious, finite = arrays.get(out["SCORE"]), arrays.get(out["IOU"]), arrays.finite(lows)
+    scores, ious = arrays.get(out["SCORE"]), arrays.get(out["IOU"])
     for row, job in enumerate(jobs):
-        if not (finite[row] and np.isfinite(scores[row])):
-            job.error = _NOT_FINITE
         if job.mask is None:  # a mask prompt keeps the logits that were made of it
             job.low = arrays.own(lows[row])
         job.pointer = arrays.own(pointers[row])
@@ -234,8 +226,8 @@ def _encode(engines: Engines, jobs: list[Job]) -> None:
     for job, finite, bits in zip(jobs, arrays.finite(memory), arrays.round(memory), strict=True):
         assert job.low is not None
         assert job.pointer is not None
-        if not finite:
-            job.error = _NOT_FINITE
+        if not (finite and np.isfinite(job.score)):
+            job.error = "the engines gave values that are not finite"
             continue
         job.result = Result(low=job.low, memory=bits, pointer=job.pointer, score=job.score, iou=job.iou)
 

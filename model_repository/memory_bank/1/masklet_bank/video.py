@@ -1,8 +1,7 @@
 """One live video: its objects, where it stands, and what a request does to it.
 
 A request is planned first, which changes nothing and may refuse; then its jobs run through the engines, together with those of other videos;
-then the plan is committed. A request that fails anywhere leaves the video as it was. A frame is answered before its memory is made, so an answer may
-turn out not to be remembered; the next request is told.
+then the plan is committed. A request that fails anywhere leaves the video as it was.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ from typing import NamedTuple
 from masklet.errors import BadFrameIndex, TooManyObjects, UnknownObject
 from masklet.families import Family
 from masklet.wire import Options, PromptFlag
-from masklet_bank.bank import ObjectBank
-from masklet_bank.plan import Mask, ObjectPlan, exclude, plan_object
+from masklet_bank.bank import Answer, ObjectBank
+from masklet_bank.plan import ObjectPlan, exclude, plan_object
 from masklet_bank.prompts import Prompt
 from masklet_bank.step import Frame, Job
 
@@ -49,11 +48,6 @@ class FramePlan:
         return [plan.job for plan in self.objects if plan.job is not None]
 
     @property
-    def masks(self) -> list[Mask]:
-        """The objects that are in the answer, in prompt order, once the jobs were tracked."""
-        return [mask for plan in self.objects if (mask := plan.mask) is not None]
-
-    @property
     def evicted(self) -> int:
         """How many prompted frames the commit made ordinary."""
         return sum(plan.evicted for plan in self.objects)
@@ -73,8 +67,6 @@ class Video:
     frame       index of the frame answered last; None before the first
     direction   +1 or -1: the way it travels
     travelled   whether a frame was tracked since prompts were last given ahead of tracking (`track=False`)
-    untold      why a frame that was answered is not remembered, until a request was told
-    encoding_s  seconds that the engine took to make the memories of the frame remembered last
     """
 
     def __init__(self, family: Family, limits: Limits, owner: str | None) -> None:
@@ -85,8 +77,6 @@ class Video:
         self.frame: int | None = None
         self.direction = 1
         self.travelled = False
-        self.untold: str | None = None
-        self.encoding_s = 0.0
 
     def nbytes(self) -> int:
         """Bytes of everything that is remembered."""
@@ -126,8 +116,8 @@ class Video:
             planned = exclude(planned, banks, index, frame)
         return FramePlan(index, direction, options, list(planned.values()), removed)
 
-    def commit(self, plan: FramePlan) -> None:
-        """Writes the results of a plan whose jobs all ran."""
+    def commit(self, plan: FramePlan) -> list[tuple[int, Answer]]:
+        """Writes the results of a plan whose jobs all ran. Returns the objects that are in the answer, in prompt order."""
         for object_id in plan.removed:
             del self.objects[object_id]
         if plan.options.track and not plan.options.refine:
@@ -137,11 +127,15 @@ class Video:
         if not plan.options.refine:
             self.travelled = plan.options.track
         self.frame = plan.frame
+        answers = []
         for planned in plan.objects:
             self.objects.setdefault(planned.object_id, planned.bank)
-            planned.commit(plan.frame)
+            answer = planned.commit(plan.frame)
+            if answer is not None:
+                answers.append((planned.object_id, answer))
             if not planned.bank.conditioning:  # its only prompts were cleared: nothing to track it by
                 del self.objects[planned.object_id]
+        return answers
 
     def _removed(self, prompts: list[Prompt]) -> list[int]:
         removed = [prompt.object_id for prompt in prompts if PromptFlag.REMOVE in prompt.flags]
