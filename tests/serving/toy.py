@@ -65,8 +65,8 @@ def ask(url: str) -> int:
 def kill_at_rest(stub: int) -> None:
     """Kills the process of a python model a moment after its last answer.
 
-    Killed while it holds a lock of the memory that it shares with Triton, it would take Triton with it (SIGABRT): another failure than that of one
-    model. One test run ended like that, so these tests leave it the time to let go.
+    Killed while it holds a lock of the memory that it shares with Triton, it may take Triton with it: another failure than that of one model. In one
+    test run Triton was gone after such a kill, so these tests leave the stub the time to let go.
     """
     time.sleep(0.3)
     os.kill(stub, signal.SIGKILL)
