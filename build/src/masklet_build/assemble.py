@@ -44,7 +44,7 @@ TARGETS = ("embedded", "separate", "onnxruntime", "tensorrt")
 IMAGE_TARGETS = ("onnxruntime", "tensorrt")  # Triton's own backends, which NVIDIA's image has
 
 # What the python models import of masklet; they import nothing else of it.
-VENDORED = ("contract", "families", "errors", "wire", "rle")
+VENDORED = ("contract", "envelope", "errors", "families", "rle", "stage", "wire")
 
 
 def assemble(
@@ -81,10 +81,12 @@ def assemble(
     parameters = {"runtime": runtime, "precision": precision, "threads": str(threads)} | ({"device": device} if runtime == "torch" else {})
     with fresh_directory(out, mark="tracker/config.pbtxt", force=force) as draft:
         shutil.copytree(SOURCE, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.md"))
-        for name in ("preprocess", "memory_bank", "postprocess"):
-            _vendor(draft / name / "1" / "masklet")
         (draft / "tracker" / "1").mkdir(exist_ok=True)
         models = _place_engines(draft, engines, variant, target, runtime)
+        in_python = [model.name for model in models if (draft / model.name / "1" / "model.py").exists()]
+        for name in in_python:
+            _vendor(draft / name / "1" / "masklet")
+        models = [contract.escorted(model) if model.name == "image_encoder" and model.name in in_python else model for model in models]
         configs = {model.name: read_config(draft / model.name) for model in models}
         for model in models:
             config = configs[model.name]
@@ -99,7 +101,7 @@ def assemble(
             override(config, settings or {})
         if plans:
             tensorrt.check_bank(configs["memory_bank"], variant, plans)
-        wire(configs["tracker"], variant)
+        wire(configs["tracker"], variant, through_encoder="image_encoder" in in_python)
         set_sequences(configs)
         for name, config in configs.items():
             write_config(draft / name, config)
@@ -167,7 +169,7 @@ def _set_backend(config: Config, model: contract.Model, variant: families.Varian
     """Says what runs a model's engines: a backend of Triton, or parameters of the python model."""
     if target == "tensorrt":
         return  # plans have more to say (_put_on_gpu)
-    if model in contract.engines(variant):
+    if model.name in {engine.name for engine in contract.engines(variant)}:
         if target == "onnxruntime":
             config.backend = "onnxruntime"
             config.default_model_filename = "model.onnx"

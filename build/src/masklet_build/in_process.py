@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,16 +19,17 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from masklet.contract import CONTRACT_VERSION
+from masklet.envelope import Envelope
 from masklet.errors import MaskletError
 from masklet.families import Variant
 from masklet.mock import MockTransport, Reply
+from masklet.stage import owner_of
 from masklet.transport import Answer, Request
-from masklet.wire import Options
 
 # The modules of the models lie where Triton finds them.
 sys.path.extend(str(Path(__file__).parent / "model_repository" / model / "1") for model in ("preprocess", "memory_bank", "postprocess"))
 
-from masklet_bank.service import Request as BankRequest
+from masklet_bank.request import Request as BankRequest
 from masklet_bank.service import Service, Settings
 from masklet_bank.video import Limits as BankLimits
 from masklet_bank.videos import Capacity
@@ -60,20 +62,24 @@ class InProcess(MockTransport):
         begin = time.monotonic()
         given = {name: array[0] for name, array in request.tensors.items()}
         try:
-            tensors = prepare(_frame_request(given, request.parameters), self._variant, self._limits)
+            prepared = prepare(_frame_request(given, request.parameters), self._variant, self._limits)
         except MaskletError as error:
             return error
-        image, status = tensors.pop("IMAGE"), tensors.pop("STATUS")[0].decode()
-        if tensors["SIZE"].all():  # a request without a frame needs no features
-            tensors |= {name: np.array(array[0]) for name, array in self._stages.call("image_encoder", {"IMAGE": image[None]}).items()}
-        tensors["CLOCK"] = np.array([begin, time.monotonic()])
-        (answer,) = self._bank.answer([BankRequest(request.video_id, request.start, request.end, request.parameters, status, tensors)])
-        if isinstance(answer, MaskletError):
-            return answer
-        height, width = (int(side) for side in answer["FRAME_SIZE"])
-        made = finish(answer.pop("LOW"), (height, width), Options.parse(request.parameters))
-        timing = np.append(answer.pop("TIMES"), np.float32(0))
-        return Answer({**answer, **made, "TIMING": timing})
+        features = {}
+        if prepared.envelope.size is not None:  # a request without a frame needs no features
+            encoded = self._stages.call("image_encoder", {"IMAGE": prepared.tensors["IMAGE"][None]})
+            features = {name: np.array(array[0]) for name, array in encoded.items()}
+        envelope = replace(prepared.envelope, received=begin, preprocessed=time.monotonic())
+        masks, lows, state = (prepared.tensors.get(name) for name in ("PROMPT_MASKS", "PROMPT_LOW", "RESTORE"))
+        owner = owner_of(request.parameters)
+        asked = BankRequest(request.video_id, request.start, request.end, owner, envelope, features, masks, lows, state)
+        (answer,) = self._bank.answer([asked], _finished)
+        return answer
+
+
+def _finished(envelope: Envelope, tensors: dict[str, np.ndarray]) -> Answer:
+    made = finish(tensors.pop("LOW"), envelope)
+    return Answer({**tensors, **made, "TIMING": np.array([*envelope.times, 0], np.float32)})
 
 
 def _frame_request(given: Mapping[str, Any], parameters: Mapping[str, object]) -> FrameRequest:

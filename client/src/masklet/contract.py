@@ -16,14 +16,14 @@ Dimensions are integers or symbols. A symbol that a variant fixes is replaced by
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from masklet.families import MEMORY_WIDTH, Variant
 
-CONTRACT_VERSION = 2
+CONTRACT_VERSION = 3
 
 Dim = int | str
 
@@ -91,6 +91,7 @@ TRACKER = Model(
         Tensor("SNAPSHOT", "UINT8", ("k",), "state of the video after this frame if asked for, else empty"),
         Tensor("TIMING", "FP32", (7,), "milliseconds, in the order of TIMING_FIELDS"),
         Tensor("DRAINING", "UINT8", (1,), "1: this server will stop and takes no new videos; move this one while it is answered"),
+        Tensor("TOKEN", "BYTES", (1,), "the id of the request that this answers, as the stages handed it on"),
     ),
     batched=True,
 )
@@ -106,23 +107,22 @@ TIMING_FIELDS = (
 )
 
 
-def _prompts(variant: Variant) -> tuple[Tensor, ...]:
-    """What preprocess makes of the prompts: PROMPT_OBJECT, PROMPT_FLAGS and PROMPT_COUNT have one row per prompt, PROMPT_POINTS and PROMPT_LABELS
-    one row per point (a box is two points, labels 2 and 3, in front of the clicks), PROMPT_MASKS and PROMPT_LOW one per mask prompt."""
-    masks: tuple[Tensor, ...] = (Tensor("PROMPT_MASKS", "UINT8", ("k", "M", "M"), "mask prompts at mask size, 0 or 1"),)
-    if variant.family.soft_masks:
-        masks = (
-            Tensor("PROMPT_MASKS", "FP32", ("k", "M", "M"), "mask prompts at mask size, 0..1"),
-            Tensor("PROMPT_LOW", "FP32", ("k", "L", "L"), "mask prompts as low-resolution logits"),
-        )
+ENVELOPE = Tensor("ENVELOPE", "BYTES", (1,), "whose request it is and what was asked, signed (see envelope.py)")
+
+
+def _mask_prompts(variant: Variant) -> tuple[Tensor, ...]:
+    """One row per mask prompt, in the order of the envelope's prompts."""
+    if not variant.family.soft_masks:
+        return (Tensor("PROMPT_MASKS", "UINT8", ("k", "M", "M"), "mask prompts at mask size, 0 or 1"),)
     return (
-        Tensor("PROMPT_OBJECT", "INT64", ("n",), "object id of each prompt"),
-        Tensor("PROMPT_FLAGS", "INT32", ("n",), "bits of wire.PromptFlag"),
-        Tensor("PROMPT_COUNT", "INT32", ("n",), "how many rows of PROMPT_POINTS belong to each prompt"),
-        Tensor("PROMPT_POINTS", "FP32", ("m", 2), "x, y in model pixels, 0..S"),
-        Tensor("PROMPT_LABELS", "INT32", ("m",), "1 on the object, 0 beside it, 2 and 3 corners of a box"),
-        *masks,
+        Tensor("PROMPT_MASKS", "FP32", ("k", "M", "M"), "mask prompts at mask size, 0..1"),
+        Tensor("PROMPT_LOW", "FP32", ("k", "L", "L"), "mask prompts as low-resolution logits"),
     )
+
+
+def _beside_image(variant: Variant) -> tuple[Tensor, ...]:
+    """What preprocess hands to memory_bank."""
+    return (ENVELOPE, *_mask_prompts(variant), Tensor("RESTORE", "UINT8", ("k",), "the client's STATE, empty for none"))
 
 
 def preprocess(variant: Variant) -> Model:
@@ -132,11 +132,7 @@ def preprocess(variant: Variant) -> Model:
         inputs=_in_frames(),
         outputs=(
             Tensor("IMAGE", "UINT8", ("S", "S", 3), "the frame at model size, RGB; black where there is no frame"),
-            Tensor("STATUS", "BYTES", (1,), "empty, or the error that memory_bank answers this request with"),
-            Tensor("SIZE", "INT32", (2,), "height and width of the frame; 0, 0 for a control request"),
-            *_prompts(variant),
-            Tensor("RESTORE", "UINT8", ("k",), "the client's STATE, empty for none"),
-            Tensor("CLOCK", "FP64", (2,), "monotonic seconds at which preprocessing of this request began and ended"),
+            *_beside_image(variant),
         ),
         batched=True,
     )
@@ -160,20 +156,24 @@ def image_encoder(variant: Variant) -> Model:
     )
 
 
+def escorted(encoder: Model) -> Model:
+    """The image encoder where it is a python model: the envelope goes through it, so that nobody's features are taken for another's."""
+    return replace(encoder, inputs=(*encoder.inputs, ENVELOPE), outputs=(*encoder.outputs, ENVELOPE))
+
+
 def memory_bank(variant: Variant) -> Model:
     """The stateful model: one memory bank per object of every live video."""
     return Model(
         "memory_bank",
         inputs=(
-            Tensor("EMBEDDING", "FP32", ("D", "G", "G"), "image features; a NaN in front says that the encoder failed"),
+            Tensor("EMBEDDING", "FP32", ("D", "G", "G"), "image features, without position code"),
             *_high_res(variant, ()),
-            *(tensor for tensor in preprocess(variant).outputs if tensor.name != "IMAGE"),
+            *_beside_image(variant),
         ),
         outputs=(
             *(tensor for tensor in TRACKER.outputs if tensor.name in ("FRAME_INDEX", "OBJECT_IDS", "SCORES", "IOUS", "SNAPSHOT", "DRAINING")),
             Tensor("LOW", "FP32", ("n", "L", "L"), "low-resolution mask logits"),
-            Tensor("FRAME_SIZE", "INT32", (2,), "SIZE, handed on"),
-            Tensor("TIMES", "FP32", (6,), "the first six of TIMING_FIELDS"),
+            ENVELOPE,
         ),
         batched=True,
     )
@@ -183,10 +183,9 @@ POSTPROCESS = Model(
     "postprocess",
     inputs=(
         Tensor("LOW", "FP32", ("n", "L", "L"), "low-resolution mask logits"),
-        Tensor("FRAME_SIZE", "INT32", (2,), "height and width of the masks to make"),
-        Tensor("TIMES", "FP32", (6,), "the first six of TIMING_FIELDS"),
+        ENVELOPE,
     ),
-    outputs=tuple(tensor for tensor in TRACKER.outputs if tensor.name in ("MASKS", "BOXES", "LOGITS", "TIMING")),
+    outputs=tuple(tensor for tensor in TRACKER.outputs if tensor.name in ("MASKS", "BOXES", "LOGITS", "TIMING", "TOKEN")),
     batched=True,
 )
 
@@ -226,7 +225,7 @@ def mask_decoder(variant: Variant) -> Model:
             Tensor("KIND", "INT32", ("B",), "KIND_TRACKED, KIND_CLICK or KIND_MASK"),
             *((_VIDEO, *_high_res(variant, ("V",))) if variant.high_res else ()),
             Tensor("POINTS", "FP32", ("B", "N", 2), "x, y in model pixels; ignored where the label is -1"),
-            Tensor("LABELS", "INT32", ("B", "N"), "1, 0, 2, 3 as PROMPT_LABELS; -1 is the padding token that ends every prompt"),
+            Tensor("LABELS", "INT32", ("B", "N"), "1 on the object, 0 beside it, 2 and 3 corners of a box; -1 is the padding token that ends every prompt"),
             Tensor("MASK_PROMPT", "FP32", ("B", 1, "L", "L"), "mask logits given as a prompt; ignored where HAS_MASK is 0"),
             Tensor("HAS_MASK", "INT32", ("B",), "1 where MASK_PROMPT counts"),
             Tensor("MULTIMASK", "INT32", ("B",), "1: best of three masks; 0: the single mask, with stability fallback"),

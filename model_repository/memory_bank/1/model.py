@@ -13,10 +13,14 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from masklet import contract, families
+from masklet.envelope import Envelope
 from masklet.errors import MaskletError, ServerFault
+from masklet.stage import owner_of, triton_stage
 from masklet_bank.arrays import HOST, Copied, on_gpu
 from masklet_bank.metrics import TABLE, Unmetered
-from masklet_bank.service import Request, Service, Settings
+from masklet_bank.request import Request
+from masklet_bank.room import AnswerRoom
+from masklet_bank.service import Service, Settings
 from masklet_bank.stages import EngineError
 from masklet_bank.video import Limits
 from masklet_bank.videos import Capacity
@@ -185,7 +189,7 @@ class TritonPythonModel:
         """Reads the config."""
         parameters = {name: item["string_value"] for name, item in json.loads(args["model_config"])["parameters"].items()}
         settings = _settings(parameters)
-        self._inputs = [tensor.name for tensor in contract.memory_bank(settings.variant).inputs]
+        self._inputs = [tensor.name for tensor in contract.memory_bank(settings.variant).inputs if tensor != contract.ENVELOPE]
         self._features = {tensor.name for tensor in contract.image_encoder(settings.variant).outputs}
         self._meters = _meters(args["model_name"])
         stages = _stages(settings.variant, parameters, args)
@@ -194,24 +198,22 @@ class TritonPythonModel:
         self._busy, self._stopping = Lock(), Event()
         self._watch = Thread(target=self._idle, name="idle", daemon=True)
         self._watch.start()
+        self._stage = triton_stage(pb_utils, args)
+        self._room = AnswerRoom()
         pb_utils.Logger.log_info(f"memory_bank serves {settings.variant.name} with contract {contract.CONTRACT_VERSION} from {contract.__file__}")
 
     def execute(self, requests):
         """One frame of each of several videos."""
-        try:
-            with self._busy:
-                answers = self._service.answer([self._request(request) for request in requests])
-        except Exception as error:
-            pb_utils.Logger.log_error(f"memory_bank: {type(error).__name__}: {error}")
-            fault = ServerFault("the memory bank failed; the server's log says why. Nothing was changed.")
-            self._service.observer.refused(fault, len(requests))
-            answers = [fault] * len(requests)
-        return [_response(answer) for answer in answers]
+        with self._stage.working(), self._busy:
+            self._room.begin()
+            answers = self._service.answer([self._request(request) for request in requests], self._respond)
+            return [_refusal(answer) if isinstance(answer, MaskletError) else answer for answer in answers]
 
     def finalize(self):
         """Sends what was metered last."""
         self._stopping.set()
         self._watch.join()
+        self._stage.close()
         self._meters.close()
 
     def _idle(self):
@@ -224,23 +226,39 @@ class TritonPythonModel:
                 pb_utils.Logger.log_error(f"memory_bank, between requests: {type(error).__name__}: {error}")
 
     def _request(self, request):
+        """The request for the bank. One that cannot be read becomes one that the bank answers with the error, so that its END is honoured."""
+        own = {
+            "video_id": request.correlation_id(),
+            "start": bool(request.flags() & _START),
+            "end": bool(request.flags() & _END),
+            "owner": owner_of(json.loads(request.parameters() or "{}")),
+        }
+        try:
+            return Request(**own, **self._content(request))
+        except MaskletError as error:
+            fault = error
+        except Exception as error:
+            pb_utils.Logger.log_error(f"memory_bank: {type(error).__name__}: {error}")
+            fault = ServerFault(f"the memory bank cannot read this request: {type(error).__name__}: {error}. It changed nothing.")
+        return Request(**own, envelope=Envelope(error=fault.wire(), restores=True))
+
+    def _content(self, request):
+        sealed = pb_utils.get_input_tensor_by_name(request, contract.ENVELOPE.name).as_numpy()[0][0]
+        envelope = self._stage.receive(sealed, request.request_id(), request.correlation_id())
         tensors = {name: self._input(request, name)[0] for name in self._inputs}
-        return Request(
-            video_id=request.correlation_id(),
-            start=bool(request.flags() & _START),
-            end=bool(request.flags() & _END),
-            parameters=json.loads(request.parameters() or "{}"),
-            status=tensors.pop("STATUS")[0].decode(),
-            tensors=tensors,
-        )
+        masks, lows, state = (tensors.pop(name, None) for name in ("PROMPT_MASKS", "PROMPT_LOW", "RESTORE"))
+        return {"envelope": envelope, "features": tensors, "masks": masks, "lows": lows, "state": state}
 
     def _input(self, request, name):
         """Features where the bank's arrays live, everything else on the host."""
         array = _array(pb_utils.get_input_tensor_by_name(request, name), self._arrays)
         return self._arrays.put(array) if name in self._features else self._arrays.get(array)
 
+    def _respond(self, envelope, tensors):
+        self._room.take(tensors)
+        tensors["ENVELOPE"] = np.array([self._stage.send(envelope)], np.object_)
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, array[None]) for name, array in tensors.items()])
 
-def _response(answer):
-    if isinstance(answer, MaskletError):
-        return pb_utils.InferenceResponse(error=pb_utils.TritonError(answer.wire(), pb_utils.TritonError.INVALID_ARG))
-    return pb_utils.InferenceResponse([pb_utils.Tensor(name, array[None]) for name, array in answer.items()])
+
+def _refusal(error):
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(error.wire(), pb_utils.TritonError.INVALID_ARG))

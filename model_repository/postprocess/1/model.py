@@ -5,7 +5,6 @@ It is the last step, so unlike the steps before memory_bank it may fail a reques
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from pathlib import Path
@@ -18,36 +17,42 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from masklet.errors import MaskletError, ServerFault
-from masklet.wire import Options
+from masklet.stage import triton_stage
 from masklet_postprocess.request import finish
 
 
 class TritonPythonModel:
     """One loop over requests, responses out."""
 
+    def initialize(self, args: dict[str, str]) -> None:
+        """Begins to watch."""
+        self._stage = triton_stage(pb_utils, args)
+
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response per request. A request that fails takes no other with it."""
-        return [_respond(request) for request in requests]
+        with self._stage.working():
+            return [self._respond(request) for request in requests]
 
+    def finalize(self) -> None:
+        """The watch ends."""
+        self._stage.close()
 
-def _respond(request: Any) -> Any:
-    try:
-        return _answer(request)
-    except MaskletError as error:
-        return _refusal(error)
-    except Exception as error:
-        pb_utils.Logger.log_error(f"postprocess: {type(error).__name__}: {error}")
-        return _refusal(ServerFault(f"postprocess failed with {type(error).__name__}: {error}. Report it with the request that caused it."))
+    def _respond(self, request: Any) -> Any:
+        try:
+            return self._answer(request)
+        except MaskletError as error:
+            return _refusal(error)
+        except Exception as error:
+            pb_utils.Logger.log_error(f"postprocess: {type(error).__name__}: {error}")
+            return _refusal(ServerFault(f"postprocess failed with {type(error).__name__}: {error}. Report it with the request that caused it."))
 
-
-def _answer(request: Any) -> Any:
-    begin = time.monotonic()
-    arrays = {tensor.name(): tensor.as_numpy()[0] for tensor in request.inputs()}
-    height, width = (int(side) for side in arrays["FRAME_SIZE"])
-    tensors = finish(arrays["LOW"], (height, width), Options.parse(json.loads(request.parameters() or "{}")))
-    milliseconds = np.float32(1000 * (time.monotonic() - begin))
-    tensors["TIMING"] = np.append(arrays["TIMES"], milliseconds)
-    return pb_utils.InferenceResponse([pb_utils.Tensor(name, array[None]) for name, array in tensors.items()])
+    def _answer(self, request: Any) -> Any:
+        begin = time.monotonic()
+        arrays = {tensor.name(): tensor.as_numpy()[0] for tensor in request.inputs()}
+        envelope = self._stage.receive(arrays["ENVELOPE"][0], request.request_id(), request.correlation_id())
+        tensors = finish(arrays["LOW"], envelope)
+        tensors["TIMING"] = np.array([*envelope.times, 1000 * (time.monotonic() - begin)], np.float32)
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, array[None]) for name, array in tensors.items()])
 
 
 def _refusal(error: MaskletError) -> Any:

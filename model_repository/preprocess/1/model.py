@@ -1,7 +1,7 @@
 """Triton model `preprocess`: any request becomes the fixed tensors of `contract.preprocess`. Stateless.
 
 It never fails a request: if START or END of a video did not reach memory_bank, the video would break. What is wrong with a request
-travels on as STATUS, and memory_bank answers with it.
+travels on in the envelope, and memory_bank answers with it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from masklet.errors import MaskletError, ServerFault
+from masklet.errors import BadRequest, MaskletError, ServerFault
 from masklet.families import variant
+from masklet.stage import triton_stage
 from masklet_preprocess.limits import Limits
-from masklet_preprocess.request import Request, prepare, refuse
+from masklet_preprocess.request import Prepared, Request, prepare, refuse
 from masklet_preprocess.tensors import Tensors
+
+_MAX_ID = 128  # characters
 
 
 class TritonPythonModel:
@@ -34,25 +38,39 @@ class TritonPythonModel:
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
         self._variant = variant(parameters.get("variant", ""))
         self._limits = Limits.from_parameters(parameters)
+        self._stage = triton_stage(pb_utils, args)
 
     def execute(self, requests: list[Any]) -> list[Any]:
         """One response per request, every output in each."""
-        return [self._respond(request) for request in requests]
+        with self._stage.working():
+            return [self._respond(request) for request in requests]
+
+    def finalize(self) -> None:
+        """The watch ends."""
+        self._stage.close()
 
     def _respond(self, request: Any) -> Any:
         begin = time.monotonic()
         try:
-            return _response(prepare(_read(request), self._variant, self._limits), begin)
+            _check_id(request.request_id())
+            prepared = prepare(_read(request), self._variant, self._limits)
         except MaskletError as error:
-            return self._refuse(request, error, begin)
+            prepared = self._refuse(request, error)
         except Exception as error:
             pb_utils.Logger.log_error(f"preprocess: {type(error).__name__}: {error}")
             fault = ServerFault(f"preprocess failed with {type(error).__name__}: {error}. Report it with the request that caused it.")
-            return self._refuse(request, fault, begin)
+            prepared = self._refuse(request, fault)
+        whose = {"token": request.request_id(), "video": request.correlation_id()}
+        envelope = replace(prepared.envelope, **whose, received=begin, preprocessed=time.monotonic())
+        return _response({**prepared.tensors, "ENVELOPE": np.array([self._stage.send(envelope)], dtype=np.object_)})
 
-    def _refuse(self, request: Any, error: MaskletError, begin: float) -> Any:
-        restores = any(tensor.name() == "STATE" for tensor in request.inputs())
-        return _response(refuse(error, self._variant, restores=restores), begin)
+    def _refuse(self, request: Any, error: MaskletError) -> Prepared:
+        return refuse(error, self._variant, restores=any(tensor.name() == "STATE" for tensor in request.inputs()))
+
+
+def _check_id(request_id: str) -> None:
+    if len(request_id) > _MAX_ID:
+        raise BadRequest(f"the request's id has {len(request_id)} characters; at most {_MAX_ID} are taken. 32 random ones are enough to tell answers apart.")
 
 
 def _read(request: Any) -> Request:
@@ -66,7 +84,6 @@ def _read(request: Any) -> Request:
     )
 
 
-def _response(tensors: Tensors, begin: float) -> Any:
+def _response(tensors: Tensors) -> Any:
     """A response with a batch dimension of 1 in front of every tensor."""
-    clock = np.array([begin, time.monotonic()])
-    return pb_utils.InferenceResponse([pb_utils.Tensor(name, array[None]) for name, array in (tensors | {"CLOCK": clock}).items()])
+    return pb_utils.InferenceResponse([pb_utils.Tensor(name, array[None]) for name, array in tensors.items()])

@@ -42,9 +42,15 @@ def complete(config: Config, model: contract.Model, variant: Variant) -> None:
             entry.dims[:] = [dim if isinstance(dim, int) else -1 for dim in contract.resolve(tensor.dims, variant)]
 
 
-def wire(tracker: Config, variant: Variant) -> None:
-    """Hands to memory_bank what the stages before it give in some families only: high-resolution maps, logits of soft masks."""
+def wire(tracker: Config, variant: Variant, *, through_encoder: bool) -> None:
+    """Hands to memory_bank what the stages before it give in some families only: high-resolution maps, logits of soft masks.
+
+    through_encoder: image_encoder is a python model, and the envelope goes through it.
+    """
     steps = {step.model_name: step for step in tracker.ensemble_scheduling.step}
+    if through_encoder:
+        steps["image_encoder"].input_map["ENVELOPE"] = "envelope"
+        steps["image_encoder"].output_map["ENVELOPE"] = steps["memory_bank"].input_map["ENVELOPE"] = "encoded"
     for model in (contract.preprocess(variant), contract.image_encoder(variant)):
         for name in {tensor.name for tensor in model.outputs} - set(steps[model.name].output_map):
             steps[model.name].output_map[name] = name.lower()

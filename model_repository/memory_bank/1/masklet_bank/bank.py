@@ -81,6 +81,13 @@ class ObjectBank:
         self.trusted: set[int] = set()
         self.last: Answer | None = None
 
+    def copy(self) -> ObjectBank:
+        """A bank with the same arrays, which goes its own way."""
+        made = ObjectBank(self.family, self.max_conditioning)
+        made.conditioning, made.memories, made.pointers = dict(self.conditioning), dict(self.memories), dict(self.pointers)
+        made.trusted, made.last = set(self.trusted), self.last
+        return made
+
     def began_before(self, frame: int, direction: int) -> bool:
         """Whether the object was prompted on a frame that lies before `frame` in the direction of travel (+1 or -1)."""
         return any(direction * (frame - prompted) > 0 for prompted in self.conditioning)

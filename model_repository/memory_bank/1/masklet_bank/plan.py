@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from masklet.errors import TooManyPoints
-from masklet.wire import Options, PromptFlag
+from masklet.wire import Options
 from masklet_bank.bank import Answer, ObjectBank
 from masklet_bank.prompts import Prompt
 from masklet_bank.step import Frame, Job
@@ -87,7 +87,7 @@ def plan_object(
     before = bank.conditioning.get(index)
     if before is None and options.refine and bank.last is not None and bank.last.frame == index:
         before = bank.last
-    forgets = prompt is not None and PromptFlag.CLEAR in prompt.flags
+    forgets = prompt is not None and prompt.clear
     if forgets:
         before = _unprompted(before)
     if prompt is not None and prompt.gives:
@@ -129,7 +129,7 @@ def _prompted(
         job = Job(frame, None, NO_POINTS, NO_LABELS, mask=prompt.mask, low=prompt.low)
         return ObjectPlan(object_id, bank, job=job, before=before, conditions=conditions)
     points, labels = prompt.points, prompt.labels
-    if before is not None and PromptFlag.APPEND in prompt.flags:
+    if before is not None and prompt.append:
         points, labels = np.concatenate([before.points, points]), np.concatenate([before.labels, labels])
     if len(labels) > max_points:
         raise TooManyPoints(f"object {object_id} has {len(labels)} points on frame {index}; this server allows {max_points}. Send fewer points.")

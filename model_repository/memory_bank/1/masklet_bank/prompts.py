@@ -1,29 +1,33 @@
-"""Prompts as they arrive from preprocess: fixed tensors, back into one object per prompt."""
+"""Prompts as the bank uses them: those of the envelope, with their masks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from masklet.wire import PromptFlag
+from masklet import envelope
+from masklet.errors import BadRequest
 
 
 @dataclass(frozen=True)
 class Prompt:
     """What a request asks of one object.
 
-    points, labels   [n, 2] float32 model pixels and [n] int32 (1, 0; 2 and 3 for box corners, which come first)
-    mask             [M, M] uint8, or float32 where masks are soft; or None
-    low              [L, L] float32, the mask as low-resolution logits, where masks are soft; or None
+    points, labels          [n, 2] float32 model pixels and [n] int32 (1, 0; 2 and 3 for box corners, which come first)
+    append, clear, remove   as in `masklet.envelope.Prompt`
+    mask                    [M, M] uint8, or float32 where masks are soft; or None
+    low                     [L, L] float32, the mask as low-resolution logits, where masks are soft; or None
     """
 
     object_id: int
-    flags: PromptFlag
     points: np.ndarray
     labels: np.ndarray
-    mask: np.ndarray | None
+    append: bool = False
+    clear: bool = False
+    remove: bool = False
+    mask: np.ndarray | None = None
     low: np.ndarray | None = None
 
     @property
@@ -32,18 +36,21 @@ class Prompt:
         return self.mask is not None or len(self.labels) > 0
 
 
-def unpack(tensors: Mapping[str, np.ndarray]) -> Iterator[Prompt]:
-    """Splits the PROMPT_* tensors of one request (contract.preprocess) by prompt. The arrays are copies."""
-    start = masks = 0
-    rows = zip(tensors["PROMPT_OBJECT"], tensors["PROMPT_FLAGS"], tensors["PROMPT_COUNT"], strict=True)
-    for object_id, bits, count in rows:
-        flags = PromptFlag(int(bits))
-        mask = low = None
-        if PromptFlag.MASK in flags:
-            mask = tensors["PROMPT_MASKS"][masks].copy()
-            low = tensors["PROMPT_LOW"][masks].copy() if "PROMPT_LOW" in tensors else None
-            masks += 1
-        rows_of_prompt = slice(start, start + int(count))
-        start += int(count)
-        points = tensors["PROMPT_POINTS"][rows_of_prompt].copy()
-        yield Prompt(int(object_id), flags, points, tensors["PROMPT_LABELS"][rows_of_prompt].copy(), mask, low)
+def with_masks(prompts: Sequence[envelope.Prompt], masks: np.ndarray, lows: np.ndarray | None) -> Iterator[Prompt]:
+    """Joins prompts and their masks, [k, M, M] and, where masks are soft, [k, L, L]; these are copied. Raises BadRequest for another k."""
+    expected = sum(prompt.mask for prompt in prompts)
+    if not expected == len(masks) == (expected if lows is None else len(lows)):
+        raise BadRequest(f"{len(masks)} masks came with an envelope for {expected}. Send requests to the model `tracker`.")
+    rows = iter(range(expected))
+    for prompt in prompts:
+        row = next(rows) if prompt.mask else None
+        yield Prompt(
+            prompt.object_id,
+            np.array(prompt.points, np.float32).reshape(-1, 2),
+            np.array(prompt.labels, np.int32),
+            prompt.append,
+            prompt.clear,
+            prompt.remove,
+            None if row is None else masks[row].copy(),
+            None if row is None or lows is None else lows[row].copy(),
+        )

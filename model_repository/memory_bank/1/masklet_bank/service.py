@@ -5,46 +5,31 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from masklet.contract import TIMING_FIELDS
-from masklet.errors import BadParameter, BadRequest, MaskletError, ServerBusy, ServerFault, from_server
+from masklet.envelope import Envelope
+from masklet.errors import BadRequest, MaskletError, ServerBusy, ServerFault, from_server
 from masklet.families import Variant
-from masklet.wire import Options
 from masklet_bank import snapshot
-from masklet_bank.arrays import HOST, Array, Arrays
+from masklet_bank.arrays import HOST, Arrays
 from masklet_bank.bank import Answer
 from masklet_bank.metrics import Meters, Observer, Unmetered
-from masklet_bank.prompts import Prompt, unpack
+from masklet_bank.prompts import Prompt, with_masks
+from masklet_bank.request import Request
 from masklet_bank.stages import Stages, Stopwatch
-from masklet_bank.step import Engines, Frame, step
+from masklet_bank.step import Engines, Frame, Job, step
 from masklet_bank.video import FramePlan, Limits, Video
 from masklet_bank.videos import Capacity, VideoId, Videos
 
 _log = logging.getLogger("masklet")
 A = TypeVar("A")
 R = TypeVar("R")
-
-
-@dataclass(frozen=True)
-class Request:
-    """One request as it reaches the bank.
-
-    tensors     the inputs of contract.memory_bank without their batch dimension, features where the bank's arrays live, the others on the host
-    status      STATUS as text
-    parameters  the client's request parameters
-    """
-
-    video_id: VideoId
-    start: bool
-    end: bool
-    parameters: Mapping[str, object]
-    status: str
-    tensors: Mapping[str, Any]
+T = TypeVar("T")  # a response
 
 
 @dataclass(frozen=True)
@@ -65,13 +50,19 @@ class Settings:
 
 
 @dataclass
-class _Frame:
-    """A request with a frame, between its plan and its commit."""
+class _Planned:
+    """A request between its plan and its commit.
+
+    frame      what is computed; None for a control request
+    removed    prompts of a control request
+    replaced   the live video in whose place this one begins
+    """
 
     request: Request
-    options: Options
     video: Video
-    plan: FramePlan
+    replaced: Video | None = None
+    frame: FramePlan | None = None
+    removed: list[Prompt] = field(default_factory=list)
 
 
 class Service:
@@ -89,19 +80,28 @@ class Service:
         self._arrays = arrays
         self._draining = False
 
-    def answer(self, requests: Sequence[Request]) -> list[dict[str, np.ndarray] | MaskletError]:
-        """The output tensors of contract.memory_bank for each request, without batch dimension, or its error."""
+    def answer(self, requests: Sequence[Request], respond: Callable[[Envelope, dict[str, np.ndarray]], T]) -> list[T | MaskletError]:
+        """What `respond` makes of each request's answer, or its error. A request that fails changes nothing and takes no other with it; END is honoured
+        whatever else becomes of its request.
+
+        respond   gets the envelope for postprocess, and the other output tensors of contract.memory_bank, without batch dimension. What it raises is the
+                  error of that request
+        """
         begin = monotonic()
         self._look()
         engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, self._arrays, Stopwatch())
-        planned = [_caught(self._plan, request) for request in requests]
-        step([job for item in planned if isinstance(item, _Frame) for job in item.plan.jobs], engines)
-        answers = [_caught(self._commit, item) if isinstance(item, _Frame) else item for item in planned]
+        planned, ending = [], []
         for request in requests:
-            self._close(request)
-        for request, answer in zip(requests, answers, strict=True):
-            if isinstance(answer, dict):
-                answer["TIMES"] = _times(request, begin, engines.watch)
+            planned.append(_caught(self._plan, request))
+            if request.end:
+                ending.append((request.video_id, self.videos.owned(request.video_id, request.owner)))
+        try:
+            self._run([job for item in planned if isinstance(item, _Planned) and item.frame for job in item.frame.jobs], engines)
+            answers = [_caught(lambda item: self._commit(item, respond, engines.watch, begin), item) for item in planned]
+        finally:
+            for video_id, video in ending:
+                if video is not None and self.videos.end(video_id, video):
+                    self.observer.ended(video_id, "end")
         self._observe(requests, answers, begin, engines.watch)
         return answers
 
@@ -116,101 +116,139 @@ class Service:
         for video_id in self.videos.expire():
             self.observer.ended(video_id, "expired")
 
-    def _plan(self, request: Request) -> _Frame | dict[str, np.ndarray]:
-        """Admits a request and plans its frame; a control request is answered at once."""
-        options = Options.parse(request.parameters) if not request.status else _owner_only(request.parameters)
-        video = self._begin(request, options) if request.start else self.videos.get(request.video_id, options.owner)
-        if request.status:
-            raise from_server(request.status)
-        if not request.start and len(request.tensors["RESTORE"]):
-            raise BadRequest("STATE was given without START. A snapshot restores a video when it begins: send it with the first request.")
-        prompts = list(unpack(request.tensors))
-        if not request.tensors["SIZE"].all():
-            return self._control(request, options, video, prompts)
-        return _Frame(request, options, video, self._plan_frame(request, options, video, prompts))
+    def _run(self, jobs: list[Job], engines: Engines) -> None:
+        """Every job gets a result or an error."""
+        try:
+            step(jobs, engines)
+        except Exception as error:  # not in an engine's group, which `step` looks after
+            _log.exception("an execution failed in the memory bank")
+            for job in jobs:
+                job.error = job.error or f"{type(error).__name__}: {error}"
 
-    def _begin(self, request: Request, options: Options) -> Video:
+    def _plan(self, request: Request) -> _Planned:
+        """Admits a request and decides what it computes."""
+        if request.start:
+            planned = self._begin(request)
+        else:
+            planned = _Planned(request, self.videos.get(request.video_id, request.owner))
+        try:
+            self._decide(planned)
+        except BaseException:
+            self._withdraw(planned)
+            raise
+        return planned
+
+    def _begin(self, request: Request) -> _Planned:
         passing = request.end  # answered and gone: it takes no place, so that a probe is answered by a full or draining server too
         if self._draining and not passing:
             raise ServerBusy("this server is draining: it will stop, and takes no new videos. Open the video on another server.")
-        self.videos.admit(request.video_id, options.owner, passing=passing)
-        if self.videos.end(request.video_id):
-            self.observer.ended(request.video_id, "replaced")
-        settings = self.settings
-        if len(request.tensors["RESTORE"]):
-            if request.status:  # an empty video would go on as if nothing had ever been prompted
-                raise from_server(request.status)
-            video = snapshot.load(request.tensors["RESTORE"], settings.variant, settings.limits, settings.identity, options.owner, self._arrays)
-            if not self.videos.has_room(0, video.reserved(settings.capacity.object_bytes)):
-                raise ServerBusy("the memories of this snapshot do not fit into this server now. Retry later, or restore it on another server.")
-        else:
-            video = Video(settings.variant.family, settings.limits, options.owner)
+        self.videos.admit(request.video_id, request.owner, passing=passing)
+        video = self._restored(request) if request.envelope.restores else Video(self.settings.variant.family, self.settings.limits, request.owner)
+        replaced = self.videos.find(request.video_id)
         self.videos.begin(request.video_id, video)
-        self.observer.started()
+        return _Planned(request, video, replaced)
+
+    def _restored(self, request: Request) -> Video:
+        if request.envelope.error:  # an empty video would go on as if nothing had ever been prompted
+            raise from_server(request.envelope.error)
+        settings = self.settings
+        video = snapshot.load(request.state, settings.variant, settings.limits, settings.identity, request.owner, self._arrays)
+        if not self.videos.has_room(0, video.reserved(settings.capacity.object_bytes)):
+            raise ServerBusy("the memories of this snapshot do not fit into this server now. Retry later, or restore it on another server.")
         return video
 
-    def _control(self, request: Request, options: Options, video: Video, prompts: list[Prompt]) -> dict[str, np.ndarray]:
-        """A request without a frame: START, END, remove, snapshot. The frame index stands still."""
-        if not (request.start or request.end or prompts or options.snapshot):
+    def _withdraw(self, planned: _Planned) -> None:
+        """A START that was refused: the live video in whose place it began goes on. Where there was none an empty one begins, for the frames that are
+        already on their way behind this one."""
+        if not planned.request.start:
+            return
+        if planned.replaced is not None:
+            self.videos.begin(planned.request.video_id, planned.replaced)
+        elif planned.request.envelope.restores:
+            self.videos.end(planned.request.video_id, planned.video)
+        else:
+            self.observer.started()
+
+    def _decide(self, planned: _Planned) -> None:
+        request, video = planned.request, planned.video
+        envelope = request.envelope
+        if envelope.error:
+            raise from_server(envelope.error)
+        if not request.start and envelope.restores:
+            raise BadRequest("STATE was given without START. A snapshot restores a video when it begins: send it with the first request.")
+        prompts = list(with_masks(envelope.prompts, request.masks, request.lows))
+        if envelope.size is not None:
+            planned.frame = self._plan_frame(request, video, prompts)
+            return
+        if not (request.start or request.end or prompts or envelope.options.snapshot):
             raise BadRequest(
                 "the request has neither a frame nor a command. Send FRAME or FRAME_ENCODED; or remove an object, ask for a snapshot, or END."
             )
-        video.remove(prompts)
-        return self._tensors(request, options, video, [])
+        planned.removed = prompts
 
-    def _plan_frame(self, request: Request, options: Options, video: Video, prompts: list[Prompt]) -> FramePlan:
-        features: dict[str, Array] = {name: array for name, array in request.tensors.items() if name == "EMBEDDING" or name.startswith("HIGH_RES_")}
-        if np.isnan(self._arrays.get(features["EMBEDDING"][0, 0, :1])).any():
-            raise ServerFault("the image encoder failed on this frame. The video goes on; the server's log says why.")
-        plan = video.plan(prompts, options, Frame(features))
+    def _plan_frame(self, request: Request, video: Video, prompts: list[Prompt]) -> FramePlan:
+        plan = video.plan(prompts, request.envelope.options, Frame(dict(request.features)))
         added = [planned for planned in plan.objects if planned.object_id not in video.objects]
         if added and not self.videos.has_room(len(added)):
             raise ServerBusy("the memory of a further object does not fit into this server now. Retry later, or remove objects.")
         return plan
 
-    def _commit(self, frame: _Frame) -> dict[str, np.ndarray]:
-        errors = [job.error for job in frame.plan.jobs if job.error is not None]
+    def _commit(self, planned: _Planned | MaskletError, respond: Callable[[Envelope, dict[str, np.ndarray]], T], watch: Stopwatch, begin: float) -> T:
+        """Writes what was computed, and answers. If either fails, the video is as it was before."""
+        if isinstance(planned, MaskletError):
+            raise planned
+        video, before = planned.video, planned.video.saved()
+        try:
+            answers = self._write(planned)
+            tensors = self._tensors(planned, answers)
+            times = _times(planned.request, begin, watch)
+            envelope = replace(planned.request.envelope, prompts=(), restores=False, objects=len(answers), times=times)
+            response = respond(envelope, tensors)
+        except BaseException:
+            video.restore(before)
+            self._withdraw(planned)
+            raise
+        if planned.request.start:
+            self.observer.started()
+        if planned.replaced is not None:
+            self.observer.ended(planned.request.video_id, "replaced")
+        if planned.frame is not None:
+            self.observer.evicted(planned.frame.evicted)
+        return response
+
+    def _write(self, planned: _Planned) -> list[tuple[int, Answer]]:
+        if planned.frame is None:
+            planned.video.remove(planned.removed)
+            return []
+        errors = [job.error for job in planned.frame.jobs if job.error is not None]
         if errors:
             raise ServerFault(f"{errors[0]}. The frame changed nothing; send it again, and look at the server's log if it fails again.")
-        answers = frame.video.commit(frame.plan)
-        self.observer.evicted(frame.plan.evicted)
-        return self._tensors(frame.request, frame.options, frame.video, answers)
+        return planned.video.commit(planned.frame)
 
-    def _close(self, request: Request) -> None:
-        """END frees the video, whatever became of its request; but only its owner can end it."""
-        if not request.end:
-            return
-        try:
-            self.videos.get(request.video_id, _owner_only(request.parameters).owner)
-        except MaskletError:
-            return
-        self.videos.end(request.video_id)
-        self.observer.ended(request.video_id, "end")
-
-    def _observe(self, requests: Sequence[Request], answers: Sequence[dict[str, np.ndarray] | MaskletError], begin: float, watch: Stopwatch) -> None:
+    def _observe(self, requests: Sequence[Request], answers: Sequence[object], begin: float, watch: Stopwatch) -> None:
         """Tells the observer what became of the requests."""
         now = monotonic()
         for request, answer in zip(requests, answers, strict=True):
             if isinstance(answer, MaskletError):
                 self.observer.refused(answer)
-            elif request.tensors["SIZE"].all():
-                self.observer.answered(now - float(request.tensors["CLOCK"][0]))
+            elif request.envelope.size is not None:
+                self.observer.answered(now - request.envelope.received)
         self.observer.copied(self._arrays.copied)
         self.observer.executed(len(requests), watch, now - begin - sum(watch.seconds.values()))
         self.observer.holds(self.videos, [request.video_id for request in requests])
 
-    def _tensors(self, request: Request, options: Options, video: Video, answers: list[tuple[int, Answer]]) -> dict[str, np.ndarray]:
-        """The output tensors of one answer; TIMES is added when the whole execution is done."""
-        low = self.settings.variant.low_size
+    def _tensors(self, planned: _Planned, answers: list[tuple[int, Answer]]) -> dict[str, np.ndarray]:
+        """The output tensors of one answer but ENVELOPE."""
+        low, video = self.settings.variant.low_size, planned.video
         results = [answer.result for _, answer in answers]
+        asked = planned.request.envelope.options.snapshot
         return {
             "FRAME_INDEX": np.array([-1 if video.frame is None else video.frame], np.int64),
             "OBJECT_IDS": np.array([object_id for object_id, _ in answers], np.int64),
             "SCORES": np.array([result.score for result in results], np.float32),
             "IOUS": np.array([result.iou for result in results], np.float32),
             "LOW": self._arrays.get(self._arrays.stack([result.low for result in results])) if results else np.zeros((0, low, low), np.float32),
-            "FRAME_SIZE": request.tensors["SIZE"].astype(np.int32),
-            "SNAPSHOT": snapshot.dump(video, self.settings.identity, self._arrays) if options.snapshot else np.zeros(0, np.uint8),
+            "SNAPSHOT": snapshot.dump(video, self.settings.identity, self._arrays) if asked else np.zeros(0, np.uint8),
             "DRAINING": np.array([self._draining], np.uint8),
         }
 
@@ -226,25 +264,16 @@ def _caught(function: Callable[[A], R], argument: A) -> R | MaskletError:
         return ServerFault("the memory bank failed on this request; the server's log says why. The request changed nothing.")
 
 
-def _owner_only(parameters: Mapping[str, object]) -> Options:
-    """The owner of a request whose parameters may be wrong."""
-    try:
-        return Options.parse({name: value for name, value in parameters.items() if name == "owner"})
-    except BadParameter:  # nobody can be its owner
-        return Options()
-
-
-def _times(request: Request, begin: float, watch: Stopwatch) -> np.ndarray:
-    """TIMES in milliseconds. The requests of one execution wait for one another, so its engine times are those of each."""
-    received, preprocessed = request.tensors["CLOCK"]
+def _times(request: Request, begin: float, watch: Stopwatch) -> tuple[float, ...]:
+    """The first six of TIMING_FIELDS, in milliseconds. The requests of one execution wait for one another, so its engine times are those of each."""
     engines = dict(watch.seconds)
     mask_decoder = engines.pop("mask_decoder", 0.0) + engines.pop("mask_prompt", 0.0)
     seconds = {
-        "preprocess": preprocessed - received,
-        "image_encoder": begin - preprocessed,
+        "preprocess": request.envelope.preprocessed - request.envelope.received,
+        "image_encoder": begin - request.envelope.preprocessed,
         "memory_attention": engines.get("memory_attention", 0.0),
         "mask_decoder": mask_decoder,
         "memory_encoder": engines.get("memory_encoder", 0.0),
         "memory_bank": monotonic() - begin - sum(watch.seconds.values()),
     }
-    return np.array([1000 * seconds[name] for name in TIMING_FIELDS[:-1]], np.float32)
+    return tuple(1000 * seconds[name] for name in TIMING_FIELDS[:-1])

@@ -7,6 +7,7 @@ Objects go through an engine together only where their tensors have equal shapes
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,6 +18,8 @@ from masklet.families import Variant
 from masklet_bank.arrays import HOST, Array, Arrays
 from masklet_bank.bank import Reading, Result
 from masklet_bank.stages import EngineError, Stages, Stopwatch, groups
+
+_log = logging.getLogger("masklet")
 
 # Every prompt ends with one padding token; without points there are two (efficienttam_base.py:313-320, modeling/sam/prompt_encoder.py:87-91).
 _PAD_LABEL = -1
@@ -106,16 +109,17 @@ def _sizes(reading: Reading | None) -> tuple[int, int]:
 
 
 def _run(engines: Engines, jobs: Sequence[Job], key: Callable[[Job], object], stage: Callable[[Engines, list[Job]], None]) -> None:
-    """Runs one stage in groups of equal shape; a group that fails is tried again job by job."""
+    """Runs one stage in groups of equal shape; a group that fails, however, is tried again job by job."""
     for group in groups([job for job in jobs if job.error is None], key, engines.limit):
         try:
             stage(engines, group)
-        except EngineError:
+        except Exception:
             for job in group:
                 try:
                     stage(engines, [job])
-                except EngineError as error:
-                    job.error = str(error)
+                except Exception as error:
+                    job.error = str(error) if isinstance(error, EngineError) else f"{type(error).__name__}: {error}"
+                    _log.exception("an object failed in the memory bank")
 
 
 def _call(engines: Engines, engine: str, jobs: list[Job], inputs: dict[str, np.ndarray | Array]) -> Mapping[str, np.ndarray | Array]:

@@ -6,12 +6,13 @@ then the plan is committed. A request that fails anywhere leaves the video as it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from masklet.errors import BadFrameIndex, TooManyObjects, UnknownObject
 from masklet.families import Family
-from masklet.wire import Options, PromptFlag
+from masklet.wire import Options
 from masklet_bank.bank import Answer, ObjectBank
 from masklet_bank.plan import ObjectPlan, exclude, plan_object
 from masklet_bank.prompts import Prompt
@@ -91,6 +92,14 @@ class Video:
         sizes = [bank.nbytes() for bank in self.objects.values()]
         return Footprint(len(sizes), sum(sizes), sum(max(size, object_bytes) for size in sizes))
 
+    def saved(self) -> Mapping[str, object]:
+        """What `restore` needs to make the video what it is now. Arrays are never written to, so none is copied."""
+        return {**vars(self), "objects": {object_id: bank.copy() for object_id, bank in self.objects.items()}}
+
+    def restore(self, saved: Mapping[str, object]) -> None:
+        """Undoes everything since `saved`."""
+        vars(self).update(saved)
+
     def remove(self, prompts: list[Prompt]) -> None:
         """A control request: forgets objects. Raises UnknownObject before any is forgotten."""
         for object_id in self._removed(prompts):
@@ -100,7 +109,7 @@ class Video:
         """Decides what this request computes. Changes nothing. Raises a RequestError that says what is wrong with it."""
         index, direction = self._next(options)
         removed = self._removed(prompts)
-        prompted = {prompt.object_id: prompt for prompt in prompts if PromptFlag.REMOVE not in prompt.flags}
+        prompted = {prompt.object_id: prompt for prompt in prompts if not prompt.remove}
         banks = {object_id: bank for object_id, bank in self.objects.items() if object_id not in removed}
         for object_id, prompt in prompted.items():
             if object_id not in banks and not prompt.gives:
@@ -138,7 +147,7 @@ class Video:
         return answers
 
     def _removed(self, prompts: list[Prompt]) -> list[int]:
-        removed = [prompt.object_id for prompt in prompts if PromptFlag.REMOVE in prompt.flags]
+        removed = [prompt.object_id for prompt in prompts if prompt.remove]
         for object_id in removed:
             if object_id not in self.objects:
                 known = ", ".join(map(str, self.objects)) or "none"

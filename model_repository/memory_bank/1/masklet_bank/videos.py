@@ -88,8 +88,15 @@ class Videos:
         """The live video of that id, if there is one, for those who only look; its silence goes on."""
         return self._videos.get(video_id)
 
-    def end(self, video_id: VideoId) -> bool:
-        """Forgets a video. Returns whether it was there."""
+    def owned(self, video_id: VideoId, owner: str | None) -> Video | None:
+        """The live video of that id, if it is this owner's."""
+        video = self._videos.get(video_id)
+        return video if video is not None and video.owner in (None, owner) else None
+
+    def end(self, video_id: VideoId, video: Video | None = None) -> bool:
+        """Forgets a video. Returns whether it was there. `video`: only this one, not another that has begun under its id."""
+        if video is not None and self._videos.get(video_id) is not video:
+            return False
         self._last_used.pop(video_id, None)
         return self._videos.pop(video_id, None) is not None
 

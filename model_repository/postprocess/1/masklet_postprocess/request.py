@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 
-from masklet.errors import ServerFault
-from masklet.wire import Options
+from masklet.envelope import Envelope
+from masklet.errors import BadRequest
 from masklet_postprocess.forms import box, encode
 from masklet_postprocess.upsample import mask_at
 
 Tensors = dict[str, np.ndarray]
 
 
-def finish(low: np.ndarray, size: tuple[int, int], options: Options) -> Tensors:
+def finish(low: np.ndarray, envelope: Envelope) -> Tensors:
     """Every output of the model but TIMING, without batch dimension.
 
-    low    (n, L, L) float32 logits, one per object; n is 0 for a control request
-    size   height and width of the frame; 0, 0 for a control request
+    low       (n, L, L) float32 logits, one per object; n is 0 for a control request
+    envelope  as memory_bank sent it
 
-    Boxes are computed in every form, none included. Raises ServerFault where there are objects but no frame.
+    Boxes are computed in every form, none included. Raises BadRequest for logits that memory_bank did not send with this envelope.
     """
-    if len(low) > 0 and min(size) <= 0:
-        raise ServerFault(f"memory_bank sent {len(low)} objects for a frame of {size[0]} x {size[1]}. Report it.")
+    if len(low) != envelope.objects:
+        raise BadRequest(f"{len(low)} objects of logits came with an envelope for {envelope.objects}. Send requests to the model `tracker`.")
+    size = envelope.size or (0, 0)
     masks, boxes = [], []
     for logits in low:
         placed = mask_at(logits, size)
         boxes.append(box(placed))
-        masks.append(encode(placed, size, options.masks))
+        masks.append(encode(placed, size, envelope.options.masks))
     return {
         "MASKS": np.array(masks, dtype=np.object_),
         "BOXES": np.array(boxes, dtype=np.float32).reshape(-1, 4),
-        "LOGITS": low if options.logits else np.zeros((0, 0, 0), dtype=np.float32),
+        "LOGITS": low if envelope.options.logits else np.zeros((0, 0, 0), dtype=np.float32),
+        "TOKEN": np.array([envelope.token.encode()], dtype=np.object_),
     }

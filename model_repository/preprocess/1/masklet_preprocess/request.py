@@ -1,20 +1,22 @@
-"""One request: what the client sent, and the fixed tensors of `contract.preprocess` made of it."""
+"""One request: what the client sent, and what the stages behind get of it: an envelope and the tensors of `contract.preprocess`."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from masklet.envelope import Envelope
 from masklet.errors import BadParameter, BadRequest, BadState, MaskletError
 from masklet.families import Variant
 from masklet.wire import Options
 from masklet_preprocess import frames
 from masklet_preprocess.limits import Limits
 from masklet_preprocess.prompts import parse
-from masklet_preprocess.tensors import Tensors, pack
+from masklet_preprocess.tensors import Tensors, for_model, mask_tensors
 
 
 @dataclass(frozen=True)
@@ -35,12 +37,16 @@ class Request:
     parameters: str = "{}"
 
 
-def prepare(request: Request, variant: Variant, limits: Limits) -> Tensors:
-    """Every output of the model but CLOCK, without batch dimension. Raises MaskletError for what the client did wrong.
+class Prepared(NamedTuple):
+    """What is handed on: the envelope, without what only the server knows (whose it is, times), and every other output, without batch dimension."""
 
-    A request without a frame is a control request: SIZE 0, 0 and a black image.
-    """
-    _check_parameters(request.parameters)
+    envelope: Envelope
+    tensors: Tensors
+
+
+def prepare(request: Request, variant: Variant, limits: Limits) -> Prepared:
+    """Raises MaskletError for what the client did wrong. A request without a frame is a control request: no size and a black image."""
+    options = _options(request.parameters)
     tensors = _empty(variant)
     if request.state is not None:
         tensors["RESTORE"] = _checked_state(request.state, limits)
@@ -48,40 +54,32 @@ def prepare(request: Request, variant: Variant, limits: Limits) -> Tensors:
     size = None if image is None else (image.height, image.width)
     prompts = parse(request.prompts or b"[]", size, limits)
     if image is not None:
-        tensors["SIZE"] = np.array(size, dtype=np.int32)
         tensors["IMAGE"] = frames.to_model(image, variant.image_size)
-    return tensors | pack(prompts, size, variant)
+    envelope = Envelope(restores=request.state is not None, size=size, options=options, prompts=for_model(prompts, size, variant.image_size))
+    return Prepared(envelope, tensors | mask_tensors(prompts, size, variant))
 
 
-def refuse(error: MaskletError, variant: Variant, *, restores: bool) -> Tensors:
-    """The outputs of a request that memory_bank shall answer with `error`: nothing else is in them.
-
-    restores: the request has a STATE. One byte of RESTORE stands for it, so that memory_bank does not open an empty video in its place.
-    """
-    return _empty(variant) | {
-        "STATUS": np.array([error.wire().encode()], dtype=np.object_),
-        "RESTORE": np.zeros(int(restores), dtype=np.uint8),
-    }
+def refuse(error: MaskletError, variant: Variant, *, restores: bool) -> Prepared:
+    """What is handed on of a request that memory_bank shall answer with `error`: nothing else. `restores`: the request has a STATE."""
+    return Prepared(Envelope(error=error.wire(), restores=restores), _empty(variant))
 
 
 def _empty(variant: Variant) -> Tensors:
     """The outputs of a request that carries nothing."""
     return {
         "IMAGE": np.zeros((variant.image_size, variant.image_size, 3), dtype=np.uint8),
-        "STATUS": np.array([b""], dtype=np.object_),
-        "SIZE": np.zeros(2, dtype=np.int32),
         "RESTORE": np.zeros(0, dtype=np.uint8),
-        **pack([], None, variant),
+        **mask_tensors([], None, variant),
     }
 
 
-def _check_parameters(text: str) -> None:
-    """memory_bank and postprocess act on the parameters; here they are only refused early, before any work is done."""
+def _options(text: str) -> Options:
+    """The request's parameters. The owner is left out: every stage reads it from its own request."""
     try:
         parameters = json.loads(text or "{}")
     except ValueError as error:
         raise BadParameter(f"the request parameters are no JSON: {error}.") from None
-    Options.parse(parameters)
+    return replace(Options.parse(parameters), owner=None)
 
 
 def _checked_state(state: np.ndarray, limits: Limits) -> np.ndarray:

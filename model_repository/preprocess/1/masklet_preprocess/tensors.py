@@ -1,4 +1,4 @@
-"""Prompts as the fixed tensors of `contract.preprocess`."""
+"""Prompts for the stages behind: in model pixels, masks as tensors of `contract.preprocess`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from masklet import envelope
 from masklet.families import Variant
+from masklet.wire import PromptFlag
 from masklet_preprocess import masks
 from masklet_preprocess.prompts import Prompt, Size
 from masklet_preprocess.resample import resize, resize_mask
@@ -14,21 +16,23 @@ from masklet_preprocess.resample import resize, resize_mask
 Tensors = dict[str, np.ndarray]
 
 
-def pack(prompts: Sequence[Prompt], size: Size | None, variant: Variant) -> Tensors:
-    """The PROMPT_* tensors, without batch dimension. `size`: (height, width) of the frame, None without one.
+def for_model(prompts: Sequence[Prompt], size: Size | None, image_size: int) -> tuple[envelope.Prompt, ...]:
+    """Prompts as the envelope carries them. `size`: (height, width) of the frame, None without one."""
+    return tuple(_for_model(prompt, size, image_size) for prompt in prompts)
 
-    Raises BadPrompt for damaged masks.
-    """
-    points = np.array([point for prompt in prompts for point in prompt.points], dtype=np.float32).reshape(-1, 2)
-    given = [] if size is None else [masks.decode(prompt.mask, size) for prompt in prompts if prompt.mask is not None]
-    return {
-        "PROMPT_OBJECT": np.array([prompt.object_id for prompt in prompts], dtype=np.int64),
-        "PROMPT_FLAGS": np.array([int(prompt.flags) for prompt in prompts], dtype=np.int32),
-        "PROMPT_COUNT": np.array([len(prompt.labels) for prompt in prompts], dtype=np.int32),
-        "PROMPT_POINTS": points if size is None else scale_points(points, size, variant.image_size),
-        "PROMPT_LABELS": np.array([label for prompt in prompts for label in prompt.labels], dtype=np.int32),
-        **(_soft_masks if variant.family.soft_masks else _masks)(given, variant),
-    }
+
+def _for_model(prompt: Prompt, size: Size | None, image_size: int) -> envelope.Prompt:
+    points = np.array(prompt.points, dtype=np.float32).reshape(-1, 2)
+    scaled = points if size is None else scale_points(points, size, image_size)
+    return envelope.Prompt(
+        prompt.object_id,
+        tuple((x, y) for x, y in scaled.tolist()),
+        prompt.labels,
+        mask=PromptFlag.MASK in prompt.flags,
+        append=PromptFlag.APPEND in prompt.flags,
+        clear=PromptFlag.CLEAR in prompt.flags,
+        remove=PromptFlag.REMOVE in prompt.flags,
+    )
 
 
 def scale_points(points: np.ndarray, size: Size, image_size: int) -> np.ndarray:
@@ -38,6 +42,12 @@ def scale_points(points: np.ndarray, size: Size, image_size: int) -> np.ndarray:
     """
     height, width = size
     return points / np.array([width, height], dtype=np.float32) * np.float32(image_size)
+
+
+def mask_tensors(prompts: Sequence[Prompt], size: Size | None, variant: Variant) -> Tensors:
+    """PROMPT_MASKS and, where masks are soft, PROMPT_LOW, without batch dimension. Raises BadPrompt for damaged masks."""
+    given = [] if size is None else [masks.decode(prompt.mask, size) for prompt in prompts if prompt.mask is not None]
+    return (_soft_masks if variant.family.soft_masks else _masks)(given, variant)
 
 
 def _masks(given: Sequence[np.ndarray], variant: Variant) -> Tensors:

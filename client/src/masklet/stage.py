@@ -1,0 +1,162 @@
+"""What every python model of the server does beside its work, so that a request gets its own answer or an error.
+
+Triton gives up on a process that it has not heard of for a second (python_backend, stub_launcher.cc, ReceiveMessageFromStub) and answers its requests
+with an error. When the process goes on, its late answer is taken for that of the next requests, and so on from answer to answer. Therefore
+
+* every envelope names its request, and each stage compares it with the request that Triton gave it together with that envelope;
+* a process that sees itself stopped while it had work ends; so does one that was stopped and whose answer reached another request.
+
+What a client can send ends nothing: an unsigned envelope is refused, one that was signed for another request costs that request only, unless the
+process that signed it had just been stopped.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from masklet.envelope import Envelope, Sender, server_key, sign, verify
+from masklet.errors import ServerFault
+
+STOPPED_S = 0.7  # below the second after which Triton gives up
+SUSPECT_S = 2.0  # for so long after a stop an answer may be a late one
+_TICK_S = 0.1
+_COUNTER_S = 0.5  # what counting may take in a process that ends
+
+STOPS = ("masklet_stops_total", "Times that a python model saw itself stopped for over 0.7 s, as when its machine is paused")
+MISMATCHES = ("masklet_mismatches_total", "Requests that came with what a stage before had made of another request; answered with an error")
+
+
+class Stage:
+    """One python model.
+
+    name    for people: the name of its instance
+    count   is told (STOPS or MISMATCHES) whenever it happens
+    end     ends the process; given by tests
+    """
+
+    def __init__(self, name: str, count: Callable[[tuple[str, str]], None], end: Callable[[], None] | None = None) -> None:
+        self.name = name
+        self._key = server_key()
+        self._count = count
+        self._end = end or (lambda: os._exit(1))
+        self._worker: int | None = None  # the thread that is in `working`
+        self._last_tick = time.monotonic()
+        self._worker_cpu = 0.0  # seconds that this thread had used at the last tick
+        self._stop = (0.0, 0.0)  # begin and end of the last one
+        self._said = -math.inf  # when a mismatch was logged last
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        self._watch = threading.Thread(target=self._run, name="watch", daemon=True)
+        self._watch.start()
+
+    def close(self) -> None:
+        """The watch ends."""
+        self._closing.set()
+        self._watch.join()
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Around `execute`: if the process is stopped meanwhile, it ends, before an answer can leave it."""
+        self._tick()  # a stop before the work is not one during it
+        with self._lock:
+            self._worker, self._worker_cpu = threading.get_ident(), time.thread_time()
+        try:
+            yield
+        finally:
+            self._tick()
+            self._worker = None
+
+    def receive(self, data: bytes, token: str, video: int | str) -> Envelope:
+        """The envelope in ENVELOPE, once it is known to be of the request `token` of `video`, which Triton says.
+
+        Raises BadRequest if no stage of this server signed it, ServerFault if it is of another request.
+        """
+        envelope, sender = verify(data, self._key)
+        if (envelope.token, envelope.video) != (token, video):
+            self._mismatch(sender, envelope, token, video)
+        if sender.sent < self._stop[1] and time.monotonic() - sender.sent > STOPPED_S:
+            self._say("a request had been on its way when this process was stopped; Triton may have given it up")
+            self._end()
+        return envelope
+
+    def send(self, envelope: Envelope) -> bytes:
+        """ENVELOPE for the next stage."""
+        now = time.monotonic()
+        return sign(envelope, Sender(self.name, os.getpid(), now - self._stop[1] < SUSPECT_S, now), self._key)
+
+    def _mismatch(self, sender: Sender, envelope: Envelope, token: str, video: int | str) -> None:
+        self._count(MISMATCHES)
+        if time.monotonic() - self._said > 1:  # whoever calls this model by its name can bring as many as they like
+            self._said = time.monotonic()
+            self._say(f"request {token!r} of {video!r} came with what {sender.stage} made of request {envelope.token!r} of {envelope.video!r}")
+        if sender.stopped and _parent(sender.pid) == os.getppid():
+            self._say(f"{sender.stage} was stopped a short while ago and is out of step with Triton: its process {sender.pid} is ended")
+            with suppress(ProcessLookupError):
+                os.kill(sender.pid, signal.SIGKILL)
+        raise ServerFault("a stage of the server answered another request. This one changed nothing; send it again.")
+
+    def _run(self) -> None:
+        while not self._closing.wait(_TICK_S):
+            self._tick()
+
+    def _tick(self) -> None:
+        """Looks how long ago the last look was. Time in which the working thread used a CPU is not a stop: native code may hold Python's lock."""
+        with self._lock:
+            worker, began, used = self._worker, self._last_tick, self._worker_cpu
+            self._last_tick = now = time.monotonic()
+            if worker is not None:
+                self._worker_cpu = time.clock_gettime(time.pthread_getcpuclockid(worker))
+            idle = now - began - (self._worker_cpu - used)
+        if idle > STOPPED_S:
+            self._stop = (began, now)
+            self._say(f"stopped for {idle:.1f} s" + (" while it had work; the process ends, since Triton may have given it up" if worker is not None else ""))
+            self._tell(STOPS)
+            if worker is not None:
+                self._end()
+
+    def _tell(self, counter: tuple[str, str]) -> None:
+        """Counts by a thread: it is a message to Triton, which may not be listening any more."""
+        thread = threading.Thread(target=self._count, args=(counter,), daemon=True)
+        thread.start()
+        thread.join(_COUNTER_S)
+
+    def _say(self, text: str) -> None:
+        print(f"masklet {self.name}: {text}", file=sys.stderr, flush=True)  # Triton's log; its own way there is through Triton
+
+
+def triton_stage(pb_utils: Any, arguments: dict[str, str]) -> Stage:
+    """The stage of a python model of Triton, given its utilities and the arguments of `initialize`. Its counters are in /metrics, by instance."""
+    instance = arguments["model_instance_name"]
+    return Stage(instance, _counters(pb_utils, instance))
+
+
+def owner_of(parameters: object) -> str | None:
+    """The token of the client in a request's parameters, whatever else they hold."""
+    owner = parameters.get("owner") if isinstance(parameters, dict) else None
+    return owner if isinstance(owner, str) else None
+
+
+def _counters(pb_utils: Any, instance: str) -> Callable[[tuple[str, str]], None]:
+    try:
+        families = {name: pb_utils.MetricFamily(name=name, description=text, kind=pb_utils.MetricFamily.COUNTER) for name, text in (STOPS, MISMATCHES)}
+        series = {name: (family, family.Metric(labels={"instance": instance})) for name, family in families.items()}  # a family lives while it is held
+    except Exception as error:
+        pb_utils.Logger.log_warn(f"{instance} counts neither stops nor mismatches: {type(error).__name__}: {error}")
+        return lambda counter: None
+    return lambda counter: series[counter[0]][1].increment(1)
+
+
+def _parent(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
