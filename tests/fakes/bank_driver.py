@@ -12,12 +12,13 @@ import numpy as np
 from fakes.device_module import ndarray
 from fakes.dlpack import unpacked
 from masklet import families
-from masklet.contract import memory_bank
+from masklet.envelope import Envelope, Prompt
 from masklet.errors import MaskletError
-from masklet.wire import PromptFlag
+from masklet.wire import Options
 from masklet_bank.arrays import Arrays, DeviceArrays, HostArrays
 from masklet_bank.metrics import Meters
-from masklet_bank.service import Request, Service, Settings
+from masklet_bank.request import Request
+from masklet_bank.service import Service, Settings
 from masklet_bank.stages import EngineError, Stages
 from masklet_bank.video import Limits
 from masklet_bank.videos import Capacity
@@ -99,6 +100,11 @@ class Fleeting:
         return {name: laid(self._arrays, array) for name, array in out.items()}
 
 
+def answered(envelope: Envelope, tensors: dict[str, np.ndarray]) -> dict[str, Any]:
+    """An answer for tests to look into: the tensors, and the envelope under its name."""
+    return {**tensors, "ENVELOPE": envelope}
+
+
 class HomeService(Service):
     """A bank whose requests are written with numpy arrays: features are laid where the bank's arrays live, as Triton's door does."""
 
@@ -106,12 +112,13 @@ class HomeService(Service):
         super().__init__(settings, Fleeting(stages, arrays), meters, arrays)
         self.arrays = arrays
 
-    def answer(self, requests: Sequence[Request]) -> list[dict[str, np.ndarray] | MaskletError]:
-        features = [{"EMBEDDING": laid(self.arrays, request.tensors["EMBEDDING"])} for request in requests]
-        answers = super().answer([replace(request, tensors={**request.tensors, **own}) for request, own in zip(requests, features, strict=True)])
+    def answer(self, requests: Sequence[Request], respond: Callable[..., Any] = answered) -> list[Any]:
+        placed = [replace(one, features={name: laid(self.arrays, array) for name, array in one.features.items()}) for one in requests]
+        answers = super().answer(placed, respond)
         for answer in answers:
             if isinstance(answer, dict):
-                assert all(isinstance(array, np.ndarray) for array in answer.values()), "an answer leaves on the host"
+                left = [array for name, array in answer.items() if name != "ENVELOPE"]
+                assert all(isinstance(array, np.ndarray) for array in left), "an answer leaves on the host"
         return answers
 
 
@@ -177,32 +184,28 @@ def mask(object_id: int, *, empty: bool = False) -> dict:
 
 
 def request(
-    video: int | str, number: float | None, prompts: Sequence[dict] = (), *, start=False, end=False, status="", restore=None, **parameters
+    video: int | str, number: float | None, prompts: Sequence[dict] = (), *, start=False, end=False, error="", restore=None, owner=None, **parameters
 ) -> Request:
     """A request as preprocess and the image encoder would hand it on. `number`: what EMBEDDING is filled with; None: a control request."""
     grid, size = VARIANT.grid, VARIANT.image_size
     masks = [item["mask"] for item in prompts if "mask" in item]
-    points = [point for item in prompts for point in item["points"]]
-    tensors = {
-        "EMBEDDING": np.full((VARIANT.hidden, grid, grid), -1 if number is None else number, np.float32),
-        "SIZE": np.array([0, 0] if number is None else [48, 64], np.int32),
-        "PROMPT_OBJECT": np.array([item["object"] for item in prompts], np.int64),
-        "PROMPT_FLAGS": np.array([_flags(item) for item in prompts], np.int32),
-        "PROMPT_COUNT": np.array([len(item["points"]) for item in prompts], np.int32),
-        "PROMPT_POINTS": np.array(points, np.float32).reshape(-1, 2),
-        "PROMPT_LABELS": np.array([label for item in prompts for label in item["labels"]], np.int32),
-        "PROMPT_MASKS": np.array(masks, np.uint8).reshape(-1, size, size),
-        "RESTORE": np.zeros(0, np.uint8) if restore is None else restore,
-        "CLOCK": np.zeros(2),
-    }
-    assert set(tensors) | {"STATUS"} == {tensor.name for tensor in memory_bank(VARIANT).inputs}
-    return Request(video, start, end, parameters, status, tensors)
+    envelope = Envelope(
+        video=video,
+        error=error,
+        restores=restore is not None,
+        size=None if number is None else (48, 64),
+        options=Options.parse(parameters),
+        prompts=tuple(_prompt(item) for item in prompts),
+    )
+    features = {"EMBEDDING": np.full((VARIANT.hidden, grid, grid), -1 if number is None else number, np.float32)}
+    state = np.zeros(0, np.uint8) if restore is None else restore
+    return Request(video, start, end, owner, envelope, features, np.array(masks, np.uint8).reshape(-1, size, size), None, state)
 
 
-def _flags(item: dict) -> int:
-    names = {"append": PromptFlag.APPEND, "clear": PromptFlag.CLEAR, "remove": PromptFlag.REMOVE}
-    bits = sum(flag for name, flag in names.items() if item.get(name))
-    return int(bits | (PromptFlag.MASK if "mask" in item else 0))
+def _prompt(item: dict) -> Prompt:
+    flags = {name: bool(item.get(name)) for name in ("append", "clear", "remove")}
+    points = tuple((float(np.float32(x)), float(np.float32(y))) for x, y in item["points"])
+    return Prompt(item["object"], points, tuple(item["labels"]), mask="mask" in item, **flags)
 
 
 @dataclass

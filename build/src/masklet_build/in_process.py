@@ -23,8 +23,8 @@ from masklet.envelope import Envelope
 from masklet.errors import MaskletError
 from masklet.families import Variant
 from masklet.mock import MockTransport, Reply
-from masklet.stage import owner_of
 from masklet.transport import Answer, Request
+from masklet.wire import owner_of
 
 # The modules of the models lie where Triton finds them.
 sys.path.extend(str(Path(__file__).parent / "model_repository" / model / "1") for model in ("preprocess", "memory_bank", "postprocess"))

@@ -225,7 +225,12 @@ def mask_decoder(variant: Variant) -> Model:
             Tensor("KIND", "INT32", ("B",), "KIND_TRACKED, KIND_CLICK or KIND_MASK"),
             *((_VIDEO, *_high_res(variant, ("V",))) if variant.high_res else ()),
             Tensor("POINTS", "FP32", ("B", "N", 2), "x, y in model pixels; ignored where the label is -1"),
-            Tensor("LABELS", "INT32", ("B", "N"), "1 on the object, 0 beside it, 2 and 3 corners of a box; -1 is the padding token that ends every prompt"),
+            Tensor(
+                "LABELS",
+                "INT32",
+                ("B", "N"),
+                "1 on the object, 0 beside it, 2 and 3 corners of a box; -1 is the padding token that ends every prompt",
+            ),
             Tensor("MASK_PROMPT", "FP32", ("B", 1, "L", "L"), "mask logits given as a prompt; ignored where HAS_MASK is 0"),
             Tensor("HAS_MASK", "INT32", ("B",), "1 where MASK_PROMPT counts"),
             Tensor("MULTIMASK", "INT32", ("B",), "1: best of three masks; 0: the single mask, with stability fallback"),

@@ -118,7 +118,10 @@ class Stage:
             idle = now - began - (self._worker_cpu - used)
         if idle > STOPPED_S:
             self._stop = (began, now)
-            self._say(f"stopped for {idle:.1f} s" + (" while it had work; the process ends, since Triton may have given it up" if worker is not None else ""))
+            self._say(
+                f"stopped for {idle:.1f} s"
+                + (" while it had work; the process ends, since Triton may have given it up" if worker is not None else "")
+            )
             self._tell(STOPS)
             if worker is not None:
                 self._end()
@@ -139,16 +142,14 @@ def triton_stage(pb_utils: Any, arguments: dict[str, str]) -> Stage:
     return Stage(instance, _counters(pb_utils, instance))
 
 
-def owner_of(parameters: object) -> str | None:
-    """The token of the client in a request's parameters, whatever else they hold."""
-    owner = parameters.get("owner") if isinstance(parameters, dict) else None
-    return owner if isinstance(owner, str) else None
-
-
 def _counters(pb_utils: Any, instance: str) -> Callable[[tuple[str, str]], None]:
     try:
-        families = {name: pb_utils.MetricFamily(name=name, description=text, kind=pb_utils.MetricFamily.COUNTER) for name, text in (STOPS, MISMATCHES)}
-        series = {name: (family, family.Metric(labels={"instance": instance})) for name, family in families.items()}  # a family lives while it is held
+        families = {
+            name: pb_utils.MetricFamily(name=name, description=text, kind=pb_utils.MetricFamily.COUNTER) for name, text in (STOPS, MISMATCHES)
+        }
+        series = {
+            name: (family, family.Metric(labels={"instance": instance})) for name, family in families.items()
+        }  # a family lives while it is held
     except Exception as error:
         pb_utils.Logger.log_warn(f"{instance} counts neither stops nor mismatches: {type(error).__name__}: {error}")
         return lambda counter: None

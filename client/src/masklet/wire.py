@@ -63,6 +63,15 @@ class Options:
         return {field.name: getattr(self, field.name) for field in fields(self) if getattr(self, field.name) != field.default}
 
 
+def owner_of(parameters: Mapping[str, object]) -> str | None:
+    """The owner in a request's parameters, whatever is wrong with the others; None for one that nobody can be."""
+    try:
+        _check("owner", parameters.get("owner"))
+    except BadParameter:
+        return None
+    return str(parameters["owner"])
+
+
 def _check(name: str, value: object) -> None:
     if name == "masks":
         if value not in MASK_FORMS:

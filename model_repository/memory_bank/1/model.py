@@ -15,7 +15,8 @@ import triton_python_backend_utils as pb_utils
 from masklet import contract, families
 from masklet.envelope import Envelope
 from masklet.errors import MaskletError, ServerFault
-from masklet.stage import owner_of, triton_stage
+from masklet.stage import triton_stage
+from masklet.wire import owner_of
 from masklet_bank.arrays import HOST, Copied, on_gpu
 from masklet_bank.metrics import TABLE, Unmetered
 from masklet_bank.request import Request

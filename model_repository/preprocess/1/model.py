@@ -70,7 +70,7 @@ class TritonPythonModel:
 
 def _check_id(request_id: str) -> None:
     if len(request_id) > _MAX_ID:
-        raise BadRequest(f"the request's id has {len(request_id)} characters; at most {_MAX_ID} are taken. 32 random ones are enough to tell answers apart.")
+        raise BadRequest(f"the request's id has {len(request_id)} characters; at most {_MAX_ID} are taken. 32 random ones tell answers apart.")
 
 
 def _read(request: Any) -> Request:

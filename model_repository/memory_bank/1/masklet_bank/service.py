@@ -24,7 +24,7 @@ from masklet_bank.request import Request
 from masklet_bank.stages import Stages, Stopwatch
 from masklet_bank.step import Engines, Frame, Job, step
 from masklet_bank.video import FramePlan, Limits, Video
-from masklet_bank.videos import Capacity, VideoId, Videos
+from masklet_bank.videos import Capacity, Videos
 
 _log = logging.getLogger("masklet")
 A = TypeVar("A")
