@@ -229,7 +229,7 @@ def mask_decoder(variant: Variant) -> Model:
                 "LABELS",
                 "INT32",
                 ("B", "N"),
-                "1 on the object, 0 beside it, 2 and 3 corners of a box; -1 is the padding token that ends every prompt",
+                "1 on the object, 0 beside it, 2 and 3 corners of a box; -1 the padding token behind every prompt",
             ),
             Tensor("MASK_PROMPT", "FP32", ("B", 1, "L", "L"), "mask logits given as a prompt; ignored where HAS_MASK is 0"),
             Tensor("HAS_MASK", "INT32", ("B",), "1 where MASK_PROMPT counts"),

@@ -1,4 +1,4 @@
-"""What travels with a frame from stage to stage of the server, in one BYTES tensor, ENVELOPE: whose request it is, what was asked, and what became of it.
+"""What travels with a frame from stage to stage of the server, in one BYTES tensor, ENVELOPE: whose request it is, what was asked, what became of it.
 
     preprocess -> image_encoder, where that is a python model -> memory_bank -> postprocess
 
