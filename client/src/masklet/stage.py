@@ -118,10 +118,7 @@ class Stage:
             idle = now - began - (self._worker_cpu - used)
         if idle > STOPPED_S:
             self._stop = (began, now)
-            self._say(
-                f"stopped for {idle:.1f} s"
-                + (" while it had work; the process ends, since Triton may have given it up" if worker is not None else "")
-            )
+            self._say(f"stopped for {idle:.1f} s" + ("" if worker is None else " while it had work; it ends, since Triton may have given it up"))
             self._tell(STOPS)
             if worker is not None:
                 self._end()

@@ -81,11 +81,12 @@ class Service:
         self._draining = False
 
     def answer(self, requests: Sequence[Request], respond: Callable[[Envelope, dict[str, np.ndarray]], T]) -> list[T | MaskletError]:
-        """What `respond` makes of each request's answer, or its error. A request that fails changes nothing and takes no other with it; END is honoured
-        whatever else becomes of its request.
+        """What `respond` makes of each request's answer, or its error.
 
-        respond   gets the envelope for postprocess, and the other output tensors of contract.memory_bank, without batch dimension. What it raises is the
-                  error of that request
+        A request that fails changes nothing and takes no other with it; END is honoured whatever else becomes of its request.
+
+        respond   gets the envelope for postprocess, and the other output tensors of contract.memory_bank, without batch dimension; what it raises is
+                  the error of that request
         """
         begin = monotonic()
         self._look()
@@ -127,10 +128,7 @@ class Service:
 
     def _plan(self, request: Request) -> _Planned:
         """Admits a request and decides what it computes."""
-        if request.start:
-            planned = self._begin(request)
-        else:
-            planned = _Planned(request, self.videos.get(request.video_id, request.owner))
+        planned = self._begin(request) if request.start else _Planned(request, self.videos.get(request.video_id, request.owner))
         try:
             self._decide(planned)
         except BaseException:
