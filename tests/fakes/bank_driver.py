@@ -24,7 +24,7 @@ from masklet_bank.video import Limits
 from masklet_bank.videos import Capacity
 
 VARIANT = families.scaled_down(families.variant("efficienttam_ti_512"), 32)
-IDENTITY = {"contract_version": "1", "variant": VARIANT.name, "checkpoint_sha256": "0", "precision": "fp32"}
+IDENTITY = {"contract_version": "3", "variant": VARIANT.name, "checkpoint_sha256": "0", "precision": "fp32"}
 
 
 class RecordingStages:
@@ -184,12 +184,13 @@ def mask(object_id: int, *, empty: bool = False) -> dict:
 
 
 def request(
-    video: int | str, number: float | None, prompts: Sequence[dict] = (), *, start=False, end=False, error="", restore=None, owner=None, **parameters
+    video: int | str, number: float | None, prompts: Sequence[dict] = (), *, start=False, end=False, error="", restore=None, owner=None, token="", **parameters
 ) -> Request:
     """A request as preprocess and the image encoder would hand it on. `number`: what EMBEDDING is filled with; None: a control request."""
     grid, size = VARIANT.grid, VARIANT.image_size
     masks = [item["mask"] for item in prompts if "mask" in item]
     envelope = Envelope(
+        token=token,
         video=video,
         error=error,
         restores=restore is not None,

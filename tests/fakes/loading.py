@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
@@ -19,19 +20,24 @@ from fakes import triton_python_backend_utils
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODELS = REPOSITORY / "model_repository"
 
+_running: list[Any] = []  # models with threads of their own
 _names = (f"masklet_test_model_{number}" for number in itertools.count())
 
 
 @contextmanager
 def backend_utils() -> Iterator[ModuleType]:
-    """While open, `import triton_python_backend_utils` gives the fake; its registry and log begin empty. sys.path is put back."""
+    """While open, `import triton_python_backend_utils` gives the fake; its registries and log begin empty. At the end the models that were `started`
+    are finalized, and sys.path is put back."""
     path = sys.path.copy()
     triton_python_backend_utils.InferenceRequest.models.clear()
+    triton_python_backend_utils.MetricFamily.made.clear()
     triton_python_backend_utils.Logger.lines.clear()
     sys.modules["triton_python_backend_utils"] = triton_python_backend_utils
     try:
         yield triton_python_backend_utils
     finally:
+        while _running:
+            _running.pop().finalize()
         del sys.modules["triton_python_backend_utils"]
         sys.path[:] = path
 
@@ -44,6 +50,14 @@ def load(file: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def started(module: ModuleType, given: dict[str, str]) -> Any:
+    """The model of a loaded model.py, initialized as Triton does; `backend_utils` finalizes it."""
+    model = module.TritonPythonModel()
+    model.initialize(given)
+    _running.append(model)
+    return model
 
 
 def config(model: str) -> model_config_pb2.ModelConfig:

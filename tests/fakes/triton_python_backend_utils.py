@@ -209,6 +209,47 @@ class InferenceRequest:
         return self.exec(decoupled)
 
 
+class Metric:
+    """A series of a metric family. What was done to it is in `calls`; `error`: what each operation fails with."""
+
+    def __init__(self, labels: dict[str, str], buckets: Sequence[float] | None) -> None:
+        self.labels, self.buckets = labels, buckets
+        self.calls: list[tuple[str, float]] = []
+        self.error: str | None = None
+
+    def increment(self, value: float) -> None:
+        self._call("increment", value)
+
+    def set(self, value: float) -> None:
+        self._call("set", value)
+
+    def observe(self, value: float) -> None:
+        self._call("observe", value)
+
+    def _call(self, operation: str, value: float) -> None:
+        if self.error:
+            raise TritonModelException(self.error)
+        self.calls.append((operation, value))
+
+
+class MetricFamily:
+    """A custom metric: keyword arguments, buckets for histograms and for them alone. `made`: every family, where a test can read it."""
+
+    COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
+    made: list[MetricFamily] = []  # noqa: RUF012  # the real registry is global too
+
+    def __init__(self, *, name: str, description: str, kind: str) -> None:
+        self.name, self.description, self.kind = name, description, kind
+        self.series: list[Metric] = []
+        self.made.append(self)
+
+    def Metric(self, labels: dict[str, str] | None = None, buckets: list[float] | None = None) -> Metric:
+        if (buckets is not None) != (self.kind == self.HISTOGRAM):
+            raise TritonModelException("Failed to create metric.")
+        self.series.append(Metric(labels or {}, buckets))
+        return self.series[-1]
+
+
 class Logger:
     """Keeps what was logged in `lines`, as (level, message), where a test can read it."""
 

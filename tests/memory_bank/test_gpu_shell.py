@@ -16,6 +16,7 @@ from fakes import loading
 from fakes.bank_driver import IDENTITY, VARIANT, RecordingStages, click, mask, request
 from fakes.device_module import Module, ndarray
 from fakes.dlpack import unpacked
+from fakes.sealing import bank_request, opened
 from masklet import contract
 from masklet_bank.arrays import HOST, DeviceArrays
 
@@ -49,9 +50,8 @@ class Bank:
             config.parameters[key].string_value = str(value)
         module = loading.load(loading.MODELS / "memory_bank" / "1" / "model.py")
         module.on_gpu = lambda device: {3: self.arrays}[device]
-        self.model = module.TritonPythonModel()
         arguments = loading.arguments(config, loading.MODELS / "memory_bank")
-        self.model.initialize({**arguments, "model_instance_kind": kind, "model_instance_device_id": "3"})
+        self.model = loading.started(module, {**arguments, "model_instance_kind": kind, "model_instance_device_id": "3"})
 
     def _run(self, engine: str, asked: Any) -> Any:
         assert not any(given() for given in self.given), "outputs are not held longer than until the next call"
@@ -61,21 +61,18 @@ class Bank:
         self.given = [weakref.ref(tensor) for tensor in tensors]
         return self.utils.InferenceResponse(tensors)
 
-    def send(self, number: float | None, *prompts: dict, start: bool = False, parameters: dict | None = None) -> dict[str, np.ndarray]:
-        made = request(1, number, prompts)
-        tensors = {**made.tensors, "STATUS": np.array([b""], np.object_)}
+    def send(self, number: float | None, *prompts: dict, start: bool = False, **parameters: object) -> dict[str, np.ndarray]:
         place = {"EMBEDDING": self.features}
-        inputs = [place.get(name, PLACES["cpu"])(self.utils, name, array[None]) for name, array in tensors.items()]
-        flags = self.utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START if start else 0
-        sent = self.utils.InferenceRequest(correlation_id=1, inputs=inputs, flags=flags, parameters=parameters)
+        made = request(1, number, prompts, start=start, **parameters)
+        sent = bank_request(self.utils, made, lambda name, array: place.get(name, PLACES["cpu"])(self.utils, name, array))
         (response,) = self.model.execute([sent])
         assert not response.has_error(), response.error().message()
         return {tensor.name(): tensor.as_numpy()[0] for tensor in response.output_tensors()}
 
     def life(self) -> list[dict[str, np.ndarray]]:
         answers = [self.send(0, click(1, (10, 20)), mask(2), start=True), *[self.send(number) for number in range(1, 20)]]
-        answers.append(self.send(19, click(1, (5, 5), append=True), parameters={"refine": True}))
-        answers.append(self.send(None, parameters={"snapshot": True}))
+        answers.append(self.send(19, click(1, (5, 5), append=True), refine=True))
+        answers.append(self.send(None, snapshot=True))
         return answers
 
 
@@ -84,8 +81,9 @@ class Bank:
 def test_masks_and_snapshots_are_those_of_a_bank_on_a_cpu_wherever_triton_lays_tensors(utils, outputs, features):
     expected = Bank(utils, "CPU", outputs="cpu", features="cpu").life()
     for here, there in zip(Bank(utils, "GPU", outputs, features).life(), expected, strict=True):
-        for name in here.keys() - {"TIMES"}:
+        for name in here.keys() - {"ENVELOPE"}:
             assert np.array_equal(here[name], there[name]), name
+        assert opened(here["ENVELOPE"][0]).objects == opened(there["ENVELOPE"][0]).objects == len(here["OBJECT_IDS"])
 
 
 def test_engines_get_what_is_large_on_the_gpu_and_what_describes_the_call_from_the_host(utils):

@@ -172,7 +172,7 @@ def test_every_error_is_counted_by_its_code(stages, meters):
         (VideoLost, lambda: Client(bank, 2, began=True).send()),
         (VideoLost, lambda: Client(bank, 3, began=True).send(end=True)),
         (BadParameter, lambda: client.send(nonsense=1)),
-        (MaskletError, lambda: client.send(status="MASKLET_BAD_FRAME: not an image.")),
+        (MaskletError, lambda: client.send(error="MASKLET_BAD_FRAME: not an image.")),
     ):
         with pytest.raises(error):
             send()

@@ -6,12 +6,13 @@ import json
 import re
 from threading import Event
 
-import numpy as np
 import pytest
 
 from fakes import loading
-from fakes.bank_driver import IDENTITY, VARIANT, RecordingStages, click, request
-from masklet.contract import CONTRACT_VERSION, memory_bank
+from fakes.bank_driver import IDENTITY, RecordingStages, click, request
+from fakes.sealing import bank_request
+from fakes.triton_python_backend_utils import MetricFamily
+from masklet.contract import CONTRACT_VERSION
 from masklet.errors import MaskletError
 from masklet_bank import metrics
 from masklet_bank.metrics import REFUSALS, TABLE, Metric
@@ -22,54 +23,13 @@ def stages() -> RecordingStages:
     return RecordingStages()
 
 
-class Series:
-    """A metric of the python backend."""
-
-    def __init__(self, labels: dict[str, str], buckets: list[float] | None) -> None:
-        self.labels, self.buckets, self.calls, self.error = labels, buckets, [], None
-
-    def increment(self, value: float) -> None:
-        self._call("increment", value)
-
-    def set(self, value: float) -> None:
-        self._call("set", value)
-
-    def observe(self, value: float) -> None:
-        self._call("observe", value)
-
-    def _call(self, operation: str, value: float) -> None:
-        if self.error:
-            raise RuntimeError(self.error)
-        self.calls.append((operation, value))
-
-
-class MetricFamily:
-    """A metric family of the python backend (24.10): keyword arguments, buckets for histograms and for them alone."""
-
-    COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
-    made: list[MetricFamily] = []  # noqa: RUF012  # the real registry is global too
-
-    def __init__(self, *, name: str, description: str, kind: str) -> None:
-        self.name, self.description, self.kind, self.series = name, description, kind, []
-        self.made.append(self)
-
-    def Metric(self, labels: dict[str, str] | None = None, buckets: list[float] | None = None) -> Series:
-        if (buckets is not None) != (self.kind == self.HISTOGRAM):
-            raise RuntimeError("Failed to create metric.")
-        self.series.append(Series(labels, buckets))
-        return self.series[-1]
-
-
 LIMITS = {"max_videos": 4, "max_objects": 4, "max_points": 8, "max_conditioning": 8, "max_bank_mib": 64, "idle_seconds": 60}
 LIMITS |= {"max_engine_batch": 8, "drain_file": ""}
 
 
 @pytest.fixture
-def triton(monkeypatch):
-    """The fake backend utilities with custom metrics, as 24.10 has them."""
+def triton():
     with loading.backend_utils() as utils:
-        monkeypatch.setattr(MetricFamily, "made", [])
-        monkeypatch.setattr(utils, "MetricFamily", MetricFamily, raising=False)
         yield utils
 
 
@@ -79,10 +39,9 @@ def started(utils, stages, name="memory_bank"):
     for engine in ("mask_prompt", "memory_attention", "mask_decoder", "memory_encoder"):
         utils.InferenceRequest.models[engine] = _engine(utils, stages, engine)
     parameters = {**IDENTITY, **LIMITS, "contract_version": CONTRACT_VERSION, "suffix": ""}
-    model = module.TritonPythonModel()
     config = json.dumps({"parameters": {key: {"string_value": str(value)} for key, value in parameters.items()}})
-    model.initialize({"model_name": name, "model_config": config, "model_instance_kind": "CPU", "model_instance_device_id": "0"})
-    return model
+    instance = {"model_instance_name": f"{name}_0_0", "model_instance_kind": "CPU", "model_instance_device_id": "0"}
+    return loading.started(module, {"model_name": name, "model_config": config, **instance})
 
 
 def _engine(utils, stages, engine):
@@ -95,10 +54,7 @@ def _engine(utils, stages, engine):
 
 def wire(utils, video, number, prompts=(), *, start=False):
     """One frame as Triton hands it to the shell."""
-    made = request(video, number, prompts)
-    tensors = {**made.tensors, "STATUS": np.array([made.status.encode()], np.object_)}
-    inputs = [utils.Tensor(tensor.name, tensors[tensor.name][None]) for tensor in memory_bank(VARIANT).inputs]
-    return utils.InferenceRequest(correlation_id=video, inputs=inputs, flags=utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START if start else 0)
+    return bank_request(utils, request(video, number, prompts, start=start))
 
 
 def calls(name: str, **labels: str) -> list[tuple[str, float]]:

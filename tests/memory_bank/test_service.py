@@ -112,7 +112,7 @@ def test_a_failed_image_encoder_costs_one_frame(stages):
 def test_an_error_of_preprocess_is_the_answer_and_the_video_goes_on(stages):
     client = Client(service(stages))
     with pytest.raises(MaskletError) as caught:
-        client.send(status="MASKLET_BAD_FRAME: not an image.")
+        client.send(error="MASKLET_BAD_FRAME: not an image.")
     assert caught.value.wire() == "MASKLET_BAD_FRAME: not an image."
     assert client.send(click(1, (10, 20)))["FRAME_INDEX"].tolist() == [0]
 
@@ -139,7 +139,7 @@ def test_end_frees_the_video_even_with_an_error(stages):
     client = Client(held)
     client.send(click(1, (10, 20)))
     with pytest.raises(MaskletError):
-        client.send(end=True, status="MASKLET_BAD_FRAME: x")
+        client.send(end=True, error="MASKLET_BAD_FRAME: x")
     assert len(held.videos) == 0
     with pytest.raises(VideoLost, match="Open a new one"):
         client.send()
@@ -162,7 +162,7 @@ def test_a_video_belongs_to_the_client_that_began_it(stages):
 def test_a_video_begun_with_an_owner_that_nobody_can_be_is_everybodys(stages, owner):
     client = Client(service(stages))
     with pytest.raises(MaskletError):
-        client.send(status="MASKLET_BAD_PARAMETER: owner", owner=owner)
+        client.send(error="MASKLET_BAD_PARAMETER: owner", owner=owner)
     assert client.send(owner="me")["FRAME_INDEX"].tolist() == [0]
 
 
@@ -215,7 +215,7 @@ def test_a_silent_video_expires(stages):
 def test_a_refused_restore_opens_no_empty_video(stages):
     client = Client(service(stages))
     with pytest.raises(MaskletError):
-        client.send(status="MASKLET_BAD_STATE: x", restore=np.zeros(1, np.uint8))
+        client.send(error="MASKLET_BAD_STATE: x", restore=np.zeros(1, np.uint8))
     with pytest.raises(VideoLost):
         client.send()
 

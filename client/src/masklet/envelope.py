@@ -12,7 +12,7 @@ import hmac
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ def server_key() -> bytes:
 
 def sign(envelope: Envelope, sender: Sender, key: bytes) -> bytes:
     """The bytes of ENVELOPE."""
-    text = json.dumps([_plain(envelope), asdict(sender)], separators=(",", ":")).encode()
+    text = json.dumps([_plain(envelope), vars(sender)], separators=(",", ":")).encode()
     return _signature(text, key) + b" " + text
 
 

@@ -208,7 +208,7 @@ class TritonPythonModel:
         with self._stage.working(), self._busy:
             self._room.begin()
             answers = self._service.answer([self._request(request) for request in requests], self._respond)
-            return [_refusal(answer) if isinstance(answer, MaskletError) else answer for answer in answers]
+            return [_refusal(answer, request) if isinstance(answer, MaskletError) else answer for request, answer in zip(requests, answers)]
 
     def finalize(self):
         """Sends what was metered last."""
@@ -261,5 +261,5 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, array[None]) for name, array in tensors.items()])
 
 
-def _refusal(error):
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(error.wire(), pb_utils.TritonError.INVALID_ARG))
+def _refusal(error, request):
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(error.wire(request.request_id()), pb_utils.TritonError.INVALID_ARG))

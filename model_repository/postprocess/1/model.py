@@ -41,10 +41,11 @@ class TritonPythonModel:
         try:
             return self._answer(request)
         except MaskletError as error:
-            return _refusal(error)
+            return _refusal(error, request)
         except Exception as error:
             pb_utils.Logger.log_error(f"postprocess: {type(error).__name__}: {error}")
-            return _refusal(ServerFault(f"postprocess failed with {type(error).__name__}: {error}. Report it with the request that caused it."))
+            fault = ServerFault(f"postprocess failed with {type(error).__name__}: {error}. Report it with the request that caused it.")
+            return _refusal(fault, request)
 
     def _answer(self, request: Any) -> Any:
         begin = time.monotonic()
@@ -55,5 +56,5 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, array[None]) for name, array in tensors.items()])
 
 
-def _refusal(error: MaskletError) -> Any:
-    return pb_utils.InferenceResponse(error=pb_utils.TritonError(error.wire()))
+def _refusal(error: MaskletError, request: Any) -> Any:
+    return pb_utils.InferenceResponse(error=pb_utils.TritonError(error.wire(request.request_id())))
