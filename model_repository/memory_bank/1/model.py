@@ -206,9 +206,9 @@ class TritonPythonModel:
     def execute(self, requests):
         """One frame of each of several videos."""
         with self._stage.working(), self._busy:
-            self._room.begin()
-            answers = self._service.answer([self._request(request) for request in requests], self._respond)
-            return [_refusal(answer, request) if isinstance(answer, MaskletError) else answer for request, answer in zip(requests, answers)]
+            answers = self._answers([self._request(request) for request in requests])
+        pairs = zip(requests, answers, strict=True)
+        return [_refusal(answer, request) if isinstance(answer, MaskletError) else answer for request, answer in pairs]
 
     def finalize(self):
         """Sends what was metered last."""
@@ -216,6 +216,16 @@ class TritonPythonModel:
         self._watch.join()
         self._stage.close()
         self._meters.close()
+
+    def _answers(self, requests):
+        self._room.begin()
+        try:
+            return self._service.answer(requests, self._respond)
+        except Exception as error:  # the service looks after each request; this is a fault of its own
+            pb_utils.Logger.log_error(f"memory_bank: {type(error).__name__}: {error}")
+            fault = ServerFault("the memory bank failed; the server's log says why. Go on from a snapshot, or open a new video.")
+            self._service.observer.refused(fault, len(requests))
+            return [fault] * len(requests)
 
     def _idle(self):
         """On a server that nobody uses videos expire and the gauges stay true as well."""
