@@ -9,6 +9,7 @@ from typing import Any
 from fakes.loading import data_type
 from masklet import contract
 from masklet.families import Variant
+from masklet_build.assemble import IMAGE_TARGETS
 from masklet_build.assembly.configs import KIND_CPU, KIND_GPU
 
 Configs = Mapping[str, Any]  # name -> ModelConfig
@@ -24,6 +25,8 @@ def breaches(configs: Configs, variant: Variant, *, assembled: bool, target: str
     Where memory_bank's engines run in its own process, they are no models.
     """
     models = {model.name: model for model in contract.models(variant) if target != "embedded" or model.name not in BANK_ENGINES}
+    if assembled and target not in IMAGE_TARGETS:  # the encoder is a python model there
+        models["image_encoder"] = contract.escorted(models["image_encoder"])
     if set(configs) != set(models):
         return [f"models {sorted(configs)} instead of {sorted(models)}"]
     found = [breach for name, config in configs.items() for breach in _tensors(config, models[name], variant, assembled)]

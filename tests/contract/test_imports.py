@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 STANDARD = frozenset(sys.stdlib_module_names)
 SHARED = frozenset({"masklet.contract", "masklet.families", "masklet.errors", "masklet.wire", "masklet.rle"})
+SERVER = SHARED | {"masklet.envelope", "masklet.stage"}  # the python models of the server
 GRPC = frozenset({"grpc", "google", "tritonclient"})
 NEVER = ("tests", "benchmarks", "fakes", "serving", "build", "client")
 
@@ -35,19 +36,26 @@ ONNX = frozenset({"onnx", "numpy"})
 CLIENT = "client/src/masklet"
 RULES = [
     *(Rule(f"{CLIENT}/{name.removeprefix('masklet.')}.py", SHARED | {"numpy"}) for name in sorted(SHARED - {"masklet.families"})),
+    Rule(f"{CLIENT}/envelope.py", SHARED),
+    Rule(f"{CLIENT}/stage.py", SHARED | {"masklet.envelope"}),
     Rule(f"{CLIENT}/families/*.py", frozenset({"masklet.families"})),
     Rule(f"{CLIENT}/grpc_*.py", frozenset({"masklet", "numpy"}) | GRPC),
     Rule(f"{CLIENT}/cli/**/*.py", frozenset({"masklet", "numpy", "av", "PIL", "tqdm"})),
     Rule(f"{CLIENT}/**/*.py", frozenset({"masklet", "numpy"}), but=("grpc_", "/cli/")),
-    Rule("model_repository/memory_bank/1/masklet_bank/**/*.py", SHARED - {"masklet.rle"} | {"masklet_bank", "numpy", "cupy"}),
-    Rule("model_repository/preprocess/1/masklet_preprocess/**/*.py", SHARED | {"masklet_preprocess", "numpy", "PIL"}),
-    Rule("model_repository/postprocess/1/masklet_postprocess/**/*.py", SHARED | {"masklet_postprocess", "numpy", "PIL"}),
+    Rule("model_repository/memory_bank/1/masklet_bank/**/*.py", SHARED | {"masklet.envelope"} - {"masklet.rle"} | {"masklet_bank", "numpy", "cupy"}),
+    Rule("model_repository/preprocess/1/masklet_preprocess/**/*.py", SHARED | {"masklet.envelope"} | {"masklet_preprocess", "numpy", "PIL"}),
+    Rule("model_repository/postprocess/1/masklet_postprocess/**/*.py", SHARED | {"masklet.envelope"} | {"masklet_postprocess", "numpy", "PIL"}),
     *(
-        Rule(f"model_repository/{model}/1/model.py", SHARED | MODEL | {package, "numpy", "masklet_build.embedded"})
+        Rule(f"model_repository/{model}/1/model.py", SERVER | MODEL | {package, "numpy", "masklet_build.embedded"})
         for model, package in (("memory_bank", "masklet_bank"), ("preprocess", "masklet_preprocess"), ("postprocess", "masklet_postprocess"))
     ),
     # They run in Triton's python environment, with nothing of masklet but what is vendored beside them.
-    Rule("build/src/masklet_build/embedded/*.py", MODEL | {"masklet_build.embedded", "numpy", "openvino", "onnxruntime"}, but=("/torch_", "/cuda_")),
+    Rule("build/src/masklet_build/embedded/model.py", SERVER | MODEL | {"masklet_build.embedded", "numpy"}),
+    Rule(
+        "build/src/masklet_build/embedded/*.py",
+        frozenset({"masklet_build.embedded", "numpy", "openvino", "onnxruntime"}),
+        but=("/model.py", "/torch_", "/cuda_"),
+    ),
     Rule("build/src/masklet_build/embedded/torch_*.py", frozenset({"masklet_build.embedded", "numpy", "torch"})),
     Rule("build/src/masklet_build/embedded/cuda_graphs.py", frozenset({"torch"})),
     Rule(

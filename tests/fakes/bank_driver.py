@@ -14,7 +14,7 @@ from fakes.dlpack import unpacked
 from masklet import families
 from masklet.envelope import Envelope, Prompt
 from masklet.errors import MaskletError
-from masklet.wire import Options
+from masklet.wire import Options, owner_of
 from masklet_bank.arrays import Arrays, DeviceArrays, HostArrays
 from masklet_bank.metrics import Meters
 from masklet_bank.request import Request
@@ -200,6 +200,7 @@ def request(
     )
     features = {"EMBEDDING": np.full((VARIANT.hidden, grid, grid), -1 if number is None else number, np.float32)}
     state = np.zeros(0, np.uint8) if restore is None else restore
+    owner = None if owner is None else owner_of({"owner": owner})
     return Request(video, start, end, owner, envelope, features, np.array(masks, np.uint8).reshape(-1, size, size), None, state)
 
 

@@ -143,8 +143,8 @@ def described(objects: int, frames: int, pointers: int) -> int:
 
 
 def answered(objects: int) -> int:
-    """Bytes of a tracked frame that leave the device: is the encoder's answer a number, scores and IoUs, are memories finite, logits."""
-    return 4 + objects * (4 + 4 + 1 + 4 * VARIANT.low_size**2)
+    """Bytes of a tracked frame that leave the device: scores and IoUs, are memories finite, logits."""
+    return objects * (4 + 4 + 1 + 4 * VARIANT.low_size**2)
 
 
 @pytest.mark.parametrize("objects", [1, 3])

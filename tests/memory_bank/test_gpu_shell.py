@@ -126,4 +126,4 @@ def test_what_crosses_per_frame_does_not_grow_with_what_is_remembered(utils):
         before = bank.arrays.module.to_device, bank.arrays.module.to_host
         bank.send(number)
         crossed.append((bank.arrays.module.to_device - before[0], bank.arrays.module.to_host - before[1]))
-    assert set(crossed) == {(0, 4 + 4 + 4 + 1 + 4 * VARIANT.low_size**2)}
+    assert set(crossed) == {(0, 4 + 4 + 1 + 4 * VARIANT.low_size**2)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,7 +159,7 @@ def test_only_answered_frames_count_as_frames(stages, meters):
     client.send()
     client.send(control=True, snapshot=True)
     with pytest.raises(MaskletError):
-        client.send(nonsense=1)
+        client.send(error="MASKLET_BAD_PARAMETER: no.")
     client.send(control=True, end=True)
     assert (meters["frames_total"], len(meters.seen("frame_seconds"))) == (2, 2)
 
@@ -171,7 +172,7 @@ def test_every_error_is_counted_by_its_code(stages, meters):
         (ServerBusy, lambda: Client(bank, 2).send()),
         (VideoLost, lambda: Client(bank, 2, began=True).send()),
         (VideoLost, lambda: Client(bank, 3, began=True).send(end=True)),
-        (BadParameter, lambda: client.send(nonsense=1)),
+        (BadParameter, lambda: client.send(error="MASKLET_BAD_PARAMETER: no.")),
         (MaskletError, lambda: client.send(error="MASKLET_BAD_FRAME: not an image.")),
     ):
         with pytest.raises(error):
@@ -234,8 +235,8 @@ def test_times_are_split_between_the_engines_and_the_bank(stages, meters, monkey
     bank = metered(stages, meters)
     monkeypatch.setattr(bank.videos, "expire", expire)
     frame = request(1, 0, [click(1, (10, 20)), click(2, (1, 1), (2, 2))], start=True)
-    frame.tensors["CLOCK"][:] = 90, 91
-    bank.answer([frame])
+    (answer,) = bank.answer([replace(frame, envelope=replace(frame.envelope, received=90.0, preprocessed=91.0))])
+    assert answer["ENVELOPE"].times == (1000, 9000, 0, 500, 0, 125)
     assert meters.seen("stage_seconds", "mask_decoder") == [0.5], "two groups"
     assert meters.seen("stage_seconds", "memory_encoder") == [0]
     assert meters.seen("stage_seconds", "memory_attention") == []

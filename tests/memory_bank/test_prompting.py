@@ -279,6 +279,6 @@ def test_the_logits_of_a_soft_mask_are_those_that_came_with_it(stages):
     held = service(stages)
     sent = request(1, 0, [mask(1), mask(2)], start=True)
     low = np.stack([np.full((VARIANT.low_size,) * 2, value, np.float32) for value in (3, 4)])
-    (answer,) = held.answer([replace(sent, tensors={**sent.tensors, "PROMPT_LOW": low})])
+    (answer,) = held.answer([replace(sent, lows=low)])
     assert answer["LOW"][:, 0, 0].tolist() == [3, 4]
     assert encoded(stages)["LOW"][:, 0, 0].tolist() == [3, 4]

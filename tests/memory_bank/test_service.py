@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
-from masklet.contract import memory_bank
+from masklet.contract import ENVELOPE, memory_bank
 from masklet.errors import BadParameter, BadRequest, MaskletError, NotOwner, ServerBusy, ServerFault, VideoLost
 
 
@@ -104,8 +104,9 @@ def test_values_that_are_not_finite_never_reach_the_bank(stages):
 def test_a_failed_image_encoder_costs_one_frame(stages):
     client = Client(service(stages))
     client.send(click(1, (10, 20)))
-    with pytest.raises(ServerFault, match="image encoder"):
-        client.send(number=np.nan)
+    for number, error, says in ((np.nan, "", "not finite"), (1, "MASKLET_SERVER_FAULT: the image encoder failed.", "image encoder")):
+        with pytest.raises(ServerFault, match=says):
+            client.send(number=number, error=error)
     assert client.send()["FRAME_INDEX"].tolist() == [1]
 
 
@@ -120,7 +121,7 @@ def test_an_error_of_preprocess_is_the_answer_and_the_video_goes_on(stages):
 def test_one_bad_request_leaves_the_others_of_its_execution_alone(stages):
     held = service(stages)
     begin(held, (1, 2), click(1, (10, 20)))
-    answers = held.answer([request(1, 11, nonsense=1), request(2, 21), request(7, 1)])
+    answers = held.answer([request(1, 11, error="MASKLET_BAD_PARAMETER: no."), request(2, 21), request(7, 1)])
     assert isinstance(answers[0], BadParameter)
     assert answers[1]["OBJECT_IDS"].tolist() == [1]
     assert isinstance(answers[2], VideoLost)
@@ -229,5 +230,6 @@ def test_a_state_without_start_is_refused(stages):
 
 def test_every_output_of_the_contract_is_given(stages):
     answer = Client(service(stages)).send(click(1, (10, 20)))
-    wanted = {tensor.name: (tensor.numpy_dtype, len(tensor.dims)) for tensor in memory_bank(VARIANT).outputs}
+    assert answer.pop("ENVELOPE").objects == 1
+    wanted = {tensor.name: (tensor.numpy_dtype, len(tensor.dims)) for tensor in memory_bank(VARIANT).outputs if tensor != ENVELOPE}
     assert {name: (array.dtype, array.ndim) for name, array in answer.items()} == wanted
