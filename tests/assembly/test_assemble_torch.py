@@ -37,7 +37,7 @@ def test_programs_lie_where_they_run_each_under_the_name_that_it_is_looked_up_by
     repository = assemble(VARIANT.name, programs, tmp_path / "repository", runtime="torch")
     inside = {file.name: file.read_bytes() for file in (repository / "memory_bank" / "1" / "engines").iterdir()}
     assert inside == {f"{name}.pt2": name.encode() for name in IN_THE_BANK} | {"memory_attention.one_frame.pt2": b"one frame"}
-    assert {file.name for file in (repository / "image_encoder" / "1").iterdir()} == {"engine.pt2", "model.py", "masklet_build"}
+    assert {file.name for file in (repository / "image_encoder" / "1").iterdir()} == {"engine.pt2", "model.py", "masklet", "masklet_build"}
     separate = assemble(VARIANT.name, programs, tmp_path / "separate", target="separate", runtime="torch")
     assert (separate / "memory_attention" / "1" / "engine.one_frame.pt2").read_bytes() == b"one frame"
 

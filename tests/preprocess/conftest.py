@@ -14,6 +14,7 @@ from fakes import loading
 
 sys.path.append(str(loading.MODELS / "preprocess" / "1"))
 
+from masklet.envelope import server_key, verify
 from masklet_preprocess.limits import Limits
 
 FOLDER = loading.MODELS / "preprocess" / "1"
@@ -43,10 +44,9 @@ class Shell:
         for name, value in {**vars(limits), "variant": VARIANT}.items():
             config.parameters[name].string_value = str(value)
         self.module = loading.load(FOLDER / "model.py")
-        self.model = self.module.TritonPythonModel()
-        self.model.initialize(loading.arguments(config, FOLDER.parent))
+        self.model = loading.started(self.module, loading.arguments(config, FOLDER.parent))
 
-    def request(self, parameters: dict[str, Any] | None = None, **arrays: Any) -> Any:
+    def request(self, parameters: dict[str, Any] | None = None, token: str = "", video: int | str = 0, **arrays: Any) -> Any:
         """A request of these tensors. Bytes become BYTES tensors, lists JSON; the batch dimension is added."""
         tensors = []
         for name, value in arrays.items():
@@ -54,15 +54,16 @@ class Shell:
                 value = json.dumps(value).encode()
             array = np.array([[value]], dtype=np.object_) if isinstance(value, bytes) else value[None]
             tensors.append(self.utils.Tensor(name, array))
-        return self.utils.InferenceRequest(inputs=tensors, parameters=parameters, model_name="preprocess")
+        return self.utils.InferenceRequest(token, video, tensors, parameters=parameters, model_name="preprocess")
 
-    def execute(self, *requests: Any) -> list[dict[str, np.ndarray]]:
-        """The answers, without batch dimension. Fails where an answer is an error."""
+    def execute(self, *requests: Any) -> list[dict[str, Any]]:
+        """The answers, without batch dimension, and what is in their envelope as "envelope". Fails where an answer is an error."""
         responses = self.model.execute(list(requests))
         assert not any(response.has_error() for response in responses)
-        return [{tensor.name(): tensor.as_numpy()[0] for tensor in response.output_tensors()} for response in responses]
+        answers = [{tensor.name(): tensor.as_numpy()[0] for tensor in response.output_tensors()} for response in responses]
+        return [{**answer, "envelope": verify(answer["ENVELOPE"][0], server_key())[0]} for answer in answers]
 
-    def __call__(self, parameters: dict[str, Any] | None = None, **arrays: Any) -> dict[str, np.ndarray]:
+    def __call__(self, parameters: dict[str, Any] | None = None, **arrays: Any) -> dict[str, Any]:
         return self.execute(self.request(parameters, **arrays))[0]
 
 

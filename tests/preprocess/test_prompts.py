@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from masklet import rle
+from masklet.envelope import Prompt
 from masklet.errors import BadPrompt, TooManyPoints
 from masklet.families import variant
 from masklet.wire import PromptFlag
 from masklet_preprocess.prompts import parse
-from masklet_preprocess.tensors import pack, scale_points
+from masklet_preprocess.tensors import for_model, mask_tensors, scale_points
 
 SIZE = (100, 200)  # height, width of the frame
 SIDE = 64
@@ -27,8 +28,13 @@ def read(limits, *items, size=SIZE):
     return parse(json.dumps(items).encode(), size, limits)
 
 
-def tensors(limits, *items, size=SIZE):
-    return pack(read(limits, *items, size=size), size, SMALL)
+def made(limits, *items):
+    """The prompts as the envelope carries them."""
+    return for_model(read(limits, *items), SIZE, SIDE)
+
+
+def tensors(limits, *items):
+    return mask_tensors(read(limits, *items), SIZE, SMALL)
 
 
 INVALID = {
@@ -143,8 +149,9 @@ def test_the_number_of_points_is_limited_and_a_box_counts_as_two(limits):
     def item(count, **more):
         return {"object": 1, "points": [[1, 1]] * count, "labels": [1] * count, **more}
 
-    assert tensors(limits, item(6))["PROMPT_COUNT"] == [6]
-    assert tensors(limits, item(4, box=[1, 1, 2, 2]))["PROMPT_COUNT"] == [6]
+    for allowed in (item(6), item(4, box=[1, 1, 2, 2])):
+        (prompt,) = made(limits, allowed)
+        assert len(prompt.points) == len(prompt.labels) == 6
     with pytest.raises(TooManyPoints, match="7 points; the server takes 6"):
         read(limits, item(7))
     with pytest.raises(TooManyPoints, match="5 points; the server takes 4"):
@@ -159,8 +166,8 @@ def test_without_a_frame_prompts_may_only_remove(limits, item):
 
 
 def test_the_edges_of_the_frame_are_allowed(limits):
-    points = tensors(limits, {"object": 1, "points": [[0, 0], [200, 100]], "labels": [1, 0]})["PROMPT_POINTS"]
-    np.testing.assert_array_equal(points, [[0, 0], [SIDE, SIDE]])
+    (prompt,) = made(limits, {"object": 1, "points": [[0, 0], [200, 100]], "labels": [1, 0]})
+    assert prompt.points == ((0, 0), (SIDE, SIDE))
 
 
 def test_points_are_scaled_in_float32_in_the_official_order():
@@ -180,25 +187,25 @@ def test_points_are_scaled_as_torch_scales_them():
 
 
 def test_a_box_is_two_points_in_front_of_the_clicks(limits):
-    result = tensors(limits, {"object": 3, "points": [[50, 50]], "labels": [0], "box": [0, 25, 100, 75]})
-    np.testing.assert_array_equal(result["PROMPT_POINTS"], [[0, 16], [32, 48], [16, 32]])
-    np.testing.assert_array_equal(result["PROMPT_LABELS"], [2, 3, 0])
-    assert result["PROMPT_FLAGS"] == [PromptFlag.BOX]
+    (prompt,) = made(limits, {"object": 3, "points": [[50, 50]], "labels": [0], "box": [0, 25, 100, 75]})
+    assert prompt == Prompt(3, ((0, 16), (32, 48), (16, 32)), (2, 3, 0))
 
 
 def test_each_prompt_keeps_its_flags_points_and_mask(limits):
-    result = tensors(
-        limits,
+    items = (
         CLICK | {"append": True},
         {"object": 2, "mask": RLE},
         {"object": 0, "remove": True},
         {"object": 2**63 - 1, "points": [[1, 1], [2, 2]], "labels": [1, 0], "clear": True},
     )
-    np.testing.assert_array_equal(result["PROMPT_OBJECT"], [1, 2, 0, 2**63 - 1])
-    np.testing.assert_array_equal(result["PROMPT_FLAGS"], [PromptFlag.APPEND, PromptFlag.MASK, PromptFlag.REMOVE, PromptFlag.CLEAR])
-    np.testing.assert_array_equal(result["PROMPT_COUNT"], [1, 0, 0, 2])
-    np.testing.assert_array_equal(result["PROMPT_LABELS"], [1, 1, 0])
-    assert result["PROMPT_MASKS"].shape == (1, SIDE, SIDE)
+    x, y = (float(np.float32(side) / np.float32(whole) * np.float32(SIDE)) for side, whole in ((1, 200), (1, 100)))
+    assert [prompt.object_id for prompt in made(limits, *items)] == [1, 2, 0, 2**63 - 1]
+    clicked, masked, removed, cleared = made(limits, *items)
+    assert clicked == Prompt(1, clicked.points, (1,), append=True)
+    assert masked == Prompt(2, mask=True)
+    assert removed == Prompt(0, remove=True)
+    assert cleared == Prompt(2**63 - 1, ((x, y), (2 * x, 2 * y)), (1, 0), clear=True)
+    assert tensors(limits, *items)["PROMPT_MASKS"].shape == (1, SIDE, SIDE)
 
 
 def test_run_lengths_as_text_and_as_list_are_the_same_mask(limits):

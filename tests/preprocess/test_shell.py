@@ -11,7 +11,9 @@ from PIL import Image
 
 from fakes import loading
 from masklet.contract import preprocess
+from masklet.envelope import Envelope, Prompt
 from masklet.families import variant
+from masklet.wire import Options
 
 from .conftest import FOLDER, VARIANT, S
 
@@ -22,7 +24,7 @@ CLICK = {"object": 1, "points": [[10, 20]], "labels": [1]}
 def assert_complete(answer):
     """Every output of the contract, no other, with its dtype and rank, and with the sizes that the variant fixes."""
     sizes = {"S": S, "M": S}
-    assert set(answer) == {tensor.name for tensor in PREPROCESS.outputs}
+    assert set(answer) - {"envelope"} == {tensor.name for tensor in PREPROCESS.outputs}
     for tensor in PREPROCESS.outputs:
         array = answer[tensor.name]
         assert array.dtype == tensor.numpy_dtype, tensor.name
@@ -31,8 +33,16 @@ def assert_complete(answer):
             assert sizes.get(dim, dim) == side or dim in ("n", "m", "k"), tensor.name
 
 
+def assert_carries_nothing(answer):
+    """A refused request: an envelope that says why, and no content of the request."""
+    envelope = answer["envelope"]
+    assert envelope == Envelope(error=envelope.error, restores=envelope.restores, received=envelope.received, preprocessed=envelope.preprocessed)
+    assert not answer["IMAGE"].any()
+    assert not any(answer[name].size for name in set(answer) - {"IMAGE", "ENVELOPE", "envelope"})
+
+
 def status(answer):
-    return answer["STATUS"][0].decode()
+    return answer["envelope"].error
 
 
 def test_a_raw_frame_with_a_prompt(shell, picture):
@@ -41,8 +51,9 @@ def test_a_raw_frame_with_a_prompt(shell, picture):
     assert_complete(answer)
     assert status(answer) == ""
     np.testing.assert_array_equal(answer["IMAGE"], np.array(Image.fromarray(frame).resize((S, S))))
-    np.testing.assert_array_equal(answer["SIZE"], [120, 160])
-    np.testing.assert_array_equal(answer["PROMPT_POINTS"], np.float32([[10 / 160 * S, 20 / 120 * S]]))
+    x, y = np.float32([10, 20]) / np.float32([160, 120]) * np.float32(S)
+    assert answer["envelope"].size == (120, 160)
+    assert answer["envelope"].prompts == (Prompt(1, ((float(x), float(y)),), (1,)),)
 
 
 def test_an_encoded_frame_gives_what_the_raw_frame_gives(shell, picture):
@@ -51,28 +62,39 @@ def test_an_encoded_frame_gives_what_the_raw_frame_gives(shell, picture):
     Image.fromarray(frame).save(file, "PNG")
     raw, encoded = shell(FRAME=frame), shell(FRAME_ENCODED=file.getvalue())
     np.testing.assert_array_equal(raw["IMAGE"], encoded["IMAGE"])
-    np.testing.assert_array_equal(encoded["SIZE"], [120, 160])
+    assert encoded["envelope"].size == (120, 160)
 
 
-def test_a_control_request_has_size_zero_and_a_black_image(shell):
+def test_a_control_request_has_no_size_and_a_black_image(shell):
     answer = shell(PROMPTS=[{"object": 4, "remove": True}])
     assert_complete(answer)
     assert status(answer) == ""
     assert not answer["IMAGE"].any()
-    np.testing.assert_array_equal(answer["SIZE"], [0, 0])
-    np.testing.assert_array_equal(answer["PROMPT_OBJECT"], [4])
+    assert answer["envelope"].size is None
+    assert answer["envelope"].prompts == (Prompt(4, remove=True),)
 
 
 def test_a_snapshot_is_passed_on(shell):
     state = np.arange(200, dtype=np.uint8)
-    np.testing.assert_array_equal(shell(PROMPTS=[], STATE=state)["RESTORE"], state)
+    answer = shell(PROMPTS=[], STATE=state)
+    np.testing.assert_array_equal(answer["RESTORE"], state)
+    assert answer["envelope"].restores
+    assert not shell(PROMPTS=[])["envelope"].restores
 
 
 @pytest.mark.parametrize("size", [0, 1001])
 def test_a_snapshot_that_is_empty_or_over_the_limit_is_refused(shell, size):
     answer = shell(PROMPTS=[], STATE=np.zeros(size, np.uint8))
     assert status(answer).startswith("MASKLET_BAD_STATE: ")
-    assert len(answer["RESTORE"]) == 1, "memory_bank must know that there was one"
+    assert_carries_nothing(answer)
+    assert answer["envelope"].restores, "memory_bank must know that there was one"
+
+
+def test_a_request_that_is_wrong_beside_its_snapshot_still_says_that_it_has_one(shell):
+    answer = shell(FRAME=np.zeros((4, 4, 3), np.uint8), PROMPTS=b"{", STATE=np.ones(9, np.uint8))
+    assert status(answer).startswith("MASKLET_BAD_PROMPT: ")
+    assert_carries_nothing(answer)
+    assert answer["envelope"].restores
 
 
 REFUSED = {
@@ -90,8 +112,8 @@ def test_a_wrong_request_becomes_a_status_and_carries_nothing_else(shell, code):
     answer = shell(**REFUSED[code])
     assert_complete(answer)
     assert status(answer).startswith(f"MASKLET_{code}: ")
-    for name in set(answer) - {"STATUS", "CLOCK"}:
-        assert not answer[name].any(), name
+    assert_carries_nothing(answer)
+    assert not answer["envelope"].restores
 
 
 def test_a_bug_becomes_a_status_and_a_line_in_the_log(shell, monkeypatch):
@@ -115,9 +137,37 @@ def test_requests_of_a_batch_do_not_touch_each_other(shell, picture):
 
 def test_the_clock_runs_from_begin_to_end(shell, picture):
     first, second = shell(FRAME=picture(20, 20)), shell(FRAME=picture(20, 20))
-    times = [*first["CLOCK"], *second["CLOCK"]]
+    times = [time for answer in (first, second) for time in (answer["envelope"].received, answer["envelope"].preprocessed)]
     assert times == sorted(times)
-    assert first["CLOCK"][0] < first["CLOCK"][1]
+    assert times[0] < times[1]
+
+
+@pytest.mark.parametrize("video", [7, 2**63 - 1, "a name", "Bj\u00f6rk"])
+def test_the_envelope_says_whose_the_request_is(shell, picture, video):
+    """Also where the request is wrong: its error must reach its own client."""
+    frame = picture(20, 20)
+    requests = [
+        shell.request(token="first", video=video, FRAME=frame),
+        shell.request(token="second", video=8, FRAME=frame, PROMPTS=b"no"),
+        shell.request(video=video, FRAME=frame),
+    ]
+    envelopes = [answer["envelope"] for answer in shell.execute(*requests)]
+    assert [(envelope.token, envelope.video) for envelope in envelopes] == [("first", video), ("second", 8), ("", video)]
+    assert [bool(envelope.error) for envelope in envelopes] == [False, True, False]
+
+
+def test_the_envelope_says_what_was_asked_but_not_who_owns_the_video(shell, picture):
+    given = {"masks": "png", "logits": True, "track": False, "frame_index": 3, "reverse": True, "snapshot": True, "refine": True}
+    options = shell(FRAME=picture(20, 20), parameters={**given, "owner": "me"})["envelope"].options
+    assert options == Options(**given)
+
+
+def test_an_id_over_the_limit_is_answered_with_an_error_to_that_very_id(shell, picture):
+    for length, refused in ((128, False), (129, True), (100_000, True)):
+        (answer,) = shell.execute(shell.request(token="x" * length, FRAME=picture(20, 20)))
+        assert answer["envelope"].token == "x" * length
+        assert status(answer).startswith(f"MASKLET_BAD_REQUEST: the request's id has {length} characters") == refused
+        assert bool(status(answer)) == refused
 
 
 @pytest.mark.parametrize(("name", "value"), [("max_points", ""), ("max_points", "0"), ("max_frame_side", "-3"), ("variant", "no_such")])
