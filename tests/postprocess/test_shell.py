@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from fakes import loading
+from fakes.sealing import sealed
 from masklet import rle
 from masklet.contract import POSTPROCESS
+from masklet.envelope import Envelope, Sender, sign
+from masklet.wire import Options
 
 SIZE = (90, 160)
 L = 32
@@ -23,15 +26,18 @@ def utils():
 
 @pytest.fixture
 def model(utils):
-    return loading.load(loading.MODELS / "postprocess" / "1" / "model.py").TritonPythonModel()
+    module = loading.load(loading.MODELS / "postprocess" / "1" / "model.py")
+    return loading.started(module, loading.arguments(loading.config("postprocess"), loading.MODELS / "postprocess"))
 
 
 @pytest.fixture
 def request_of(utils):
-    def make(low, size=SIZE, **parameters):
-        tensors = {"LOW": low, "FRAME_SIZE": np.array(size, np.int32), "TIMES": np.arange(6, dtype=np.float32)}
+    def make(low, size=SIZE, token="abc", video=5, envelope=None, **parameters):
+        """A request, with the envelope that memory_bank sends beside these logits, or with the bytes `envelope` in its place."""
+        sent = Envelope(token, 5, size=size, options=Options(**parameters), objects=len(low), times=(0, 1, 2, 3, 4, 5))
+        tensors = {"LOW": low, "ENVELOPE": np.array([sealed(sent) if envelope is None else envelope], np.object_)}
         inputs = [utils.Tensor(name, array[None]) for name, array in tensors.items()]
-        return utils.InferenceRequest(inputs=inputs, parameters=parameters, model_name="postprocess")
+        return utils.InferenceRequest("abc", video, inputs, model_name="postprocess")
 
     return make
 
@@ -84,7 +90,7 @@ def test_an_absent_object_has_an_empty_mask_and_a_box_of_zeros(model, request_of
 
 @pytest.mark.parametrize("form", ["rle", "bitmap", "png", "none"])
 def test_a_control_request_has_no_objects(model, request_of, form):
-    answer = outputs(model.execute([request_of(logits(0), size=(0, 0), masks=form)])[0])
+    answer = outputs(model.execute([request_of(logits(0), size=None, masks=form)])[0])
     assert answer["MASKS"].shape == (0,)
     assert answer["BOXES"].shape == (0, 4)
 
@@ -96,12 +102,53 @@ def test_the_time_of_postprocess_follows_the_six_times_before(model, request_of)
 
 
 def test_a_failure_answers_its_own_request_only(model, request_of, utils):
-    good, bad, wrong = request_of(logits()), request_of(logits(), size=(0, 0)), request_of(logits(), masks="jpeg")
-    responses = model.execute([good, bad, wrong, good])
-    assert [response.has_error() for response in responses] == [False, True, True, False]
+    good, bad = request_of(logits()), request_of(logits(), size=(0, 0))
+    responses = model.execute([good, bad, good])
+    assert [response.has_error() for response in responses] == [False, True, False]
     assert responses[1].error().message().startswith("MASKLET_SERVER_FAULT: ")
-    assert responses[2].error().message().startswith("MASKLET_BAD_PARAMETER: ")
-    outputs(responses[3])
+    outputs(responses[2])
+
+
+def test_the_answer_says_which_request_it_is_of(model, request_of):
+    answer = outputs(model.execute([request_of(logits())])[0])
+    assert answer["TOKEN"].tolist() == [b"abc"]
+
+
+def test_logits_that_are_not_those_of_the_envelope_are_refused(model, request_of):
+    for count in (0, 1, 3):
+        envelope = sealed(Envelope("abc", 5, size=SIZE, objects=2))
+        refused, good = model.execute([request_of(logits(count), envelope=envelope), request_of(logits())])
+        assert refused.error().message().startswith(f"MASKLET_BAD_REQUEST: {count} objects of logits came with an envelope for 2")
+        outputs(good)
+
+
+def forged(envelope):
+    """An envelope that another server, or a client, signed."""
+    return sign(envelope, Sender("memory_bank_0_0", 1, True, 0.0), b"a key that somebody made up")
+
+
+NOT_OURS = {
+    "forged": forged(Envelope("abc", 5, size=(2**31 - 1, 2**31 - 1), objects=2)),
+    "no signature": b'[{"token":"abc","video":5,"size":[9,9],"objects":2},{}]',
+    "empty": b"",
+    "no text": b"\xff\xfe \xfd",
+}
+
+
+@pytest.mark.parametrize("name", NOT_OURS)
+def test_an_envelope_that_no_stage_signed_is_refused(model, request_of, name):
+    refused, good = model.execute([request_of(logits(), envelope=NOT_OURS[name]), request_of(logits())])
+    assert refused.error().message().startswith("MASKLET_BAD_REQUEST: this model takes requests from other models of its server only")
+    outputs(good)
+
+
+@pytest.mark.parametrize(("token", "video"), [("abd", 5), ("", 5), ("abc", 6), ("abc", "5")])
+def test_what_belongs_to_another_request_is_answered_with_an_error(model, request_of, token, video):
+    """As when the answer of memory_bank to one request is taken for that to another."""
+    refused, good = model.execute([request_of(logits(), token=token, video=video), request_of(logits())])
+    assert refused.error().message().startswith("MASKLET_SERVER_FAULT: a stage of the server answered another request")
+    assert refused.error().message().endswith("[request abc]")
+    outputs(good)
 
 
 def test_a_bug_answers_its_own_request_only(model, request_of, utils):
