@@ -101,6 +101,29 @@ def test_values_that_are_not_finite_never_reach_the_bank(stages):
     assert stages.named("memory_attention")[-1]["MEMORY"][0, :, 0, 0].tolist() == [0]
 
 
+@pytest.mark.parametrize("output", ["POINTER", "LOW", "SCORE", "IOU"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_no_output_that_is_kept_may_hold_a_value_that_is_not_finite(stages, output, value):
+    """One object's bad value fails that frame, leaves the bank as it was, and touches no other video of the execution."""
+    held = service(stages)
+    begin(held, (1, 2), click(1, (10, 20)))
+    state = held.answer([request(1, None, snapshot=True)])[0]["SNAPSHOT"]
+    decode = stages.mask_decoder
+
+    def spoilt(inputs):
+        out = {name: array.copy() for name, array in decode(inputs).items()}
+        if inputs["FEATURES"][0, 0, 0, 0] == 11:
+            out[output].reshape(len(inputs["KIND"]), -1)[0, -1] = value
+        return out
+
+    stages.mask_decoder = spoilt
+    answers = held.answer([request(1, 11), request(2, 21)])
+    assert isinstance(answers[0], ServerFault)
+    assert "not finite" in str(answers[0])
+    assert answers[1]["OBJECT_IDS"].tolist() == [1]
+    assert np.array_equal(held.answer([request(1, None, snapshot=True)])[0]["SNAPSHOT"], state)
+
+
 def test_a_failed_image_encoder_costs_one_frame(stages):
     client = Client(service(stages))
     client.send(click(1, (10, 20)))
