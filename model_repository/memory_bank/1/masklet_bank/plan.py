@@ -36,7 +36,6 @@ class ObjectPlan:
     conditions  the answer becomes a conditioning frame; else an ordinary one
     forgets     this frame's prompts are forgotten first
     silent      the object is not in the answer: only its memory is made again
-    evicted     how many earlier prompted frames the commit made ordinary
     """
 
     object_id: int
@@ -47,7 +46,6 @@ class ObjectPlan:
     conditions: bool = False
     forgets: bool = False
     silent: bool = False
-    evicted: int = 0
 
     def commit(self, frame: int) -> Answer | None:
         """Writes the outcome into the bank; returns the object's answer, None if it has none on this frame."""
@@ -60,7 +58,7 @@ class ObjectPlan:
             return self.answer
         answer = self._computed(frame, self.job)
         if self.conditions:
-            self.evicted = len(self.bank.condition(answer))
+            self.bank.condition(answer)
         else:
             self.bank.remember(answer)
         return None if self.silent else answer

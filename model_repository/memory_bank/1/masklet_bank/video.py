@@ -6,10 +6,11 @@ then the plan is committed. A request that fails anywhere leaves the video as it
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from masklet.errors import BadFrameIndex, TooManyObjects, UnknownObject
+from masklet.errors import BadFrameIndex, BadPrompt, TooManyObjects, UnknownObject
 from masklet.families import Family
 from masklet.wire import Options, PromptFlag
 from masklet_bank.bank import Answer, ObjectBank
@@ -24,33 +25,38 @@ _LAST_INDEX = 2**63 - 1  # FRAME_INDEX is INT64
 class Limits:
     """Limits of one video, set in the server's config.
 
-    max_conditioning: prompted frames kept per object, 0 for no limit; a limit is at least 2, as the official rule of choice needs.
+    max_conditioning: prompted frames kept per object of those that tracking has passed, 0 for no limit; a limit is at least 2, as the official rule
+    of choice needs. What lies ahead is kept beyond that, as long as the objects of the video together have no more than all at their limit.
     """
 
     max_objects: int
     max_points: int
     max_conditioning: int
 
+    @property
+    def max_prompted(self) -> int:
+        """Prompted frames that the objects of one video have together at most; 0 for no limit."""
+        return self.max_objects * self.max_conditioning
 
-@dataclass(frozen=True)
+
+@dataclass
 class FramePlan:
-    """What a request does to its video: on which frame, travelling which way, to which objects; `removed` ones are forgotten first."""
+    """What a request does to its video: on which frame, travelling which way, to which objects; `removed` ones are forgotten first.
+
+    evicted: how many earlier prompted frames the commit made ordinary
+    """
 
     frame: int
     direction: int
     options: Options
     objects: list[ObjectPlan]
     removed: list[int]
+    evicted: int = 0
 
     @property
     def jobs(self) -> list[Job]:
         """What the engines have to compute."""
         return [plan.job for plan in self.objects if plan.job is not None]
-
-    @property
-    def evicted(self) -> int:
-        """How many prompted frames the commit made ordinary."""
-        return sum(plan.evicted for plan in self.objects)
 
 
 class Footprint(NamedTuple):
@@ -114,6 +120,7 @@ class Video:
         planned = {object_id: plan for object_id, plan in zip(banks, plans, strict=True) if plan is not None}
         if self.family.exclusive_prompts:
             planned = exclude(planned, banks, index, frame)
+        self._check_prompted(banks, planned, index, direction, self.travelled if options.refine else options.track)
         return FramePlan(index, direction, options, list(planned.values()), removed)
 
     def commit(self, plan: FramePlan) -> list[tuple[int, Answer]]:
@@ -135,6 +142,8 @@ class Video:
                 answers.append((planned.object_id, answer))
             if not planned.bank.conditioning:  # its only prompts were cleared: nothing to track it by
                 del self.objects[planned.object_id]
+        if self.travelled:  # before, everything may lie ahead
+            plan.evicted = sum(bank.evict(plan.frame, plan.direction) for bank in self.objects.values())
         return answers
 
     def _removed(self, prompts: list[Prompt]) -> list[int]:
@@ -150,6 +159,20 @@ class Video:
             raise TooManyObjects(
                 f"{count} objects in one video; this server allows {self.limits.max_objects}. "
                 "Remove objects, or open a second video for the others: objects do not influence one another."
+            )
+
+    def _check_prompted(self, banks: Mapping[int, ObjectBank], planned: Mapping[int, ObjectPlan], index: int, direction: int, travels: bool) -> None:
+        """Whether there is room for the frames that become conditioning ones. `travels`: what the request leaves behind can make room."""
+        added = {object_id for object_id, plan in planned.items() if plan.conditions and index not in banks[object_id].conditioning}
+        if not added or not self.limits.max_conditioning:
+            return
+        kept = len(added) + sum(len(bank.conditioning) for bank in banks.values())
+        if travels:
+            kept -= sum(len(bank.overdue(index, direction, [index] * (object_id in added))) for object_id, bank in banks.items())
+        if kept > self.limits.max_prompted:
+            raise BadPrompt(
+                f"with frame {index} the objects of this video would be prompted on {kept} frames that are still needed; this server keeps "
+                f"{self.limits.max_prompted} per video. Track past some of them first, remove objects, or open a second video for the others."
             )
 
     def _next(self, options: Options) -> tuple[int, int]:
