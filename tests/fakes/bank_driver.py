@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -154,7 +155,7 @@ def service(
     settings = Settings(
         variant,
         Limits(values["max_objects"], values["max_points"], max_conditioning),
-        Capacity(values["max_videos"], values["max_bytes"], values["idle_seconds"], variant.object_bytes()),
+        Capacity(values["max_videos"], values["max_bytes"], values["idle_seconds"], variant.object_bytes),
         engine_limit,
         IDENTITY,
         str(drain_file),
@@ -193,7 +194,7 @@ def request(
         "PROMPT_LABELS": np.array([label for item in prompts for label in item["labels"]], np.int32),
         "PROMPT_MASKS": np.array(masks, np.uint8).reshape(-1, size, size),
         "RESTORE": np.zeros(0, np.uint8) if restore is None else restore,
-        "CLOCK": np.zeros(2),
+        "CLOCK": np.full(2, monotonic()),
     }
     assert set(tensors) | {"STATUS"} == {tensor.name for tensor in memory_bank(VARIANT).inputs}
     return Request(video, start, end, parameters, status, tensors)

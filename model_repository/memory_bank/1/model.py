@@ -147,7 +147,7 @@ def _settings(value):
     return Settings(
         variant=variant,
         limits=Limits(int(value["max_objects"]), int(value["max_points"]), max_conditioning),
-        capacity=Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, float(value["idle_seconds"]), variant.object_bytes()),
+        capacity=Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, float(value["idle_seconds"]), variant.object_bytes),
         engine_limit=int(value["max_engine_batch"]),
         identity={key: value[key] for key in ("contract_version", "variant", "checkpoint_sha256", "precision")},
         drain_file=value["drain_file"],

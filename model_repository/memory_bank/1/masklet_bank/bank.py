@@ -6,7 +6,7 @@ Bookkeeping only: arrays are stored and handed out, never computed with.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -209,6 +209,19 @@ class ObjectBank:
     def nbytes(self) -> int:
         """Bytes of all arrays, each counted once."""
         return sum({id(array): array.nbytes for array in self.arrays()}.values())
+
+    def grown(self, object_bytes: Callable[[int], int]) -> int:
+        """Bytes that the object comes to if it is only tracked from here on: `object_bytes` of its prompted frames, the answers that corrections
+        stand upon, and the users' points."""
+        answers = {id(answer): answer for answer in (*self.conditioning.values(), *([self.last] if self.last else []))}.values()
+        corrected = sum(answer.tracked is not None and answer.tracked is not answer.result for answer in answers)
+        points = sum(answer.points.nbytes + answer.labels.nbytes for answer in answers)
+        return object_bytes(len(self.conditioning)) + corrected * result_bytes(object_bytes) + points
+
+
+def result_bytes(object_bytes: Callable[[int], int]) -> int:
+    """Bytes of one Result: what a further prompted frame adds to an object."""
+    return object_bytes(2) - object_bytes(1)
 
 
 def quality(result: Result) -> float:

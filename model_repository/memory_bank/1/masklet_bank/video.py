@@ -6,14 +6,14 @@ then the plan is committed. A request that fails anywhere leaves the video as it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from masklet.errors import BadFrameIndex, BadPrompt, TooManyObjects, UnknownObject
 from masklet.families import Family
 from masklet.wire import Options, PromptFlag
 from masklet_bank.bank import Answer, ObjectBank
+from masklet_bank.ledger import Footprint
 from masklet_bank.plan import ObjectPlan, exclude, plan_object
 from masklet_bank.prompts import Prompt
 from masklet_bank.step import Frame, Job
@@ -43,7 +43,8 @@ class Limits:
 class FramePlan:
     """What a request does to its video: on which frame, travelling which way, to which objects; `removed` ones are forgotten first.
 
-    evicted: how many earlier prompted frames the commit made ordinary
+    travels   whether the frame is tracked, so that frames lie behind it
+    evicted   how many earlier prompted frames the commit made ordinary
     """
 
     frame: int
@@ -51,6 +52,7 @@ class FramePlan:
     options: Options
     objects: list[ObjectPlan]
     removed: list[int]
+    travels: bool
     evicted: int = 0
 
     @property
@@ -58,13 +60,9 @@ class FramePlan:
         """What the engines have to compute."""
         return [plan.job for plan in self.objects if plan.job is not None]
 
-
-class Footprint(NamedTuple):
-    """What a video takes: objects, bytes of their memories, and bytes that they hold or will grow to."""
-
-    objects: int
-    nbytes: int
-    reserved: int
+    def growth(self, object_bytes: Callable[[int], int]) -> int:
+        """Bytes that the video will need beyond those of its objects so far (ObjectBank.grown), if the request succeeds."""
+        return sum(plan.growth(self.frame, self.direction, object_bytes, travels=self.travels) for plan in self.objects)
 
 
 class Video:
@@ -84,18 +82,11 @@ class Video:
         self.direction = 1
         self.travelled = False
 
-    def nbytes(self) -> int:
-        """Bytes of everything that is remembered."""
-        return sum(bank.nbytes() for bank in self.objects.values())
-
-    def reserved(self, object_bytes: int) -> int:
-        """Bytes that the video will need or holds already, if an object grows to `object_bytes`."""
-        return self.footprint(object_bytes).reserved
-
-    def footprint(self, object_bytes: int) -> Footprint:
-        """What the video takes, if an object grows to `object_bytes`."""
+    def footprint(self, object_bytes: Callable[[int], int]) -> Footprint:
+        """What the video takes, if an object with so many prompted frames grows to `object_bytes`."""
         sizes = [bank.nbytes() for bank in self.objects.values()]
-        return Footprint(len(sizes), sum(sizes), sum(max(size, object_bytes) for size in sizes))
+        grown = [bank.grown(object_bytes) for bank in self.objects.values()]
+        return Footprint(len(sizes), sum(sizes), sum(map(max, sizes, grown)))
 
     def remove(self, prompts: list[Prompt]) -> None:
         """A control request: forgets objects. Raises UnknownObject before any is forgotten."""
@@ -120,8 +111,9 @@ class Video:
         planned = {object_id: plan for object_id, plan in zip(banks, plans, strict=True) if plan is not None}
         if self.family.exclusive_prompts:
             planned = exclude(planned, banks, index, frame)
-        self._check_prompted(banks, planned, index, direction, self.travelled if options.refine else options.track)
-        return FramePlan(index, direction, options, list(planned.values()), removed)
+        travels = self.travelled if options.refine else options.track
+        self._check_prompted(banks, planned, index, direction, travels)
+        return FramePlan(index, direction, options, list(planned.values()), removed, travels)
 
     def commit(self, plan: FramePlan) -> list[tuple[int, Answer]]:
         """Writes the results of a plan whose jobs all ran. Returns the objects that are in the answer, in prompt order."""
@@ -131,8 +123,7 @@ class Video:
             for bank in self.objects.values():
                 bank.advance(plan.frame, plan.direction)
             self.direction = plan.direction
-        if not plan.options.refine:
-            self.travelled = plan.options.track
+        self.travelled = plan.travels
         self.frame = plan.frame
         answers = []
         for planned in plan.objects:
