@@ -18,12 +18,13 @@ from masklet.wire import Options
 from masklet_bank import snapshot
 from masklet_bank.arrays import HOST, Array, Arrays
 from masklet_bank.bank import Answer
+from masklet_bank.ledger import VideoId
 from masklet_bank.metrics import Meters, Observer, Unmetered
 from masklet_bank.prompts import Prompt, unpack
 from masklet_bank.stages import Stages, Stopwatch
 from masklet_bank.step import Engines, Frame, step
 from masklet_bank.video import FramePlan, Limits, Video
-from masklet_bank.videos import Capacity, VideoId, Videos
+from masklet_bank.videos import Capacity, Videos
 
 _log = logging.getLogger("masklet")
 A = TypeVar("A")
@@ -92,13 +93,14 @@ class Service:
     def answer(self, requests: Sequence[Request]) -> list[dict[str, np.ndarray] | MaskletError]:
         """The output tensors of contract.memory_bank for each request, without batch dimension, or its error."""
         begin = monotonic()
-        self._look()
+        self._look([request.video_id for request in requests])
         engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, self._arrays, Stopwatch())
         planned = [_caught(self._plan, request) for request in requests]
         step([job for item in planned if isinstance(item, _Frame) for job in item.plan.jobs], engines)
         answers = [_caught(self._commit, item) if isinstance(item, _Frame) else item for item in planned]
         for request in requests:
             self._close(request)
+        self.videos.settle(request.video_id for request in requests)
         for request, answer in zip(requests, answers, strict=True):
             if isinstance(answer, dict):
                 answer["TIMES"] = _times(request, begin, engines.watch)
@@ -107,14 +109,14 @@ class Service:
 
     def idle(self) -> None:
         """Does what time and the drain file ask for without any request. Call it now and then, never beside `answer`."""
-        self._look()
-        self.observer.holds(self.videos, [])
+        self._look([])
+        self.observer.holds(self.videos)
 
-    def _look(self) -> None:
+    def _look(self, waiting: Sequence[VideoId]) -> None:
         self._draining = os.access(self.settings.drain_file, os.F_OK)  # a microsecond
         self.observer.draining(self._draining)
-        for video_id in self.videos.expire():
-            self.observer.ended(video_id, "expired")
+        for _ in self.videos.expire(waiting):
+            self.observer.ended("expired")
 
     def _plan(self, request: Request) -> _Frame | dict[str, np.ndarray]:
         """Admits a request and plans its frame; a control request is answered at once."""
@@ -134,18 +136,22 @@ class Service:
         if self._draining and not passing:
             raise ServerBusy("this server is draining: it will stop, and takes no new videos. Open the video on another server.")
         self.videos.admit(request.video_id, options.owner, passing=passing)
-        if self.videos.end(request.video_id):
-            self.observer.ended(request.video_id, "replaced")
         settings = self.settings
         if len(request.tensors["RESTORE"]):
             if request.status:  # an empty video would go on as if nothing had ever been prompted
                 raise from_server(request.status)
             video = snapshot.load(request.tensors["RESTORE"], settings.variant, settings.limits, settings.identity, options.owner, self._arrays)
-            if not self.videos.has_room(0, video.reserved(settings.capacity.object_bytes)):
-                raise ServerBusy("the memories of this snapshot do not fit into this server now. Retry later, or restore it on another server.")
         else:
             video = Video(settings.variant.family, settings.limits, options.owner)
+        replaced = self.videos.find(request.video_id)
         self.videos.begin(request.video_id, video)
+        try:
+            self.videos.reserve(request.video_id, video.footprint(settings.capacity.object_bytes).reserved)
+        except ServerBusy:
+            self.videos.begin(request.video_id, replaced) if replaced else self.videos.end(request.video_id)
+            raise
+        if replaced:
+            self.observer.ended("replaced")
         self.observer.started()
         return video
 
@@ -163,9 +169,7 @@ class Service:
         if np.isnan(self._arrays.get(features["EMBEDDING"][0, 0, :1])).any():
             raise ServerFault("the image encoder failed on this frame. The video goes on; the server's log says why.")
         plan = video.plan(prompts, options, Frame(features))
-        added = [planned for planned in plan.objects if planned.object_id not in video.objects]
-        if added and not self.videos.has_room(len(added)):
-            raise ServerBusy("the memory of a further object does not fit into this server now. Retry later, or remove objects.")
+        self.videos.reserve(request.video_id, plan.growth(self.settings.capacity.object_bytes))
         return plan
 
     def _commit(self, frame: _Frame) -> dict[str, np.ndarray]:
@@ -185,7 +189,7 @@ class Service:
         except MaskletError:
             return
         self.videos.end(request.video_id)
-        self.observer.ended(request.video_id, "end")
+        self.observer.ended("end")
 
     def _observe(self, requests: Sequence[Request], answers: Sequence[dict[str, np.ndarray] | MaskletError], begin: float, watch: Stopwatch) -> None:
         """Tells the observer what became of the requests."""
@@ -195,9 +199,10 @@ class Service:
                 self.observer.refused(answer)
             elif request.tensors["SIZE"].all():
                 self.observer.answered(now - float(request.tensors["CLOCK"][0]))
+                self.videos.took(now - float(request.tensors["CLOCK"][0]))
         self.observer.copied(self._arrays.copied)
         self.observer.executed(len(requests), watch, now - begin - sum(watch.seconds.values()))
-        self.observer.holds(self.videos, [request.video_id for request in requests])
+        self.observer.holds(self.videos)
 
     def _tensors(self, request: Request, options: Options, video: Video, answers: list[tuple[int, Answer]]) -> dict[str, np.ndarray]:
         """The output tensors of one answer; TIMES is added when the whole execution is done."""
