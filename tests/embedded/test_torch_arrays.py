@@ -54,6 +54,8 @@ def test_the_other_operations_give_the_same_values(arrays: TorchArrays, random: 
     memory = random.standard_normal((3, 4, 64)).astype(np.float32)
     memory[1, 3, 5], memory[2, 0, 0] = np.nan, np.inf
     assert arrays.finite(arrays.put(memory)) == HOST.finite(memory) == [True, False, False]
+    pointers = np.array([[1, np.nan], [1, 1], [1, 1]], np.float32)
+    assert arrays.finite(arrays.put(memory), arrays.put(pointers)) == HOST.finite(memory, pointers) == [False, False, False]
     np.testing.assert_array_equal(arrays.adopt(mine[2]).numpy(), parts[2])
 
 
@@ -83,11 +85,11 @@ def test_only_what_crosses_is_counted(arrays: TorchArrays) -> None:
     assert (arrays.copied.to_device, arrays.copied.to_host) == (2560, 0)
     arrays.get(stored[0])
     assert arrays.copied.to_host == 640  # two bytes a value
-    arrays.finite(tensor)
+    arrays.finite(tensor, arrays.put(np.zeros((2, 3), np.float32)))
     assert arrays.copied.to_host == 642
     sent = arrays.send({"MEMORY": tensor, "SLOT": np.zeros((2, 7), np.int32)})
     assert sent["MEMORY"] is tensor
-    assert arrays.copied.to_device == 2560 + 56
+    assert arrays.copied.to_device == 2560 + 24 + 56
 
 
 @pytest.fixture

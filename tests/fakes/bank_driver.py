@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -161,7 +162,7 @@ def service(
     settings = Settings(
         variant,
         Limits(values["max_objects"], values["max_points"], max_conditioning),
-        Capacity(values["max_videos"], values["max_bytes"], values["idle_seconds"], variant.object_bytes()),
+        Capacity(values["max_videos"], values["max_bytes"], values["idle_seconds"], variant.object_bytes),
         engine_limit,
         IDENTITY,
         str(drain_file),
@@ -184,11 +185,21 @@ def mask(object_id: int, *, empty: bool = False) -> dict:
 
 
 def request(
-    video: int | str, number: float | None, prompts: Sequence[dict] = (), *, start=False, end=False, error="", restore=None, owner=None, token="", **parameters
+    video: int | str,
+    number: float | None,
+    prompts: Sequence[dict] = (),
+    *,
+    start=False,
+    end=False,
+    error="",
+    restore=None,
+    owner=None,
+    token="",
+    **parameters,
 ) -> Request:
     """A request as preprocess and the image encoder would hand it on. `number`: what EMBEDDING is filled with; None: a control request."""
     grid, size = VARIANT.grid, VARIANT.image_size
-    masks = [item["mask"] for item in prompts if "mask" in item]
+    masks, now = [item["mask"] for item in prompts if "mask" in item], monotonic()
     envelope = Envelope(
         token=token,
         video=video,
@@ -197,6 +208,8 @@ def request(
         size=None if number is None else (48, 64),
         options=Options.parse(parameters),
         prompts=tuple(_prompt(item) for item in prompts),
+        received=now,
+        preprocessed=now,
     )
     features = {"EMBEDDING": np.full((VARIANT.hidden, grid, grid), -1 if number is None else number, np.float32)}
     state = np.zeros(0, np.uint8) if restore is None else restore

@@ -106,7 +106,7 @@ class ndarray:
     def __lshift__(self, other: int) -> ndarray:
         return ndarray(self._inside << _operand(other))
 
-    def __and__(self, other: int) -> ndarray:
+    def __and__(self, other: ndarray | int) -> ndarray:
         return ndarray(self._inside & _operand(other))
 
     def __dlpack__(self, stream: int | None = None) -> Any:

@@ -76,6 +76,16 @@ def test_a_row_with_a_value_that_is_not_finite_is_found(device, kind):
     assert arrays.finite(arrays.put(spoilt)) == [False, True, False]
 
 
+@pytest.mark.parametrize("kind", ["host", "device"])
+def test_a_row_must_be_finite_in_every_tensor_and_their_number_costs_nothing_more_to_copy(device, kind):
+    arrays = {"host": HOST, "device": device}[kind]
+    tensors = [np.ones(shape, np.float32) for shape in ((4, 2, 3), (4, 5), (4, 2, 2, 2))]
+    tensors[0][0, 1, 2], tensors[1][2, 4], tensors[2][3, 0, 0, 0] = np.nan, np.inf, -np.inf
+    made = [arrays.put(tensor) for tensor in tensors]
+    assert arrays.finite(*made) == [False, True, False, False]
+    assert arrays.copied.to_host == (4 if kind == "device" else 0)
+
+
 def test_a_device_takes_and_gives_what_is_asked_for_and_counts_it(device):
     made = device.put(VALUES)
     assert isinstance(made, ndarray)

@@ -63,8 +63,8 @@ def test_a_video_of_one_request_is_answered_by_a_draining_and_by_a_full_bank(ban
 
 
 def test_a_video_of_one_request_finds_no_memory_where_there_is_none() -> None:
-    bank = service(RecordingStages(), max_bytes=VARIANT.object_bytes())
+    bank = service(RecordingStages(), max_bytes=VARIANT.object_bytes() * 3 // 2)
     Client(bank, 1).send(click(1, (10, 20)))
     assert Client(bank, 2).send(end=True)["OBJECT_IDS"].tolist() == []
-    with pytest.raises(ServerBusy, match="further object"):
+    with pytest.raises(ServerBusy, match="objects of this request"):
         Client(bank, 2).send(click(1, (10, 20)), end=True)

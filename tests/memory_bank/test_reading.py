@@ -111,7 +111,7 @@ def test_state_stops_growing_at_the_size_that_the_formula_gives():
     sizes = []
     for _ in range(50):
         client.send(number=7)
-        sizes.append(held.videos.nbytes())
+        sizes.append(held.videos.ledger.held.nbytes)
     assert sizes[0] < sizes[14]
     assert set(sizes[15:]) == {VARIANT.object_bytes() + click_bytes}
 

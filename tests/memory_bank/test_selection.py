@@ -126,7 +126,7 @@ def test_state_stops_growing_at_the_size_that_the_formula_gives():
     sizes = []
     for frame in range(200):
         client.send(*[click(1, (10, 10))] * (frame < LIMIT), number=frame)
-        sizes.append(held.videos.nbytes())
+        sizes.append(held.videos.ledger.held.nbytes)
     click_bytes = LIMIT * (2 * 4 + 4)
     assert max(sizes) == sizes[-1] == SELECTIVE.object_bytes(LIMIT) + click_bytes
     assert set(sizes[60:]) == {sizes[-1]}

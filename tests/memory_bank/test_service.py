@@ -1,11 +1,14 @@
 """Requests of many videos in one execution: what is batched, what fails alone, who may open a video and how it ends."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
 from masklet.contract import ENVELOPE, memory_bank
 from masklet.errors import BadParameter, BadRequest, MaskletError, NotOwner, ServerBusy, ServerFault, VideoLost
+from masklet_bank import service as service_module
 
 
 @pytest.fixture
@@ -101,6 +104,29 @@ def test_values_that_are_not_finite_never_reach_the_bank(stages):
     assert stages.named("memory_attention")[-1]["MEMORY"][0, :, 0, 0].tolist() == [0]
 
 
+@pytest.mark.parametrize("output", ["POINTER", "LOW", "SCORE", "IOU"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_no_output_that_is_kept_may_hold_a_value_that_is_not_finite(stages, output, value):
+    """One object's bad value fails that frame, leaves the bank as it was, and touches no other video of the execution."""
+    held = service(stages)
+    begin(held, (1, 2), click(1, (10, 20)))
+    state = held.answer([request(1, None, snapshot=True)])[0]["SNAPSHOT"]
+    decode = stages.mask_decoder
+
+    def spoilt(inputs):
+        out = {name: array.copy() for name, array in decode(inputs).items()}
+        if inputs["FEATURES"][0, 0, 0, 0] == 11:
+            out[output].reshape(len(inputs["KIND"]), -1)[0, -1] = value
+        return out
+
+    stages.mask_decoder = spoilt
+    answers = held.answer([request(1, 11), request(2, 21)])
+    assert isinstance(answers[0], ServerFault)
+    assert "not finite" in str(answers[0])
+    assert answers[1]["OBJECT_IDS"].tolist() == [1]
+    assert np.array_equal(held.answer([request(1, None, snapshot=True)])[0]["SNAPSHOT"], state)
+
+
 def test_a_failed_image_encoder_costs_one_frame(stages):
     client = Client(service(stages))
     client.send(click(1, (10, 20)))
@@ -191,7 +217,7 @@ def test_the_byte_budget_refuses_objects_and_videos(stages):
     held = service(stages, max_bytes=VARIANT.object_bytes() * 3 // 2)
     client = Client(held)
     client.send(click(1, (10, 20)))
-    with pytest.raises(ServerBusy, match="further object"):
+    with pytest.raises(ServerBusy, match=r"objects of this request grow by .* memories fill .* of the .* Retry later, or remove objects"):
         client.send(click(2, (5, 5)))
     assert client.send()["OBJECT_IDS"].tolist() == [1]
     with pytest.raises(ServerBusy, match="memories fill"):
@@ -211,6 +237,100 @@ def test_a_silent_video_expires(stages):
     assert len(held.videos) == 1
     with pytest.raises(VideoLost, match="60 s"):
         quiet.send()
+
+
+class Slow(RecordingStages):
+    """Engines whose every execution takes `seconds` on a clock of the test."""
+
+    def __init__(self, now: list[float], seconds: float) -> None:
+        super().__init__()
+        self.now, self.seconds = now, seconds
+
+    def memory_encoder(self, inputs):
+        self.now[0] += self.seconds
+        return super().memory_encoder(inputs)
+
+
+def test_silence_counts_from_the_answer():
+    """An execution that takes longer than idle_seconds is not followed by the end of the videos that it answered."""
+    now = [0.0]
+    held = service(Slow(now, 80), clock=lambda: now[0], idle_seconds=75)
+    client = Client(held)
+    client.send(click(1, (10, 20)))
+    held.idle()
+    assert client.send()["OBJECT_IDS"].tolist() == [1]
+    now[0] += 74
+    held.idle()
+    assert len(held.videos) == 1
+    now[0] += 2
+    held.idle()
+    assert len(held.videos) == 0
+
+
+def test_a_request_that_is_there_ends_the_silence_of_its_video():
+    now = [0.0]
+    held = service(RecordingStages(), clock=lambda: now[0], idle_seconds=75)
+    client = Client(held)
+    client.send(click(1, (10, 20)))
+    now[0] = 76
+    assert client.send()["OBJECT_IDS"].tolist() == [1]
+
+
+def test_a_request_of_another_does_not_keep_a_video_alive():
+    now = [0.0]
+    held = service(RecordingStages(), clock=lambda: now[0], idle_seconds=75)
+    mine = Client(held)
+    mine.send(owner="me")
+    now[0] = 70
+    with pytest.raises(NotOwner):
+        Client(held, began=True).send(owner="you")
+    now[0] = 80
+    held.idle()
+    assert len(held.videos) == 0
+
+
+@pytest.mark.parametrize("videos", [2, 5])
+def test_videos_of_a_server_that_takes_a_minute_for_a_frame_outlive_idle_seconds(monkeypatch, videos):
+    """One after another at the image encoder: each hears of its next frame after all the others had theirs."""
+    now = [1000.0]
+    monkeypatch.setattr(service_module, "monotonic", lambda: now[0])
+    held = service(RecordingStages(), clock=lambda: now[0], idle_seconds=75)
+    clients = [Client(held, video) for video in range(1, videos + 1)]
+    sent = [now[0]] * videos  # when each frame reached the server
+    for frame in range(4):
+        for place, client in enumerate(clients):
+            for _ in range(60):
+                now[0] += 1
+                held.idle()
+            arrived = request(client.video, frame, [click(1, (5, 5))] * (frame == 0), start=frame == 0)
+            arrived = replace(arrived, envelope=replace(arrived.envelope, received=sent[place]))
+            (answer,) = held.answer([arrived])
+            assert answer["OBJECT_IDS"].tolist() == [1]
+            sent[place] = now[0]
+    now[0] += 3 * 60 * videos + 1
+    held.idle()
+    assert len(held.videos) == 0, "silence ends a video there too"
+
+
+def test_patience_with_a_slow_server_ends_when_it_is_fast_again():
+    now = [0.0]
+    held = service(RecordingStages(), clock=lambda: now[0], idle_seconds=75)
+    held.videos.took(1e9)
+    assert held.videos.patience == 1800, "one absurd number does not keep videos for ever"
+    for _ in range(64):
+        held.videos.took(0.02)
+    assert held.videos.patience == 75
+
+
+def test_an_end_that_means_one_video_leaves_another_of_its_id_alone(stages):
+    held = service(stages)
+    Client(held).send(click(1, (10, 20)))
+    old = held.videos.owned(1, None)
+    Client(held).send(click(2, (10, 20)))
+    assert not held.videos.end(1, old)
+    assert list(held.videos.find(1).objects) == [2]
+    assert held.videos.end(1, held.videos.owned(1, None))
+    assert (len(held.videos), held.videos.ledger.taken) == (0, 0)
 
 
 def test_a_refused_restore_opens_no_empty_video(stages):

@@ -57,14 +57,14 @@ def test_refine_works_after_a_restore(stages):
 def test_a_snapshot_holds_each_array_once(stages):
     held = service(stages)
     client = tracked(held)
-    assert len(taken(client)) < held.videos.nbytes() + 20_000
+    assert len(taken(client)) < held.videos.ledger.held.nbytes + 20_000
 
 
 def test_a_restored_video_takes_as_many_bytes_as_it_took(stages):
     client = tracked(service(stages))
     restored = Client(service(stages), sent=client.sent)
     restored.send(control=True, restore=taken(client))
-    assert restored.service.videos.nbytes() == client.service.videos.nbytes()
+    assert restored.service.videos.ledger.held.nbytes == client.service.videos.ledger.held.nbytes
 
 
 def test_the_new_owner_owns_the_restored_video(stages):

@@ -66,7 +66,7 @@ def test_objects_and_videos_beyond_the_byte_budget_are_refused_at_once(tight: Se
             video.prompt(object_id, points=[(20, 20)])
         assert len(video.track(FRAME).object_ids) == FIT
         video.prompt(FIT, points=[(20, 20)])
-        with pytest.raises(errors.ServerBusy, match=r"memory of a further object does not fit .* Retry later, or remove objects"):
+        with pytest.raises(errors.ServerBusy, match=r"objects of this request grow by .* of the 1\.0 MiB .* Retry later, or remove objects"):
             video.track(FRAME)
         with pytest.raises(errors.ServerBusy, match=r"0 MiB of the 1 MiB that this server may use\. Retry later, or open the video on another"):
             other.track(FRAME)

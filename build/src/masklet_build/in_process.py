@@ -95,11 +95,10 @@ def _parameters(model: str) -> dict[str, str]:
 
 def _settings(variant: Variant, objects: int | None) -> Settings:
     value = _parameters("memory_bank")
-    limits = [limit for limit in (int(value["max_conditioning"]), variant.family.max_conditioning) if limit]
     return Settings(
         variant,
-        BankLimits(int(value["max_objects"]), int(value["max_points"]), min(limits, default=0)),
-        Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, float(value["idle_seconds"]), variant.object_bytes()),
+        BankLimits(int(value["max_objects"]), int(value["max_points"]), int(value["max_conditioning"])),
+        Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, float(value["idle_seconds"]), variant.object_bytes),
         objects or min(int(value["max_engine_batch"]), variant.max_objects),
         {"contract_version": str(CONTRACT_VERSION), "variant": variant.name, "checkpoint_sha256": "", "precision": ""},
         "",  # nothing in this process drains

@@ -151,8 +151,8 @@ def _settings(value):
         raise ValueError("max_conditioning is 1. Use 0 for no limit, or at least 2.")
     return Settings(
         variant=variant,
-        limits=Limits(int(value["max_objects"]), int(value["max_points"]), _smallest(max_conditioning, variant.family.max_conditioning)),
-        capacity=Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, float(value["idle_seconds"]), variant.object_bytes()),
+        limits=Limits(int(value["max_objects"]), int(value["max_points"]), max_conditioning),
+        capacity=Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, float(value["idle_seconds"]), variant.object_bytes),
         engine_limit=int(value["max_engine_batch"]),
         identity={key: value[key] for key in ("contract_version", "variant", "checkpoint_sha256", "precision")},
         drain_file=value["drain_file"],
@@ -176,11 +176,6 @@ def _tensor(name, array):
 def _array(tensor, arrays):
     """The array of a tensor, where it lies: Triton says, tensor by tensor. It may live only as long as the tensor."""
     return tensor.as_numpy() if tensor.is_cpu() else arrays.adopt(tensor)
-
-
-def _smallest(*limits):
-    """The smallest of limits of which 0 means none."""
-    return min((limit for limit in limits if limit), default=0)
 
 
 class TritonPythonModel:

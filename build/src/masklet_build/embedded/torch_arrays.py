@@ -63,9 +63,9 @@ class TorchArrays:
         """Within -limit and limit."""
         return array.clamp(-limit, limit)
 
-    def finite(self, memory: Tensor) -> list[bool]:
-        """For each row of [B, T, 64]."""
-        found: list[bool] = self.get(memory.isfinite().all(dim=2).all(dim=1)).tolist()
+    def finite(self, *tensors: Tensor) -> list[bool]:
+        """For each of B rows, in all of these tensors [B, ...]."""
+        found: list[bool] = self.get(torch.stack([tensor.isfinite().flatten(1).all(dim=1) for tensor in tensors]).all(dim=0)).tolist()
         return found
 
     def round(self, memory: Tensor) -> list[Tensor]:

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import and_
 from typing import Any, Protocol
 
 import numpy as np
@@ -89,8 +91,8 @@ class Arrays(Protocol):
         """The array within -limit and limit."""
         ...
 
-    def finite(self, memory: Array) -> list[bool]:
-        """Whether all values are finite, for each row of [B, T, 64]."""
+    def finite(self, *tensors: Array) -> list[bool]:
+        """For each of B rows, whether all its values are finite in every one of these tensors [B, ...]. B bytes cross, however many tensors."""
         ...
 
     def round(self, memory: Array) -> list[Array]:
@@ -138,9 +140,9 @@ class HostArrays:
         """See Arrays."""
         return np.clip(array, -limit, limit)
 
-    def finite(self, memory: np.ndarray) -> list[bool]:
+    def finite(self, *tensors: np.ndarray) -> list[bool]:
         """See Arrays."""
-        return [bool(np.isfinite(row).all()) for row in memory]
+        return [all(bool(np.isfinite(row).all()) for row in rows) for rows in zip(*tensors, strict=True)]
 
     def round(self, memory: np.ndarray) -> list[np.ndarray]:
         """See Arrays."""
@@ -208,9 +210,10 @@ class DeviceArrays:
         """See Arrays."""
         return self.module.clip(array, -limit, limit)
 
-    def finite(self, memory: Array) -> list[bool]:
+    def finite(self, *tensors: Array) -> list[bool]:
         """See Arrays."""
-        return self.get(self.module.isfinite(memory).all(axis=(1, 2))).tolist()
+        each = (self.module.isfinite(tensor).all(axis=tuple(range(1, len(tensor.shape)))) for tensor in tensors)
+        return self.get(reduce(and_, each)).tolist()
 
     def round(self, memory: Any) -> list[Array]:
         """See Arrays."""

@@ -6,7 +6,7 @@ Bookkeeping only: arrays are stored and handed out, never computed with.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,7 @@ class Reading:
 class ObjectBank:
     """The memory of one object.
 
+    max_conditioning   prompted frames kept of those that tracking has passed; 0: all. So many are read at most, or as many as the family reads
     conditioning   answers on prompted frames, in the order in which they were prompted
     memories       frame -> memory of tracked frames, at most num_memories of them
     pointers       frame -> pointer of tracked frames, at most num_pointers of them
@@ -75,6 +76,7 @@ class ObjectBank:
     def __init__(self, family: Family, max_conditioning: int) -> None:
         self.family = family
         self.max_conditioning = max_conditioning
+        self.most_read = min((limit for limit in (max_conditioning, family.max_conditioning) if limit), default=0)
         self.conditioning: dict[int, Answer] = {}
         self.memories: dict[int, Array] = {}
         self.pointers: dict[int, Array] = {}
@@ -97,25 +99,40 @@ class ObjectBank:
 
         Every frame counts: memory_temporal_stride_for_eval is 1 in all official configurations (efficienttam_base.py:65).
         """
-        prompted = [answer for answer in self.conditioning.values() if answer.frame != frame]
+        prompted = self._selected(frame)
+        # Conditioning frames that are not selected can stand in an ordinary place (efficienttam_base.py:566-572, 619-622).
+        unselected = self.conditioning.keys() - {answer.frame for answer in prompted} - {frame}
         # The last row of the temporal code belongs to conditioning frames; an ordinary frame gets the row of its rank, whether or not the
         # frames between are there.
         conditioning_slot = self.family.num_memories - 1
         memories = [(answer.result.memory, conditioning_slot) for answer in prompted]
         past = self._past(frame, direction)
         for rank, earlier in reversed([*enumerate(past[: self.family.num_memories - 1], 1)]):
-            if (memory := self.memories.get(earlier)) is not None:
-                memories.append((memory, rank - 1))
+            if earlier in self.memories:
+                memories.append((self.memories[earlier], rank - 1))
+            elif earlier in unselected:
+                memories.append((self.conditioning[earlier].result.memory, rank - 1))
         # A conditioning frame in the future gives its memory, but no pointer.
         ages = [(answer.result.pointer, direction * (frame - answer.frame)) for answer in prompted]
         pointers = [(pointer, age) for pointer, age in ages if age >= 0]
         # Selection never takes the pointer of the farthest frame on its list (sam3_tracker_base.py:723).
         for rank, earlier in enumerate((past[:-1] if self.family.selection else past)[: self.family.num_pointers - 1], 1):
-            if (pointer := self.pointers.get(earlier)) is not None:
-                pointers.append((pointer, rank))
+            if earlier in self.pointers:
+                pointers.append((self.pointers[earlier], rank))
+            elif earlier in unselected:
+                pointers.append((self.conditioning[earlier].result.pointer, rank))
         return Reading(
             [memory for memory, _ in memories], [slot for _, slot in memories], [pointer for pointer, _ in pointers], [age for _, age in pointers]
         )
+
+    def _selected(self, frame: int) -> list[Answer]:
+        """The answers on conditioning frames that `frame` reads, over the limit those that the official rule selects. In the order of prompting:
+        officially a selection has an order of its own, which makes a difference of rounding only."""
+        prompted = [answer for answer in self.conditioning.values() if answer.frame != frame]
+        if not self.most_read:
+            return prompted
+        chosen = closest([answer.frame for answer in prompted], frame, self.most_read)
+        return [answer for answer in prompted if answer.frame in chosen]
 
     def _past(self, frame: int, direction: int) -> list[int]:
         """The ordinary frames that `frame` looks back on, nearest first; a place on this list is a rank.
@@ -149,27 +166,36 @@ class ObjectBank:
             self.trusted.add(answer.frame)
         self.last = answer
 
-    def condition(self, answer: Answer) -> list[int]:
-        """Writes the answer on a prompted frame. It takes the place of a tracked answer on the same frame (efficienttam_video_predictor.py:549-552).
-
-        Over the cap, the conditioning frames that lie farthest become ordinary ones; these are returned. Where the family selects, they are
-        forgotten: only tracked frames are selected (sam3_tracker_base.py:540-544).
-        """
+    def condition(self, answer: Answer) -> None:
+        """Writes the answer on a prompted frame, in place of a tracked answer on the same frame (efficienttam_video_predictor.py:549-552)."""
         self.memories.pop(answer.frame, None)
         self.pointers.pop(answer.frame, None)
         self.trusted.discard(answer.frame)
         self.conditioning[answer.frame] = answer
         self.last = answer
-        if not self.max_conditioning:
-            return []
-        kept = closest(self.conditioning, answer.frame, self.max_conditioning)
-        evicted = [frame for frame in self.conditioning if frame not in kept]
-        for frame in evicted:
-            result = self.conditioning.pop(frame).result
-            if self.family.selection is None:
-                self.memories[frame] = result.memory
-                self.pointers[frame] = result.pointer
-        return evicted
+
+    def overdue(self, frame: int, direction: int, prompted: Iterable[int] = ()) -> list[int]:
+        """The conditioning frames over the cap once `frame` is answered, if those in `prompted` become ones too.
+
+        Only the farthest that lie behind: with as many nearer ones no later frame in this direction selects them. What lies ahead stays.
+        """
+        behind = [earlier for earlier in {*self.conditioning, *prompted} if direction * (frame - earlier) >= 0]
+        return sorted(behind, key=lambda earlier: abs(frame - earlier))[self.max_conditioning :] if self.max_conditioning else []
+
+    def evict(self, frame: int, direction: int) -> int:
+        """Makes the overdue conditioning frames ordinary ones, as far back as those are read. Returns how many.
+
+        Where the family selects by quality they are forgotten: only tracked frames are selected (sam3_tracker_base.py:540-544).
+        """
+        overdue = self.overdue(frame, direction)
+        past = self._past(frame, direction) if overdue and self.family.selection is None else []
+        for evicted in overdue:
+            result = self.conditioning.pop(evicted).result
+            if evicted in past[: self.family.num_memories - 1]:
+                self.memories[evicted] = result.memory
+            if evicted in past[: self.family.num_pointers - 1]:
+                self.pointers[evicted] = result.pointer
+        return len(overdue)
 
     def forget(self, frame: int) -> None:
         """Forgets that the object was prompted on `frame`, as if it had not been."""
@@ -190,6 +216,19 @@ class ObjectBank:
     def nbytes(self) -> int:
         """Bytes of all arrays, each counted once."""
         return sum({id(array): array.nbytes for array in self.arrays()}.values())
+
+    def grown(self, object_bytes: Callable[[int], int]) -> int:
+        """Bytes that the object comes to if it is only tracked from here on: `object_bytes` of its prompted frames, the answers that corrections
+        stand upon, and the users' points."""
+        answers = {id(answer): answer for answer in (*self.conditioning.values(), *([self.last] if self.last else []))}.values()
+        corrected = sum(answer.tracked is not None and answer.tracked is not answer.result for answer in answers)
+        points = sum(answer.points.nbytes + answer.labels.nbytes for answer in answers)
+        return object_bytes(len(self.conditioning)) + corrected * result_bytes(object_bytes) + points
+
+
+def result_bytes(object_bytes: Callable[[int], int]) -> int:
+    """Bytes of one Result: what a further prompted frame adds to an object."""
+    return object_bytes(2) - object_bytes(1)
 
 
 def quality(result: Result) -> float:

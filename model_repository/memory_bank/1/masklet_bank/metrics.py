@@ -5,15 +5,13 @@ Names follow Prometheus: base units (seconds, bytes), `_total` for counters. The
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from masklet.errors import MaskletError
 from masklet_bank.arrays import Copied
 from masklet_bank.stages import Stopwatch
-from masklet_bank.video import Footprint
-from masklet_bank.videos import Capacity, VideoId, Videos
+from masklet_bank.videos import Capacity, Videos
 
 
 @dataclass(frozen=True)
@@ -123,22 +121,19 @@ class Observer:
 
     def __init__(self, meters: Meters, capacity: Capacity) -> None:
         self._meters = meters
-        self._object_bytes = capacity.object_bytes
-        self._footprints: dict[VideoId, Footprint] = {}
         self._shown: dict[str, int] = {}
         self._copied = Copied()
         self._set(VIDEOS_LIMIT, capacity.max_videos)
         self._set(BANK_LIMIT, capacity.max_bytes)
-        self._set(OBJECT_BYTES, capacity.object_bytes)
+        self._set(OBJECT_BYTES, capacity.object_bytes(1))
         self.draining(False)
 
     def started(self) -> None:
         """A video began."""
         self._meters.increment(STARTED, 1)
 
-    def ended(self, video_id: VideoId, how: Literal["end", "expired", "replaced"]) -> None:
+    def ended(self, how: Literal["end", "expired", "replaced"]) -> None:
         """A video was forgotten."""
-        self._footprints.pop(video_id, None)
         self._meters.increment(ENDED, 1, how)
 
     def draining(self, asked: bool) -> None:
@@ -178,20 +173,13 @@ class Observer:
                 self._meters.increment(COPIED, added, direction)
         self._copied = replace(copied)
 
-    def holds(self, videos: Videos, changed: Iterable[VideoId]) -> None:
-        """What is held now. `changed`: the videos that may have changed since the last call, apart from those that `ended`.
-
-        Only these are looked at: finding the bytes of an object takes 10 to 20 microseconds, so of all objects of a full server milliseconds.
-        """
-        for video_id in set(changed):
-            video = videos.find(video_id)
-            if video is not None:
-                self._footprints[video_id] = video.footprint(self._object_bytes)
-        held = self._footprints.values()
+    def holds(self, videos: Videos) -> None:
+        """What is held now."""
+        held = videos.ledger.held
         self._set(VIDEOS, len(videos))
-        self._set(OBJECTS, sum(footprint.objects for footprint in held))
-        self._set(BANK_BYTES, sum(footprint.nbytes for footprint in held))
-        self._set(BANK_RESERVED, sum(footprint.reserved for footprint in held))
+        self._set(OBJECTS, held.objects)
+        self._set(BANK_BYTES, held.nbytes)
+        self._set(BANK_RESERVED, held.reserved)
 
     def _set(self, metric: Metric, value: int) -> None:
         """Gauges rarely change from one frame to the next, and each change is a message to another process."""

@@ -12,14 +12,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from masklet.errors import TooManyPoints
 from masklet.wire import Options
-from masklet_bank.bank import Answer, ObjectBank
+from masklet_bank.bank import Answer, ObjectBank, result_bytes
 from masklet_bank.prompts import Prompt
 from masklet_bank.step import Frame, Job
 
@@ -36,7 +36,6 @@ class ObjectPlan:
     conditions  the answer becomes a conditioning frame; else an ordinary one
     forgets     this frame's prompts are forgotten first
     silent      the object is not in the answer: only its memory is made again
-    evicted     how many earlier prompted frames the commit made ordinary
     """
 
     object_id: int
@@ -47,7 +46,6 @@ class ObjectPlan:
     conditions: bool = False
     forgets: bool = False
     silent: bool = False
-    evicted: int = 0
 
     def commit(self, frame: int) -> Answer | None:
         """Writes the outcome into the bank; returns the object's answer, None if it has none on this frame."""
@@ -60,10 +58,21 @@ class ObjectPlan:
             return self.answer
         answer = self._computed(frame, self.job)
         if self.conditions:
-            self.evicted = len(self.bank.condition(answer))
+            self.bank.condition(answer)
         else:
             self.bank.remember(answer)
         return None if self.silent else answer
+
+    def growth(self, frame: int, direction: int, object_bytes: Callable[[int], int], *, travels: bool) -> int:
+        """Bytes that the object will need beyond those that it needs so far (ObjectBank.grown). `travels`: frames that are left behind make room."""
+        if self.job is None or not self.job.prompted:
+            return 0
+        new = [frame] * (self.conditions and frame not in self.bank.conditioning)
+        corrects = self.before is not None and self.before.tracked is not None and self.before.result is self.before.tracked
+        evicted = len(self.bank.overdue(frame, direction, new)) if travels else 0
+        results = len(new) + corrects - evicted
+        first = object_bytes(1) - result_bytes(object_bytes) if not self.bank.conditioning else 0
+        return first + results * result_bytes(object_bytes) + self.job.points.nbytes + self.job.labels.nbytes
 
     def _computed(self, frame: int, job: Job) -> Answer:
         assert job.result is not None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from masklet.envelope import Envelope
-from masklet_bank.videos import VideoId
+from masklet_bank.ledger import VideoId
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from masklet.families import Variant
 from masklet_bank import snapshot
 from masklet_bank.arrays import HOST, Arrays
 from masklet_bank.bank import Answer
+from masklet_bank.ledger import VideoId
 from masklet_bank.metrics import Meters, Observer, Unmetered
 from masklet_bank.prompts import Prompt, with_masks
 from masklet_bank.request import Request
@@ -89,7 +90,7 @@ class Service:
                   the error of that request
         """
         begin = monotonic()
-        self._look()
+        self._look([request.video_id for request in requests])
         engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, self._arrays, Stopwatch())
         planned, ending = [], []
         for request in requests:
@@ -102,20 +103,21 @@ class Service:
         finally:
             for video_id, video in ending:
                 if video is not None and self.videos.end(video_id, video):
-                    self.observer.ended(video_id, "end")
+                    self.observer.ended("end")
+            self.videos.settle(request.video_id for request in requests)
         self._observe(requests, answers, begin, engines.watch)
         return answers
 
     def idle(self) -> None:
         """Does what time and the drain file ask for without any request. Call it now and then, never beside `answer`."""
-        self._look()
-        self.observer.holds(self.videos, [])
+        self._look([])
+        self.observer.holds(self.videos)
 
-    def _look(self) -> None:
+    def _look(self, waiting: Sequence[VideoId]) -> None:
         self._draining = os.access(self.settings.drain_file, os.F_OK)  # a microsecond
         self.observer.draining(self._draining)
-        for video_id in self.videos.expire():
-            self.observer.ended(video_id, "expired")
+        for _ in self.videos.expire(waiting):
+            self.observer.ended("expired")
 
     def _run(self, jobs: list[Job], engines: Engines) -> None:
         """Every job gets a result or an error."""
@@ -144,16 +146,19 @@ class Service:
         video = self._restored(request) if request.envelope.restores else Video(self.settings.variant.family, self.settings.limits, request.owner)
         replaced = self.videos.find(request.video_id)
         self.videos.begin(request.video_id, video)
-        return _Planned(request, video, replaced)
+        planned = _Planned(request, video, replaced)
+        try:
+            self.videos.reserve(request.video_id, video.footprint(self.settings.capacity.object_bytes).reserved)
+        except ServerBusy:
+            self._withdraw(planned)
+            raise
+        return planned
 
     def _restored(self, request: Request) -> Video:
         if request.envelope.error:  # an empty video would go on as if nothing had ever been prompted
             raise from_server(request.envelope.error)
         settings = self.settings
-        video = snapshot.load(request.state, settings.variant, settings.limits, settings.identity, request.owner, self._arrays)
-        if not self.videos.has_room(0, video.reserved(settings.capacity.object_bytes)):
-            raise ServerBusy("the memories of this snapshot do not fit into this server now. Retry later, or restore it on another server.")
-        return video
+        return snapshot.load(request.state, settings.variant, settings.limits, settings.identity, request.owner, self._arrays)
 
     def _withdraw(self, planned: _Planned) -> None:
         """A START that was refused: the live video in whose place it began goes on. Where there was none an empty one begins, for the frames that are
@@ -186,9 +191,7 @@ class Service:
 
     def _plan_frame(self, request: Request, video: Video, prompts: list[Prompt]) -> FramePlan:
         plan = video.plan(prompts, request.envelope.options, Frame(dict(request.features)))
-        added = [planned for planned in plan.objects if planned.object_id not in video.objects]
-        if added and not self.videos.has_room(len(added)):
-            raise ServerBusy("the memory of a further object does not fit into this server now. Retry later, or remove objects.")
+        self.videos.reserve(request.video_id, plan.growth(self.settings.capacity.object_bytes))
         return plan
 
     def _commit(self, planned: _Planned | MaskletError, respond: Callable[[Envelope, dict[str, np.ndarray]], T], watch: Stopwatch, begin: float) -> T:
@@ -209,7 +212,7 @@ class Service:
         if planned.request.start:
             self.observer.started()
         if planned.replaced is not None:
-            self.observer.ended(planned.request.video_id, "replaced")
+            self.observer.ended("replaced")
         if planned.frame is not None:
             self.observer.evicted(planned.frame.evicted)
         return response
@@ -231,9 +234,10 @@ class Service:
                 self.observer.refused(answer)
             elif request.envelope.size is not None:
                 self.observer.answered(now - request.envelope.received)
+                self.videos.took(now - request.envelope.received)
         self.observer.copied(self._arrays.copied)
         self.observer.executed(len(requests), watch, now - begin - sum(watch.seconds.values()))
-        self.observer.holds(self.videos, [request.video_id for request in requests])
+        self.observer.holds(self.videos)
 
     def _tensors(self, planned: _Planned, answers: list[tuple[int, Answer]]) -> dict[str, np.ndarray]:
         """The output tensors of one answer but ENVELOPE."""

@@ -54,7 +54,9 @@ def load(state: np.ndarray, variant: Variant, limits: Limits, identity: Mapping[
         video.direction = {1: 1, -1: -1}[header["direction"]]
         video.travelled = bool(header["travelled"])
         for item in header["objects"]:
-            video.objects[_integer(item["id"])] = reader.bank(item, limits)
+            video.objects[_integer(item["id"])] = bank = reader.bank(item, limits)
+            if video.travelled and video.frame is not None:  # the server that it comes from may keep more
+                bank.evict(video.frame, video.direction)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise _damaged(f"{type(error).__name__} while reading it: {error}") from error
     if len(video.objects) > limits.max_objects:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 
 import numpy as np
 
@@ -227,10 +228,12 @@ def _encode(engines: Engines, jobs: list[Job]) -> None:
     if family.exclusive_prompts:
         inputs["RIVALS"] = arrays.stack([_rivals(engines, job) for job in jobs])
     memory = arrays.put(_call(engines, "memory_encoder", jobs, inputs)["MEMORY"])
-    for job, finite, bits in zip(jobs, arrays.finite(memory), arrays.round(memory), strict=True):
+    # What is kept is read by later frames: one value that is no number would spoil all of them.
+    kept = (memory, inputs["LOW"], arrays.stack([job.pointer for job in jobs if job.pointer is not None]))
+    for job, finite, bits in zip(jobs, arrays.finite(*kept), arrays.round(memory), strict=True):
         assert job.low is not None
         assert job.pointer is not None
-        if not (finite and np.isfinite(job.score)):
+        if not (finite and isfinite(job.score) and isfinite(job.iou)):
             job.error = "the engines gave values that are not finite"
             continue
         job.result = Result(low=job.low, memory=bits, pointer=job.pointer, score=job.score, iou=job.iou)

@@ -6,14 +6,14 @@ then the plan is committed. A request that fails anywhere leaves the video as it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
-from masklet.errors import BadFrameIndex, TooManyObjects, UnknownObject
+from masklet.errors import BadFrameIndex, BadPrompt, TooManyObjects, UnknownObject
 from masklet.families import Family
 from masklet.wire import Options
 from masklet_bank.bank import Answer, ObjectBank
+from masklet_bank.ledger import Footprint
 from masklet_bank.plan import ObjectPlan, exclude, plan_object
 from masklet_bank.prompts import Prompt
 from masklet_bank.step import Frame, Job
@@ -25,41 +25,44 @@ _LAST_INDEX = 2**63 - 1  # FRAME_INDEX is INT64
 class Limits:
     """Limits of one video, set in the server's config.
 
-    max_conditioning: prompted frames kept per object, 0 for no limit; a limit is at least 2, as the official rule of choice needs.
+    max_conditioning: prompted frames kept per object of those that tracking has passed, 0 for no limit; a limit is at least 2, as the official rule
+    of choice needs. What lies ahead is kept beyond that, as long as the objects of the video together have no more than all at their limit.
     """
 
     max_objects: int
     max_points: int
     max_conditioning: int
 
+    @property
+    def max_prompted(self) -> int:
+        """Prompted frames that the objects of one video have together at most; 0 for no limit."""
+        return self.max_objects * self.max_conditioning
 
-@dataclass(frozen=True)
+
+@dataclass
 class FramePlan:
-    """What a request does to its video: on which frame, travelling which way, to which objects; `removed` ones are forgotten first."""
+    """What a request does to its video: on which frame, travelling which way, to which objects; `removed` ones are forgotten first.
+
+    travels   whether the frame is tracked, so that frames lie behind it
+    evicted   how many earlier prompted frames the commit made ordinary
+    """
 
     frame: int
     direction: int
     options: Options
     objects: list[ObjectPlan]
     removed: list[int]
+    travels: bool
+    evicted: int = 0
 
     @property
     def jobs(self) -> list[Job]:
         """What the engines have to compute."""
         return [plan.job for plan in self.objects if plan.job is not None]
 
-    @property
-    def evicted(self) -> int:
-        """How many prompted frames the commit made ordinary."""
-        return sum(plan.evicted for plan in self.objects)
-
-
-class Footprint(NamedTuple):
-    """What a video takes: objects, bytes of their memories, and bytes that they hold or will grow to."""
-
-    objects: int
-    nbytes: int
-    reserved: int
+    def growth(self, object_bytes: Callable[[int], int]) -> int:
+        """Bytes that the video will need beyond those of its objects so far (ObjectBank.grown), if the request succeeds."""
+        return sum(plan.growth(self.frame, self.direction, object_bytes, travels=self.travels) for plan in self.objects)
 
 
 class Video:
@@ -79,18 +82,11 @@ class Video:
         self.direction = 1
         self.travelled = False
 
-    def nbytes(self) -> int:
-        """Bytes of everything that is remembered."""
-        return sum(bank.nbytes() for bank in self.objects.values())
-
-    def reserved(self, object_bytes: int) -> int:
-        """Bytes that the video will need or holds already, if an object grows to `object_bytes`."""
-        return self.footprint(object_bytes).reserved
-
-    def footprint(self, object_bytes: int) -> Footprint:
-        """What the video takes, if an object grows to `object_bytes`."""
+    def footprint(self, object_bytes: Callable[[int], int]) -> Footprint:
+        """What the video takes, if an object with so many prompted frames grows to `object_bytes`."""
         sizes = [bank.nbytes() for bank in self.objects.values()]
-        return Footprint(len(sizes), sum(sizes), sum(max(size, object_bytes) for size in sizes))
+        grown = [bank.grown(object_bytes) for bank in self.objects.values()]
+        return Footprint(len(sizes), sum(sizes), sum(map(max, sizes, grown)))
 
     def saved(self) -> Mapping[str, object]:
         """What `restore` needs to make the video what it is now. Arrays are never written to, so none is copied."""
@@ -123,7 +119,9 @@ class Video:
         planned = {object_id: plan for object_id, plan in zip(banks, plans, strict=True) if plan is not None}
         if self.family.exclusive_prompts:
             planned = exclude(planned, banks, index, frame)
-        return FramePlan(index, direction, options, list(planned.values()), removed)
+        travels = self.travelled if options.refine else options.track
+        self._check_prompted(banks, planned, index, direction, travels)
+        return FramePlan(index, direction, options, list(planned.values()), removed, travels)
 
     def commit(self, plan: FramePlan) -> list[tuple[int, Answer]]:
         """Writes the results of a plan whose jobs all ran. Returns the objects that are in the answer, in prompt order."""
@@ -133,8 +131,7 @@ class Video:
             for bank in self.objects.values():
                 bank.advance(plan.frame, plan.direction)
             self.direction = plan.direction
-        if not plan.options.refine:
-            self.travelled = plan.options.track
+        self.travelled = plan.travels
         self.frame = plan.frame
         answers = []
         for planned in plan.objects:
@@ -144,6 +141,8 @@ class Video:
                 answers.append((planned.object_id, answer))
             if not planned.bank.conditioning:  # its only prompts were cleared: nothing to track it by
                 del self.objects[planned.object_id]
+        if self.travelled:  # before, everything may lie ahead
+            plan.evicted = sum(bank.evict(plan.frame, plan.direction) for bank in self.objects.values())
         return answers
 
     def _removed(self, prompts: list[Prompt]) -> list[int]:
@@ -159,6 +158,20 @@ class Video:
             raise TooManyObjects(
                 f"{count} objects in one video; this server allows {self.limits.max_objects}. "
                 "Remove objects, or open a second video for the others: objects do not influence one another."
+            )
+
+    def _check_prompted(self, banks: Mapping[int, ObjectBank], planned: Mapping[int, ObjectPlan], index: int, direction: int, travels: bool) -> None:
+        """Whether there is room for the frames that become conditioning ones. `travels`: what the request leaves behind can make room."""
+        added = {object_id for object_id, plan in planned.items() if plan.conditions and index not in banks[object_id].conditioning}
+        if not added or not self.limits.max_conditioning:
+            return
+        kept = len(added) + sum(len(bank.conditioning) for bank in banks.values())
+        if travels:
+            kept -= sum(len(bank.overdue(index, direction, [index] * (object_id in added))) for object_id, bank in banks.items())
+        if kept > self.limits.max_prompted:
+            raise BadPrompt(
+                f"with frame {index} the objects of this video would be prompted on {kept} frames that are still needed; this server keeps "
+                f"{self.limits.max_prompted} per video. Track past some of them first, remove objects, or open a second video for the others."
             )
 
     def _next(self, options: Options) -> tuple[int, int]:

@@ -5,45 +5,63 @@ Triton never tells a model that a sequence timed out or that its client is gone,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from time import monotonic
 
 from masklet.errors import NotOwner, ServerBusy, VideoLost
+from masklet_bank.ledger import Ledger, VideoId
 from masklet_bank.video import Video
 
-VideoId = int | str
+_RECENT = 64  # frames by which the server knows how slow it is
+_SLOWEST_S = 600.0  # what a frame counts for at most
+# A frame waits for those of all other videos, at the encoder and here, and the bank hears of it only when it comes. So long as a frame takes, so
+# long the next one of that video may be away; three times that is silence.
+_ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class Capacity:
     """What the server holds at most: videos, bytes of all memories, and seconds that a video may stay silent.
 
-    object_bytes: what an object grows to; so much is set aside for it from its first frame on.
+    object_bytes: what an object grows to with so many prompted frames (Variant.object_bytes); so much is set aside for it when it is prompted.
     """
 
     max_videos: int
     max_bytes: int
     idle_seconds: float
-    object_bytes: int
+    object_bytes: Callable[[int], int]
 
 
 class Videos:
-    """Live videos by correlation id. `clock` is monotonic, in seconds."""
+    """Live videos by correlation id. `clock` is monotonic, in seconds; `ledger` says what they take."""
 
     def __init__(self, capacity: Capacity, clock: Callable[[], float] = monotonic) -> None:
+        self.ledger = Ledger(capacity.max_bytes)
         self._capacity = capacity
         self._clock = clock
         self._videos: dict[VideoId, Video] = {}
         self._last_used: dict[VideoId, float] = {}
+        self._working: set[VideoId] = set()  # videos that a request of the execution under way was admitted to
+        self._recent: deque[float] = deque(maxlen=_RECENT)
 
     def __len__(self) -> int:
         return len(self._videos)
 
-    def expire(self) -> list[VideoId]:
-        """Forgets the videos that were silent for too long, and returns their ids."""
-        oldest = self._clock() - self._capacity.idle_seconds
-        silent = [video_id for video_id, used in self._last_used.items() if used < oldest]
+    def took(self, seconds: float) -> None:
+        """A frame got its answer, so many seconds after it reached the server."""
+        self._recent.append(min(seconds, _SLOWEST_S))
+
+    @property
+    def patience(self) -> float:
+        """Seconds that a video may be silent: `idle_seconds`, or longer while the server itself is slow."""
+        return max(self._capacity.idle_seconds, _ROUNDS * max(self._recent, default=0.0))
+
+    def expire(self, waiting: Collection[VideoId] = ()) -> list[VideoId]:
+        """Forgets the videos that were silent for too long, and returns their ids. `waiting`: ids that have a request now, so that they are not."""
+        oldest = self._clock() - self.patience
+        silent = [video_id for video_id, used in self._last_used.items() if used < oldest and video_id not in waiting]
         for video_id in silent:
             self.end(video_id)
         return silent
@@ -61,16 +79,30 @@ class Videos:
             return
         if len(self._videos) >= self._capacity.max_videos:
             raise ServerBusy(f"{len(self._videos)} videos are live, which is this server's limit. Retry later, or open the video on another server.")
-        if not self.has_room(1):
+        if not self.ledger.has_room(self._capacity.object_bytes(1)):
             raise ServerBusy(
-                f"memories fill {self.reserved() >> 20} MiB of the {self._capacity.max_bytes >> 20} MiB that this server may use. "
+                f"memories fill {self.ledger.taken >> 20} MiB of the {self.ledger.limit >> 20} MiB that this server may use. "
                 "Retry later, or open the video on another server."
             )
 
     def begin(self, video_id: VideoId, video: Video) -> None:
-        """Holds a video from now on; one of the same id before it is forgotten."""
+        """Holds a video from now on, in place of one of the same id. It takes nothing yet: reserve for what it brings."""
         self._videos[video_id] = video
-        self._last_used[video_id] = self._clock()
+        self.ledger.begin(video_id)
+        self._use(video_id)
+
+    def reserve(self, video_id: VideoId, nbytes: int) -> None:
+        """Sets bytes aside for what a request adds to a video, until `settle`. Raises ServerBusy, and then changes nothing."""
+        self.ledger.reserve(video_id, nbytes)
+
+    def settle(self, video_ids: Iterable[VideoId]) -> None:
+        """The execution with requests of these videos is done: each takes what it really is, and its silence begins now."""
+        for video_id in set(video_ids):
+            video = self._videos.get(video_id)
+            self.ledger.settle(video_id, video.footprint(self._capacity.object_bytes) if video else None)
+            if video and video_id in self._working:
+                self._last_used[video_id] = self._clock()
+        self._working.clear()
 
     def get(self, video_id: VideoId, owner: str | None) -> Video:
         """The live video of that id; its silence ends. Raises VideoLost or NotOwner."""
@@ -81,7 +113,7 @@ class Videos:
                 "or was refused when it began. Open a new one."
             )
         _check_owner(video, owner)
-        self._last_used[video_id] = self._clock()
+        self._use(video_id)
         return video
 
     def find(self, video_id: VideoId) -> Video | None:
@@ -97,20 +129,13 @@ class Videos:
         """Forgets a video. Returns whether it was there. `video`: only this one, not another that has begun under its id."""
         if video is not None and self._videos.get(video_id) is not video:
             return False
+        self.ledger.settle(video_id, None)
         self._last_used.pop(video_id, None)
         return self._videos.pop(video_id, None) is not None
 
-    def nbytes(self) -> int:
-        """Bytes of all memories."""
-        return sum(video.nbytes() for video in self._videos.values())
-
-    def reserved(self) -> int:
-        """Bytes that the live videos will need, or hold already."""
-        return sum(video.reserved(self._capacity.object_bytes) for video in self._videos.values())
-
-    def has_room(self, objects: int, extra: int = 0) -> bool:
-        """Whether the byte budget allows so many further objects, and `extra` bytes more."""
-        return self.reserved() + objects * self._capacity.object_bytes + extra <= self._capacity.max_bytes
+    def _use(self, video_id: VideoId) -> None:
+        self._working.add(video_id)
+        self._last_used[video_id] = self._clock()
 
 
 def _check_owner(video: Video, owner: str | None) -> None:
