@@ -83,8 +83,8 @@ def shared_memory_problem(folder: Path = SHARED_MEMORY) -> str:
     if size >= SHARED_MEMORY_NEEDED:
         return ""
     return (
-        f"warning: {folder} has {size // MIB} MiB. Each python model begins with {STUB_SHARED_MEMORY // MIB} MiB, and a request that does not fit fails "
-        f"with all that share its batch. Give at least {SHARED_MEMORY_NEEDED // MIB} MiB: docker run --shm-size 2g; Kubernetes: the volume shm."
+        f"warning: {folder} has {size // MIB} MiB. Each python model begins with {STUB_SHARED_MEMORY // MIB} MiB, and a request that does not fit "
+        f"fails with all that share its batch. Give at least {SHARED_MEMORY_NEEDED // MIB} MiB: docker run --shm-size 2g; Kubernetes: the volume shm."
     )
 
 
