@@ -25,6 +25,7 @@ from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")
 MIB = 1 << 20
+SHARED_MEMORY_NEEDED = 1024 * MIB  # docker/README.md, "Messages and memory"; Docker gives 64 MiB where nobody says --shm-size
 STUB_SHARED_MEMORY = 16 * MIB  # first size and growth step of each python model's region: raw frames of 1920 x 1080 take 6 MB
 KEEPALIVE_MS = 30_000  # the server pings idle connections this often, so that dead clients are noticed; Triton's default is two hours
 CLIENT_PING_MS = 10_000  # clients and gateways may ping this often; Triton's default of 5 minutes cuts off those that ping every 30 s
@@ -49,6 +50,8 @@ def main() -> int:
         return 2
     for leftover in clear(prefix, Path(os.environ.get("MASKLET_DRAIN_FILE", "/tmp/masklet-draining"))):
         print(f"masklet: removed {leftover}, left by an earlier run", file=sys.stderr)
+    if scarce := shared_memory_problem():
+        print(f"masklet: {scarce}", file=sys.stderr)
     print(f"masklet: {' '.join(_shown(word) for word in command)}", file=sys.stderr, flush=True)
     try:
         os.execvp(command[0], command)
@@ -71,6 +74,18 @@ def clear(prefix: str, drain_file: Path, folder: Path = SHARED_MEMORY) -> list[P
     for path in found:
         path.unlink(missing_ok=True)
     return found
+
+
+def shared_memory_problem(folder: Path = SHARED_MEMORY) -> str:
+    """A warning where the shared memory is small; "" where it is not."""
+    found = os.statvfs(folder)
+    size = found.f_blocks * found.f_frsize
+    if size >= SHARED_MEMORY_NEEDED:
+        return ""
+    return (
+        f"warning: {folder} has {size // MIB} MiB. Each python model begins with {STUB_SHARED_MEMORY // MIB} MiB, and a request that does not fit "
+        f"fails with all that share its batch. Give at least {SHARED_MEMORY_NEEDED // MIB} MiB: docker run --shm-size 2g; Kubernetes: the volume shm."
+    )
 
 
 def options(settings: Mapping[str, str], prefix: str) -> list[str]:

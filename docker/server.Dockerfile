@@ -1,7 +1,7 @@
 # The server: Triton of NVIDIA's image, and what masklet's python models and probes need beside it.
 #
 #   docker build -f docker/server.Dockerfile -t masklet-server .                       from the root of the repository
-#   docker run --gpus all --shm-size 1g -p 8001:8001 -v $PWD/repository:/models:ro masklet-server
+#   docker run --gpus all --shm-size 2g -p 8001:8001 -v $PWD/repository:/models:ro masklet-server
 #
 # The base is some 10 GB; what is added to it is under /opt/masklet.
 ARG BASE=nvcr.io/nvidia/tritonserver:26.08-py3

@@ -66,7 +66,7 @@ class _Process:
 
     def __enter__(self) -> Any:
         with (self.folder / f"{self.name}.log").open("wb") as log:
-            self._process = subprocess.Popen(self.command(), stdout=log, stderr=subprocess.STDOUT, env=os.environ | self.variables())
+            self._process = subprocess.Popen(self.command(), stdout=log, stderr=subprocess.STDOUT, env=os.environ | self.variables(), cwd=CONFIGS)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:

@@ -13,18 +13,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc as grpc
+from tritonclient.grpc import service_pb2
 
+from deploy.streams import opened
 from deploy.tools import tool
-from failover.films import Film, Played, film, play_all
+from failover.films import Film, Played, digest, film, play_all
 from failover.fleet import Fleet, Pod
 from failover.gateways import Envoy, Gateway, HAProxy, wait_until_healthy
-from masklet import Resilience
+from masklet import Resilience, Tracker
 from masklet.cli import main
+from masklet.errors import FrameTooLarge, ServerBusy
 from serving.scraping import scrape
 
 pytestmark = pytest.mark.server
 
 FILMS, FRAMES, FPS = 8, 12, 4.0
+FLOOD = 300  # frames sent at once: far more than are answered meanwhile
 SLOW = 1.5  # frames per second where something takes its time: name servers, health checks
 EMPTY_S = 30  # longer than a fleet keeps a video that nobody ends
 BUSY_S = 1.5  # that a frame may take while two servers and a gateway share the machine with others
@@ -159,6 +163,49 @@ def test_a_killed_server_costs_plain_clients_its_videos_and_no_other_and_new_one
     as_alone([one for one, _ in kept], [other for _, other in kept])
     assert [one.error for one in renewed] == [""] * FILMS
     assert [one.answers for one in renewed] == [other.answers[:2] for other in alone]
+
+
+def test_a_frame_over_the_gateways_limit_is_refused_and_its_video_and_the_others_go_on(
+    gateway: Gateway, fleet: Fleet, films: list[Film], alone: list[Played]
+) -> None:
+    clip = films[0].frames
+
+    def oversized() -> None:
+        with Tracker(gateway.url, timeout_s=30) as tracker, tracker.open() as video:
+            video.prompt(1, points=[films[0].click])
+            first = video.track(clip[0])
+            with pytest.raises(FrameTooLarge, match="this gateway takes"):
+                video.track(np.zeros((4800, 4800, 3), np.uint8))
+            answers.extend([(first.frame_index, digest(first)), *((one.frame_index, digest(one)) for one in map(video.track, clip[1:4]))])
+
+    answers: list[tuple[int, str]] = []
+    as_alone(asyncio.run(disturbed(gateway, fleet, films, 2, lambda: asyncio.to_thread(oversized))), alone)
+    assert answers == alone[0].answers[:4]
+
+
+def test_frames_over_what_may_wait_are_refused_in_their_turn_and_the_video_ends_in_order(gateway: Gateway) -> None:
+    tokens = [str(number) for number in range(FLOOD)]
+    with opened(gateway) as stream:
+        stream.send(*(raw_frame(token, start=token == tokens[0]) for token in tokens))
+        answers = [stream.receive() for _ in tokens]
+        stream.send(raw_frame("end", end=True))
+        assert stream.end() == [("end", None)]
+    assert [token for token, _ in answers] == tokens
+    errors = [error for _, error in answers]
+    assert errors[:64] == [None] * 64
+    assert {type(error) for error in errors[64:] if error} == {ServerBusy}
+
+
+def raw_frame(token: str, *, start: bool = False, end: bool = False) -> bytes:
+    """A ModelInferRequest with a frame, as it crosses the wire."""
+    request = service_pb2.ModelInferRequest(model_name="tracker", id=token)
+    request.parameters["sequence_id"].int64_param = 4711
+    request.parameters["sequence_start"].bool_param = start
+    request.parameters["sequence_end"].bool_param = end
+    for made in frame_of(1):
+        request.inputs.append(made._get_tensor())
+        request.raw_input_contents.append(made._get_content())
+    return bytes(request.SerializeToString())
 
 
 def started(pod: Pod) -> float:

@@ -50,6 +50,8 @@ def test_every_rule_has_a_test_on_made_series() -> None:
         ('le="0.25"', 'le="0.1"'),
         ("for: 1m", "for: 30m"),
         ("> 0.8", "> 1"),
+        ("min by (instance) (masklet_shm_free_bytes)", "max by (instance) (masklet_shm_free_bytes)"),
+        ("< 0.25", "< 0.3"),
         ('how="expired"', 'how="end"'),
         ('model!~"tracker.*"', 'model=~"tracker.*"'),
         (',reason!="CANCELED"', ""),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, namedtuple
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -133,6 +133,16 @@ def test_draining_is_a_metric_from_the_next_request_on(stages, meters, tmp_path)
         (tmp_path / "draining").touch() if asked else (tmp_path / "draining").unlink(missing_ok=True)
         client.send()
         assert meters["draining"] == asked
+
+
+def test_shared_memory_is_looked_at_between_requests(stages, meters, tmp_path, monkeypatch):
+    bank = metered(stages, meters)
+    monkeypatch.setattr(service_module.os, "statvfs", lambda path: {"/dev/shm": Blocks(f_frsize=4096, f_blocks=1000, f_bavail=250)}[path])
+    bank.idle()
+    assert (meters["shm_bytes"], meters["shm_free_bytes"]) == (4096 * 1000, 4096 * 250)
+
+
+Blocks = namedtuple("Blocks", "f_frsize f_blocks f_bavail")
 
 
 def test_a_start_on_a_live_id_ends_the_video_before_it(stages, meters):

@@ -9,7 +9,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from masklet_build.serve import image
+from masklet_build.serve import image, shared_memory
 from masklet_build.serve.drain import drain_files
 from masklet_build.serve.environment import PYTHON_VARIABLE
 from masklet_build.serve.errors import GaveUp, ServeError
@@ -62,6 +62,8 @@ def run_serve(args: argparse.Namespace) -> int:
     if advice := image.advice(args.repository):
         print(f"masklet-build serve: {advice}", file=sys.stderr)
         return 1
+    if scarce := shared_memory.warning(args.repository):
+        print(f"masklet-build serve: warning: {scarce}", file=sys.stderr)
     log = args.log or _new_log()
     print(f"loading {args.repository}; Triton's log: {log}", flush=True)
     try:

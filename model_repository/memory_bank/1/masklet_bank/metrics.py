@@ -49,6 +49,10 @@ BANK_BYTES = Metric("masklet_bank_bytes", "GAUGE", "Bytes of all memories")
 BANK_RESERVED = Metric("masklet_bank_reserved_bytes", "GAUGE", "Bytes that the live objects hold or will grow to; what admission goes by")
 OBJECT_BYTES = Metric("masklet_object_bytes", "GAUGE", "Bytes that an object grows to; a video begins where so many can still be reserved")
 BANK_LIMIT = Metric("masklet_bank_limit_bytes", "GAUGE", "Bytes that may be reserved at most")
+SHM = Metric("masklet_shm_bytes", "GAUGE", "Size of /dev/shm, through which frames, tensors and answers pass between Triton and its python models")
+SHM_FREE = Metric(
+    "masklet_shm_free_bytes", "GAUGE", "Bytes of /dev/shm that are free; a request that finds too few fails with all that share its batch"
+)
 STARTED = Metric("masklet_videos_started_total", "COUNTER", "Videos begun, restored ones included")
 ENDED = Metric(
     "masklet_videos_ended_total",
@@ -75,6 +79,7 @@ ENGINE_BATCH = Metric("masklet_engine_batch_objects", "HISTOGRAM", "Objects in a
 
 TABLE = (
     *(VIDEOS, VIDEOS_LIMIT, DRAINING, OBJECTS, BANK_BYTES, BANK_RESERVED, BANK_LIMIT, OBJECT_BYTES),
+    *(SHM, SHM_FREE),
     *(STARTED, ENDED, FRAMES, REFUSALS, EVICTIONS, COPIED),
     *(FRAME_SECONDS, BATCH, STAGE_SECONDS, ENGINE_CALLS, ENGINE_BATCH),
 )
@@ -139,6 +144,11 @@ class Observer:
     def draining(self, asked: bool) -> None:
         """Whether the server was asked to drain."""
         self._set(DRAINING, int(asked))
+
+    def shared_memory(self, size: int, free: int) -> None:
+        """Bytes of /dev/shm: all, and those that are free."""
+        self._set(SHM, size)
+        self._set(SHM_FREE, free)
 
     def evicted(self, frames: int) -> None:
         """So many prompted frames became ordinary ones."""
