@@ -45,9 +45,11 @@ RULES = [
     Rule("model_repository/memory_bank/1/masklet_bank/**/*.py", SHARED | {"masklet.envelope"} - {"masklet.rle"} | {"masklet_bank", "numpy", "cupy"}),
     Rule("model_repository/preprocess/1/masklet_preprocess/**/*.py", SHARED | {"masklet.envelope"} | {"masklet_preprocess", "numpy", "PIL"}),
     Rule("model_repository/postprocess/1/masklet_postprocess/**/*.py", SHARED | {"masklet.envelope"} | {"masklet_postprocess", "numpy", "PIL"}),
+    Rule("model_repository/memory_bank/1/masklet_triton/*.py", SHARED | MODEL | {"masklet_bank", "masklet_build.embedded", "numpy"}),
+    Rule("model_repository/memory_bank/1/model.py", SERVER | MODEL | {"masklet_bank", "masklet_triton", "numpy"}),
     *(
-        Rule(f"model_repository/{model}/1/model.py", SERVER | MODEL | {package, "numpy", "masklet_build.embedded"})
-        for model, package in (("memory_bank", "masklet_bank"), ("preprocess", "masklet_preprocess"), ("postprocess", "masklet_postprocess"))
+        Rule(f"model_repository/{model}/1/model.py", SERVER | MODEL | {package, "numpy"})
+        for model, package in (("preprocess", "masklet_preprocess"), ("postprocess", "masklet_postprocess"))
     ),
     # They run in Triton's python environment, with nothing of masklet but what is vendored beside them.
     Rule("build/src/masklet_build/embedded/model.py", SERVER | MODEL | {"masklet_build.embedded", "numpy"}),

@@ -169,7 +169,7 @@ def test_names_follow_prometheus():
 def test_the_table_in_the_readme_is_the_table_in_the_code():
     rows = re.findall(r"^\| `(masklet_\w+)` \| (\w+) \| ?(.*?) ?\| (.*) \|$", (loading.MODELS / "README.md").read_text(), re.MULTILINE)
     table = [(metric.name, metric.kind.lower(), _label(metric), metric.help) for metric in TABLE]
-    assert rows == table + [(name, "counter", "instance", text) for name, text in (STOPS, MISMATCHES)]
+    assert rows == table + [(name, "counter", "stage", text) for name, text in (STOPS, MISMATCHES)]
 
 
 def _label(metric: Metric) -> str:

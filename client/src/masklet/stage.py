@@ -145,7 +145,7 @@ def _counters(pb_utils: Any, instance: str) -> Callable[[tuple[str, str]], None]
             name: pb_utils.MetricFamily(name=name, description=text, kind=pb_utils.MetricFamily.COUNTER) for name, text in (STOPS, MISMATCHES)
         }
         series = {
-            name: (family, family.Metric(labels={"instance": instance})) for name, family in families.items()
+            name: (family, family.Metric(labels={"stage": instance})) for name, family in families.items()
         }  # a family lives while it is held
     except Exception as error:
         pb_utils.Logger.log_warn(f"{instance} counts neither stops nor mismatches: {type(error).__name__}: {error}")

@@ -1,0 +1,1 @@
+"""What the shell of memory_bank needs of Triton: engines and metrics."""
