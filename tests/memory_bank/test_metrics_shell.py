@@ -93,7 +93,7 @@ def test_a_bank_among_others_says_which_it_is(triton, stages):
     started(triton, stages, name="memory_bank_nano").finalize()
     of_stage = {name for name, _ in (STOPS, MISMATCHES)}  # they say the instance
     labels = [(family.name in of_stage, series.labels) for family in MetricFamily.made for series in family.series]
-    assert all(label.get("instance" if staged else "model", "").startswith("memory_bank_nano") for staged, label in labels)
+    assert all(label.get("stage" if staged else "model", "").startswith("memory_bank_nano") for staged, label in labels)
     assert len(labels) > len(TABLE)
 
 

@@ -134,21 +134,19 @@ class Stage:
 
 
 def triton_stage(pb_utils: Any, arguments: dict[str, str]) -> Stage:
-    """The stage of a python model of Triton, given its utilities and the arguments of `initialize`. Its counters are in /metrics, by instance."""
-    instance = arguments["model_instance_name"]
-    return Stage(instance, _counters(pb_utils, instance))
+    """The stage of a python model of Triton, given its utilities and the arguments of `initialize`. Its counters are in /metrics, by its name."""
+    name = arguments["model_instance_name"]
+    return Stage(name, _counters(pb_utils, name))
 
 
-def _counters(pb_utils: Any, instance: str) -> Callable[[tuple[str, str]], None]:
+def _counters(pb_utils: Any, name: str) -> Callable[[tuple[str, str]], None]:
+    series = {}
     try:
-        families = {
-            name: pb_utils.MetricFamily(name=name, description=text, kind=pb_utils.MetricFamily.COUNTER) for name, text in (STOPS, MISMATCHES)
-        }
-        series = {
-            name: (family, family.Metric(labels={"stage": instance})) for name, family in families.items()
-        }  # a family lives while it is held
+        for metric, text in (STOPS, MISMATCHES):
+            family = pb_utils.MetricFamily(name=metric, description=text, kind=pb_utils.MetricFamily.COUNTER)
+            series[metric] = (family, family.Metric(labels={"stage": name}))  # a family lives while it is held
     except Exception as error:
-        pb_utils.Logger.log_warn(f"{instance} counts neither stops nor mismatches: {type(error).__name__}: {error}")
+        pb_utils.Logger.log_warn(f"{name} counts neither stops nor mismatches: {type(error).__name__}: {error}")
         return lambda counter: None
     return lambda counter: series[counter[0]][1].increment(1)
 
