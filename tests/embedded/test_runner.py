@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,19 @@ from tritonclient.grpc import model_config_pb2
 
 from embedded.tiny_engines import attention_engine, encoder_engine
 from fakes import loading
+from fakes.sealing import opened, sealed
+from masklet.envelope import Envelope, Prompt
+from masklet.wire import Options
 
 MODEL = loading.REPOSITORY / "build" / "src" / "masklet_build" / "embedded" / "model.py"
 RUNTIMES = ("openvino", "onnxruntime", pytest.param("torch", marks=pytest.mark.torch))
 PARAMETERS = {"precision": "fp32", "threads": "1", "device": "cpu"}
 
 
-ENCODER = """name: "image_encoder" max_batch_size: 8 input { name: "IMAGE" data_type: TYPE_UINT8 dims: [4, 4, 3] }
-    output [ { name: "EMBEDDING" data_type: TYPE_FP32 dims: [4, 4, 3] }, { name: "HIGH_RES" data_type: TYPE_FP32 dims: [4, 4, 3] } ]"""
+ENCODER = """name: "image_encoder" max_batch_size: 8
+    input [ { name: "IMAGE" data_type: TYPE_UINT8 dims: [4, 4, 3] }, { name: "ENVELOPE" data_type: TYPE_STRING dims: [1] } ]
+    output [ { name: "EMBEDDING" data_type: TYPE_FP32 dims: [4, 4, 3] }, { name: "HIGH_RES" data_type: TYPE_FP32 dims: [4, 4, 3] },
+             { name: "ENVELOPE" data_type: TYPE_STRING dims: [1] } ]"""
 ATTENTION = """name: "memory_attention" max_batch_size: 0 input { name: "MEMORY" data_type: TYPE_FP32 dims: [-1, -1, 2, 3] }
     output { name: "CONDITIONED" data_type: TYPE_FP32 dims: [-1, -1, 2, 3] }"""
 
@@ -49,8 +55,7 @@ def start(utils, folder) -> Start:
         message = text_format.Parse(config, model_config_pb2.ModelConfig())
         for name, value in (PARAMETERS | parameters).items():
             message.parameters[name].string_value = value
-        model = loading.load(MODEL).TritonPythonModel()
-        model.initialize(loading.arguments(message, folder))
+        model = loading.started(loading.load(MODEL), loading.arguments(message, folder))
         assert utils.Logger.lines == [("INFO", f"{message.name}: {parameters['runtime']} on cpu")]
         utils.Logger.lines.clear()
         return model
@@ -68,6 +73,26 @@ def ask(utils):
     return ask
 
 
+FRAME = Envelope("abc", 5, size=(48, 64), options=Options(frame_index=3), prompts=(Prompt(1, ((1.0, 2.5),), (1,)),), received=7.0)
+
+
+@pytest.fixture
+def encode(utils):
+    """Runs requests abc of video 5; gives responses. Each is an image, or an image and what is in ENVELOPE."""
+
+    def request(image: np.ndarray, envelope: Envelope | bytes = FRAME) -> Any:
+        data = envelope if isinstance(envelope, bytes) else sealed(envelope)
+        tensors = [utils.Tensor("IMAGE", image), utils.Tensor("ENVELOPE", np.array([[data]], np.object_))]
+        return utils.InferenceRequest("abc", 5, tensors)
+
+    return lambda model, *items: model.execute([request(*item) if isinstance(item, tuple) else request(item) for item in items])
+
+
+def enclosed(response: Any) -> Envelope:
+    """The envelope of an answer."""
+    return opened(named(response)["ENVELOPE"][0, 0])
+
+
 def named(response: Any) -> dict[str, np.ndarray]:
     assert not response.has_error(), response.error().message()
     return {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
@@ -80,10 +105,10 @@ def images(*counts: int) -> list[np.ndarray]:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize("counts", [(1,), (1, 1, 1), (2, 1, 3)], ids=str)
-def test_every_request_of_a_batch_gets_its_own_rows(start, ask, folder, runtime, counts):
+def test_every_request_of_a_batch_gets_its_own_rows(start, encode, folder, runtime, counts):
     encoder_engine(folder / "1" / "engine", runtime)
     requests = images(*counts)
-    responses = ask(start(ENCODER, runtime=runtime), "IMAGE", *requests)
+    responses = encode(start(ENCODER, runtime=runtime), *requests)
     for image, response in zip(requests, responses, strict=True):
         answer = named(response)
         np.testing.assert_array_equal(answer["EMBEDDING"], image.astype(np.float32) * 2)
@@ -91,11 +116,11 @@ def test_every_request_of_a_batch_gets_its_own_rows(start, ask, folder, runtime,
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_a_batch_is_one_run_of_the_engine(start, ask, folder, runtime, monkeypatch):
+def test_a_batch_is_one_run_of_the_engine(start, encode, folder, runtime, monkeypatch):
     encoder_engine(folder / "1" / "engine", runtime)
     model = start(ENCODER, runtime=runtime)
     sizes = _count_runs(model, monkeypatch)
-    ask(model, "IMAGE", *images(1, 1, 1))
+    encode(model, *images(1, 1, 1))
     assert sizes == [3]
 
 
@@ -114,30 +139,86 @@ def _count_runs(model: Any, monkeypatch: pytest.MonkeyPatch, failing: int | None
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_an_image_that_fails_becomes_nan_and_spoils_no_other(start, ask, folder, runtime, monkeypatch, utils):
+def test_an_image_that_fails_becomes_an_error_in_its_envelope_and_spoils_no_other(start, encode, folder, runtime, monkeypatch, utils):
     encoder_engine(folder / "1" / "engine", runtime)
     model = start(ENCODER, runtime=runtime)
     requests = images(1, 1, 1)
     for image, mark in zip(requests, (1, 77, 2), strict=True):
         image[:, 0, 0, 0] = mark
     sizes = _count_runs(model, monkeypatch, failing=77)
-    answers = [named(response) for response in ask(model, "IMAGE", *requests)]
+    responses = encode(model, *requests)
+    answers = [named(response) for response in responses]
     assert sizes == [3, 1, 1, 1]
     for index in (0, 2):
         np.testing.assert_array_equal(answers[index]["EMBEDDING"], requests[index].astype(np.float32) * 2)
     for name in ("EMBEDDING", "HIGH_RES"):
         assert answers[1][name].shape == (1, 4, 4, 3)
         assert answers[1][name].dtype == np.float32
-        assert np.isnan(answers[1][name]).all()
+        assert not answers[1][name].any()
+    error = "MASKLET_SERVER_FAULT: the image encoder failed on this frame. The video goes on; the server's log says why."
+    assert [enclosed(response) for response in responses] == [FRAME, replace(FRAME, error=error), FRAME]
     assert utils.Logger.lines == [("ERROR", "engine image_encoder failed with RuntimeError: out of memory")]
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_an_image_of_another_size_fails_alone(start, ask, folder, runtime):
+def test_an_image_of_another_size_fails_alone(start, encode, folder, runtime):
     encoder_engine(folder / "1" / "engine", runtime)
     (good,) = images(1)
-    answers = [named(response) for response in ask(start(ENCODER, runtime=runtime), "IMAGE", good, good[:, :, :3], good)]
-    assert [bool(np.isnan(answer["EMBEDDING"]).any()) for answer in answers] == [False, True, False]
+    responses = encode(start(ENCODER, runtime=runtime), good, good[:, :, :3], good)
+    assert [bool(enclosed(response).error) for response in responses] == [False, True, False]
+    assert [bool(named(response)["EMBEDDING"].any()) for response in responses] == [True, False, True]
+
+
+@pytest.fixture
+def encoder(start, folder) -> Any:
+    encoder_engine(folder / "1" / "engine", "onnxruntime")
+    return start(ENCODER, runtime="onnxruntime")
+
+
+def test_the_envelope_of_each_request_goes_through(encoder, encode):
+    full = Envelope("abc", 5, restores=True, size=(9, 9), prompts=(Prompt(2**63 - 1, mask=True),), received=1.5, preprocessed=2.5)
+    assert [enclosed(response) for response in encode(encoder, (images(1)[0], FRAME), (images(1)[0], full))] == [FRAME, full]
+
+
+@pytest.mark.parametrize("envelope", [Envelope("abc", 5), replace(FRAME, error="MASKLET_BAD_FRAME: no.")], ids=["control request", "refused"])
+def test_what_needs_no_features_runs_no_engine(encoder, encode, monkeypatch, envelope):
+    sizes = _count_runs(encoder, monkeypatch)
+    idle, good = encode(encoder, (images(1)[0], envelope), images(1)[0])
+    assert sizes == [1]
+    assert enclosed(idle) == envelope
+    assert {name: array.shape for name, array in named(idle).items()} == {name: array.shape for name, array in named(good).items()}
+    assert not named(idle)["EMBEDDING"].any()
+    encode(encoder, (images(1)[0], envelope))
+    assert sizes == [1], "a batch of nothing but such requests"
+
+
+@pytest.mark.parametrize("whose", [{"token": "other"}, {"video": 6}, {"video": "5"}], ids=str)
+def test_the_envelope_of_another_request_becomes_an_error_for_the_bank(encoder, encode, monkeypatch, whose):
+    """It must reach the bank, which has to hear of START and END. Whether a snapshot came with it nobody knows, so no empty video may begin."""
+    sizes = _count_runs(encoder, monkeypatch)
+    wrong, good = encode(encoder, (images(1)[0], replace(FRAME, **whose)), images(1)[0])
+    envelope = enclosed(wrong)
+    assert envelope.error.startswith("MASKLET_SERVER_FAULT: a stage of the server answered another request.")
+    assert envelope == Envelope("abc", 5, error=envelope.error, restores=True)
+    assert not named(wrong)["EMBEDDING"].any()
+    assert sizes == [1]
+    assert enclosed(good) == FRAME
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b"0" * 32 + b" [{},{}]"])
+def test_an_unsigned_envelope_is_an_error_of_its_request_alone(encoder, encode, monkeypatch, data):
+    sizes = _count_runs(encoder, monkeypatch)
+    refused, good = encode(encoder, (images(1)[0], data), images(1)[0])
+    assert refused.error().message().startswith("MASKLET_BAD_REQUEST: this model takes requests from other models of its server only")
+    assert sizes == [1]
+    assert enclosed(good) == FRAME
+
+
+def test_a_request_without_an_envelope_is_an_error_for_the_bank(encoder, encode, utils):
+    image = utils.Tensor("IMAGE", images(1)[0])
+    (response,) = encoder.execute([utils.InferenceRequest("abc", 5, [image])])
+    assert enclosed(response).error.startswith("MASKLET_SERVER_FAULT: ")
+    assert enclosed(response).restores
 
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
@@ -175,10 +256,10 @@ def test_a_missing_package_is_named(start, folder, runtime, monkeypatch):
         start(ATTENTION, runtime=runtime)
 
 
-def test_bfloat16_on_openvino_is_near_float32(start, ask, folder):
+def test_bfloat16_on_openvino_is_near_float32(start, encode, folder):
     encoder_engine(folder / "1" / "engine.onnx")
     (image,) = images(1)
-    answer = named(ask(start(ENCODER, runtime="openvino", precision="bf16"), "IMAGE", image)[0])
+    answer = named(encode(start(ENCODER, runtime="openvino", precision="bf16"), image)[0])
     assert answer["EMBEDDING"].dtype == np.float32
     np.testing.assert_allclose(answer["EMBEDDING"], image.astype(np.float32) * 2, rtol=2**-7)  # bfloat16 keeps 8 bits
 

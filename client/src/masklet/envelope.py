@@ -128,8 +128,8 @@ def _plain(envelope: Envelope) -> dict[str, Any]:
 
 def _envelope(plain: Mapping[str, Any]) -> Envelope:
     made = dict(plain)
-    if "size" in made:
-        made["size"] = tuple(made["size"])
+    for name in {"size", "times"} & set(made):
+        made[name] = tuple(made[name])
     if "options" in made:
         made["options"] = Options(**made["options"])
     if "prompts" in made:
