@@ -26,7 +26,10 @@ Shot = tuple[Kind, Message | None]
 
 
 def shots(rng: random.Random, kinds: Sequence[Kind], world: World) -> Iterator[Shot]:
-    """Kinds and their messages, without end; None stands for a client that vanishes. What comes follows from the random numbers alone."""
+    """Kinds and their messages, without end; None stands for a client that vanishes.
+
+    Each has random numbers of its own, so that what one makes of the server's answers does not change what comes after it.
+    """
     videos: deque[list[int]] = deque()  # id and uses of the videos that live
     weights = [one.weight for one in kinds]
     for first in kinds:  # each once, so that a short run has them all
@@ -35,7 +38,8 @@ def shots(rng: random.Random, kinds: Sequence[Kind], world: World) -> Iterator[S
         yield from _of(rng, rng.choices(kinds, weights)[0], world, videos)
 
 
-def _of(rng: random.Random, kind: Kind, world: World, videos: deque[list[int]]) -> Iterator[Shot]:
+def _of(numbers: random.Random, kind: Kind, world: World, videos: deque[list[int]]) -> Iterator[Shot]:
+    rng = random.Random(numbers.getrandbits(64))
     if kind.form == "gone":
         yield kind, None
     elif kind.form == "script":

@@ -31,6 +31,14 @@ class World:
     tokens: deque[str] = field(default_factory=lambda: deque(maxlen=64))
     dangerous: bool = False
 
+    def somebody(self, rng: random.Random) -> VideoId:
+        """The id of an honest video, as far as one lives now."""
+        return rng.choice([*self.honest] or [1])
+
+    def somebodys_token(self, rng: random.Random) -> str:
+        """A request id that was used lately."""
+        return rng.choice([*self.tokens] or [""])
+
 
 ContentKind = Callable[[random.Random, World], Content]
 ScriptKind = Callable[[random.Random, World], Iterator[Message]]

@@ -16,6 +16,7 @@ from fuzz.stream import Stream
 from fuzz.tally import SUCCESS, Tally, code
 
 _ROUNDS = 6
+_PAUSE_S = 0.5  # after each round: they are a sample, and their good requests cost more than hostile ones
 _OWN_WORDS = ("TIMING", "TOKEN")  # outputs that differ between requests by their nature
 NAME = "twins"
 
@@ -55,16 +56,18 @@ class Twins(threading.Thread):
                     self.refused += 1
                     since.append(f"{kind.name} ({code(answer)})")
                 else:
-                    self._compare(answer, self._ask(stream, content, other), since)
+                    self.compare(answer, self._ask(stream, content, other), since)
             content = step(rng, index)
             answers = [self._ask(stream, content, name, start=not index) for name in (one, other)]
-            if self._compare(*answers, since):
+            if self.compare(*answers, since):
                 since.clear()
+            self._tally.stopping.wait(_PAUSE_S)
         for name in (one, other):
             self._ask(stream, Content({"PROMPTS": b"[]"}), name, end=True)
         return self._tally.sent < self._tally.wanted and not self._tally.stopping.is_set()
 
-    def _compare(self, one: Answer, other: Answer, since: list[str]) -> bool:
+    def compare(self, one: Answer, other: Answer, since: list[str]) -> bool:
+        """Whether both got the same. since: what only one of them was sent, since they were last equal."""
         self.compared += 1
         if one == other or "MASKLET_SERVER_BUSY" in f"{one}{other}":
             return True

@@ -178,11 +178,12 @@ def announced_size(rng: random.Random, world: World) -> Content:
 @kind("content", 0.3)
 def empty_pixels(rng: random.Random, world: World) -> Content:
     """A whole picture, as large as is allowed or a little larger, in few bytes."""
-    return encoded(_black(*rng.choice([(4096, 2160), (4096, 2161), (4097, 100), (100, 4097), (1, 4096), (4096, 1), (1, 1)])))
+    return encoded(black(*rng.choice([(4096, 2160), (4096, 2161), (4097, 100), (100, 4097), (1, 4096), (4096, 1), (1, 1)])))
 
 
 @cache
-def _black(width: int, height: int) -> bytes:
+def black(width: int, height: int) -> bytes:
+    """A black picture as a PNG, which is small whatever its size."""
     out = io.BytesIO()
     Image.new("L", (width, height)).save(out, "PNG")
     return out.getvalue()

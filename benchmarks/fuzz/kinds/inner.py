@@ -115,8 +115,8 @@ def _for_bank(rng: random.Random, world: World) -> dict[str, Raw]:
 def replayed(rng: random.Random, world: World) -> Iterator[Message]:
     """Answers of the first models go to the bank under another id, whole or with tensors of different requests."""
     message = call(rng, "memory_bank", _for_bank(rng, world), end=rng.random() < 0.8)
-    if rng.random() < 0.5 and world.tokens:
-        message.id = rng.choice(list(world.tokens))
+    if rng.random() < 0.5:
+        message.id = world.somebodys_token(rng)
     yield message
 
 
@@ -132,8 +132,7 @@ def forged(rng: random.Random, world: World) -> Iterator[Message]:
 @kind("script", 2)
 def replayed_under_ids_of_others(rng: random.Random, world: World) -> Iterator[Message]:
     """No END: see World.dangerous."""
-    if world.honest:
-        yield call(rng, "memory_bank", _for_bank(rng, world), video_id=rng.choice(world.honest), start=rng.random() < 0.5, end=False)
+    yield call(rng, "memory_bank", _for_bank(rng, world), video_id=world.somebody(rng), start=rng.random() < 0.5, end=False)
 
 
 @kind("script", 2)

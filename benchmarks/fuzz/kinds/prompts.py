@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fuzz.kinds.frames import picture
+from fuzz.kinds.frames import black, picture
 from fuzz.messages import Content
 from fuzz.registry import World, kind
 from masklet import rle
@@ -157,10 +157,8 @@ def damaged_masks(rng: random.Random, world: World) -> Content:
 def many_large_masks(rng: random.Random, world: World) -> Content:
     """As many masks as prompts are allowed, in a small file of a large frame."""
     height, width, count = rng.choice([(2160, 4096, 32), (1080, 1920, 32), (1080, 1920, 8), (2160, 4096, 2)])
-    from fuzz.kinds.frames import _black
-
     prompts = [{"object": number, "mask": _mask(height, width)} for number in range(count)]
-    return Content({"FRAME_ENCODED": _black(width, height), "PROMPTS": json.dumps(prompts).encode()})
+    return Content({"FRAME_ENCODED": black(width, height), "PROMPTS": json.dumps(prompts).encode()})
 
 
 @kind("content", 0.5)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from fuzz.kinds.frames import file, picture
 from fuzz.kinds.prompts import click
+from fuzz.kinds.states import changed_header, state
 from fuzz.messages import Content, Message, some_id, token
 from fuzz.registry import World, kind
 
@@ -72,28 +73,21 @@ def odd_ids(rng: random.Random, world: World) -> Iterator[Message]:
 def ids_of_others(rng: random.Random, world: World) -> Iterator[Message]:
     """Frames, beginnings and removals under the ids of honest videos, without their owner's token. No END: see World.dangerous."""
     for _ in range(rng.randint(1, 3)):
-        if world.honest:
-            owner = rng.choice([{}, {"owner": "somebody else"}, {"owner": ""}])
-            content = rng.choice(
-                [frame(rng, **owner), frame(rng, snapshot=True, **owner), Content({"PROMPTS": [{"object": 1, "remove": True}]}, owner)]
-            )
-            ends = world.dangerous and rng.random() < 0.5
-            yield content.message(rng.choice(world.honest), start=rng.random() < 0.5, end=ends, token=token(rng))
+        owner = rng.choice([{}, {"owner": "somebody else"}, {"owner": ""}])
+        remove = Content({"PROMPTS": [{"object": 1, "remove": True}]}, owner)
+        content = rng.choice([frame(rng, **owner), frame(rng, snapshot=True, **owner), remove])
+        ends = world.dangerous and rng.random() < 0.5
+        yield content.message(world.somebody(rng), start=rng.random() < 0.5, end=ends, token=token(rng))
 
 
 @kind("script", 1)
 def states_under_ids_of_others(rng: random.Random, world: World) -> Iterator[Message]:
-    from fuzz.kinds.states import state
-
-    if world.honest:
-        yield state(rng.choice([world.snapshot, b"damaged"])).message(rng.choice(world.honest), start=True, token=token(rng))
+    yield state(rng.choice([world.snapshot, b"damaged"])).message(world.somebody(rng), start=True, token=token(rng))
 
 
 @kind("script", 1)
 def damaged_state_on_a_live_id(rng: random.Random, world: World) -> Iterator[Message]:
     """Its own video, which has to live on."""
-    from fuzz.kinds.states import changed_header
-
     name = some_id(rng)
     yield frame(rng).message(name, start=True, token=token(rng))
     yield changed_header(rng, world).message(name, start=True, token=token(rng))
@@ -103,7 +97,7 @@ def damaged_state_on_a_live_id(rng: random.Random, world: World) -> Iterator[Mes
 @kind("script", 2)
 def request_ids(rng: random.Random, world: World) -> Iterator[Message]:
     """None, the same for several requests, somebody else's, long ones."""
-    shared = rng.choice(["", "same", "x" * 100_000, "\x00", "é", rng.choice(list(world.tokens) or [""])])
+    shared = rng.choice(["", "same", "x" * 100_000, "\x00", "é", world.somebodys_token(rng)])
     for _ in range(3):
         yield frame(rng).message(some_id(rng), start=True, end=True, token=shared)
 
