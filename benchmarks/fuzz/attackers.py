@@ -11,7 +11,7 @@ from typing import Any
 
 from fuzz.kinds.sequences import frame
 from fuzz.messages import Content, Message, Raw, some_id, token
-from fuzz.registry import Kind, World
+from fuzz.registry import INNER, Kind, Loot, World
 from fuzz.stream import Stream
 from fuzz.tally import BROKEN, GONE, SILENT, SUCCESS, Tally, code
 
@@ -19,7 +19,6 @@ ANSWER_S = 120.0  # longer than this nobody waits for one answer
 _WINDOW = 8  # requests of an attacker that are on their way
 _LIVE = 4  # videos of an attacker that it sends contents to
 _USES = 10  # contents that one of these gets before it ends
-_INNER = ("preprocess", "image_encoder", "memory_bank")
 _END = Content({"PROMPTS": b"[]"})
 
 Shot = tuple[Kind, Message | None]
@@ -77,7 +76,7 @@ class Attacker(threading.Thread):
     def __init__(self, shots: Iterator[Shot], rng: random.Random, url: Callable[[], str], world: World, tally: Tally) -> None:
         super().__init__(daemon=True)
         self._shots, self._rng, self._url, self._world, self._tally = shots, rng, url, world, tally
-        self._pending: deque[tuple[Kind, str, float]] = deque()  # kind, model, when it was sent
+        self._pending: deque[tuple[Kind, Message, float]] = deque()  # and when it was sent
 
     def run(self) -> None:
         """Stream after stream, where they break."""
@@ -101,7 +100,7 @@ class Attacker(threading.Thread):
                 continue
             self._world.tokens.append(message.id)
             stream.send(message)
-            self._pending.append((kind, message.model_name, time.monotonic()))
+            self._pending.append((kind, message, time.monotonic()))
             while len(self._pending) >= _WINDOW:
                 self._hear(stream)
         while self._pending:
@@ -116,11 +115,12 @@ class Attacker(threading.Thread):
 
     def _hear(self, stream: Stream) -> None:
         answer = stream.receive(ANSWER_S)
-        kind, model, sent = self._pending.popleft()
+        kind, message, sent = self._pending.popleft()
         what = code(answer.error_message) if answer.error_message else SUCCESS
         self._tally.came(kind.name, what, time.monotonic() - sent)
-        if what == SUCCESS and model in _INNER:
-            self._world.loot.append((answer.infer_response.model_name, outputs(answer.infer_response)))
+        if what == SUCCESS and message.model_name in INNER:
+            video_id = message.parameters["sequence_id"].int64_param
+            self._world.loot.append(Loot(message.model_name, outputs(answer.infer_response), video_id, message.id))
 
     def _lost(self, what: str) -> None:
         if self._pending:

@@ -11,6 +11,17 @@ from typing import Any
 from fuzz.messages import Content, Message, Raw, VideoId
 
 Outputs = dict[str, Raw]
+INNER = ("preprocess", "image_encoder", "memory_bank", "postprocess")
+
+
+@dataclass(frozen=True)
+class Loot:
+    """What an inner model answered, and the id and request id of what it was asked."""
+
+    model: str
+    outputs: Outputs
+    video_id: VideoId
+    token: str
 
 
 @dataclass
@@ -19,15 +30,17 @@ class World:
 
     honest    ids of the honest videos; these change where one is opened anew
     snapshot  of a video of one object, taken at the beginning
-    loot      answers of the inner models, newest last, with the name of the model. They depend on the server and on timing, and so does what a few
-              kinds send; all others follow from the seed
+    models    the inputs of the inner models as the server describes them: name -> data type and dimensions, the batch first, -1 for any
+    loot      answers of the inner models, newest last. They depend on the server and on timing, and so does what a few kinds send; all others follow
+              from the seed
     tokens    request ids that were used lately, of all attackers
     dangerous whether END may be sent under the ids of honest videos: Triton ends their sequences then, whoever asks
     """
 
     honest: list[VideoId] = field(default_factory=list)
     snapshot: bytes = b""
-    loot: deque[tuple[str, Outputs]] = field(default_factory=lambda: deque(maxlen=64))
+    models: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = field(default_factory=dict)
+    loot: deque[Loot] = field(default_factory=lambda: deque(maxlen=64))
     tokens: deque[str] = field(default_factory=lambda: deque(maxlen=64))
     dangerous: bool = False
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from footprint import Slope, memory_by_process, slope
 from fuzz import honest
 from fuzz.attackers import ANSWER_S, Attacker, shots
-from fuzz.registry import Kind, World
+from fuzz.registry import INNER, Kind, World
+from fuzz.stream import inputs
 from fuzz.tally import FOREIGN, SILENT, Tally
 from fuzz.twins import Twins
 from masklet import MaskletError, Tracker
@@ -115,6 +116,7 @@ class Run:
             for frame in films[0].frames[:4]:
                 video.track(frame)
             self._world.snapshot = video.snapshot()
+        self._world.models = {model: inputs(self._url(), model) for model in INNER}
         print(f"{len(films)} honest videos alone: {sum(map(len, expected))} answers recorded", file=sys.stderr)
         people = [
             honest.Honest(number, film, expected[number], self._url, self._world, self._plan.fps, self._over) for number, film in enumerate(films)

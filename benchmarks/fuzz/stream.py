@@ -8,11 +8,19 @@ from types import TracebackType
 from typing import Any
 
 import grpc
-from tritonclient.grpc import service_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from fuzz.messages import Message
 
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)]
+
+
+def inputs(url: str, model: str) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """The inputs of a model as the server describes them: name -> data type and dimensions, the batch first, -1 for any."""
+    with grpc.insecure_channel(url, options=_OPTIONS) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        described = stub.ModelMetadata(service_pb2.ModelMetadataRequest(name=model), timeout=30)
+    return {one.name: (one.datatype, tuple(one.shape)) for one in described.inputs}
 
 
 class Stream:

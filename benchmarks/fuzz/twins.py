@@ -51,12 +51,13 @@ class Twins(threading.Thread):
             for _ in range(rng.randint(0, 3) if index and self._kinds else 0):
                 kind = rng.choice(self._kinds)
                 content = kind.make(rng, self._world)
-                answer = self._ask(stream, content, one)
+                start = kind.family == "states" and rng.random() < 0.5  # a damaged snapshot on one's own live id
+                answer = self._ask(stream, content, one, start=start)
                 if isinstance(answer, str):
                     self.refused += 1
                     since.append(f"{kind.name} ({code(answer)})")
                 else:
-                    self.compare(answer, self._ask(stream, content, other), since)
+                    self.compare(answer, self._ask(stream, content, other, start=start), since)
             content = step(rng, index)
             answers = [self._ask(stream, content, name, start=not index) for name in (one, other)]
             if self.compare(*answers, since):

@@ -14,6 +14,12 @@ from fuzz.messages import Content, tensor
 from fuzz.registry import KINDS, World, chosen
 from fuzz.tally import FOREIGN, code
 
+MODELS = {
+    "preprocess": {"FRAME": ("UINT8", (-1, -1, -1, -1)), "PROMPTS": ("BYTES", (-1, 1))},
+    "image_encoder": {"IMAGE": ("UINT8", (-1, 64, 64, 3)), "ENVELOPE": ("BYTES", (-1, 1))},
+    "memory_bank": {"EMBEDDING": ("FP32", (-1, 8, 4, 4)), "ENVELOPE": ("BYTES", (-1, 1)), "PROMPT_MASKS": ("UINT8", (-1, -1, 64, 64))},
+    "postprocess": {"LOW": ("FP32", (-1, -1, 16, 16)), "FRAME_SIZE": ("INT32", (-1, 2))},
+}
 SNAPSHOT = b"MASKLET\x01" + (26).to_bytes(8, "little") + b'{"arrays":[],"objects":[]}'
 
 
@@ -30,7 +36,7 @@ def test_addresses_of_this_machine_are_taken(url: str) -> None:
 
 
 def sent(seed: int, count: int) -> list[bytes]:
-    world = World(honest=[5, 6], snapshot=SNAPSHOT)
+    world = World(honest=[5, 6], snapshot=SNAPSHOT, models=MODELS)
     messages = shots(random.Random(seed), chosen([]), world)
     return [b"" if message is None else message.SerializeToString(deterministic=True) for _, message in (next(messages) for _ in range(count))]
 
@@ -41,7 +47,7 @@ def test_a_seed_says_what_is_sent() -> None:
 
 
 def test_every_kind_makes_requests() -> None:
-    world, rng = World(honest=[5, 6], snapshot=SNAPSHOT), random.Random(3)
+    world, rng = World(honest=[5, 6], snapshot=SNAPSHOT, models=MODELS), random.Random(3)
     for kind in KINDS.values():
         for _ in range(10):
             if kind.form == "script":
@@ -52,7 +58,7 @@ def test_every_kind_makes_requests() -> None:
 
 def test_no_end_is_sent_under_an_honest_id_unless_asked_for() -> None:
     def ends(dangerous: bool) -> int:
-        world = World(honest=[5, 6], snapshot=SNAPSHOT, dangerous=dangerous)
+        world = World(honest=[5, 6], snapshot=SNAPSHOT, models=MODELS, dangerous=dangerous)
         kinds = chosen(["sequences", "inner", "walks"])
         messages = (message for _, message in (next(made) for made in [shots(random.Random(4), kinds, world)] * 3000))
         return sum(message.parameters["sequence_end"].bool_param for message in messages if message.parameters["sequence_id"].int64_param in (5, 6))
