@@ -14,7 +14,7 @@ import sys
 import tempfile
 import urllib.request
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ import numpy as np
 from tqdm import tqdm
 
 from engines import ready_engines
+from footprint import memory, slope
 from masklet import families
 from masklet.tracker import Tracker, Video
 from masklet_build.assemble import assemble
 from masklet_build.clips import inner_point, make_clip
 from masklet_build.serve import Server
-from masklet_build.serve.cleanup import live_processes
 from report import facts, origin, save
 
 RESULTS = Path(__file__).parent / "results"
@@ -41,40 +41,10 @@ Tick = Callable[[], object]
 Seen = tuple[list[int], list[int]]  # numbers of frames or videos, and the bytes then
 
 
-@dataclass(frozen=True)
-class Slope:
-    """A least-squares line: bytes per frame, and the standard error of that, if the points scatter independently."""
-
-    per_frame: float
-    error: float
-
-
-def slope(frames: Sequence[int], sizes: Sequence[int]) -> Slope:
-    """The line through (frame, bytes). Needs three points at least."""
-    x, y = np.array(frames, np.float64), np.array(sizes, np.float64)
-    x -= x.mean()
-    per_frame = float(x @ y / (x @ x))
-    rest = y - y.mean() - per_frame * x
-    return Slope(per_frame, float(np.sqrt(rest @ rest / (len(x) - 2) / (x @ x))))
-
-
 def after(first: int, frames: Sequence[int], sizes: Sequence[int]) -> tuple[list[int], list[int]]:
     """The points from frame `first` on."""
     late = [number for number, frame in enumerate(frames) if frame >= first]
     return [frames[number] for number in late], [sizes[number] for number in late]
-
-
-def memory(server: Server) -> int:
-    """Bytes of tritonserver and its stubs: what is resident of their own, and the shared memory, counted once."""
-    shared: dict[str, int] = {}
-    own = 0
-    for pid in live_processes(server.pid):
-        folder = Path(f"/proc/{pid}")
-        lines = (line.split() for line in (folder / "status").read_text().splitlines())
-        own += sum(int(words[1]) << 10 for words in lines if words[0] in ("RssAnon:", "RssFile:"))
-        mapped = {line.split(maxsplit=5)[5] for line in (folder / "maps").read_text().splitlines() if "/dev/shm/" in line}
-        shared.update({name: Path(name).stat().st_blocks * 512 for name in mapped if Path(name).exists()})
-    return own + sum(shared.values())
 
 
 def watch(server: Server, video: Video, frames: Sequence[np.ndarray], count: int, tick: Tick) -> Seen:
@@ -85,7 +55,7 @@ def watch(server: Server, video: Video, frames: Sequence[np.ndarray], count: int
         tick()
         if index % EVERY == 0:
             seen[0].append(index)
-            seen[1].append(memory(server))
+            seen[1].append(memory(server.pid))
     return seen
 
 
@@ -100,7 +70,7 @@ def come_and_go(server: Server, tracker: Tracker, frames: Sequence[np.ndarray], 
         tick()
         if number % EVERY == 0:
             seen[0].append(number)
-            seen[1].append(memory(server))
+            seen[1].append(memory(server.pid))
     return seen
 
 

@@ -87,6 +87,12 @@ RULES = [
     Rule("build/src/masklet_build/machine.py", frozenset()),
     Rule("benchmarks/load/*.py", frozenset({"load", "masklet", "masklet_build", "numpy", "PIL"}), but=("gevent_cameras", "async_process")),
     Rule("benchmarks/failover/*.py", frozenset({"failover", "report", "masklet", "masklet_build", "numpy", "yaml"})),
+    Rule(
+        "benchmarks/fuzz/**/*.py",
+        frozenset(
+            {"failover.films", "footprint", "fuzz", "report", "supervised", "masklet", "masklet_build", "numpy", "PIL", "grpc", "tritonclient"}
+        ),
+    ),
     Rule("build/setup_env.py", frozenset({"masklet_build.machine", "debian_programs"})),
     Rule("build/debian_programs.py", frozenset()),
     Rule("docker/entrypoint.py", frozenset()),

@@ -1,0 +1,1 @@
+"""Kinds of hostile requests: a function each, in families of a file each."""

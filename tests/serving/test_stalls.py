@@ -1,0 +1,25 @@
+"""Processes that stand still for a second and more: no video gets the answer of another, and resilient ones go on with the same bits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stalls import LONGEST_S, SHORTEST_S, VIDEOS, WHOLE, run
+
+pytestmark = [pytest.mark.server, pytest.mark.engines]
+
+SEED = 3
+
+
+def test_after_a_stall_of_any_process_every_answer_is_that_of_the_video_alone(serving_python: Path, tmp_path: Path) -> None:
+    rounds = run(tmp_path, each=1, seed=SEED, python=serving_python)
+    stopped = [one.target for one in rounds]
+    assert [name for name in stopped if name.startswith("preprocess")], stopped
+    assert {"image_encoder_0_0", "memory_bank_0_0", WHOLE} <= set(stopped)
+    assert all(SHORTEST_S <= one.stopped_s <= LONGEST_S for one in rounds)
+    assert [one.wrong for one in rounds if one.wrong] == []
+    assert [one.errors for one in rounds if one.errors] == []
+    assert all(one.answered == one.frames > VIDEOS for one in rounds)
+    assert all(len(one.still_s) == len(one.causes) and min(one.still_s, default=1) > 0 for one in rounds)
