@@ -18,6 +18,7 @@ from masklet.wire import Options
 from masklet_bank import snapshot
 from masklet_bank.arrays import HOST, Array, Arrays
 from masklet_bank.bank import Answer
+from masklet_bank.integrity import Inspector
 from masklet_bank.ledger import VideoId
 from masklet_bank.metrics import Meters, Observer, Unmetered
 from masklet_bank.prompts import Prompt, unpack
@@ -86,6 +87,7 @@ class Service:
         self.settings = settings
         self.videos = Videos(settings.capacity)
         self.observer = Observer(meters or Unmetered(), settings.capacity)
+        self._inspector = Inspector(settings.variant, settings.capacity.object_bytes)
         self._stages = stages
         self._arrays = arrays
         self._draining = False
@@ -111,6 +113,10 @@ class Service:
         """Does what time and the drain file ask for without any request. Call it now and then, never beside `answer`."""
         self._look([])
         self.observer.holds(self.videos)
+        problems = self._inspector.look(self.videos)
+        for problem in problems:
+            _log.error("the memory bank is not what it must be: %s", problem)
+        self.observer.broken(len(problems))
 
     def _look(self, waiting: Sequence[VideoId]) -> None:
         self._draining = os.access(self.settings.drain_file, os.F_OK)  # a microsecond
@@ -140,7 +146,8 @@ class Service:
         if len(request.tensors["RESTORE"]):
             if request.status:  # an empty video would go on as if nothing had ever been prompted
                 raise from_server(request.status)
-            video = snapshot.load(request.tensors["RESTORE"], settings.variant, settings.limits, settings.identity, options.owner, self._arrays)
+            parsed = snapshot.parse(request.tensors["RESTORE"], settings.variant, settings.limits, settings.identity)
+            video = parsed.video(options.owner, self._arrays)
         else:
             video = Video(settings.variant.family, settings.limits, options.owner)
         replaced = self.videos.find(request.video_id)
