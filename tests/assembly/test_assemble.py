@@ -100,9 +100,10 @@ def test_settings_change_limits_and_what_follows_from_them(engines, tmp_path):
     assert parameters(repository, "memory_bank")["max_videos"] == "3"
     assert parameters(repository, "preprocess")["max_frame_side"] == "1000"
     batching = config(repository, "memory_bank").sequence_batching
-    assert batching.oldest.max_candidate_sequences == 4096
-    assert batching.max_sequence_idle_microseconds == 8_000_000
-    assert config(repository, "preprocess").sequence_batching.max_sequence_idle_microseconds == 10_000_000
+    assert batching.oldest.max_candidate_sequences == 16384
+    assert batching.max_sequence_idle_microseconds == 600_000_000
+    patient = assemble(VARIANT.name, engines, tmp_path / "patient", settings={"memory_bank.idle_seconds": "1000"})
+    assert config(patient, "preprocess").sequence_batching.max_sequence_idle_microseconds == 4_000_000_000
 
 
 def test_large_variants_take_fewer_objects_per_call(engines, tmp_path):

@@ -61,16 +61,16 @@ def test_assembled_configs_keep_the_rules(assembled: Callable[..., Path], of: Va
     assert configs["preprocess"].parameters["variant"].string_value == of.name
 
 
-@pytest.mark.parametrize(("videos", "seconds", "places"), [("1", "2", 4096), ("2000", "600", 8000)])
+@pytest.mark.parametrize(("videos", "seconds", "places"), [("1", "2", 16384), ("5000", "600", 20000)])
 def test_places_and_patience_follow_the_settings(assembled: Callable[..., Path], videos: str, seconds: str, places: int) -> None:
     repository = assembled(settings={"memory_bank.max_videos": videos, "memory_bank.idle_seconds": seconds})
     configs = read(repository)
     assert breaches(configs, ONE, assembled=True, target="embedded") == []
     assert configs["memory_bank"].parameters["max_videos"].string_value == videos
-    for name, patience in {"preprocess": 1, "image_encoder": 1, "memory_bank": 0.8}.items():
+    for name in ("preprocess", "image_encoder", "memory_bank"):
         batching = configs[name].sequence_batching
         assert batching.oldest.max_candidate_sequences == places
-        assert batching.max_sequence_idle_microseconds == patience * 1_000_000 * int(seconds)
+        assert batching.max_sequence_idle_microseconds == {"2": 600, "600": 2400}[seconds] * 1_000_000
 
 
 @pytest.mark.parametrize("setting", ["memory_bank.max_video", "bank.max_videos", "max_videos"])
@@ -111,8 +111,12 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "not batched": (lambda c: c["postprocess"].ClearField("dynamic_batching"), "postprocess may answer"),
     "few places": (lambda c: setattr(c["memory_bank"].sequence_batching.oldest, "max_candidate_sequences", 255), "255 places for 64 videos"),
     "few places at first": (lambda c: setattr(c["preprocess"].sequence_batching.oldest, "max_candidate_sequences", 255), "preprocess has 255 places"),
-    "patient Triton": (lambda c: setattr(c["memory_bank"].sequence_batching, "max_sequence_idle_microseconds", 75_000_000), "before Triton does"),
-    "impatient encoder": (lambda c: setattr(c["image_encoder"].sequence_batching, "max_sequence_idle_microseconds", 1), "would go on with"),
+    "impatient Triton": (
+        lambda c: setattr(c["memory_bank"].sequence_batching, "max_sequence_idle_microseconds", 75_000_000),
+        "at memory_bank that memory_bank would go on with",
+    ),
+    "impatient encoder": (lambda c: setattr(c["image_encoder"].sequence_batching, "max_sequence_idle_microseconds", 1), "at image_encoder"),
+    "patient encoder": (lambda c: setattr(c["image_encoder"].sequence_batching, "max_sequence_idle_microseconds", 10**10), "not as patient"),
     "two banks": (lambda c: setattr(c["memory_bank"].instance_group[0], "count", 2), "must be one instance"),
     "an output not mapped": (lambda c: _step(c, "preprocess").output_map.pop("RESTORE"), "step preprocess maps the outputs"),
     "an unknown output mapped": (lambda c: _step(c, "preprocess").output_map.update({"NOISE": "noise"}), "step preprocess maps the outputs"),

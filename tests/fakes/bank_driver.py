@@ -16,10 +16,11 @@ from masklet import families
 from masklet.envelope import Envelope, Prompt
 from masklet.errors import MaskletError
 from masklet.wire import Options, owner_of
+from masklet_bank.admission import Settings
 from masklet_bank.arrays import Arrays, DeviceArrays, HostArrays
 from masklet_bank.metrics import Meters
 from masklet_bank.request import Request
-from masklet_bank.service import Service, Settings
+from masklet_bank.service import Service
 from masklet_bank.stages import EngineError, Stages
 from masklet_bank.video import Limits
 from masklet_bank.videos import Capacity

@@ -94,7 +94,7 @@ def test_a_snapshot_with_bytes_too_many_is_refused(stages):
 
 @pytest.mark.parametrize("key", IDENTITY)
 def test_a_foreign_snapshot_is_refused(stages, key):
-    refused(stages, edited(taken(tracked(service(stages))), lambda header: header["identity"].update({key: "other"})), f"{key} 'other'")
+    refused(stages, edited(taken(tracked(service(stages))), lambda header: header["identity"].update({key: "other"})), "'other', this")
 
 
 def edited(state: np.ndarray, edit) -> np.ndarray:
@@ -151,6 +151,8 @@ def test_the_limits_of_the_restoring_server_count(stages):
     client.send(control=True, restore=state)
     with pytest.raises(TooManyPoints):
         client.send(click(1, (1, 1), (2, 2), (3, 3)))
+    with pytest.raises(BadState, match=r"2 points .* allows 1"):
+        Client(service(stages, max_points=1)).send(control=True, restore=state)
 
 
 def test_dump_and_load_are_inverse(stages):
@@ -158,5 +160,5 @@ def test_dump_and_load_are_inverse(stages):
     client = tracked(held)
     video = held.videos.get(client.video, None)
     state = snapshot.dump(video, IDENTITY, held.arrays)
-    again = snapshot.dump(snapshot.load(state, VARIANT, video.limits, IDENTITY, None, held.arrays), IDENTITY, held.arrays)
+    again = snapshot.dump(snapshot.parse(state, VARIANT, video.limits, IDENTITY).video(None, held.arrays), IDENTITY, held.arrays)
     assert np.array_equal(state, again)

@@ -29,8 +29,9 @@ from masklet.wire import owner_of
 # The modules of the models lie where Triton finds them.
 sys.path.extend(str(Path(__file__).parent / "model_repository" / model / "1") for model in ("preprocess", "memory_bank", "postprocess"))
 
+from masklet_bank.admission import Settings
 from masklet_bank.request import Request as BankRequest
-from masklet_bank.service import Service, Settings
+from masklet_bank.service import Service
 from masklet_bank.video import Limits as BankLimits
 from masklet_bank.videos import Capacity
 from masklet_postprocess.request import finish

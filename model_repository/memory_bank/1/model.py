@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 
 # The modules that were vendored beside this file win over an installed masklet of another version.
 sys.path.insert(0, str(Path(__file__).parent))
@@ -16,10 +16,11 @@ from masklet.envelope import Envelope
 from masklet.errors import MaskletError, ServerFault
 from masklet.stage import triton_stage
 from masklet.wire import owner_of
+from masklet_bank.admission import Settings
 from masklet_bank.arrays import HOST, on_gpu
 from masklet_bank.request import Request
 from masklet_bank.room import AnswerRoom
-from masklet_bank.service import Service, Settings
+from masklet_bank.service import Service
 from masklet_bank.video import Limits
 from masklet_bank.videos import Capacity
 from masklet_triton.engines import EmbeddedStages, TritonStages, array_of
@@ -70,7 +71,7 @@ class TritonPythonModel:
         stages = _stages(settings.variant, parameters, args)
         self._arrays = stages.arrays
         self._service = Service(settings, stages, self._meters, self._arrays)
-        self._busy, self._stopping = Lock(), Event()
+        self._stopping = Event()
         self._watch = Thread(target=self._idle, name="idle", daemon=True)
         self._watch.start()
         self._stage = triton_stage(pb_utils, args)
@@ -79,7 +80,7 @@ class TritonPythonModel:
 
     def execute(self, requests):
         """One frame of each of several videos."""
-        with self._stage.working(), self._busy:
+        with self._stage.working():
             answers = self._answers([self._request(request) for request in requests])
         pairs = zip(requests, answers, strict=True)
         return [_refusal(answer, request) if isinstance(answer, MaskletError) else answer for request, answer in pairs]
@@ -105,8 +106,7 @@ class TritonPythonModel:
         """On a server that nobody uses videos expire and the gauges stay true as well."""
         while not self._stopping.wait(_IDLE_S):
             try:
-                with self._busy:
-                    self._service.idle()
+                self._service.idle()
             except Exception as error:  # the next look may succeed; without one, videos would expire with requests only, and unseen
                 pb_utils.Logger.log_error(f"memory_bank, between requests: {type(error).__name__}: {error}")
 

@@ -91,16 +91,20 @@ def check_settings(settings: Mapping[str, str], models: Iterable[str]) -> None:
             raise AssembleError(f"--set {name}: no such model. Models: {', '.join(known)}. Write it as MODEL.PARAMETER=VALUE.")
 
 
+_PATIENCE_S = 600.0
+
+
 def set_sequences(configs: Mapping[str, Config]) -> None:
     """Fits the places and the patience of Triton's sequence batchers to the limits of memory_bank.
 
-    More places than videos, since a video without a place waits for ever. At memory_bank less patience than the model's own, so that the model
-    forgets last; at the stages before it more, so that they refuse nothing that memory_bank would take.
+    More places than videos, since a video without a place waits for ever. Far more patience than the model's own, the same at every stage: Triton
+    counts from the arrival of a frame at a stage, so that a server which takes minutes for a frame would lose live videos; the model counts from its
+    answer, and answers for a video that it forgot.
     """
     bank = configs["memory_bank"].parameters
     videos, idle_seconds = int(bank["max_videos"].string_value), float(bank["idle_seconds"].string_value)
-    for name, config in configs.items():
+    for config in configs.values():
         if config.HasField("sequence_batching"):
             batching = config.sequence_batching
             batching.oldest.max_candidate_sequences = max(4 * videos, batching.oldest.max_candidate_sequences)
-            batching.max_sequence_idle_microseconds = int(1e6 * idle_seconds * (0.8 if name == "memory_bank" else 1))
+            batching.max_sequence_idle_microseconds = int(1e6 * max(_PATIENCE_S, 4 * idle_seconds))

@@ -15,6 +15,7 @@ from masklet.families import edgetam, efficienttam, sam2, sam3
 from masklet.families.definitions import MEMORY_WIDTH, Family, Perceiver, Selection, Variant
 from masklet.families.efficienttam import EFFICIENTTAM, NANO
 from masklet.families.sam3 import SAM3
+from masklet.families.states import header_bytes, most_prompted, state_bytes
 from masklet.families.trunks import Hiera, PlainVit, RepViT, Sam3Vit, Trunk
 
 __all__ = [
@@ -32,8 +33,11 @@ __all__ = [
     "Selection",
     "Trunk",
     "Variant",
+    "header_bytes",
+    "most_prompted",
     "scaled_down",
     "shallow",
+    "state_bytes",
     "variant",
 ]
 

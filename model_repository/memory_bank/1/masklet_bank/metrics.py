@@ -67,6 +67,9 @@ COPIED = Metric(
     "masklet_bank_copied_bytes_total", "COUNTER", "Bytes copied between host and GPU, for frames and snapshots", "direction", ("to_device", "to_host")
 )
 EVICTIONS = Metric("masklet_conditioning_evictions_total", "COUNTER", "Prompted frames that became ordinary ones, because an object had too many")
+INTEGRITY = Metric(
+    "masklet_integrity_errors_total", "COUNTER", "Mistakes that the bank found in what it holds, each said in the log; it looks between requests"
+)
 FRAME_SECONDS = Metric("masklet_frame_seconds", "HISTOGRAM", "From a frame's arrival at preprocess to its answer by the bank", buckets=_SECONDS)
 BATCH = Metric("masklet_batch_requests", "HISTOGRAM", "Requests in an execution of the bank", buckets=_COUNTS)
 STAGE_SECONDS = Metric(
@@ -80,7 +83,7 @@ ENGINE_BATCH = Metric("masklet_engine_batch_objects", "HISTOGRAM", "Objects in a
 TABLE = (
     *(VIDEOS, VIDEOS_LIMIT, DRAINING, OBJECTS, BANK_BYTES, BANK_RESERVED, BANK_LIMIT, OBJECT_BYTES),
     *(SHM, SHM_FREE),
-    *(STARTED, ENDED, FRAMES, REFUSALS, EVICTIONS, COPIED),
+    *(STARTED, ENDED, FRAMES, REFUSALS, EVICTIONS, COPIED, INTEGRITY),
     *(FRAME_SECONDS, BATCH, STAGE_SECONDS, ENGINE_CALLS, ENGINE_BATCH),
 )
 
@@ -154,6 +157,11 @@ class Observer:
         """So many prompted frames became ordinary ones."""
         if frames:
             self._meters.increment(EVICTIONS, frames)
+
+    def broken(self, problems: int) -> None:
+        """So many mistakes were found in what the bank holds."""
+        if problems:
+            self._meters.increment(INTEGRITY, problems)
 
     def answered(self, seconds: float) -> None:
         """A frame got its answer, so many seconds after it arrived."""

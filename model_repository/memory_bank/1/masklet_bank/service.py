@@ -4,68 +4,37 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from threading import Lock
 from time import monotonic
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
 from masklet.contract import TIMING_FIELDS
 from masklet.envelope import Envelope
-from masklet.errors import BadRequest, MaskletError, ServerBusy, ServerFault, from_server
-from masklet.families import Variant
+from masklet.errors import MaskletError, ServerFault
 from masklet_bank import snapshot
+from masklet_bank.admission import Admission, Planned, Settings, State
 from masklet_bank.arrays import HOST, Arrays
 from masklet_bank.bank import Answer
+from masklet_bank.integrity import Inspector
 from masklet_bank.ledger import VideoId
 from masklet_bank.metrics import Meters, Observer, Unmetered
-from masklet_bank.prompts import Prompt, with_masks
 from masklet_bank.request import Request
+from masklet_bank.snapshot import Parsed
 from masklet_bank.stages import Stages, Stopwatch
-from masklet_bank.step import Engines, Frame, Job, step
-from masklet_bank.video import FramePlan, Limits, Video
-from masklet_bank.videos import Capacity, Videos
+from masklet_bank.step import Engines, Job, step
+from masklet_bank.videos import Videos
 
 _log = logging.getLogger("masklet")
-A = TypeVar("A")
+P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")  # a response
+Respond = Callable[[Envelope, dict[str, np.ndarray]], T]
 
 _SHM = "/dev/shm"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What the config says.
-
-    engine_limit  objects per engine call
-    identity      what snapshots must agree on
-    drain_file    while this file exists no video begins here
-    """
-
-    variant: Variant
-    limits: Limits
-    capacity: Capacity
-    engine_limit: int
-    identity: Mapping[str, str]
-    drain_file: str
-
-
-@dataclass
-class _Planned:
-    """A request between its plan and its commit.
-
-    frame      what is computed; None for a control request
-    removed    prompts of a control request
-    replaced   the live video in whose place this one begins
-    """
-
-    request: Request
-    video: Video
-    replaced: Video | None = None
-    frame: FramePlan | None = None
-    removed: list[Prompt] = field(default_factory=list)
 
 
 class Service:
@@ -79,11 +48,13 @@ class Service:
         self.settings = settings
         self.videos = Videos(settings.capacity)
         self.observer = Observer(meters or Unmetered(), settings.capacity)
+        self._inspector = Inspector(settings.variant, settings.capacity.object_bytes)
         self._stages = stages
         self._arrays = arrays
-        self._draining = False
+        self._admission = Admission(settings, self.videos, self.observer, arrays)
+        self._lock = Lock()
 
-    def answer(self, requests: Sequence[Request], respond: Callable[[Envelope, dict[str, np.ndarray]], T]) -> list[T | MaskletError]:
+    def answer(self, requests: Sequence[Request], respond: Respond[T]) -> list[T | MaskletError]:
         """What `respond` makes of each request's answer, or its error.
 
         A request that fails changes nothing and takes no other with it; END is honoured whatever else becomes of its request.
@@ -91,17 +62,38 @@ class Service:
         respond   gets the envelope for postprocess, and the other output tensors of contract.memory_bank, without batch dimension; what it raises is
                   the error of that request
         """
+        states = [_caught(self._parse, request) for request in requests]  # which takes long, and touches nothing that others use
+        with self._lock:
+            return self._answer(requests, states, respond)
+
+    def idle(self) -> None:
+        """Does what time and the drain file ask for without any request. Call it now and then."""
+        with self._lock:
+            self._look([])
+            self.observer.holds(self.videos)
+            shm = os.statvfs(_SHM)
+            self.observer.shared_memory(shm.f_blocks * shm.f_frsize, shm.f_bavail * shm.f_frsize)
+            problems = self._inspector.look(self.videos)
+        for problem in problems:
+            _log.error("the memory bank is not what it must be: %s", problem)
+        self.observer.broken(len(problems))
+
+    def _parse(self, request: Request) -> Parsed | None:
+        settings = self.settings
+        return snapshot.parse(request.state, settings.variant, settings.limits, settings.identity) if len(request.state) else None
+
+    def _answer(self, requests: Sequence[Request], states: Sequence[State], respond: Respond[T]) -> list[T | MaskletError]:
         begin = monotonic()
         self._look([request.video_id for request in requests])
         engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, self._arrays, Stopwatch())
         planned, ending = [], []
-        for request in requests:
-            planned.append(_caught(self._plan, request))
+        for request, state in zip(requests, states, strict=True):
+            planned.append(_caught(self._admission.plan, request, state))
             if request.end:
                 ending.append((request.video_id, self.videos.owned(request.video_id, request.owner)))
         try:
-            self._run([job for item in planned if isinstance(item, _Planned) and item.frame for job in item.frame.jobs], engines)
-            answers = [_caught(lambda item: self._commit(item, respond, engines.watch, begin), item) for item in planned]
+            self._run([job for item in planned if isinstance(item, Planned) and item.frame for job in item.frame.jobs], engines)
+            answers = [_caught(self._commit, item, respond, engines.watch, begin) for item in planned]
         finally:
             for video_id, video in ending:
                 if video is not None and self.videos.end(video_id, video):
@@ -110,16 +102,9 @@ class Service:
         self._observe(requests, answers, begin, engines.watch)
         return answers
 
-    def idle(self) -> None:
-        """Does what time and the drain file ask for without any request. Call it now and then, never beside `answer`."""
-        self._look([])
-        self.observer.holds(self.videos)
-        shm = os.statvfs(_SHM)
-        self.observer.shared_memory(shm.f_blocks * shm.f_frsize, shm.f_bavail * shm.f_frsize)
-
     def _look(self, waiting: Sequence[VideoId]) -> None:
-        self._draining = os.access(self.settings.drain_file, os.F_OK)  # a microsecond
-        self.observer.draining(self._draining)
+        self._admission.draining = os.access(self.settings.drain_file, os.F_OK)  # a microsecond
+        self.observer.draining(self._admission.draining)
         for _ in self.videos.expire(waiting):
             self.observer.ended("expired")
 
@@ -132,73 +117,7 @@ class Service:
             for job in jobs:
                 job.error = job.error or f"{type(error).__name__}: {error}"
 
-    def _plan(self, request: Request) -> _Planned:
-        """Admits a request and decides what it computes."""
-        planned = self._begin(request) if request.start else _Planned(request, self.videos.get(request.video_id, request.owner))
-        try:
-            self._decide(planned)
-        except BaseException:
-            self._withdraw(planned)
-            raise
-        return planned
-
-    def _begin(self, request: Request) -> _Planned:
-        passing = request.end  # answered and gone: it takes no place, so that a probe is answered by a full or draining server too
-        if self._draining and not passing:
-            raise ServerBusy("this server is draining: it will stop, and takes no new videos. Open the video on another server.")
-        self.videos.admit(request.video_id, request.owner, passing=passing)
-        video = self._restored(request) if request.envelope.restores else Video(self.settings.variant.family, self.settings.limits, request.owner)
-        replaced = self.videos.find(request.video_id)
-        self.videos.begin(request.video_id, video)
-        planned = _Planned(request, video, replaced)
-        try:
-            self.videos.reserve(request.video_id, video.footprint(self.settings.capacity.object_bytes).reserved)
-        except ServerBusy:
-            self._withdraw(planned)
-            raise
-        return planned
-
-    def _restored(self, request: Request) -> Video:
-        if request.envelope.error:  # an empty video would go on as if nothing had ever been prompted
-            raise from_server(request.envelope.error)
-        settings = self.settings
-        return snapshot.load(request.state, settings.variant, settings.limits, settings.identity, request.owner, self._arrays)
-
-    def _withdraw(self, planned: _Planned) -> None:
-        """A START that was refused: the live video in whose place it began goes on. Where there was none an empty one begins, for the frames that are
-        already on their way behind this one."""
-        if not planned.request.start:
-            return
-        if planned.replaced is not None:
-            self.videos.begin(planned.request.video_id, planned.replaced)
-        elif planned.request.envelope.restores:
-            self.videos.end(planned.request.video_id, planned.video)
-        else:
-            self.observer.started()
-
-    def _decide(self, planned: _Planned) -> None:
-        request, video = planned.request, planned.video
-        envelope = request.envelope
-        if envelope.error:
-            raise from_server(envelope.error)
-        if not request.start and envelope.restores:
-            raise BadRequest("STATE was given without START. A snapshot restores a video when it begins: send it with the first request.")
-        prompts = list(with_masks(envelope.prompts, request.masks, request.lows))
-        if envelope.size is not None:
-            planned.frame = self._plan_frame(request, video, prompts)
-            return
-        if not (request.start or request.end or prompts or envelope.options.snapshot):
-            raise BadRequest(
-                "the request has neither a frame nor a command. Send FRAME or FRAME_ENCODED; or remove an object, ask for a snapshot, or END."
-            )
-        planned.removed = prompts
-
-    def _plan_frame(self, request: Request, video: Video, prompts: list[Prompt]) -> FramePlan:
-        plan = video.plan(prompts, request.envelope.options, Frame(dict(request.features)))
-        self.videos.reserve(request.video_id, plan.growth(self.settings.capacity.object_bytes))
-        return plan
-
-    def _commit(self, planned: _Planned | MaskletError, respond: Callable[[Envelope, dict[str, np.ndarray]], T], watch: Stopwatch, begin: float) -> T:
+    def _commit(self, planned: Planned | MaskletError, respond: Respond[T], watch: Stopwatch, begin: float) -> T:
         """Writes what was computed, and answers. If either fails, the video is as it was before."""
         if isinstance(planned, MaskletError):
             raise planned
@@ -211,7 +130,7 @@ class Service:
             response = respond(envelope, tensors)
         except BaseException:
             video.restore(before)
-            self._withdraw(planned)
+            self._admission.withdraw(planned)
             raise
         if planned.request.start:
             self.observer.started()
@@ -221,7 +140,7 @@ class Service:
             self.observer.evicted(planned.frame.evicted)
         return response
 
-    def _write(self, planned: _Planned) -> list[tuple[int, Answer]]:
+    def _write(self, planned: Planned) -> list[tuple[int, Answer]]:
         if planned.frame is None:
             planned.video.remove(planned.removed)
             return []
@@ -243,7 +162,7 @@ class Service:
         self.observer.executed(len(requests), watch, now - begin - sum(watch.seconds.values()))
         self.observer.holds(self.videos)
 
-    def _tensors(self, planned: _Planned, answers: list[tuple[int, Answer]]) -> dict[str, np.ndarray]:
+    def _tensors(self, planned: Planned, answers: list[tuple[int, Answer]]) -> dict[str, np.ndarray]:
         """The output tensors of one answer but ENVELOPE."""
         low, video = self.settings.variant.low_size, planned.video
         results = [answer.result for _, answer in answers]
@@ -255,14 +174,14 @@ class Service:
             "IOUS": np.array([result.iou for result in results], np.float32),
             "LOW": self._arrays.get(self._arrays.stack([result.low for result in results])) if results else np.zeros((0, low, low), np.float32),
             "SNAPSHOT": snapshot.dump(video, self.settings.identity, self._arrays) if asked else np.zeros(0, np.uint8),
-            "DRAINING": np.array([self._draining], np.uint8),
+            "DRAINING": np.array([self._admission.draining], np.uint8),
         }
 
 
-def _caught(function: Callable[[A], R], argument: A) -> R | MaskletError:
+def _caught(function: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R | MaskletError:
     """The error of one request is that request's answer: it touches no other in the batch."""
     try:
-        return function(argument)
+        return function(*arguments, **options)
     except MaskletError as error:
         return error
     except Exception:

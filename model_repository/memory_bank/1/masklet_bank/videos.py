@@ -6,7 +6,7 @@ Triton never tells a model that a sequence timed out or that its client is gone,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from time import monotonic
 
@@ -115,6 +115,21 @@ class Videos:
         _check_owner(video, owner)
         self._use(video_id)
         return video
+
+    @property
+    def live(self) -> Collection[VideoId]:
+        """Ids of all live videos."""
+        return self._videos.keys()
+
+    @property
+    def last_used(self) -> Mapping[VideoId, float]:
+        """When each video had its last answer, on the clock."""
+        return self._last_used
+
+    @property
+    def working(self) -> Collection[VideoId]:
+        """Videos with a request in the execution under way."""
+        return self._working
 
     def find(self, video_id: VideoId) -> Video | None:
         """The live video of that id, if there is one, for those who only look; its silence goes on."""
