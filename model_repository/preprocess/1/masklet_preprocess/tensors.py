@@ -20,7 +20,7 @@ def pack(prompts: Sequence[Prompt], size: Size | None, variant: Variant) -> Tens
     Raises BadPrompt for damaged masks.
     """
     points = np.array([point for prompt in prompts for point in prompt.points], dtype=np.float32).reshape(-1, 2)
-    given = [] if size is None else [masks.decode(prompt.mask, size) for prompt in prompts if prompt.mask is not None]
+    given = [] if size is None else [masks.decode(prompt.mask, size, prompt.object_id) for prompt in prompts if prompt.mask is not None]
     return {
         "PROMPT_OBJECT": np.array([prompt.object_id for prompt in prompts], dtype=np.int64),
         "PROMPT_FLAGS": np.array([int(prompt.flags) for prompt in prompts], dtype=np.int32),
