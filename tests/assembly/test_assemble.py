@@ -95,10 +95,16 @@ def test_the_bank_knows_what_it_serves(engines, tmp_path):
 
 
 def test_settings_change_limits_and_what_follows_from_them(engines, tmp_path):
-    settings = {"memory_bank.max_videos": "3", "memory_bank.idle_seconds": "10", "preprocess.max_frame_side": "1000"}
+    settings = {
+        "memory_bank.max_videos": "3",
+        "memory_bank.idle_seconds": "10",
+        "preprocess.max_frame_side": "1000",
+        "preprocess.max_mask_pixels": "5",
+    }
     repository = assemble(VARIANT.name, engines, tmp_path / "repository", settings=settings)
     assert parameters(repository, "memory_bank")["max_videos"] == "3"
     assert parameters(repository, "preprocess")["max_frame_side"] == "1000"
+    assert parameters(repository, "preprocess")["max_mask_pixels"] == "5"
     batching = config(repository, "memory_bank").sequence_batching
     assert batching.oldest.max_candidate_sequences == 16384
     assert batching.max_sequence_idle_microseconds == 600_000_000

@@ -32,6 +32,7 @@ def limits() -> Limits:
         max_prompts=4,
         max_points=6,
         max_state_bytes=1000,
+        max_mask_pixels=60_000,
     )
 
 

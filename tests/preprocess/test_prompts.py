@@ -57,9 +57,10 @@ INVALID = {
     "label 2": (CLICK | {"labels": [2]}, "label 2. A label is 1"),
     "label -1": (CLICK | {"labels": [-1]}, "label -1. A label is 1"),
     "label true": (CLICK | {"labels": [True]}, "label True. A label is 1"),
-    "x too large": (CLICK | {"points": [[200.5, 1]]}, "x is 200.5. In this frame x is a number from 0 to 200"),
-    "y too large": (CLICK | {"points": [[1, 101]]}, "y is 101. In this frame y is a number from 0 to 100"),
-    "x negative": (CLICK | {"points": [[-0.1, 1]]}, "x is -0.1"),
+    "x too large": (CLICK | {"points": [[400.5, 1]]}, "x is 400.5. The frame has x from 0 to 200 .pixels.; the server takes -200 to 400"),
+    "y too large": (CLICK | {"points": [[1, 201]]}, "y is 201. The frame has y from 0 to 100 .pixels.; the server takes -100 to 200"),
+    "x too small": (CLICK | {"points": [[-200.1, 1]]}, "x is -200.1"),
+    "x beyond a float": (CLICK | {"points": [[1e400, 1]]}, "x is inf"),
     "x not a number": (CLICK | {"points": [[float("nan"), 1]]}, "x is nan"),
     "y infinite": (CLICK | {"points": [[1, float("inf")]]}, "y is inf"),
     "x huge": (CLICK | {"points": [[10**400, 1]]}, "x is 1000"),
@@ -67,9 +68,7 @@ INVALID = {
     "x text": (CLICK | {"points": [["1", 1]]}, "x is '1'"),
     "box of three": ({"object": 1, "box": [1, 2, 3]}, "A box is"),
     "box null": ({"object": 1, "box": None}, "A box is"),
-    "empty box": ({"object": 1, "box": [5, 5, 5, 9]}, "has no area"),
-    "inverted box": ({"object": 1, "box": [9, 5, 5, 9]}, "has no area"),
-    "box outside": ({"object": 1, "box": [0, 0, 201, 9]}, "x is 201"),
+    "box far outside": ({"object": 1, "box": [0, 0, 401, 9]}, "x is 401"),
     "box and append": (CLICK | {"box": [1, 1, 5, 5], "append": True}, '"append"'),
     "append alone": ({"object": 1, "append": True}, '"append" adds points'),
     "append with clear only": ({"object": 1, "append": True, "clear": True}, '"append" adds points'),
@@ -90,8 +89,10 @@ INVALID = {
 
 
 @pytest.mark.parametrize(("item", "message"), INVALID.values(), ids=INVALID.keys())
-def test_an_invalid_prompt_is_refused_with_its_place_and_its_fault(limits, item, message):
-    with pytest.raises(BadPrompt, match=f"^prompt 1: .*{message}"):
+def test_an_invalid_prompt_is_refused_with_its_object_and_its_fault(limits, item, message):
+    known = isinstance(item, dict) and item.get("object") == 1 and type(item["object"]) is int
+    name = r"object 1 \(prompt 1\)" if known else "prompt 1"
+    with pytest.raises(BadPrompt, match=f"^{name}: .*{message}"):
         read(limits, {"object": 99, "box": [1, 1, 2, 2]}, item)
 
 
@@ -110,8 +111,8 @@ BAD_MASKS = {
 
 @pytest.mark.parametrize("mask", BAD_MASKS.values(), ids=BAD_MASKS.keys())
 def test_a_damaged_mask_is_refused(limits, mask):
-    with pytest.raises(BadPrompt, match="mask"):
-        tensors(limits, {"object": 1, "mask": mask})
+    with pytest.raises(BadPrompt, match=r"^object 7: its mask is not valid"):
+        tensors(limits, CLICK, {"object": 7, "mask": mask})
 
 
 @pytest.mark.parametrize(
@@ -125,8 +126,10 @@ def test_a_damaged_mask_is_refused(limits, mask):
         (b"{}", "Send a list"),
         (b"null", "Send a list"),
         (b" " * 50_001, "50001 bytes"),
+        (b'[{"object": 1, "clear": true, "object": 2}]', "key twice: .'object', 'clear', 'object'"),
+        (b'[{"object": 1, "mask": {"size": [100, 200], "size": [1, 1], "counts": "0"}}]', "key twice"),
     ],
-    ids=["empty", "damaged", "utf-16", "deep", "long integer", "object", "null", "long"],
+    ids=["empty", "damaged", "utf-16", "deep", "long integer", "object", "null", "long", "key twice", "key of a mask twice"],
 )
 def test_what_is_no_json_list_is_refused(limits, data, message):
     with pytest.raises(BadPrompt, match=message):
@@ -134,7 +137,7 @@ def test_what_is_no_json_list_is_refused(limits, data, message):
 
 
 def test_an_object_may_have_one_prompt_a_request(limits):
-    with pytest.raises(BadPrompt, match="prompt 1: object 1 has a prompt already"):
+    with pytest.raises(BadPrompt, match=r"object 1 \(prompt 1\): it has a prompt already"):
         read(limits, CLICK, CLICK)
 
 
@@ -165,9 +168,38 @@ def test_without_a_frame_prompts_may_only_remove(limits, item):
         read(limits, item, size=None)
 
 
-def test_the_edges_of_the_frame_are_allowed(limits):
-    (prompt,) = made(limits, {"object": 1, "points": [[0, 0], [200, 100]], "labels": [1, 0]})
-    assert prompt.points == ((0, 0), (SIDE, SIDE))
+def test_the_pixels_of_all_masks_are_limited(limits):
+    def items(count):
+        return [{"object": object_id, "mask": RLE} for object_id in range(count)]
+
+    assert len(read(limits, *items(3))) == 3  # of 20000 pixels each
+    with pytest.raises(BadPrompt, match=r"4 masks of \(100, 200\) \(height, width\) are 80000 pixels; the server takes 60000 in one request. Spread"):
+        read(limits, *items(4))
+
+
+def test_points_at_and_beyond_the_edges_of_the_frame_are_kept_as_given(limits):
+    points = [[0, 0], [200, 100], [-0.3, 100.3], [-200, -100], [400, 200]]
+    (prompt,) = made(limits, {"object": 1, "points": points, "labels": [1] * 5})
+    scaled = np.array(prompt.points, np.float32)
+    np.testing.assert_array_equal(scaled, np.array(points, np.float32) / np.float32([200, 100]) * np.float32(SIDE))
+    np.testing.assert_array_equal(scaled[[0, 1, 3, 4]], [[0, 0], [SIDE, SIDE], [-SIDE, -SIDE], [2 * SIDE, 2 * SIDE]])
+
+
+@pytest.mark.parametrize(
+    ("box", "corners"),
+    [
+        ([-50, 10, 100, 150], [(-50, 10), (100, 150)]),
+        ([100, 80, 20, 10], [(20, 10), (100, 80)]),
+        ([100, 10, 20, 80], [(20, 10), (100, 80)]),
+        ([20, 20, 20, 20], [(20, 20), (20, 20)]),
+        ([5, 9, 5, 5], [(5, 5), (5, 9)]),
+    ],
+    ids=["outside", "turned", "mirrored", "a point", "a line"],
+)
+def test_a_box_is_its_top_left_and_its_bottom_right_corner(limits, box, corners):
+    (prompt,) = read(limits, {"object": 1, "box": box})
+    assert prompt.points == tuple(corners)
+    assert prompt.labels == (2, 3)
 
 
 def test_points_are_scaled_in_float32_in_the_official_order():

@@ -31,7 +31,9 @@ def drawn(size: tuple[int, int]) -> dict[str, np.ndarray]:
 
 
 def packed(limits, mask: np.ndarray) -> dict[str, np.ndarray]:
-    prompts = parse(json.dumps([{"object": 1, "mask": rle.encode(mask)}]).encode(), mask.shape, replace(limits, max_prompt_bytes=1 << 20))
+    prompts = parse(
+        json.dumps([{"object": 1, "mask": rle.encode(mask)}]).encode(), mask.shape, replace(limits, max_prompt_bytes=1 << 20, max_mask_pixels=1 << 21)
+    )
     return mask_tensors(prompts, mask.shape, SAM3)
 
 

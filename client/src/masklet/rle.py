@@ -3,7 +3,7 @@
 A mask is `{"size": [height, width], "counts": text}`. The runs go down the columns, first column first; the first run is of zeros and may
 be empty. From the fourth run on each count is stored as the difference to the one two before, and every number in groups of five bits,
 lowest first, one character (code 48 + bits) each: bit 5 says that more groups follow, bit 4 of the last group is the sign
-(cocodataset/cocoapi@8c9bcc3, common/maskApi.c:199-230).
+(cocodataset/cocoapi@8c9bcc3, common/maskApi.c:199-230). Annotation files also have the runs as a plain list; that is read, not written.
 
 Everything works on whole arrays. Imported by the server too: only numpy and the standard library here.
 """
@@ -44,7 +44,7 @@ def encode(mask: NDArray[np.bool_], *, at: tuple[int, int] = (0, 0), size: tuple
 
 
 def decode(rle: Mapping[str, object], size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
-    """The mask (H, W) of bool, C-contiguous.
+    """The mask (H, W) of bool, C-contiguous. Takes time by the pixels of the columns that hold the object, and by the length of the counts.
 
     `size`: the only (height, width) to accept; checked before memory is taken, so pass it for input of strangers.
     Raises ValueError that says what is wrong.
@@ -100,7 +100,7 @@ def _parse(rle: Mapping[str, object]) -> tuple[int, int, Ints]:
     size = rle["size"]
     if not isinstance(size, list | tuple) or len(size) != 2 or not all(type(side) is int and 1 <= side < 2**16 for side in size):
         raise ValueError(f"size of a mask must be [height, width], integers from 1 to 65535, got {str(size)[:80]}.")
-    counts = _from_text(rle["counts"])
+    counts = _from_list(rle["counts"]) if isinstance(rle["counts"], list) else _from_text(rle["counts"])
     if np.any(counts < 0):
         raise ValueError("the counts of a mask hold a negative run.")
     # Floats cannot overflow, and are exact far beyond any size.
@@ -111,9 +111,15 @@ def _parse(rle: Mapping[str, object]) -> tuple[int, int, Ints]:
     return size[0], size[1], counts
 
 
+def _from_list(counts: list[object]) -> Ints:
+    if not all(type(count) is int and 0 <= count < 2**32 for count in counts):
+        raise ValueError("a run of a mask must be an integer, at least 0 and not beyond any mask.")
+    return np.array(counts, dtype=np.int64)
+
+
 def _from_text(text: object) -> Ints:
     if not isinstance(text, str | bytes):
-        raise ValueError(f"the counts of a mask must be text (compressed COCO RLE), got {type(text).__name__}.")
+        raise ValueError(f"the counts of a mask must be text (compressed COCO RLE) or a list, got {type(text).__name__}.")
     raw = text.encode("utf-8", "replace") if isinstance(text, str) else text
     codes = np.frombuffer(raw, dtype=np.uint8).astype(np.int64) - 48
     if len(codes) == 0 or np.any((codes < 0) | (codes > 63)) or codes[-1] & 32:

@@ -57,8 +57,10 @@ def natural_order(files: Iterator[Path]) -> list[Path]:
 
 
 def read_image(file: Path) -> Frame:
-    """The pixels of an image file as stored, without EXIF rotation, like the server reads them."""
+    """The pixels of an image file as stored, without EXIF rotation, like the server reads them: of 16-bit grey the upper eight bits."""
     with need("PIL.Image").open(file) as image:
+        if image.mode.startswith("I"):  # "I;16", or "I" where Pillow is old
+            return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
         return np.asarray(image.convert("RGB"))
 
 

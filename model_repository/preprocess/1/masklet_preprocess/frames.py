@@ -2,6 +2,10 @@
 
 The official loader (EfficientTAM utils/misc.py:92-94) opens the file with Pillow, converts it to RGB and calls `resize((S, S))`: bicubic,
 antialiased when it shrinks, uint8 between its two passes. No other library gives these pixels (and no JPEG draft mode does), so Pillow it is.
+
+All modes of the three formats are taken: grey and palettes become RGB, transparency is left out, CMYK is converted without a profile. One kind is
+not the official loader's: 16-bit grey, which Pillow cuts off at 255, so that nearly everything is white. Here its upper eight bits count, as
+Pillow takes them of 16-bit colour; so a picture that uses the lower bits only (12-bit data, depths in millimetres) is dark: scale it before.
 """
 
 from __future__ import annotations
@@ -13,11 +17,11 @@ from PIL import Image, UnidentifiedImageError
 
 from masklet.errors import BadFrame, FrameTooLarge
 from masklet_preprocess.limits import Limits
+from masklet_preprocess.pixel_data import pixel_data
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
-# A progressive JPEG may repeat scans that cost bytes by the dozen and time by the megapixel. Real files have about ten.
-_MAX_JPEG_SCANS = 100
-_START_OF_SCAN = b"\xff\xda"
+# Passes over the pixels of the largest frame, and as many more as a frame is smaller. Progressive JPEGs have about ten, those of CMYK eighteen.
+_MAX_PASSES = 24
 
 
 def from_raw(frame: np.ndarray, limits: Limits) -> Image.Image:
@@ -33,12 +37,13 @@ def from_raw(frame: np.ndarray, limits: Limits) -> Image.Image:
 def from_encoded(data: bytes, limits: Limits) -> Image.Image:
     """The file bytes of a JPEG, PNG or WebP as an image that is not decoded yet. Raises BadFrame, FrameTooLarge.
 
-    The size is checked from the header: no pixel of a frame that is too large is ever decoded.
+    Size and passes are checked from the file's parts: no pixel of a frame that is too large, or would take too long, is ever decoded.
     """
     if len(data) > limits.max_encoded_bytes:
         raise FrameTooLarge(f"FRAME_ENCODED has {len(data)} bytes; the server takes {limits.max_encoded_bytes}. Compress it more or send it smaller.")
+    picture, passes = pixel_data(data)
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(io.BytesIO(picture), formats=_FORMATS)
     except UnidentifiedImageError:
         raise BadFrame(f"FRAME_ENCODED ({len(data)} bytes) is no JPEG, PNG or WebP file. Send one of these, or raw pixels as FRAME.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:  # the warning where it is made an error
@@ -46,14 +51,20 @@ def from_encoded(data: bytes, limits: Limits) -> Image.Image:
     except Exception as error:  # what Pillow raises for a damaged header is not documented
         raise _undecodable(error) from error
     _check_size(*image.size, limits)
-    if image.format == "JPEG" and data.count(_START_OF_SCAN) > _MAX_JPEG_SCANS:
-        raise BadFrame(f"FRAME_ENCODED is a JPEG of more than {_MAX_JPEG_SCANS} scans. Save it again as an ordinary JPEG.")
+    work, most = passes * image.width * image.height, _MAX_PASSES * limits.max_frame_pixels
+    if work > most:
+        raise BadFrame(
+            f"FRAME_ENCODED has {passes} scans of {image.width} x {image.height}, {work} pixels to decode; the server takes {most}. "
+            "Save it again as an ordinary JPEG."
+        )
     return image
 
 
 def to_model(image: Image.Image, image_size: int) -> np.ndarray:
     """The image at model size: (S, S, 3) uint8 RGB. EXIF rotation is ignored, as the official loader does. Raises BadFrame."""
     try:
+        if image.mode.startswith("I"):  # "I;16": 16-bit grey
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         rgb = image.convert("RGB")
     except Exception as error:  # as above; a truncated file is an OSError
         raise _undecodable(error) from error

@@ -15,6 +15,7 @@ class Limits:
     max_encoded_bytes   bytes of FRAME_ENCODED
     max_prompt_bytes    bytes of PROMPTS
     max_prompts         prompts of one request
+    max_mask_pixels     pixels (height x width) of all mask prompts of one request together
     max_points          points of one prompt; a box counts as two
     max_state_bytes     bytes of STATE
     """
@@ -26,6 +27,7 @@ class Limits:
     max_prompts: int
     max_points: int
     max_state_bytes: int
+    max_mask_pixels: int = 8 * 4096 * 2160
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, str]) -> Limits:

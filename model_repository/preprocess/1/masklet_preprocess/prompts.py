@@ -1,4 +1,8 @@
-"""The JSON of PROMPTS, checked: what a client may ask of one object on one frame."""
+"""The JSON of PROMPTS, checked: what a client may ask of one object on one frame.
+
+Points and boxes may lie outside the frame, up to its own width and height on each side, and are kept as they are: the official code scales them
+and neither checks nor clips. A box may be given by any two opposite corners, and may be without area.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from reprlib import repr as short  # of any value of a stranger, never long
+from typing import TypeGuard
 
 from masklet.errors import BadPrompt, RequestError, TooManyPoints
 from masklet.wire import PromptFlag
@@ -22,7 +27,7 @@ _MAX_ID = 2**63 - 1
 class Prompt:
     """One valid prompt.
 
-    points   pixels of the frame, x and y; the two corners of a box come first
+    points   pixels of the frame, x and y, from -W to 2 W and -H to 2 H; the two corners of a box come first
     labels   one per point: 1 on the object, 0 beside it, 2 and 3 top left and bottom right corner of the box
     mask     COCO run lengths; their size is that of the frame, their counts are not checked yet
     """
@@ -39,24 +44,39 @@ def parse(data: bytes, size: Size | None, limits: Limits) -> list[Prompt]:
 
     Raises BadPrompt or TooManyPoints that names the prompt, what is wrong with it, and what is allowed.
     """
-    items = _json_list(data, limits)
     prompts: list[Prompt] = []
-    for index, item in enumerate(items):
+    for index, item in enumerate(_json_list(data, limits)):
         try:
             prompt = _prompt(item, size, limits)
             if any(prompt.object_id == other.object_id for other in prompts):
-                raise BadPrompt(f"object {prompt.object_id} has a prompt already. Put all of an object's points into one prompt.")
+                raise BadPrompt("it has a prompt already. Put all of an object's points into one prompt.")
         except RequestError as error:
-            raise type(error)(f"prompt {index}: {error}") from None
+            raise type(error)(f"{_name(index, item)}: {error}") from None
         prompts.append(prompt)
+    _check_mask_pixels(sum(prompt.mask is not None for prompt in prompts), size, limits)
     return prompts
+
+
+def _name(index: int, item: object) -> str:
+    """What a user knows a prompt by: its object, where that can be read."""
+    object_id = item.get("object") if isinstance(item, dict) else None
+    return f"object {object_id} (prompt {index})" if _is_id(object_id) else f"prompt {index}"
+
+
+def _check_mask_pixels(masks: int, size: Size | None, limits: Limits) -> None:
+    pixels = masks * size[0] * size[1] if size else 0
+    if pixels > limits.max_mask_pixels:
+        raise BadPrompt(
+            f"{masks} masks of {size} (height, width) are {pixels} pixels; the server takes {limits.max_mask_pixels} in one request. "
+            "Spread them over several requests, or send the frame smaller."
+        )
 
 
 def _json_list(data: bytes, limits: Limits) -> list[object]:
     if len(data) > limits.max_prompt_bytes:
         raise BadPrompt(f"PROMPTS has {len(data)} bytes; the server takes {limits.max_prompt_bytes}. Give masks with fewer objects at a time.")
     try:
-        items = json.loads(data.decode("utf-8"))
+        items = json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:
         raise BadPrompt(f"PROMPTS is no JSON: {error}. Send a list, [] for no prompt.") from None
     if not isinstance(items, list):
@@ -64,6 +84,14 @@ def _json_list(data: bytes, limits: Limits) -> list[object]:
     if len(items) > limits.max_prompts:
         raise BadPrompt(f"{len(items)} prompts in one request; the server takes {limits.max_prompts}. Spread them over several requests.")
     return items
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """A JSON object. Readers differ in which of two equal keys they take, so there must not be any."""
+    item = dict(pairs)
+    if len(item) < len(pairs):
+        raise BadPrompt(f"PROMPTS has an object with a key twice: {short([key for key, _ in pairs])}. Give each key once.")
+    return item
 
 
 def _prompt(item: object, size: Size | None, limits: Limits) -> Prompt:
@@ -88,9 +116,13 @@ def _object_id(item: Mapping[str, object]) -> int:
     if "object" not in item:
         raise BadPrompt('"object" is missing. Say which object the prompt is for: an integer of at least 0.')
     object_id = item["object"]
-    if type(object_id) is not int or not 0 <= object_id <= _MAX_ID:
+    if not _is_id(object_id):
         raise BadPrompt(f'"object" is {short(object_id)}. It must be an integer from 0 to 2^63 - 1.')
     return object_id
+
+
+def _is_id(value: object) -> TypeGuard[int]:
+    return type(value) is int and 0 <= value <= _MAX_ID
 
 
 def _flags(item: Mapping[str, object]) -> PromptFlag:
@@ -145,18 +177,17 @@ def _point(point: object, size: Size) -> Point:
 
 
 def _coordinate(value: object, axis: str, side: int) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= side:  # NaN is not in any range
-        raise BadPrompt(f"{axis} is {short(value)}. In this frame {axis} is a number from 0 to {side} (pixels).")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -side <= value <= 2 * side:  # NaN is not in any range
+        raise BadPrompt(f"{axis} is {short(value)}. The frame has {axis} from 0 to {side} (pixels); the server takes {-side} to {2 * side}.")
     return float(value)
 
 
 def _box(box: object, size: Size) -> tuple[Point, Point]:
+    """Its top left and its bottom right corner."""
     if not isinstance(box, list) or len(box) != 4:
         raise BadPrompt(f'"box" is {short(box)}. A box is [x0, y0, x1, y1], in pixels of the frame.')
     (x0, y0), (x1, y1) = _point(box[:2], size), _point(box[2:], size)
-    if not (x0 < x1 and y0 < y1):
-        raise BadPrompt(f'"box" {short(box)} has no area: a box is [x0, y0, x1, y1] with x0 < x1 and y0 < y1.')
-    return (x0, y0), (x1, y1)
+    return (min(x0, x1), min(y0, y1)), (max(x0, x1), max(y0, y1))
 
 
 def _check_mask_size(mask: object, size: Size) -> None:

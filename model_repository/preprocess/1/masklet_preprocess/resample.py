@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 _F32 = np.float32
+_BLOCK = 64  # rows at a time, so that they stay in the processor's cache
 
 
 class Taps(NamedTuple):
@@ -48,27 +49,53 @@ def resize_mask(mask: np.ndarray, side: int) -> np.ndarray:
 
 
 def resize(image: np.ndarray, side: int) -> np.ndarray:
-    """An image (H, W) of bool, or of powers of two with a sign, as (side, side) float32."""
-    return _resize_columns(_resize_rows(image, side), side)
+    """An image (H, W) of bool, or of powers of two with a sign, as (side, side) float32.
+
+    Where a mask of bool is empty, so is the result: only what its box reaches is computed.
+    """
+    down, across = taps(image.shape[0], side), taps(image.shape[1], side)
+    result = np.zeros((side, side), dtype=_F32)
+    rows, columns = slice(0, side), slice(0, side)
+    if image.dtype == np.bool_:
+        rows, columns = _reached(image.any(axis=1), down), _reached(image.any(axis=0), across)
+    if rows.stop > rows.start:
+        first, last = down.first[rows.start], down.first[rows.stop - 1] + down.weights.shape[1]
+        part = _resize_rows(image[first:last], Taps(across.first[columns], across.weights[columns]))
+        result[rows, columns] = _resize_columns(part, Taps(down.first[rows] - first, down.weights[rows]))
+    return result
 
 
-def _resize_rows(image: np.ndarray, size_out: int) -> np.ndarray:
+def _reached(filled: np.ndarray, filter_taps: Taps) -> slice:
+    """The outputs whose taps include an input that is not empty."""
+    inputs = np.flatnonzero(filled)
+    if not len(inputs):
+        return slice(0, 0)
+    first = filter_taps.first
+    start = np.searchsorted(first, inputs[0] - filter_taps.weights.shape[1], side="right")
+    return slice(int(start), int(np.searchsorted(first, inputs[-1], side="right")))
+
+
+def _resize_rows(image: np.ndarray, across: Taps) -> np.ndarray:
     """Each row of (H, W) to (H, S) float32. A weight times 0, 1 or a power of two is exact, so here plain and fused addition are the same."""
-    first, weights = taps(image.shape[1], size_out)
-    columns = np.ascontiguousarray(image.T)
-    result = np.zeros((size_out, image.shape[0]), dtype=_F32)
-    for tap in range(weights.shape[1]):
-        source = columns[np.minimum(first + tap, len(columns) - 1)]  # beyond the last tap the weight is 0
-        result += source * weights[:, tap, None]
-    return np.ascontiguousarray(result.T)
+    result = np.empty((len(image), len(across.first)), dtype=_F32)
+    for top in range(0, len(image), _BLOCK):
+        columns = np.ascontiguousarray(image[top : top + _BLOCK].T)
+        block = np.zeros((len(across.first), columns.shape[1]), dtype=_F32)
+        for tap, weights in enumerate(across.weights.T):
+            block += columns[np.minimum(across.first + tap, len(columns) - 1)] * weights[:, None]  # beyond the last tap the weight is 0
+        result[top : top + _BLOCK] = block.T
+    return result
 
 
-def _resize_columns(image: np.ndarray, size_out: int) -> np.ndarray:
-    """Each column of (H, S) float32 to (S, S) float32."""
-    first, weights = taps(image.shape[0], size_out)
-    result = np.zeros((size_out, image.shape[1]), dtype=_F32)
-    for tap in range(weights.shape[1]):
-        source = image[np.minimum(first + tap, len(image) - 1)]
-        # A product of two float32 is exact in float64, so this is one fused multiply-add but for a rare double rounding.
-        result = (source.astype(np.float64) * weights[:, tap, None] + result).astype(_F32)
+def _resize_columns(image: np.ndarray, down: Taps) -> np.ndarray:
+    """Each column of (H, S) float32 to (R, S) float32."""
+    result = np.empty((len(down.first), image.shape[1]), dtype=_F32)
+    for top in range(0, len(result), _BLOCK):
+        first, weights = (array[top : top + _BLOCK] for array in down)
+        block = np.zeros((len(first), image.shape[1]), dtype=_F32)
+        for tap in range(weights.shape[1]):
+            source = image[np.minimum(first + tap, len(image) - 1)]
+            # A product of two float32 is exact in float64, so this is one fused multiply-add but for a rare double rounding.
+            block = (source.astype(np.float64) * weights[:, tap, None] + block).astype(_F32)
+        result[top : top + _BLOCK] = block
     return result

@@ -46,7 +46,7 @@ def scale_points(points: np.ndarray, size: Size, image_size: int) -> np.ndarray:
 
 def mask_tensors(prompts: Sequence[Prompt], size: Size | None, variant: Variant) -> Tensors:
     """PROMPT_MASKS and, where masks are soft, PROMPT_LOW, without batch dimension. Raises BadPrompt for damaged masks."""
-    given = [] if size is None else [masks.decode(prompt.mask, size) for prompt in prompts if prompt.mask is not None]
+    given = [] if size is None else [masks.decode(prompt.mask, size, prompt.object_id) for prompt in prompts if prompt.mask is not None]
     return (_soft_masks if variant.family.soft_masks else _masks)(given, variant)
 
 
