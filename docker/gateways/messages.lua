@@ -1,9 +1,9 @@
 -- Bounds what one stream may put into a server's memory. Triton takes messages of 2 GiB, reads a stream as fast as it comes, and has no option
 -- against either. Envoy and HAProxy both run this file; README.md says how to choose the numbers. Lua 5.1 (LuaJIT) to 5.4.
 local MIB = 1048576
-local MAX_MESSAGE = 64 * MIB -- one request: a raw frame, a snapshot (STATE)
+local MAX_MESSAGE = 128 * MIB -- one request: a raw frame, a snapshot (STATE)
 local MAX_WAITING = 64 -- requests of one stream without an answer
-local MAX_WAITING_BYTES = 4 * MAX_MESSAGE -- and their size together
+local MAX_WAITING_BYTES = 2 * MAX_MESSAGE -- and their size together
 
 -- A gRPC stream is a row of messages, each behind five bytes: 1 if compressed, and its size. A proxy sees them in pieces cut anywhere, can change
 -- them, and cannot end a running stream with a status. So a request over a limit is replaced, none of its bytes goes on, by a short one to a

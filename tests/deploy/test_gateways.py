@@ -175,7 +175,7 @@ def test_a_frame_over_the_gateways_limit_is_refused_and_its_video_and_the_others
             video.prompt(1, points=[films[0].click])
             first = video.track(clip[0])
             with pytest.raises(FrameTooLarge, match="this gateway takes"):
-                video.track(np.zeros((4800, 4800, 3), np.uint8))
+                video.track(np.zeros((6800, 6800, 3), np.uint8))
             answers.extend([(first.frame_index, digest(first)), *((one.frame_index, digest(one)) for one in map(video.track, clip[1:4]))])
 
     answers: list[tuple[int, str]] = []

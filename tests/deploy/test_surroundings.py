@@ -105,7 +105,7 @@ def test_the_environment_of_haproxy_is_what_its_configuration_reads() -> None:
     given = {item["name"] for item in made["env"] if item["name"].startswith("MASKLET_")}
     assert given == read - {"MASKLET_DNS"}  # optional there: without it /etc/resolv.conf is read
     (config,) = [item["data"] for item in component("gateway-haproxy") if item["metadata"]["name"].startswith("masklet-haproxy-")]
-    assert config == {"haproxy.cfg": HAPROXY.read_text()}
+    assert config == {name: (HAPROXY.parent / name).read_text() for name in ("haproxy.cfg", "messages.lua")}
 
 
 def test_haproxy_takes_its_configuration_with_that_environment() -> None:
