@@ -173,7 +173,7 @@ def test_the_pixels_of_all_masks_are_limited(limits):
         return [{"object": object_id, "mask": RLE} for object_id in range(count)]
 
     assert len(read(limits, *items(3))) == 3  # of 20000 pixels each
-    with pytest.raises(BadPrompt, match=r"4 masks of \(100, 200\) \(height, width\) are 80000 pixels; the server takes 60000 in one request. Spread"):
+    with pytest.raises(BadPrompt, match=r"mask prompts of 80000 pixels \(4 x 100 x 200\) in one request; the server takes 60000. Spread"):
         read(limits, *items(4))
 
 

@@ -27,7 +27,7 @@ class Limits:
     max_prompts: int
     max_points: int
     max_state_bytes: int
-    max_mask_pixels: int = 8 * 4096 * 2160
+    max_mask_pixels: int = 4 * 4096 * 2160
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, str]) -> Limits:

@@ -67,7 +67,7 @@ def _check_mask_pixels(masks: int, size: Size | None, limits: Limits) -> None:
     pixels = masks * size[0] * size[1] if size else 0
     if pixels > limits.max_mask_pixels:
         raise BadPrompt(
-            f"{masks} masks of {size} (height, width) are {pixels} pixels; the server takes {limits.max_mask_pixels} in one request. "
+            f"mask prompts of {pixels} pixels ({masks} x {size[0]} x {size[1]}) in one request; the server takes {limits.max_mask_pixels}. "
             "Spread them over several requests, or send the frame smaller."
         )
 
