@@ -11,7 +11,6 @@ from masklet import rle
 from masklet.envelope import Prompt
 from masklet.errors import BadPrompt, TooManyPoints
 from masklet.families import variant
-from masklet.wire import PromptFlag
 from masklet_preprocess.prompts import parse
 from masklet_preprocess.tensors import for_model, mask_tensors, scale_points
 
@@ -163,7 +162,7 @@ def test_the_number_of_points_is_limited_and_a_box_counts_as_two(limits):
 
 @pytest.mark.parametrize("item", [CLICK, {"object": 1, "clear": True}, {"object": 1, "mask": RLE}], ids=["points", "clear", "mask"])
 def test_without_a_frame_prompts_may_only_remove(limits, item):
-    assert read(limits, {"object": 5, "remove": True}, size=None)[0].flags == PromptFlag.REMOVE
+    assert read(limits, {"object": 5, "remove": True}, size=None)[0].remove
     with pytest.raises(BadPrompt, match="has no frame"):
         read(limits, item, size=None)
 

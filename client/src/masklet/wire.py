@@ -1,4 +1,4 @@
-"""The parts of the wire that are not tensors: request parameters and prompt flags.
+"""The parts of the wire that are not tensors: request parameters.
 
 Client and server both read this module, so that a name is written once.
 """
@@ -7,21 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from enum import IntFlag
 
 from masklet.errors import BadParameter
 
 MASK_FORMS = ("rle", "bitmap", "png", "none")
-
-
-class PromptFlag(IntFlag):
-    """What one prompt asks for (tensor PROMPT_FLAGS)."""
-
-    APPEND = 1  # add to the points that this object has on this frame
-    CLEAR = 2  # forget the object's prompts on this frame first
-    REMOVE = 4  # forget the object
-    BOX = 8  # the first two points are the corners of a box
-    MASK = 16  # the next row of PROMPT_MASKS belongs to this prompt
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from reprlib import repr as short  # of any value of a stranger, never long
 from typing import TypeGuard
 
 from masklet.errors import BadPrompt, RequestError, TooManyPoints
-from masklet.wire import PromptFlag
 from masklet_preprocess.limits import Limits
 
 Size = tuple[int, int]
@@ -33,10 +32,12 @@ class Prompt:
     """
 
     object_id: int
-    flags: PromptFlag
     points: tuple[Point, ...] = ()
     labels: tuple[int, ...] = ()
     mask: Mapping[str, object] | None = None
+    append: bool = False
+    clear: bool = False
+    remove: bool = False
 
 
 def parse(data: bytes, size: Size | None, limits: Limits) -> list[Prompt]:
@@ -100,16 +101,16 @@ def _prompt(item: object, size: Size | None, limits: Limits) -> Prompt:
     unknown = [key for key in item if key not in _KEYS]
     if unknown:
         raise BadPrompt(f"unknown key {short(unknown[0])}. Known: {', '.join(_KEYS)}.")
-    object_id, flags = _object_id(item), _flags(item)
+    object_id, flags = _object_id(item), {name: _flag(item, name) for name in ("append", "clear", "remove")}
     _check_combination(item, flags, size)
-    if size is None or PromptFlag.REMOVE in flags:
-        return Prompt(object_id, flags)
+    if size is None or flags["remove"]:
+        return Prompt(object_id, **flags)
     if "mask" in item:
         _check_mask_size(item["mask"], size)
-        return Prompt(object_id, flags, mask=item["mask"])
+        return Prompt(object_id, mask=item["mask"], **flags)
     corners = _box(item["box"], size) if "box" in item else ()
     points, labels = _clicks(item, size, limits.max_points - len(corners))
-    return Prompt(object_id, flags, (*corners, *points), (*((2, 3) if corners else ()), *labels))
+    return Prompt(object_id, (*corners, *points), (*((2, 3) if corners else ()), *labels), **flags)
 
 
 def _object_id(item: Mapping[str, object]) -> int:
@@ -125,22 +126,18 @@ def _is_id(value: object) -> TypeGuard[int]:
     return type(value) is int and 0 <= value <= _MAX_ID
 
 
-def _flags(item: Mapping[str, object]) -> PromptFlag:
-    flags = PromptFlag(0)
-    for key, flag in (("append", PromptFlag.APPEND), ("clear", PromptFlag.CLEAR), ("remove", PromptFlag.REMOVE)):
-        value = item.get(key, False)
-        if not isinstance(value, bool):
-            raise BadPrompt(f'"{key}" is {short(value)}. It must be true or false.')
-        flags |= flag if value else PromptFlag(0)
-    flags |= PromptFlag.BOX if "box" in item else PromptFlag(0)
-    return flags | (PromptFlag.MASK if "mask" in item else PromptFlag(0))
+def _flag(item: Mapping[str, object], name: str) -> bool:
+    value = item.get(name, False)
+    if not isinstance(value, bool):
+        raise BadPrompt(f'"{name}" is {short(value)}. It must be true or false.')
+    return value
 
 
-def _check_combination(item: Mapping[str, object], flags: PromptFlag, size: Size | None) -> None:
+def _check_combination(item: Mapping[str, object], flags: Mapping[str, bool], size: Size | None) -> None:
     """Whether the parts of a prompt go together, and with the request."""
     given = [key for key in ("points", "labels", "box", "mask") if key in item]
-    if PromptFlag.REMOVE in flags:
-        if given or flags != PromptFlag.REMOVE:
+    if flags["remove"]:
+        if given or flags["append"] or flags["clear"]:
             raise BadPrompt('"remove" stands alone. To begin an object anew, use "clear" with its new points.')
     elif size is None:
         raise BadPrompt("this request has no frame, so it may only remove objects. Send the prompt with its frame.")
@@ -148,9 +145,9 @@ def _check_combination(item: Mapping[str, object], flags: PromptFlag, size: Size
         raise BadPrompt('"points" and "labels" go together: one label (1 on the object, 0 beside it) per point.')
     elif "mask" in item and len(given) > 1:
         raise BadPrompt('"mask" does not go with "points" or "box". Send one of them.')
-    elif PromptFlag.APPEND in flags and ("points" not in item or "box" in item):
+    elif flags["append"] and ("points" not in item or "box" in item):
         raise BadPrompt('"append" adds points to earlier ones: it needs "points" and does not go with "box" or "mask".')
-    elif not given and PromptFlag.CLEAR not in flags:
+    elif not given and not flags["clear"]:
         raise BadPrompt('it asks for nothing. Give "points" with "labels", a "box", a "mask", "clear" or "remove".')
 
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from masklet import envelope
 from masklet.families import Variant
-from masklet.wire import PromptFlag
 from masklet_preprocess import masks
 from masklet_preprocess.prompts import Prompt, Size
 from masklet_preprocess.resample import resize, resize_mask
@@ -28,10 +27,10 @@ def _for_model(prompt: Prompt, size: Size | None, image_size: int) -> envelope.P
         prompt.object_id,
         tuple((x, y) for x, y in scaled.tolist()),
         prompt.labels,
-        mask=PromptFlag.MASK in prompt.flags,
-        append=PromptFlag.APPEND in prompt.flags,
-        clear=PromptFlag.CLEAR in prompt.flags,
-        remove=PromptFlag.REMOVE in prompt.flags,
+        mask=prompt.mask is not None,
+        append=prompt.append,
+        clear=prompt.clear,
+        remove=prompt.remove,
     )
 
 
