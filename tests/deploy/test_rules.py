@@ -14,6 +14,7 @@ import yaml
 
 from deploy.observability import FOLDER, dashboard, dashboard_queries, metrics, rules
 from deploy.tools import tool
+from masklet.stage import MISMATCHES, STOPS
 from masklet_bank.metrics import TABLE
 
 pytestmark = pytest.mark.programs
@@ -76,7 +77,7 @@ def test_metrics_of_ours_in_rules_and_dashboard_exist_with_their_labels_and_buck
     table = {metric.name: metric for metric in TABLE}
     for expression in [*(rule["expr"] for rule in rules()), *dashboard_queries()]:
         own = {name for name in metrics(expression) if name.startswith("masklet_")}
-        assert own <= set(table), expression
+        assert own <= {*table, STOPS[0], MISMATCHES[0]}, expression
         for name, label, value in re.findall(r"(masklet_\w+?)(?:_bucket|_count|_sum)?\{[^}]*?\b(how|code|stage|engine)=\"(\w+)\"", expression):
             assert (table[name].label, value in table[name].values) == (label, True), expression
         for bound in re.findall(r'le="([\d.]+)"', expression):
