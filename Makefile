@@ -54,5 +54,5 @@ format: setup-build  ## rewrite the sources in the house style
 	$(BUILD_PY) -m ruff format
 
 clean:  ## remove environments, caches and dist/
-	rm -rf .venv dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv dist .pytest_cache .hypothesis .ruff_cache .mypy_cache
 	find . -name __pycache__ -prune -exec rm -rf {} +
