@@ -112,6 +112,17 @@ def test_settings_change_limits_and_what_follows_from_them(engines, tmp_path):
     assert config(patient, "preprocess").sequence_batching.max_sequence_idle_microseconds == 4_000_000_000
 
 
+def test_the_limit_of_state_follows_from_the_limits_of_the_bank_unless_it_is_set(engines, tmp_path):
+    def limit(name: str, settings: dict[str, str]) -> int:
+        return int(parameters(assemble(VARIANT.name, engines, tmp_path / name, settings=settings), "preprocess")["max_state_bytes"])
+
+    assert limit("default", {}) == families.state_bytes(VARIANT, 32, 8, 64)
+    few = {"memory_bank.max_objects": "2", "memory_bank.max_conditioning": "3", "memory_bank.max_points": "5"}
+    assert limit("few", few) == families.state_bytes(VARIANT, 2, 3, 5)
+    assert limit("own", {"preprocess.max_state_bytes": "12345"}) == 12345
+    assert limit("no cap", {"memory_bank.max_conditioning": "0"}) == 2**31 - 1
+
+
 def test_large_variants_take_fewer_objects_per_call(engines, tmp_path):
     small = assemble(VARIANT.name, engines, tmp_path / "small")
     manifest = json.loads((engines / "manifest.json").read_text())

@@ -24,6 +24,7 @@ from masklet_build.assembly.configs import (
     check_settings,
     complete,
     fill,
+    limit_states,
     override,
     read_config,
     set_sequences,
@@ -103,6 +104,7 @@ def assemble(
             tensorrt.check_bank(configs["memory_bank"], variant, plans)
         wire(configs["tracker"], variant, through_encoder="image_encoder" in in_python)
         set_sequences(configs)
+        limit_states(configs, variant)
         for name, config in configs.items():
             write_config(draft / name, config)
         check_settings(settings or {}, (path.parent.name for path in SOURCE.glob("*/config.pbtxt")))

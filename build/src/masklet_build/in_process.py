@@ -21,7 +21,7 @@ from tritonclient.grpc import model_config_pb2
 from masklet.contract import CONTRACT_VERSION
 from masklet.envelope import Envelope
 from masklet.errors import MaskletError
-from masklet.families import Variant
+from masklet.families import Variant, state_bytes
 from masklet.mock import MockTransport, Reply
 from masklet.transport import Answer, Request
 from masklet.wire import owner_of
@@ -56,8 +56,10 @@ class InProcess(MockTransport):
     def __init__(self, variant: Variant, stages: Stages, objects: int | None = None) -> None:
         super().__init__(self._answer)
         self._variant, self._stages = variant, stages
-        self._limits = Limits.from_parameters(_parameters("preprocess"))
-        self._bank = Service(_settings(variant, objects), stages)
+        settings = _settings(variant, objects)
+        largest = state_bytes(variant, settings.limits.max_objects, settings.limits.max_conditioning, settings.limits.max_points)
+        self._limits = Limits.from_parameters({**_parameters("preprocess"), "max_state_bytes": str(largest)})
+        self._bank = Service(settings, stages)
 
     def _answer(self, request: Request) -> Reply:
         begin = time.monotonic()

@@ -10,7 +10,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from masklet import contract
-from masklet.families import Variant
+from masklet.families import Variant, state_bytes
 from masklet_build.assembly.errors import AssembleError
 
 Config: TypeAlias = model_config_pb2.ModelConfig
@@ -89,6 +89,14 @@ def check_settings(settings: Mapping[str, str], models: Iterable[str]) -> None:
     for name in settings:
         if name.partition(".")[0] not in known:
             raise AssembleError(f"--set {name}: no such model. Models: {', '.join(known)}. Write it as MODEL.PARAMETER=VALUE.")
+
+
+def limit_states(configs: Mapping[str, Config], variant: Variant) -> None:
+    """Where preprocess's max_state_bytes is 0, the size of the largest snapshot that memory_bank gives by its limits."""
+    limit, bank = configs["preprocess"].parameters["max_state_bytes"], configs["memory_bank"].parameters
+    if int(limit.string_value) == 0:
+        objects, conditioning, points = (int(bank[name].string_value) for name in ("max_objects", "max_conditioning", "max_points"))
+        limit.string_value = str(state_bytes(variant, objects, conditioning, points))
 
 
 _PATIENCE_S = 600.0
