@@ -175,7 +175,8 @@ def _tree(base: type[MaskletError]) -> dict[str, type[MaskletError]]:
 
 
 _BY_CODE = _tree(MaskletError)
-_OWN = re.compile(r"MASKLET_(?P<code>[A-Z_]+): (?P<message>.*)", re.DOTALL)
+# A gateway's refusal is the name of a model that does not exist (docker/gateways/messages.lua); Triton closes the quote.
+_OWN = re.compile(r"MASKLET_(?P<code>[A-Z_]+): (?P<message>.*?)( \[request (?P<token>\w+)\])?(' is not found)?$", re.DOTALL)
 _PREFIX = re.compile(r"^((\[[^\]]*\]|in ensemble '[^']*',) )*")
 
 # Triton's words -> our class and what to do; the first match counts. Triton promises none of these words to anybody.
