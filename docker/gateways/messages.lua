@@ -38,6 +38,7 @@ local function text_field(number, text)
 end
 
 local function refusal(why, id)
+  if id:find("^%w+$") then why = why .. " [request " .. id .. "]" end -- as masklet's own errors end
   local body = text_field(1, why) .. text_field(3, id)
   local low = #body % 256
   return string.char(0, 0, 0, (#body - low) / 256, low) .. body

@@ -79,6 +79,11 @@ def test_texts_of_triton_and_grpc_are_known(kind, text):
     assert text.split("] ")[-1].removeprefix("in ensemble 'tracker', ").strip().rstrip(".") in str(error), "the server's own words must be kept"
 
 
+def test_a_gateways_refusal_is_read_out_of_tritons_quote():
+    error = errors.from_server("[request id: ab12] Request for unknown model: 'MASKLET_SERVER_BUSY: it's full. Wait. [request ab12]' is not found")
+    assert (type(error), str(error)) == (errors.ServerBusy, "it's full. Wait.")
+
+
 def test_a_code_of_a_newer_server_is_told_and_not_lost():
     error = errors.from_server("MASKLET_TOO_WET: it rains. Come in.")
     assert type(error) is errors.ServerFault

@@ -68,11 +68,14 @@ def test_a_request_over_the_limit_is_refused_under_its_id_and_nothing_of_it_reac
         token, error = stream.receive()
         assert token == "big"
         assert isinstance(error, FrameTooLarge)
-        assert "this gateway takes 128.0 MiB" in str(error)
+        assert "one request of 128.0 MiB, and this gateway takes 128.0 MiB" in str(error)
+        assert str(error).endswith("can raise MAX_MESSAGE.")
         assert stream.receive() == ("limit", None)
         stream.send(message("last"))
         assert stream.end() == [("last", None)]
         assert other.end() == []
+    (instead,) = [one for one in map(service_pb2.ModelInferRequest.FromString, received.messages) if one.id == "big"]
+    assert instead.model_name.endswith("can raise MAX_MESSAGE. [request big]")
     sizes = sorted(len(one) for one in received.messages)
     assert sizes[-1] == LIMIT
     assert sum(sizes[:-1]) < 1000
