@@ -91,6 +91,7 @@ TRACKER = Model(
         Tensor("SNAPSHOT", "UINT8", ("k",), "state of the video after this frame if asked for, else empty"),
         Tensor("TIMING", "FP32", (7,), "milliseconds, in the order of TIMING_FIELDS"),
         Tensor("DRAINING", "UINT8", (1,), "1: this server will stop and takes no new videos; move this one while it is answered"),
+        Tensor("TOKEN", "BYTES", (1,), "the id of the request that this answers, as the stages handed it on"),
     ),
     batched=True,
 )
