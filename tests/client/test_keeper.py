@@ -11,11 +11,12 @@ from fakes.plays import shown
 from fakes.toy_replicas import BAD_FRAME, replicas, sent
 from masklet import BadFrame, Broken, Refusal, Resilience, TrackedFrame, orders
 from masklet.errors import MaskletError
+from masklet.mock import answered
 from masklet.orders import Order, Orders
 from masklet.resilience.keeper import Keeper
 from masklet.resilience.link import Link
 from masklet.resilience.route import Close, Open, Send
-from masklet.session import Ticket
+from masklet.ticket import Ticket
 from masklet.transport import Event
 
 CUT = Broken("UNAVAILABLE Socket closed")
@@ -65,7 +66,9 @@ class Hand:
                     transport = self.transports[link.url]
                     transport.requests.append(request)
                     reply = self.servers[link.url](request)
-                    self.events[link].append(Refusal(reply.wire()) if isinstance(reply, MaskletError) else reply)
+                    event = answered(request, Refusal(reply.wire()) if isinstance(reply, MaskletError) else reply)
+                    assert event is not None
+                    self.events[link].append(event)
                 case Close(link, cancel):
                     if cancel:
                         del self.events[link]

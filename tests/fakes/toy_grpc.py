@@ -18,6 +18,7 @@ from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, ser
 
 from masklet import Answer, Refusal, Request
 from masklet.contract import TRACKER
+from masklet.mock import answered
 
 Handler = Callable[[Request], Answer | Refusal]
 
@@ -40,7 +41,8 @@ class Servicer(service_pb2_grpc.GRPCInferenceServiceServicer):
         context.add_callback(self._count)
         for message in requests:
             self.models.append(message.model_name)
-            yield _response(self.handler(_request(message)))
+            request = _request(message)
+            yield _response(answered(request, self.handler(request)))
         self.ended.append(True)
 
     def _count(self) -> None:
@@ -69,13 +71,14 @@ def _request(message: Any) -> Request:
         flat = deserialize_bytes_tensor(raw) if tensor.datatype == "BYTES" else np.frombuffer(raw, triton_to_np_dtype(tensor.datatype))
         tensors[tensor.name] = flat.reshape(tuple(tensor.shape))
     names = ("sequence_id", "sequence_start", "sequence_end")
-    return Request(*(parameters.pop(name) for name in names), tensors, parameters)
+    return Request(*(parameters.pop(name) for name in names), tensors, parameters, message.id)
 
 
 def _response(reply: Answer | Refusal) -> Any:
     if isinstance(reply, Refusal):
-        return service_pb2.ModelStreamInferResponse(error_message=reply.text)
-    response = service_pb2.ModelInferResponse(model_name="tracker")
+        refused = service_pb2.ModelInferResponse(id=reply.id)  # as Triton does
+        return service_pb2.ModelStreamInferResponse(error_message=reply.text, infer_response=refused)
+    response = service_pb2.ModelInferResponse(model_name="tracker", id=reply.id)
     for name, array in reply.tensors.items():
         response.outputs.add(name=name, datatype=np_to_triton_dtype(array.dtype), shape=(1, *array.shape))
         serialised = serialize_byte_tensor(array) if array.dtype == np.object_ else array

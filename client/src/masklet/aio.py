@@ -5,6 +5,7 @@ What is not said here is said there.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
 from functools import partial
@@ -17,15 +18,17 @@ from masklet.aio_line import AsyncLine, AsyncPlainLine
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError, UnknownObject
 from masklet.grpc_transport import GrpcTransport
+from masklet.home import Home
 from masklet.inputs import Frame
-from masklet.pipeline import AsyncResults, as_async
+from masklet.pipeline import AsyncResults, as_async, check_in_flight
 from masklet.replicas import Replicas
 from masklet.resilience.aio_line import AsyncResilientLine
 from masklet.resilience.keeper import Keeper
 from masklet.resilience.options import Resilience
 from masklet.resilience.report import Interruption
 from masklet.results import TrackedFrame
-from masklet.session import Session, Ticket
+from masklet.session import Session
+from masklet.ticket import Ticket
 from masklet.transport import AsyncStream, AsyncTransport, Tls
 
 
@@ -102,10 +105,14 @@ class Opening:
 
 
 class AsyncVideo:
-    """One live video, for asyncio. See `Video`. Several tasks may use it; requests go out in the order of the calls."""
+    """One live video, for asyncio. See `Video`. Several tasks may use it; requests go out in the order of the calls.
+
+    It belongs to the event loop that it was opened in: in another its calls raise RuntimeError.
+    """
 
     def __init__(self, line: AsyncLine, forget: Callable[[AsyncVideo], None]) -> None:
         self._line = line
+        self._home = Home(asyncio.get_running_loop())
         self._forget = forget
         self._closed = False
 
@@ -131,10 +138,12 @@ class AsyncVideo:
         clear: bool = False,
     ) -> None:
         """See `Video.prompt`. Not awaited: it sends nothing itself."""
+        self._home.check_process()
         self._line.prompt(object_id, points=points, labels=labels, box=box, mask=mask, append=append, clear=clear)
 
     async def remove(self, object_id: int) -> None:
         """See `Video.remove`."""
+        self._home.check()
         dropped = self._line.drop(object_id)
         with suppress(UnknownObject) if dropped else nullcontext():
             await self._wait(self._line.remove(object_id))
@@ -155,21 +164,25 @@ class AsyncVideo:
         return await self._wait(self._send_frame(frame, **options))
 
     def track_many(self, frames: Iterable[Frame] | AsyncIterable[Frame], in_flight: int = 4) -> AsyncIterator[TrackedFrame]:
-        """See `Video.track_many`. `frames` may be an asynchronous iterable, as of a camera; a plain one must not block."""
-        if in_flight < 1:
-            raise ValueError(f"in_flight must be at least 1, got {in_flight}.")
+        """See `Video.track_many`. A task of its own takes the frames, which goes on where a wait for a result is cancelled or times out.
+
+        `frames` may be an asynchronous iterable, as of a camera; a plain one must not block. When the loop is left early the task is cancelled.
+        """
+        check_in_flight(in_flight)
         return AsyncResults(self, aiter(frames) if isinstance(frames, AsyncIterable) else as_async(frames), in_flight)
 
     async def snapshot(self) -> bytes:
         """See `Video.snapshot`."""
+        self._home.check()
         state = (await self._wait(self._line.snapshot())).snapshot
         assert state is not None
         return state
 
     async def close(self) -> None:
         """See `Video.close`."""
-        if self._closed:
+        if self._closed or self._home.is_another_process:
             return
+        self._home.check()
         self._closed = True
         try:
             await self._line.close()
@@ -192,11 +205,9 @@ class AsyncVideo:
             raise
 
     def _send_frame(self, frame: Frame, **options: Any) -> Ticket:
+        self._home.check()
         return self._line.frame(frame, **options)
 
     async def _wait(self, ticket: Ticket) -> TrackedFrame:
         await self._line.settle(ticket)
         return ticket.result()
-
-    async def _settled(self, ticket: Ticket) -> bool:
-        return await self._line.settled(ticket)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from masklet.inputs import Frame
 from masklet.line import UNSENT
 from masklet.resilience.report import Interruption
-from masklet.session import Made, Session, Ticket
-from masklet.transport import AsyncStream, Broken, Event
+from masklet.session import Session
+from masklet.ticket import Ticket
+from masklet.transport import AsyncStream, Broken, Event, Request
+from masklet.turns import AsyncTurns
 
 
 class AsyncLine(Protocol):
@@ -61,7 +62,7 @@ class AsyncPlainLine:
         self._session = session
         self._open_stream = open_stream
         self._stream = open_stream()
-        self._waiting = asyncio.Lock()
+        self._turns = AsyncTurns()
 
     @property
     def video_id(self) -> int | str:
@@ -78,35 +79,28 @@ class AsyncPlainLine:
 
     def frame(self, frame: Frame, **options: Any) -> Ticket:
         """See `Line`."""
-        return self._send(self._session.frame(frame, **options))
+        return self._send(lambda: self._session.frame(frame, **options))
 
     def restore(self, state: bytes) -> Ticket:
         """See `Line`."""
-        return self._send(self._session.restore(state))
+        return self._send(lambda: self._session.restore(state))
 
     def remove(self, object_id: int) -> Ticket:
         """See `Line`."""
-        return self._send(self._session.remove(object_id))
+        return self._send(lambda: self._session.remove(object_id))
 
     def snapshot(self) -> Ticket:
         """See `Line`."""
-        return self._send(self._session.snapshot())
+        return self._send(self._session.snapshot)
 
     async def settle(self, ticket: Ticket) -> None:
         """See `Line`."""
-        async with self._waiting:  # one task waits; on the way it resolves the tickets of the others
-            while ticket.outcome is None:
-                try:
-                    await self._take(await self._stream.receive(self._session.patience()))
-                except TimeoutError:
-                    self._session.expire()
-                    await self._stream.close(cancel=True)
+        await self._turns.wait(lambda: ticket.outcome is not None, self._receive)
 
     async def settled(self, ticket: Ticket) -> bool:
         """See `Line`."""
-        async with self._waiting:
-            while ticket.outcome is None and (event := self._stream.poll()):
-                await self._take(event)
+        if ticket.outcome is None:
+            await self._turns.attempt(lambda: self._poll(ticket))
         return ticket.outcome is not None
 
     async def close(self) -> None:
@@ -123,24 +117,48 @@ class AsyncPlainLine:
             self._session.close()
             await self._stream.close()
 
-    async def _end(self) -> Exception | None:
+    async def _end(self) -> BaseException | None:
         """See `PlainLine._end`."""
         if not self._session.must_end:
             return None
-        ticket = self._send(self._session.end())
+        ticket, request = self._session.end()
+        self._put(request)
         await self.settle(ticket)
         return ticket.unheard
 
-    def _send(self, made: Made) -> Ticket:
-        ticket, request = made
+    def _send(self, ask: Callable[[], Ticket]) -> Ticket:
+        ticket = ask()
+        self._flush()
+        return ticket
+
+    def _flush(self) -> None:
+        for request in self._session.ready():
+            self._put(request)
+
+    def _put(self, request: Request) -> None:
         try:
             self._stream.send(request)
-        except BaseException:  # such as a message that is too large: from here on answers would be taken for those of other requests
+        except BaseException:  # such as a message that is too large
             self._session.resolve(UNSENT)
             raise
-        return ticket
+
+    async def _receive(self) -> None:
+        try:
+            event = await self._stream.receive(self._session.patience())
+        except TimeoutError:
+            self._session.expire()
+            await self._stream.close(cancel=True)
+        else:
+            await self._take(event)
+
+    async def _poll(self, ticket: Ticket) -> None:
+        while ticket.outcome is None and (event := self._stream.poll()):
+            await self._take(event)
 
     async def _take(self, event: Event) -> None:
         self._session.resolve(event)
+        self._stream.advance()
         if isinstance(event, Broken):
             await self._stream.close(cancel=True)
+        else:
+            self._flush()

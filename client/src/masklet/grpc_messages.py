@@ -18,7 +18,7 @@ _INPUT_DTYPES = {tensor.name: tensor.dtype for tensor in TRACKER.inputs}
 
 def to_message(request: Request, model: str) -> service_pb2.ModelInferRequest:
     """The message of a request to a model of that name. The tensors are copied."""
-    message = service_pb2.ModelInferRequest(model_name=model)
+    message = service_pb2.ModelInferRequest(model_name=model, id=request.id)
     for name, array in request.tensors.items():
         dtype = _INPUT_DTYPES[name]
         message.inputs.add(name=name, datatype=dtype, shape=array.shape)
@@ -36,11 +36,11 @@ def _parameters(request: Request) -> dict[str, object]:
 
 def to_event(message: service_pb2.ModelStreamInferResponse) -> Event:
     """What a message of the server says. The arrays are read-only views of the message."""
-    if message.error_message:
-        return Refusal(message.error_message)
     response = message.infer_response
+    if message.error_message:
+        return Refusal(message.error_message, response.id)
     contents = zip(response.outputs, response.raw_output_contents, strict=True)
-    return Answer({output.name: _array(output.datatype, tuple(output.shape), raw)[0] for output, raw in contents})
+    return Answer({output.name: _array(output.datatype, tuple(output.shape), raw)[0] for output, raw in contents}, response.id)
 
 
 def _array(datatype: str, shape: tuple[int, ...], raw: bytes) -> np.ndarray:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
+import sys
 import threading
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from masklet.contract import TRACKER
 from masklet.errors import from_server
+from masklet.inbox import AsyncInbox, Inbox
 from masklet.transport import Broken, Event, Request, Tls
 
+_used_in: int | None = None  # the process in which gRPC was used
 _CLOSE_S = 2.0  # how long a graceful end of a stream may take before it is cut
 
 
@@ -33,6 +38,8 @@ class GrpcTransport:
         from masklet import grpc_messages
 
         _check_url(url)
+        _check_gevent()
+        _check_fork()
         self._url = url
         self._grpc = grpc
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub
@@ -43,6 +50,7 @@ class GrpcTransport:
 
     def open_stream(self, headers: Mapping[str, str]) -> GrpcStream:
         """See `Transport`."""
+        _check_gevent()
         channel = self._channel(self._grpc)
         return GrpcStream(channel, self._stub(channel).ModelStreamInfer, _metadata(headers), self._messages, self._model)
 
@@ -93,6 +101,29 @@ def _check_url(url: str) -> None:
         raise ValueError(f"url {url!r} has no port. Triton's gRPC port is usually 8001: {url}:8001.")
 
 
+def _check_gevent() -> None:
+    """Raises RuntimeError where gevent has replaced the threads that gRPC waits in, and gRPC does not know: every call would hang for ever."""
+    gevent, cython = sys.modules.get("gevent.monkey"), sys.modules["grpc._cython.cygrpc"]
+    if gevent and (gevent.is_module_patched("threading") or gevent.is_module_patched("socket")) and not getattr(cython, "g_gevent_activated", True):
+        raise RuntimeError(
+            "gevent has patched this process and gRPC was not told, so no answer would ever arrive. Add these two lines after the patching and "
+            "before the first Tracker: `import grpc.experimental.gevent` and `grpc.experimental.gevent.init_gevent()`."
+        )
+
+
+def _check_fork() -> None:
+    """Warns where gRPC was in use in the parent of this process."""
+    global _used_in
+    if _used_in not in (None, os.getpid()):
+        warnings.warn(
+            f"this process was forked from process {_used_in}, which used gRPC. gRPC survives that only if no call was on its way at that moment; "
+            "else this process may hang or abort at its first call. Start it with the method 'spawn' instead (multiprocessing.set_start_method).",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+    _used_in = os.getpid()
+
+
 def _pem(tls: Tls) -> tuple[bytes | None, bytes | None, bytes | None]:
     files = (tls.root_certificates, tls.private_key, tls.certificate_chain)
     return tuple(None if file is None else Path(file).read_bytes() for file in files)  # type: ignore[return-value]
@@ -117,7 +148,8 @@ class GrpcStream:
         self._channel = channel
         self._messages, self._model = messages, model
         self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._inbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._inbox = Inbox()
+        self.receive, self.poll, self.advance, self.wake = self._inbox.receive, self._inbox.poll, self._inbox.advance, self._inbox.wake
         self._call = call(iter(self._outbox.get, None), metadata=metadata)
         # The thread must not hold the stream, or a forgotten one would never be freed.
         self._reader = threading.Thread(target=_read, args=(self._call, messages.to_event, self._inbox.put), name="masklet-stream", daemon=True)
@@ -126,20 +158,6 @@ class GrpcStream:
     def send(self, request: Request) -> None:
         """See `Stream`."""
         self._outbox.put(self._messages.to_message(request, self._model))
-
-    def receive(self, timeout_s: float) -> Event:
-        """See `Stream`."""
-        try:
-            return self._inbox.get(timeout=max(0.0, timeout_s))
-        except queue.Empty:
-            raise TimeoutError from None
-
-    def poll(self) -> Event | None:
-        """See `Stream`."""
-        try:
-            return self._inbox.get_nowait()
-        except queue.Empty:
-            return None
 
     def close(self, *, cancel: bool = False) -> None:
         """See `Stream`."""
@@ -171,24 +189,14 @@ class AsyncGrpcStream:
         self._channel = channel
         self._messages, self._model = messages, model
         self._outbox: asyncio.Queue[Any] = asyncio.Queue()
-        self._inbox: asyncio.Queue[Event] = asyncio.Queue()
+        self._inbox = AsyncInbox()
+        self.receive, self.poll, self.advance = self._inbox.receive, self._inbox.poll, self._inbox.advance
         self._call = call(_drain(self._outbox), metadata=metadata)
-        self._reader = asyncio.create_task(_read_async(self._call, messages.to_event, self._inbox.put_nowait))
+        self._reader = asyncio.create_task(_read_async(self._call, messages.to_event, self._inbox.put))
 
     def send(self, request: Request) -> None:
         """See `AsyncStream`."""
         self._outbox.put_nowait(self._messages.to_message(request, self._model))
-
-    async def receive(self, timeout_s: float) -> Event:
-        """See `AsyncStream`."""
-        try:
-            return await asyncio.wait_for(self._inbox.get(), timeout_s) if self._inbox.empty() else self._inbox.get_nowait()
-        except asyncio.TimeoutError:  # another class than TimeoutError in Python 3.10
-            raise TimeoutError from None
-
-    def poll(self) -> Event | None:
-        """See `AsyncStream`."""
-        return None if self._inbox.empty() else self._inbox.get_nowait()
 
     async def close(self, *, cancel: bool = False) -> None:
         """See `AsyncStream`."""

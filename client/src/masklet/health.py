@@ -59,7 +59,10 @@ def probe(url: str, timeout_s: float, model: str = TRACKER.name, tls: Tls | None
         for video_id in video_ids:
             stream.send(Request(video_id, start=True, end=True, tensors={"FRAME": _FRAME, "PROMPTS": bytes_tensor(_PROMPTS)}, parameters={}))
         for _ in video_ids:
-            finding = _judge(stream.receive(deadline - time.monotonic()))
+            event = stream.receive(deadline - time.monotonic())
+            stream.advance()
+            assert event is not None  # nobody wakes it
+            finding = _judge(event)
             if finding.health is not Health.ALIVE:
                 return finding
         return Finding(Health.ALIVE)

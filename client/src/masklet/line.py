@@ -11,10 +11,17 @@ from typing import Any, Protocol
 
 from masklet.inputs import Frame
 from masklet.resilience.report import Interruption
-from masklet.session import Made, Session, Ticket
-from masklet.transport import Broken, Event, Stream
+from masklet.session import Session
+from masklet.ticket import Ticket
+from masklet.transport import Broken, Event, Request, Stream
+from masklet.turns import Turns
 
 UNSENT = Broken("a request could not be sent")
+
+
+def never() -> bool:
+    """Nothing but the outcome ends the wait."""
+    return False
 
 
 class Line(Protocol):
@@ -46,11 +53,14 @@ class Line(Protocol):
     def snapshot(self) -> Ticket:
         """Asks for a snapshot."""
 
-    def settle(self, ticket: Ticket) -> None:
-        """Waits until the ticket has its outcome."""
+    def settle(self, ticket: Ticket, unless: Callable[[], bool] = never) -> None:
+        """Waits until the ticket has its outcome; or, after `wake`, until `unless`."""
 
     def settled(self, ticket: Ticket) -> bool:
         """Whether the ticket has its outcome, without waiting."""
+
+    def wake(self) -> None:
+        """Lets those who wait look at their `unless`. Called from another thread."""
 
     def close(self) -> None:
         """Ends the video; called once."""
@@ -66,7 +76,7 @@ class PlainLine:
         self._open_stream = open_stream
         self._stream = open_stream()
         self._sending = threading.Lock()
-        self._waiting = threading.Lock()
+        self._turns = Turns()
 
     @property
     def video_id(self) -> int | str:
@@ -97,22 +107,20 @@ class PlainLine:
         """See `Line`."""
         return self._send(self._session.snapshot)
 
-    def settle(self, ticket: Ticket) -> None:
+    def settle(self, ticket: Ticket, unless: Callable[[], bool] = never) -> None:
         """See `Line`."""
-        with self._waiting:  # one thread waits; on the way it resolves the tickets of the others
-            while ticket.outcome is None:
-                try:
-                    self._take(self._stream.receive(self._session.patience()))
-                except TimeoutError:
-                    self._session.expire()
-                    self._stream.close(cancel=True)
+        self._turns.wait(lambda: ticket.outcome is not None or unless(), self._receive)
 
     def settled(self, ticket: Ticket) -> bool:
         """See `Line`."""
-        with self._waiting:
-            while ticket.outcome is None and (event := self._stream.poll()):
-                self._take(event)
+        if ticket.outcome is None:
+            self._turns.attempt(lambda: self._poll(ticket))
         return ticket.outcome is not None
+
+    def wake(self) -> None:
+        """See `Line`."""
+        self._stream.wake()
+        self._turns.wake()
 
     def close(self) -> None:
         """See `Line`. Raises VideoLost if the video was fine until now and the server does not answer."""
@@ -128,25 +136,52 @@ class PlainLine:
             self._session.close()
             self._stream.close()
 
-    def _end(self) -> Exception | None:
+    def _end(self) -> BaseException | None:
         """Sends END. Gives the error if nobody heard it; what the server thinks of it does not matter."""
         if not self._session.must_end:
             return None
-        ticket = self._send(self._session.end)
+        with self._sending:
+            ticket, request = self._session.end()
+            self._put(request)
         self.settle(ticket)
         return ticket.unheard
 
-    def _send(self, make: Callable[[], Made]) -> Ticket:
-        with self._sending:  # requests must be sent in the order in which the session made them
-            ticket, request = make()
-            try:
-                self._stream.send(request)
-            except BaseException:  # such as Ctrl-C: from here on answers would be taken for those of other requests
-                self._session.resolve(UNSENT)
-                raise
+    def _send(self, ask: Callable[[], Ticket]) -> Ticket:
+        with self._sending:  # requests must be sent in the order in which they were asked
+            ticket = ask()
+            self._flush()
             return ticket
+
+    def _flush(self) -> None:
+        for request in self._session.ready():
+            self._put(request)
+
+    def _put(self, request: Request) -> None:
+        try:
+            self._stream.send(request)
+        except BaseException:  # such as Ctrl-C: nobody knows whether the server gets the request
+            self._session.resolve(UNSENT)
+            raise
+
+    def _receive(self) -> None:
+        try:
+            event = self._stream.receive(self._session.patience())
+        except TimeoutError:
+            self._session.expire()
+            self._stream.close(cancel=True)
+        else:
+            if event:
+                self._take(event)
+
+    def _poll(self, ticket: Ticket) -> None:
+        while ticket.outcome is None and (event := self._stream.poll()):
+            self._take(event)
 
     def _take(self, event: Event) -> None:
         self._session.resolve(event)
+        self._stream.advance()
         if isinstance(event, Broken):
             self._stream.close(cancel=True)
+        else:
+            with self._sending:
+                self._flush()

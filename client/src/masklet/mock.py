@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
 
 from masklet.errors import MaskletError
-from masklet.transport import Broken, Event, Refusal, Request
+from masklet.inbox import AsyncInbox, Inbox
+from masklet.transport import Answer, Broken, Event, Refusal, Request
 
 Reply = Event | MaskletError | None
 
@@ -17,7 +18,8 @@ class MockTransport:
     """Answers each request with what `handler` makes of it, at once and in order.
 
     The handler gives an Answer with the output tensors of `tracker`, a MaskletError that the server is to answer with, a Refusal with a text,
-    a Broken to end the stream, or None to stay silent. For use as `Tracker("test:0", transport=MockTransport(handler))`, also with AsyncTracker.
+    a Broken to end the stream, or None to stay silent. The id of the request and the tensor TOKEN are added where it gives none.
+    For use as `Tracker("test:0", transport=MockTransport(handler))`, also with AsyncTracker.
 
     requests  every request, of all streams
     headers   the headers of each stream opened
@@ -35,40 +37,39 @@ class MockTransport:
 
     def open_async_stream(self, headers: Mapping[str, str]) -> AsyncMockStream:
         """See `masklet.transport.AsyncTransport`."""
-        return AsyncMockStream(self.open_stream(headers))
+        self.headers.append(headers)
+        return AsyncMockStream(self._reply)
 
     def _reply(self, request: Request) -> Event | None:
         self.requests.append(request)
         reply = self._handler(request)
-        return Refusal(reply.wire()) if isinstance(reply, MaskletError) else reply
+        return answered(request, Refusal(reply.wire()) if isinstance(reply, MaskletError) else reply)
+
+
+def answered(request: Request, event: Event | None) -> Event | None:
+    """The event as one that answers this request, where it does not say what it answers."""
+    if event is None or isinstance(event, Broken) or event.id:
+        return event
+    if isinstance(event, Refusal) or "TOKEN" in event.tensors:
+        return replace(event, id=request.id)
+    return Answer({**event.tensors, "TOKEN": np.array([request.id.encode()], dtype=np.object_)}, request.id)
 
 
 class MockStream:
-    """See `masklet.transport.Stream`."""
+    """See `masklet.transport.Stream`. There is nobody to wait for, so it waits only where nothing will come."""
 
     def __init__(self, reply: Callable[[Request], Event | None]) -> None:
         self._reply = reply
-        self._events: deque[Event] = deque()
+        self._inbox = Inbox()
         self._silent = False
+        self.receive, self.poll, self.advance, self.wake = self._inbox.receive, self._inbox.poll, self._inbox.advance, self._inbox.wake
 
     def send(self, request: Request) -> None:
         """See `Stream`. An answer that never comes holds up all behind it, as on a real stream."""
         event = self._reply(request)
         if event and not self._silent:
-            self._events.append(event)
+            self._inbox.put(event)
         self._silent = self._silent or event is None or isinstance(event, Broken)
-
-    def receive(self, timeout_s: float) -> Event:
-        """See `Stream`. There is nobody to wait for, so it waits only where nothing will come."""
-        event = self.poll()
-        if event is None:
-            time.sleep(timeout_s)
-            raise TimeoutError
-        return event
-
-    def poll(self) -> Event | None:
-        """See `Stream`."""
-        return self._events.popleft() if self._events else None
 
     def close(self, *, cancel: bool = False) -> None:
         """See `Stream`."""
@@ -78,19 +79,19 @@ class MockStream:
 class AsyncMockStream:
     """See `masklet.transport.AsyncStream`."""
 
-    def __init__(self, stream: MockStream) -> None:
-        self.send = stream.send
-        self.poll = stream.poll
-        self._stream = stream
+    def __init__(self, reply: Callable[[Request], Event | None]) -> None:
+        self._reply = reply
+        self._inbox = AsyncInbox()
+        self._silent = False
+        self.receive, self.poll, self.advance = self._inbox.receive, self._inbox.poll, self._inbox.advance
 
-    async def receive(self, timeout_s: float) -> Event:
-        """See `AsyncStream`."""
-        event = self.poll()
-        if event is None:
-            await asyncio.sleep(timeout_s)
-            raise TimeoutError
-        return event
+    def send(self, request: Request) -> None:
+        """See `MockStream`."""
+        event = self._reply(request)
+        if event and not self._silent:
+            self._inbox.put(event)
+        self._silent = self._silent or event is None or isinstance(event, Broken)
 
     async def close(self, *, cancel: bool = False) -> None:
         """See `AsyncStream`."""
-        self._stream.close(cancel=cancel)
+        self._silent = True

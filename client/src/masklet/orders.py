@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from masklet import prompts
-from masklet.errors import BadRequest
+from masklet.errors import (
+    BadPrompt,
+    BadRequest,
+    MaskletError,
+    RequestError,
+    ServerBusy,
+    ServerFault,
+    TooManyObjects,
+    TooManyPoints,
+    from_masklet,
+)
 from masklet.inputs import Frame, bytes_tensor, frame_tensors
 from masklet.wire import Options
+
+_NAMED = re.compile(r"^object (\d+)\b")  # how the server begins what it says against one prompt
+_PROMPTS_FAULT = (BadPrompt, TooManyPoints, TooManyObjects, ServerFault)  # what a prompt may have brought about
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,6 +38,7 @@ class Order:
     items      the PROMPTS list
     tensors    inputs of `tracker` besides PROMPTS, with batch dimension
     size       (height, width) of the frame, where it is known
+    again      objects whose prompts were refused before, perhaps by their own fault
     """
 
     waits_for: str
@@ -31,6 +46,7 @@ class Order:
     items: Sequence[prompts.Item] = ()
     tensors: Mapping[str, np.ndarray] = field(default_factory=dict)
     size: tuple[int, int] | None = None
+    again: frozenset[int] = frozenset()
 
     @property
     def is_frame(self) -> bool:
@@ -39,10 +55,12 @@ class Order:
 
 
 class Orders:
-    """Makes the orders of one video: keeps its prompts until their frame comes, and counts frames."""
+    """Makes the orders of one video: keeps its prompts until their frame comes, and counts frames. Not for two threads at once."""
 
     def __init__(self) -> None:
         self._prompts: dict[int, prompts.Item] = {}  # by object: the server takes one of each per frame
+        self._returned: dict[int, prompts.Item] = {}  # of refused frames; they are older
+        self._again: frozenset[int] = frozenset()
         self._frames = 0
 
     def prompt(self, object_id: int, **prompt: Any) -> None:
@@ -52,7 +70,9 @@ class Orders:
 
     def drop(self, object_id: int) -> bool:
         """Drops the kept prompts of an object. True if there were some."""
-        return self._prompts.pop(prompts.identifier(object_id), None) is not None
+        number = prompts.identifier(object_id)
+        dropped = [kept.pop(number, None) for kept in (self._prompts, self._returned)]
+        return dropped != [None, None]
 
     def frame(self, frame: Frame, **options: Any) -> Order:
         """A frame, with the prompts kept so far. Raises BadFrame and BadParameter, and then keeps the prompts."""
@@ -61,7 +81,49 @@ class Orders:
         items, self._prompts = list(self._prompts.values()), {}
         waits_for = "the first frame" if self._frames == 0 else f"frame {self._frames}"
         self._frames += 1
-        return Order(waits_for, parsed, items, tensors, size)
+        return self.with_returned(Order(waits_for, parsed, items, tensors, size))
+
+    def with_returned(self, order: Order) -> Order:
+        """The order of a frame, with the prompts of refused frames as far as it has no newer ones. Other orders as they are."""
+        if not order.is_frame or not self._returned:
+            return order
+        items, self._returned = dict(self._returned), {}
+        again, self._again = self._again, frozenset()
+        for item in order.items:
+            items[item["object"]] = _newer(items.get(item["object"]), item)
+        return replace(order, items=list(items.values()), again=again - {item["object"] for item in order.items})
+
+    def take_back(self, order: Order, error: MaskletError, *, runs: bool) -> MaskletError:
+        """Keeps the prompts of a refused frame for the next one; which ones, `Video` says. `runs`: the server has the video.
+
+        Gives the error, which then says what became of the prompts.
+        """
+        if not order.is_frame or not order.items:
+            return error
+        named = _NAMED.match(str(error)) if isinstance(error, BadPrompt | TooManyPoints) else None
+        suspected = named is None and isinstance(error, (*_PROMPTS_FAULT, ServerBusy) if runs else _PROMPTS_FAULT)
+        gone = {int(named[1])} if named else order.again if suspected else frozenset()
+        kept = {item["object"]: item for item in order.items if item["object"] not in gone}
+        for object_id, item in kept.items():
+            self._returned[object_id] = _newer(self._returned.get(object_id), item)
+        self._again |= frozenset(kept) if suspected else order.again & frozenset(kept)
+        lost = sorted({item["object"] for item in order.items} & gone)
+        told = [f"The prompts of objects {lost} are dropped."] if lost else []
+        told += [f"The prompts of objects {sorted(kept)} go with the next frame."] if kept else []
+        return type(error)(" ".join((str(error), *told)))
+
+
+def _newer(earlier: prompts.Item | None, later: prompts.Item) -> prompts.Item:
+    """What remains of the prompts of two frames where the earlier was refused: the later ones, and what they add their points to."""
+    try:
+        return prompts.joined(earlier, later)
+    except BadPrompt:  # points beside a mask, which were for two frames
+        return later
+
+
+def changed_nothing(error: MaskletError, text: str) -> bool:
+    """Whether an error, of this text on the wire, says that the request it refuses has changed nothing."""
+    return isinstance(error, RequestError | ServerBusy) or (isinstance(error, ServerFault) and from_masklet(text))
 
 
 def restoring(state: bytes) -> Order:

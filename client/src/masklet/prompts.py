@@ -42,7 +42,7 @@ def item(
 
 def joined(earlier: Item | None, later: Item) -> Item:
     """What two prompts of one object for one frame mean together: the later one replaces the earlier, or adds its points. Raises BadPrompt."""
-    if earlier is None:
+    if earlier is None or "clear" in later:
         return later
     clear = {"clear": True} if "clear" in earlier else {}
     if "append" not in later:

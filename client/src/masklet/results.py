@@ -52,6 +52,17 @@ class TrackedFrame:
         return mask
 
 
+def token(tensors: Tensors) -> str:
+    """The id of the request that these tensors answer, by the server's stages. Raises ServerFault where they do not say it."""
+    try:
+        return str(tensors["TOKEN"][0].decode())
+    except (KeyError, IndexError, AttributeError, UnicodeDecodeError) as error:
+        raise ServerFault(
+            f"the answer does not say which request it belongs to ({error!r}): client and server are of different versions. Install the client "
+            "of the server's version."
+        ) from error
+
+
 def read(tensors: Tensors, options: Options, size: tuple[int, int] | None) -> TrackedFrame:
     """The result in the output tensors of `tracker`, batch dimension removed.
 

@@ -1,16 +1,22 @@
 """One video as the client sees it, without input or output: what to send next, and what an event means.
 
-`Video` and `AsyncVideo` add only the waiting. Requests are answered in order, so a deque of tickets is all the bookkeeping: an event
-always belongs to the oldest ticket without an outcome.
+`Video` and `AsyncVideo` add only the waiting. An event belongs to the ticket of the request whose id it carries, whatever the order in which
+events come. An answer also names the request in its tensor TOKEN, which went through every stage of the server. Where the two differ, or nobody
+asked, a stage has handed out the answer to another request. That never becomes a result: what the video's memories hold is not known then, so the
+video is lost on that server. A resilient video goes on from its snapshot elsewhere.
 """
 
 from __future__ import annotations
 
 import secrets
+import threading
 import time
-from collections import deque
-from dataclasses import dataclass, replace
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
+
+import numpy as np
 
 from masklet import orders, results
 from masklet.errors import (
@@ -27,46 +33,24 @@ from masklet.errors import (
 from masklet.inputs import Frame, checked_id
 from masklet.orders import Order, Orders
 from masklet.results import TrackedFrame
+from masklet.ticket import Made, Ticket, Tickets
 from masklet.transport import Answer, Broken, Event, Refusal, Request
-from masklet.wire import Options
 
+_END_S = 5.0  # how long END may take: callers of `close` want to go on, and a server that does not hear it frees the video by itself
 _END_AFTER_LOSS_S = 5.0  # how long a lost video may take to end; not worth more of anybody's time, nor less if frames are given less
 
-
-@dataclass(eq=False)
-class Ticket:
-    """A request on its way. `outcome` is set once its event has come, and then never changes."""
-
-    waits_for: str  # for people: "frame 3"
-    options: Options
-    size: tuple[int, int] | None
-    outcome: TrackedFrame | Exception | None = None
-    heard: bool = False  # the server has answered or refused it
-    end: bool = False
-
-    @property
-    def unheard(self) -> Exception | None:
-        """The error, if it is not the server's word on this request."""
-        return self.outcome if isinstance(self.outcome, Exception) and not self.heard else None
-
-    def result(self) -> TrackedFrame:
-        """The outcome; an error is raised."""
-        assert self.outcome is not None
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        return self.outcome
-
-
-Made = tuple[Ticket, Request]
-
-
-def failed(error: Exception) -> Ticket:
-    """A ticket for what never became a request."""
-    return Ticket("nothing", Options(), None, outcome=error)
+_LET_GO = np.empty(0)  # in the place of pixels
+_OUT_OF_STEP = (
+    "its stages are out of step, and what the video's memories hold is not known. Open a new video and prompt again, or restore a snapshot, and "
+    "have the server restarted."
+)
 
 
 class Session:
-    """The state of one video on this side. Every method that makes a request raises VideoLost once the video is lost or closed."""
+    """The state of one video on this side. Methods that ask for something raise VideoLost once the video is lost or closed.
+
+    Several threads may use it. What is asked is held until `ready` gives the request for it.
+    """
 
     def __init__(self, url: str, video_id: int | str | None, timeout_s: float) -> None:
         self.video_id = secrets.randbelow(2**63 - 1) + 1 if video_id is None else checked_id(video_id)
@@ -74,7 +58,9 @@ class Session:
         self._timeout_s = timeout_s
         self._owner = secrets.token_hex(16)
         self._orders = Orders()
-        self._pending: deque[Ticket] = deque()
+        self._lock = threading.RLock()
+        self._tickets = Tickets()
+        self._done: tuple[Callable[[], object], Callable[[], Ticket | None]] | None = None  # the last event and its ticket, weakly
         self._started = False  # a request was answered without an error: the server holds the video
         self._may_exist = False  # a START was sent: the server may hold something
         self._foreign = False  # another client owns the video of this id
@@ -89,36 +75,42 @@ class Session:
 
     def prompt(self, object_id: int, **prompt: Any) -> None:
         """Keeps a prompt for the next frame."""
-        self._check()
-        self._orders.prompt(object_id, **prompt)
+        with self._lock:
+            self._check()
+            self._orders.prompt(object_id, **prompt)
 
     def drop(self, object_id: int) -> bool:
         """Drops the kept prompts of an object. True if there were some."""
-        return self._orders.drop(object_id)
+        with self._lock:
+            return self._orders.drop(object_id)
 
-    def frame(self, frame: Frame, **options: Any) -> Made:
-        """The request for a frame, with the prompts kept so far. Raises BadFrame and BadParameter, and then keeps the prompts."""
-        self._check()
-        return self.issue(self._orders.frame(frame, **options))
+    def frame(self, frame: Frame, **options: Any) -> Ticket:
+        """A frame, with the prompts kept so far. Raises BadFrame and BadParameter, and then keeps the prompts."""
+        with self._lock:
+            self._check()
+            return self._ask(self._orders.frame(frame, **options))
 
-    def restore(self, state: bytes) -> Made:
-        """The request that starts the video from a snapshot."""
-        return self.issue(orders.restoring(state))
+    def restore(self, state: bytes) -> Ticket:
+        """Starts the video from a snapshot."""
+        with self._lock:
+            return self._ask(orders.restoring(state))
 
-    def remove(self, object_id: int) -> Made:
-        """The request that forgets an object. Raises UnknownObject if the server has no video yet."""
-        self._check()
-        order = orders.removal(object_id)
-        if not self._may_exist:
-            raise UnknownObject(f"object {object_id} was never prompted in this video.")
-        return self.issue(order)
+    def remove(self, object_id: int) -> Ticket:
+        """Forgets an object. Raises UnknownObject if the server has no video yet."""
+        with self._lock:
+            self._check()
+            order = orders.removal(object_id)
+            if not self._may_exist:
+                raise UnknownObject(f"object {object_id} was never prompted in this video.")
+            return self._ask(order)
 
-    def snapshot(self) -> Made:
-        """The request for a snapshot."""
-        self._check()
-        if not self._may_exist:
-            raise BadRequest("there is nothing to take a snapshot of: no frame was sent yet.")
-        return self.issue(orders.snapshot())
+    def snapshot(self) -> Ticket:
+        """Asks for a snapshot."""
+        with self._lock:
+            self._check()
+            if not self._may_exist:
+                raise BadRequest("there is nothing to take a snapshot of: no frame was sent yet.")
+            return self._ask(orders.snapshot())
 
     @property
     def must_end(self) -> bool:
@@ -127,22 +119,34 @@ class Session:
         return self._may_exist and not self._foreign and not isinstance(self._lost, ServerUnavailable)
 
     def end(self) -> Made:
-        """The request that frees the video on the server, lost or not."""
-        if self._lost:
-            self._timeout_s = _END_AFTER_LOSS_S
-        return self.issue(orders.end(), end=True)
+        """The request that frees the video on the server, lost or not. What was not sent yet will not be."""
+        with self._lock:
+            self._timeout_s = _END_AFTER_LOSS_S if self._lost else min(self._timeout_s, _END_S)
+            self._tickets.fail_held(VideoLost("this video was closed before the request was sent."))
+            made = self.issue(orders.end(), end=True)
+            self._waiting_since = time.monotonic()
+            return made
+
+    def ready(self) -> Iterator[Request]:
+        """What can be sent now, in the order in which it was asked.
+
+        Until the server has answered the first request, which carries START, that is this one alone: where it is refused nothing was sent in vain,
+        and the next one begins the video. It costs the time of a round trip, once in a video.
+        """
+        while True:
+            with self._lock:
+                if not self._tickets.held or not (self._started or not self._tickets.pending):
+                    return
+                ticket, order = self._tickets.held[0]
+                request = self._request(ticket, self._orders.with_returned(order), end=False)
+                self._tickets.held.popleft()
+            yield request
 
     def issue(self, order: Order, *, end: bool = False) -> Made:
-        """The request for an order; `end`: it also frees the video."""
-        # START goes with every request until one is on its way or accepted: a refused START has started nothing.
-        start = not self._started and not self._pending and not end
-        if not self._pending:
-            self._waiting_since = time.monotonic()
-        ticket = Ticket(order.waits_for, replace(order.options, owner=self._owner), order.size, end=end)
-        tensors = {**order.tensors, "PROMPTS": orders.prompts_tensor(order)}
-        self._pending.append(ticket)
-        self._may_exist = True
-        return ticket, Request(self.video_id, start, end, tensors, ticket.options.parameters())
+        """The request for an order, to be sent at once; `end`: it also frees the video."""
+        with self._lock:
+            ticket = Ticket(order.waits_for, order.options, order.size, end=end)
+            return ticket, self._request(ticket, order, end=end)
 
     def close(self) -> None:
         """No request can be made any more."""
@@ -152,28 +156,73 @@ class Session:
         """Seconds that the oldest request may still take: `timeout_s` since it was sent or since the answer before it."""
         return max(0.0, self._waiting_since + self._timeout_s - time.monotonic())
 
-    def resolve(self, event: Event) -> None:
-        """Gives the oldest ticket its outcome. A broken stream is the outcome of all of them, and the video is lost."""
-        self._waiting_since = time.monotonic()
-        if isinstance(event, Broken):
-            self._lose(self._cause(event))
-        elif not self._pending:
-            self._lose(ServerFault(f"{self._url} answered something that was not asked. Open a new video."))
-        else:
-            ticket = self._pending.popleft()
+    def resolve(self, event: Event) -> Ticket | None:
+        """Gives the ticket that an event belongs to its outcome, and gives that ticket.
+
+        None where no ticket is concerned more than others: a broken stream is the outcome of all of them, and so is an answer to nothing that was
+        asked; the video is lost then. To be told of the same event once more, since an interrupt came between, changes nothing.
+        """
+        with self._lock:
+            if self._done and self._done[0]() is event:
+                return self._done[1]()
+            if isinstance(event, Broken):
+                self._lose(self._cause(event))
+                return None
+            request_id = self._asked(event)
+            if request_id is None:
+                return None
+            self._waiting_since = time.monotonic()
+            ticket = self._tickets.pending[request_id]
+            outcome = self._outcome(event, ticket, request_id)
             ticket.heard = True
+            ticket.prompted = None
+            ticket.outcome = ticket.outcome or outcome
             self._may_exist = self._may_exist and not ticket.end  # even a refused END leaves nothing to free
-            ticket.outcome = self._outcome(event, ticket)
+            self._done = weakref.ref(event), weakref.ref(ticket)
+            self._tickets.pending.pop(request_id, None)
+            return ticket
 
     def expire(self) -> None:
-        """The oldest request has taken too long: the video is lost, since a late answer could not be told from the next."""
-        waited = f"no answer for {self._pending[0].waits_for} from {self._url} within {self._timeout_s:g} s."
-        if self._started:
-            self._lose(VideoLost(f"{waited} Open a new video; if the server is only slow, with a larger timeout_s."))
-        else:
-            self._lose(
-                ServerBusy(f"{waited} The server may be full, or still warming up. Retry later or on another server, or with a larger timeout_s.")
-            )
+        """The oldest request has taken too long: the video is lost."""
+        with self._lock:
+            oldest = self._tickets.oldest
+            waited = f"no answer for {oldest.waits_for if oldest else 'a request'} from {self._url} within {self._timeout_s:g} s."
+            if self._started:
+                self._lose(VideoLost(f"{waited} Open a new video; if the server is only slow, with a larger timeout_s."))
+            else:
+                advice = "The server may be full, or still warming up. Retry later or on another server, or with a larger timeout_s."
+                self._lose(ServerBusy(f"{waited} {advice}"))
+
+    def _ask(self, order: Order) -> Ticket:
+        prompted = replace(order, tensors=dict.fromkeys(order.tensors, _LET_GO)) if order.is_frame else None
+        ticket = Ticket(order.waits_for, order.options, order.size, prompted=prompted)
+        if not self._started and (self._tickets.pending or self._tickets.held):  # it will be held, and the caller may use its array again
+            order = replace(order, tensors={name: array.copy() for name, array in order.tensors.items()})
+        self._tickets.held.append((ticket, order))
+        return ticket
+
+    def _request(self, ticket: Ticket, order: Order, *, end: bool) -> Request:
+        # START goes with every request until one is on its way or accepted: a refused START has started nothing.
+        start = not self._started and not self._tickets.pending and not end
+        options = replace(order.options, owner=self._owner)
+        request = Request(self.video_id, start, end, {**order.tensors, "PROMPTS": orders.prompts_tensor(order)}, options.parameters())
+        if ticket.prompted:
+            ticket.prompted = replace(ticket.prompted, items=order.items, again=order.again)
+        if not self._tickets.pending:
+            self._waiting_since = time.monotonic()
+        self._tickets.pending[request.id] = ticket
+        self._may_exist = True
+        return request
+
+    def _asked(self, event: Answer | Refusal) -> str | None:
+        """The id of the request that the event belongs to; None, and the video is lost, where there is none."""
+        if event.id in self._tickets.pending:
+            return event.id
+        if isinstance(event, Answer) or event.id:
+            self._lose(ServerFault(f"{self._url} answered something that was not asked: {_OUT_OF_STEP}"))
+        elif not self._tickets.pending:
+            self._lose(self._cause(Broken(event.text)))
+        return self._tickets.oldest_id  # Triton's own refusal, from before it had read the request
 
     def _check(self) -> None:
         if self._closed:
@@ -182,24 +231,36 @@ class Session:
             first = str(self._lost)
             raise VideoLost(first if isinstance(self._lost, VideoLost) else f"this video was lost before: {first}") from self._lost
 
-    def _outcome(self, event: Answer | Refusal, ticket: Ticket) -> TrackedFrame | MaskletError:
+    def _outcome(self, event: Answer | Refusal, ticket: Ticket, request_id: str) -> TrackedFrame | MaskletError:
         try:
             if isinstance(event, Answer):
+                if results.token(event.tensors) != request_id:
+                    error = ServerFault(f"{self._url} answered {ticket.waits_for} with the answer to another request: {_OUT_OF_STEP}")
+                    self._lose(error)
+                    return error
                 result = results.read(event.tensors, ticket.options, ticket.size)
                 self._started = True
                 return result
-            error = from_server(event.text)
+            return self._refused(event, ticket)
         except ServerFault as unreadable:
-            error = unreadable
+            return unreadable
+
+    def _refused(self, refusal: Refusal, ticket: Ticket) -> MaskletError:
+        error = from_server(refusal.text)
         self._foreign |= isinstance(error, NotOwner)
         # Whatever else was refused, the video goes on, or begins with the next request.
         if isinstance(error, VideoLost):
             self._lost = self._lost or error
+            self._tickets.fail_held(error)
+        order, ticket.prompted = ticket.prompted, None  # once, even if an interrupt makes this happen again
+        if order and orders.changed_nothing(error, refusal.text):
+            error = self._orders.take_back(order, error, runs=self._started)
         return error
 
     def _cause(self, broken: Broken) -> MaskletError:
         """What a broken stream means: for a video that runs, always a loss."""
-        place = f"while waiting for {self._pending[0].waits_for}" if self._pending else "between two requests"
+        oldest = self._tickets.oldest
+        place = f"while waiting for {oldest.waits_for}" if oldest else "between two requests"
         error = from_server(broken.text)
         if not self._started and isinstance(error, ServerUnavailable | ServerBusy):
             return type(error)(f"{self._url}: {error}")
@@ -207,5 +268,4 @@ class Session:
 
     def _lose(self, error: MaskletError) -> None:
         self._lost = self._lost or error
-        while self._pending:
-            self._pending.popleft().outcome = error
+        self._tickets.fail(error)

@@ -13,16 +13,18 @@ from numpy.typing import ArrayLike
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError, UnknownObject
 from masklet.grpc_transport import GrpcTransport
+from masklet.home import Home
 from masklet.inputs import Frame
 from masklet.line import Line, PlainLine
-from masklet.pipeline import Results
+from masklet.pipeline import Results, check_in_flight
 from masklet.replicas import Replicas
 from masklet.resilience.keeper import Keeper
 from masklet.resilience.line import ResilientLine
 from masklet.resilience.options import Resilience
 from masklet.resilience.report import Interruption
 from masklet.results import TrackedFrame
-from masklet.session import Session, Ticket
+from masklet.session import Session
+from masklet.ticket import Ticket
 from masklet.transport import Stream, Tls, Transport
 
 
@@ -36,7 +38,9 @@ class Tracker:
     model      name of the server's public model: tracker_VARIANT where it serves several variants
     transport  another way to reach the server, or a dict by url, for tests: see `masklet.MockTransport`
 
-    Videos of one tracker may be used in different threads, and a video in several, though its frames then have no certain order.
+    Videos of one tracker may be used in different threads, and a video in several, though its frames then have no certain order. A video belongs
+    to the process that opened it: in a forked child its calls raise RuntimeError, and a tracker made there warns: gRPC does not survive every fork.
+    Raises RuntimeError where gevent has patched the process and gRPC was not told.
     """
 
     def __init__(
@@ -97,15 +101,22 @@ class Tracker:
 class Video:
     """One live video: objects are prompted, then tracked through the frames that follow.
 
-    Errors: a RequestError means that one call was refused and changed nothing, and a ServerFault that it failed inside; the video goes on,
-    but prompts that went with a refused frame are gone. ServerBusy refuses a video, or one more object; the same call may be tried again.
-    After VideoLost, a deadline or a broken stream the video is over and every later call raises VideoLost. `close` is needed after all of them.
+    Errors: a RequestError means that one call was refused and changed nothing, and a ServerFault that it failed inside; the video goes on.
+    ServerBusy refuses a video, or one more object; the same call may be tried again. After VideoLost, a deadline or a broken stream the video is over
+    and every later call raises VideoLost. `close` is needed after all of them. So it is after a ServerFault which says that the server's stages are
+    out of step: the answer to another request came, and never becomes a result.
+
+    The prompts of a refused frame are kept, and go with the next frame that is sent, unless there are newer ones of the same object by then; the
+    error says so. Frames that are on their way already go without them. Not kept are a prompt that the error names ("object 4 (prompt 3): ..."); and
+    the prompts of a frame that is refused a second time for what may be their fault (BadPrompt, TooManyPoints, TooManyObjects and ServerFault;
+    ServerBusy too once the video runs). `remove` drops those that are kept.
 
     A resilient video goes on elsewhere instead. It is over when no server takes it any more; then VideoLost has the newest snapshot.
     """
 
     def __init__(self, line: Line, forget: Callable[[Video], None]) -> None:
         self._line = line
+        self._home = Home()
         self._forget = forget
         self._closed = False
 
@@ -144,10 +155,12 @@ class Video:
 
         Raises BadPrompt.
         """
+        self._home.check()
         self._line.prompt(object_id, points=points, labels=labels, box=box, mask=mask, append=append, clear=clear)
 
     def remove(self, object_id: int) -> None:
         """Forgets an object, at once. Raises UnknownObject."""
+        self._home.check()
         dropped = self._line.drop(object_id)
         with suppress(UnknownObject) if dropped else nullcontext():  # the server need not know what was only prompted
             self._wait(self._line.remove(object_id))
@@ -179,18 +192,25 @@ class Video:
         return self._wait(self._send_frame(frame, **options))
 
     def track_many(self, frames: Iterable[Frame], in_flight: int = 4) -> Iterator[TrackedFrame]:
-        """Tracks through many frames, with up to `in_flight` of them on their way. Gives the results in order.
+        """Tracks through many frames, with up to `in_flight` of them (1 to 64) on their way. Gives the results in order, each as soon as it is there.
 
-        Frames are taken from `frames` as they are needed: one per result, more while results lag behind. `prompt` inside the loop goes
-        with the next frame that is taken. An error comes in the place of its frame's result; after a RequestError, or an error of `frames`,
-        `next` on the same iterator goes on with the frames already sent.
+        Frames are taken from `frames` as they are needed: while `next` waits for a result, up to `in_flight`, and one at a time. A thread of its own
+        takes them, so that a camera that blocks does not hold up results; `iter(frames)` is called here. `prompt` inside the loop goes with the next
+        frame that is sent: frames are sent by `next` only.
+
+        An error comes in the place of its frame's result; after a RequestError, or an error of `frames`, `next` on the same iterator goes on
+        with the frames already sent. Where `next` is interrupted (Ctrl-C), the result comes with the next call.
+
+        When the loop is left early, the thread ends as soon as `frames` gives it the frame that it waits for, and drops that one. So do not go on
+        with the same generator elsewhere.
         """
-        if in_flight < 1:
-            raise ValueError(f"in_flight must be at least 1, got {in_flight}.")
+        self._home.check()
+        check_in_flight(in_flight)
         return Results(self, iter(frames), in_flight)
 
     def snapshot(self) -> bytes:
         """The state of the video after the last frame. `Tracker.open(state=...)` goes on from it, here or on another server."""
+        self._home.check()
         state = self._wait(self._line.snapshot()).snapshot
         assert state is not None
         return state
@@ -198,10 +218,11 @@ class Video:
     def close(self) -> None:
         """Ends the video and frees what the server holds of it. Closing twice does nothing.
 
-        Raises VideoLost if the video was fine until now and the server does not answer; it then frees the video by itself after a while. Where
-        the video is resilient nothing is raised.
+        Waits for the answers to frames on their way and to the end itself, for 5 s or `timeout_s` if that is less, and as long again over a new
+        connection. Raises VideoLost if the video was fine until now and the server does not answer; it then frees the video by itself after a while.
+        Where the video is resilient nothing is raised. In a forked child it does nothing: the video is the parent's.
         """
-        if self._closed:
+        if self._closed or self._home.is_another_process:
             return
         self._closed = True
         try:
@@ -225,11 +246,9 @@ class Video:
             raise
 
     def _send_frame(self, frame: Frame, **options: Any) -> Ticket:
+        self._home.check()
         return self._line.frame(frame, **options)
 
     def _wait(self, ticket: Ticket) -> TrackedFrame:
         self._line.settle(ticket)
         return ticket.result()
-
-    def _settled(self, ticket: Ticket) -> bool:
-        return self._line.settled(ticket)

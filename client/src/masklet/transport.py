@@ -1,13 +1,14 @@
 """How requests reach a server: the protocol that `Tracker` needs, and TLS settings.
 
-A transport opens streams; a video has one. A stream takes requests and gives one event per request, in the order of the requests. Nothing
-of one stream ever appears on another.
+A transport opens streams; a video has one. A stream takes requests and gives one event per request, which carries the id of that request.
+Nothing of one stream ever appears on another.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from os import PathLike
 from typing import Protocol
 from urllib.parse import quote
@@ -17,27 +18,33 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Request:
-    """One request to the model `tracker`. Tensors have the batch dimension 1 in front; BYTES tensors are object arrays of bytes."""
+    """One request to the model `tracker`. Tensors have the batch dimension 1 in front; BYTES tensors are object arrays of bytes.
+
+    id  random, never used twice: the answer carries it, and so does its tensor TOKEN
+    """
 
     video_id: int | str
     start: bool
     end: bool
     tensors: Mapping[str, np.ndarray]
     parameters: Mapping[str, object]
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The output tensors of one request, batch dimension removed."""
+    """The output tensors of one request, batch dimension removed. `id` is the request's."""
 
     tensors: Mapping[str, np.ndarray]
+    id: str = ""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """The server's error for one request; the stream goes on."""
+    """The server's error for one request; the stream goes on. `id` is the request's; empty where the server did not get as far as to read it."""
 
     text: str
+    id: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,11 +63,20 @@ class Stream(Protocol):
     def send(self, request: Request) -> None:
         """Queues a request. Does not wait; a broken stream shows itself as an event."""
 
-    def receive(self, timeout_s: float) -> Event:
-        """The next event. Raises TimeoutError after `timeout_s` seconds without one."""
+    def receive(self, timeout_s: float) -> Event | None:
+        """The next event; None after `wake`. Raises TimeoutError after `timeout_s` seconds without one.
+
+        It stays the next one until `advance`, so that an interrupt before it was dealt with (Ctrl-C, a cancelled task) loses nothing.
+        """
 
     def poll(self) -> Event | None:
-        """The next event if it is there already."""
+        """The next event if it is there already. It stays the next one."""
+
+    def advance(self) -> None:
+        """The next event was dealt with: goes on to the one behind it."""
+
+    def wake(self) -> None:
+        """Ends a `receive` that waits now, or else the next one that would have to. Called from another thread."""
 
     def close(self, *, cancel: bool = False) -> None:
         """Ends the stream and its connection. `cancel`: forget requests that are not answered yet. Later calls do nothing."""
@@ -73,10 +89,13 @@ class AsyncStream(Protocol):
         """As `Stream.send`."""
 
     async def receive(self, timeout_s: float) -> Event:
-        """As `Stream.receive`."""
+        """As `Stream.receive`; there is no `wake`."""
 
     def poll(self) -> Event | None:
         """As `Stream.poll`."""
+
+    def advance(self) -> None:
+        """As `Stream.advance`."""
 
     async def close(self, *, cancel: bool = False) -> None:
         """As `Stream.close`."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 
 from masklet.resilience.calls import Calls
 from masklet.resilience.keeper import Keeper
 from masklet.resilience.link import Link
 from masklet.resilience.route import Close, Open, Send
-from masklet.session import Ticket
-from masklet.transport import AsyncStream, Event
+from masklet.ticket import Ticket
+from masklet.transport import AsyncStream
+from masklet.turns import AsyncTurns
 
 
 class AsyncResilientLine(Calls):
@@ -21,23 +23,16 @@ class AsyncResilientLine(Calls):
         self._open_stream = open_stream
         self._streams: dict[Link, AsyncStream] = {}
         self._closing: set[asyncio.Task[None]] = set()
-        self._waiting = asyncio.Lock()
+        self._turns = AsyncTurns()
 
     async def settle(self, ticket: Ticket) -> None:
         """See `Line`."""
-        async with self._waiting:  # one task waits; on the way it resolves the tickets of the others
-            while ticket.outcome is None:
-                link, seconds = self._keeper.waits()
-                event = await _next_event(self._streams.get(link) if link else None, seconds)
-                if link and event:
-                    self._keeper.take(link, event)
-                self._catch_up(waited=True)
+        await self._turns.wait(lambda: ticket.outcome is not None, self._listen)
 
     async def settled(self, ticket: Ticket) -> bool:
         """See `Line`."""
-        async with self._waiting:  # events must be taken in the order in which they came
-            if ticket.outcome is None:
-                self._catch_up(waited=False)
+        if ticket.outcome is None:
+            await self._turns.attempt(self._look)
         return ticket.outcome is not None
 
     async def close(self) -> None:
@@ -52,11 +47,26 @@ class AsyncResilientLine(Calls):
             self._carry_out()
             await asyncio.gather(*self._closing)
 
+    async def _listen(self) -> None:
+        """See `ResilientLine`."""
+        link, seconds = self._keeper.waits()
+        stream = self._streams.get(link) if link else None
+        if stream is None:
+            await asyncio.sleep(seconds)
+        else:
+            with suppress(TimeoutError):
+                await stream.receive(seconds)  # it is taken below
+        self._catch_up(waited=True)
+
+    async def _look(self) -> None:
+        self._catch_up(waited=False)
+
     def _catch_up(self, *, waited: bool) -> None:
         """See `ResilientLine`."""
         for link in self._keeper.links:
             while (stream := self._streams.get(link)) and (event := stream.poll()):
-                self._keeper.take(link, event)
+                self._take(link, event)
+                stream.advance()
                 self._carry_out()
         self._keeper.tick(waited=waited)
         self._carry_out()
@@ -72,13 +82,3 @@ class AsyncResilientLine(Calls):
                 task = asyncio.create_task(self._streams.pop(link).close(cancel=cancel))
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
-
-
-async def _next_event(stream: AsyncStream | None, seconds: float) -> Event | None:
-    if stream is None:
-        await asyncio.sleep(seconds)
-        return None
-    try:
-        return await stream.receive(seconds)
-    except TimeoutError:
-        return None

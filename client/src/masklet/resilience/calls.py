@@ -12,11 +12,13 @@ import numpy as np
 from masklet import orders
 from masklet.errors import BadRequest, UnknownObject
 from masklet.inputs import Frame
-from masklet.orders import Order, Orders
+from masklet.orders import Order
 from masklet.resilience.keeper import Keeper
+from masklet.resilience.link import Link
 from masklet.resilience.report import Interruption
 from masklet.resilience.route import Close, Open, Send
-from masklet.session import Ticket
+from masklet.ticket import Ticket
+from masklet.transport import Event
 
 
 class Calls(ABC):
@@ -25,7 +27,6 @@ class Calls(ABC):
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
         self._lock = threading.RLock()
-        self._orders = Orders()
         self._begun = False
 
     @property
@@ -40,17 +41,19 @@ class Calls(ABC):
 
     def prompt(self, object_id: int, **prompt: Any) -> None:
         """See `Line`."""
-        self._keeper.check()
-        self._orders.prompt(object_id, **prompt)
+        with self._lock:
+            self._keeper.check()
+            self._keeper.orders.prompt(object_id, **prompt)
 
     def drop(self, object_id: int) -> bool:
         """See `Line`."""
-        return self._orders.drop(object_id)
+        with self._lock:
+            return self._keeper.orders.drop(object_id)
 
     def frame(self, frame: Frame, **options: Any) -> Ticket:
         """See `Line`. Pixels are copied: the caller may use the array again, and a replay needs them as they were."""
         kept = frame.copy() if isinstance(frame, np.ndarray) else frame
-        return self._send(lambda: self._orders.frame(kept, **options))
+        return self._send(lambda: self._keeper.orders.frame(kept, **options))
 
     def restore(self, state: bytes) -> Ticket:
         """See `Line`."""
@@ -83,6 +86,14 @@ class Calls(ABC):
                 self._keeper.withdraw(ticket)
                 raise
             return ticket
+
+    def _take(self, link: Link, event: Event) -> None:
+        """Tells the keeper of an event."""
+        try:
+            self._keeper.take(link, event)
+        except BaseException:  # such as Ctrl-C half way: what the link said is forgotten, and asked again elsewhere
+            self._keeper.unsent(link)
+            raise
 
     def _carry_out(self) -> None:
         """Does what the keeper wants to have done."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from masklet.orders import Order
 from masklet.results import TrackedFrame
-from masklet.session import Ticket
+from masklet.ticket import Ticket
 
 
 class Entry:
@@ -72,12 +72,15 @@ class Journal:
         return not asked and (soon or len(self.entries) + 1 >= self._every)
 
     def rebase(self, entry: Entry, result: TrackedFrame) -> bool:
-        """Goes on from the snapshot in an answer, unless a newer one is kept. Whether it does."""
+        """Goes on from the snapshot in an answer, unless a newer one is kept, or an earlier entry has no answer yet. Whether it does."""
         if entry not in self.entries:
+            return False
+        count = self.entries.index(entry) + 1
+        if any(not earlier.answered for earlier in self.entries[: count - 1]):
             return False
         self.state = result.snapshot
         self.frame_index = result.frame_index if result.frame_index >= 0 else None
-        del self.entries[: self.entries.index(entry) + 1]
+        del self.entries[:count]
         return True
 
     def drop(self, entry: Entry) -> None:

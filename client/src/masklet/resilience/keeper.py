@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from masklet import orders
-from masklet.errors import MaskletError, ServerBusy, ServerFault, ServerUnavailable, VideoLost, from_masklet
-from masklet.orders import Order
+from masklet.errors import BadRequest, MaskletError, RequestError, ServerBusy, ServerFault, ServerUnavailable, VideoLost, from_masklet
+from masklet.orders import Order, Orders
 from masklet.resilience.journal import Entry, Journal
 from masklet.resilience.link import Link
 from masklet.resilience.options import Resilience
@@ -22,7 +22,7 @@ from masklet.resilience.report import Cause, Interruption
 from masklet.resilience.route import Close, Open, Route, Send
 from masklet.resilience.trouble import Trouble
 from masklet.results import TrackedFrame
-from masklet.session import Ticket
+from masklet.ticket import Ticket
 from masklet.transport import Broken, Event, Refusal
 
 _LOSSES = 3  # servers that may be lost with the same request in hand, before it is taken for the reason
@@ -30,10 +30,15 @@ _CLOSED = "this video is closed. Open a new one."
 
 
 class Keeper:
-    """One resilient video. After every call `commands` are to be carried out, in order. `interruptions` is its record."""
+    """One resilient video. After every call `commands` are to be carried out, in order.
+
+    interruptions  its record
+    orders         makes what `add` takes
+    """
 
     def __init__(self, urls: Sequence[str], video_id: int | str | None, timeout_s: float, settings: Resilience) -> None:
         self.interruptions: list[Interruption] = []
+        self.orders = Orders()
         self._route = Route(urls, video_id, timeout_s, settings)
         self._journal = Journal(settings.snapshot_every)
         self._give_up_s = settings.give_up_s
@@ -76,9 +81,10 @@ class Keeper:
         return ticket
 
     def withdraw(self, ticket: Ticket) -> None:
-        """Forgets the order of a ticket, which could not be sent."""
+        """Forgets the order of a ticket, which could not be sent; its prompts stay."""
         for entry in [entry for entry in self._journal.entries if entry.ticket is ticket]:
             self._drop(entry)
+            self.orders.take_back(entry.order, BadRequest(""), runs=True)
 
     def end(self) -> Ticket | None:
         """Frees the video. The ticket of END; None if there is no server to tell."""
@@ -116,11 +122,11 @@ class Keeper:
         """An event of a link. Those of links that were given up do not count."""
         if link not in self.links or link.dirty:
             return
-        link.session.resolve(event)
-        if isinstance(event, Broken) or not link.on_way:
-            self._lose_in_hand(link, "broken")
+        ticket = link.session.resolve(event)
+        if ticket is None:
+            self._lose_in_hand(link, "broken" if isinstance(event, Broken) else "failed")
             return
-        entry, ticket = link.on_way.popleft()
+        entry = link.on_way.pop(ticket)
         if isinstance(ticket.outcome, TrackedFrame):
             self._answered(link, entry, ticket.outcome)
         elif isinstance(ticket.outcome, MaskletError):
@@ -145,13 +151,17 @@ class Keeper:
         """What an error means. `own`: masklet's, not Triton's, which may have failed before or after the video changed."""
         if isinstance(error, VideoLost):
             self._lose(link, "forgotten", error)
+        elif entry.answered and isinstance(error, RequestError):
+            self._lose(link, "failed", error)
+            if self._route.trouble:  # the same again would be refused again there: snapshots are large
+                self._route.trouble.refused[link.url] = error
         elif entry.answered or isinstance(error, ServerFault | ServerUnavailable) or (isinstance(error, ServerBusy) and not (own and link.accepted)):
             self._lose(link, "failed", error)
             if isinstance(error, ServerFault) and (own or link.accepted):
                 self._blame(entry, error)
         else:
             self._drop(entry)
-            self._give(entry, error)
+            self._give(entry, self.orders.take_back(entry.order, error, runs=link.accepted))
 
     def _sweep(self) -> None:
         """Gives up links that cannot be believed any more."""
@@ -162,7 +172,7 @@ class Keeper:
         """A link is lost, as its session knows why, and with whatever it had in hand."""
         error = link.session.lost
         assert error is not None
-        in_hand = link.on_way[0][0] if link.accepted and link.on_way else None
+        in_hand = next(iter(link.on_way.values()), None) if link.accepted else None
         self._lose(link, cause, error)
         if in_hand:
             self._blame(in_hand, error)
@@ -178,7 +188,7 @@ class Keeper:
             return
         self._drop(entry)
         what = f"{_LOSSES} servers were lost with {entry.order.waits_for} in hand, so it is not sent again; the last time: {error}"
-        entry.give(ServerFault(f"{what} The video goes on without it."))
+        entry.give(ServerFault(f"{what} The video goes on without it and its prompts."))
 
     def _give(self, entry: Entry, outcome: TrackedFrame | MaskletError) -> None:
         """Tells the caller. The first new result ends a trouble."""
@@ -195,7 +205,7 @@ class Keeper:
     def _may_move(self) -> bool:
         """Whether it is time to leave a server that drains: then a snapshot is wanted."""
         trouble = self._route.trouble
-        if trouble is None or not trouble.moving or trouble.switched or self._route.candidate:
+        if trouble is None or not trouble.moving or trouble.switched or trouble.hopeless or self._route.candidate:
             return False
         return time.monotonic() >= trouble.due
 
@@ -204,8 +214,13 @@ class Keeper:
         trouble, deadline = self._route.trouble, self._deadline()
         if trouble is None or self._ending:
             return
-        if deadline is not None and time.monotonic() >= deadline:
-            self._give_up(trouble)
+        if trouble.hopeless:
+            if not self._route.current:  # else it goes on where it is, as long as it can
+                told = "; ".join(f"{url}: {error}" for url, error in trouble.refused.items())
+                self._give_up(trouble, f"every server refused to take the video again ({told}).")
+        elif deadline is not None and time.monotonic() >= deadline:
+            tried, urls = f"within {self._give_up_s:g} s, in {trouble.attempts} attempts", ", ".join(dict.fromkeys(trouble.urls))
+            self._give_up(trouble, f"no server took the video {tried} ({urls}). The last one: {trouble.last or 'no answer yet.'}")
         elif not self._route.candidate and (not self._route.current or self._fresh) and not trouble.switched and time.monotonic() >= trouble.due:
             self._fresh = False
             state = self._journal.state
@@ -217,13 +232,10 @@ class Keeper:
         trouble, oldest = self._route.trouble, self._journal.oldest()
         return max(trouble.since, oldest.asked) + self._give_up_s if trouble and oldest and not self._route.current else None
 
-    def _give_up(self, trouble: Trouble) -> None:
-        urls, last, journal = ", ".join(dict.fromkeys(trouble.urls)), trouble.last, self._journal
+    def _give_up(self, trouble: Trouble, why: str) -> None:
+        last, journal = trouble.last, self._journal
         advice = "Its newest snapshot is `state` of this error: open a new video from it." if journal.state else "Open a new one and prompt again."
-        self._over = VideoLost(
-            f"no server took the video within {self._give_up_s:g} s, in {trouble.attempts} attempts ({urls}). "
-            f"The last one: {last or 'no answer yet.'} {advice}"
-        )
+        self._over = VideoLost(f"{why} {advice}")
         self._over.state, self._over.state_index, self._over.__cause__ = journal.state, journal.frame_index, last
         if self._route.candidate:
             self._route.lose(self._route.candidate, "silent", self._over, 0.0)

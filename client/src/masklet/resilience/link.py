@@ -7,7 +7,8 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from masklet.resilience.journal import Entry
-from masklet.session import Session, Ticket
+from masklet.session import Session
+from masklet.ticket import Ticket
 from masklet.transport import Request
 
 
@@ -16,8 +17,8 @@ class Link:
 
     accepted  the server has answered, so it holds the video
     waiting   what is sent once it is accepted
-    on_way    what is sent and not answered, with the session's ticket
-    dirty     a request may have been sent in part: nothing that comes can be believed
+    on_way    what is sent and not answered, by the session's ticket, oldest first
+    dirty     a request may have been sent in part, or an answer was taken in part: nothing that comes can be believed
     """
 
     def __init__(self, url: str, video_id: int | str, patience_s: float, entries: Iterable[Entry]) -> None:
@@ -26,7 +27,7 @@ class Link:
         self.session = Session(url, video_id, patience_s)
         self.accepted = False
         self.waiting = deque(entries)
-        self.on_way: deque[tuple[Entry, Ticket]] = deque()
+        self.on_way: dict[Ticket, Entry] = {}
         self.dirty = False
 
     @property
@@ -39,7 +40,7 @@ class Link:
         while self.waiting and (self.accepted or not self.on_way):
             entry = self.waiting.popleft()
             ticket, request = self.session.issue(entry.order)
-            self.on_way.append((entry, ticket))
+            self.on_way[ticket] = entry
             yield request
 
     def overdue(self) -> bool:

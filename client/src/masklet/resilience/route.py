@@ -16,7 +16,7 @@ from masklet.resilience.link import Link, fresh_id, random_id
 from masklet.resilience.options import Resilience
 from masklet.resilience.report import Cause
 from masklet.resilience.trouble import Trouble
-from masklet.session import Ticket
+from masklet.ticket import Ticket
 from masklet.transport import Request
 
 _GRACE = 0.05  # of the patience: for answers that are here already, when the caller itself was away for longer than an answer may take
@@ -141,7 +141,7 @@ class Route:
         """Frees the video on a server."""
         link.waiting.clear()
         ticket, request = link.session.issue(orders.end(), end=True)
-        link.on_way.append((Entry.own(orders.end()), ticket))
+        link.on_way[ticket] = Entry.own(orders.end())
         self.commands.append(Send(link, request))
         return ticket
 

@@ -18,6 +18,7 @@ class Trouble:
     moving    the old server still serves: there is time
     last      why the last attempt failed
     silences  servers in a row that did not answer in time
+    refused   what servers have against taking the video again, by url: they are not asked any more
     """
 
     def __init__(self, urls: Sequence[str], cause: Cause, reason: MaskletError | None, from_url: str, waited_s: float) -> None:
@@ -30,25 +31,36 @@ class Trouble:
         self.at, self.since = time.time(), time.monotonic()
         self.last = reason
         self.due = self.since
+        self.refused: dict[str, MaskletError] = {}
+        self._turn = 0
         self.attempts = self.silences = self.frames_replayed = 0
         self.switched: float | None = None
         self.to_url = from_url
 
     def next_url(self) -> str:
-        """The server to ask now."""
+        """The server to ask now; not to be called where there is none."""
         self.attempts += 1
-        return self.urls[(self.attempts - 1) % len(self.urls)]
+        while (url := self.urls[self._turn % len(self.urls)]) in self.refused:
+            self._turn += 1
+        self._turn += 1
+        return url
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether every server has refused."""
+        return self.refused.keys() >= set(self.urls)
 
     def failed(self, cause: Cause, error: MaskletError) -> None:
         """An attempt failed: the next server is asked at once, unless all were; then it takes a while."""
         self.last = error
         self.silences += cause == "silent"
         self.switched = None
-        rounds, rest = divmod(self.attempts, len(self.urls))
+        rounds, rest = divmod(self._turn, len(self.urls))
         self.due = time.monotonic() + (0 if rest else delay_s(rounds))
 
     def worse(self, urls: Sequence[str], cause: Cause, reason: MaskletError, waited_s: float) -> None:
         """The server that drained is lost before the video had left it."""
+        self.refused.clear()  # the newest snapshot is another one
         self.urls, self.cause, self.reason, self.last, self.waited_s, self.moving = urls, cause, reason, reason, waited_s, False
         self.at, self.since = time.time(), time.monotonic()
         self.due = self.since
