@@ -19,7 +19,7 @@
     ├── ServerUnavailable       no server answers at this address
     └── ServerFault             the server failed inside; the message says how
 
-On the wire an error is `MASKLET_<CODE>: what happened. What to do.`; `code` is stable, the text is for people.
+On the wire an error is `MASKLET_<CODE>: what happened. What to do.`, and behind it ` [request ID]`; `code` is stable, the text is for people.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class MaskletError(Exception):
 
     code = "ERROR"
 
-    def wire(self) -> str:
-        """The error as it crosses the wire."""
-        return f"MASKLET_{self.code}: {self}"
+    def wire(self, token: str = "") -> str:
+        """The error as it crosses the wire; `token`: the id of the request that it answers."""
+        return f"MASKLET_{self.code}: {self}" + (f" [request {token}]" if token.isalnum() else "")
 
 
 class RequestError(MaskletError):
@@ -165,6 +165,12 @@ def from_server(text: str) -> MaskletError:
 def from_masklet(text: str) -> bool:
     """Whether an error text of the server is masklet's own, not Triton's."""
     return _OWN.search(text) is not None
+
+
+def token_of(text: str) -> str | None:
+    """The id of the request that an error text of the server answers; None where it does not say."""
+    own = _OWN.search(text)
+    return own["token"] if own else None
 
 
 def _tree(base: type[MaskletError]) -> dict[str, type[MaskletError]]:

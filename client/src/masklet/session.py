@@ -1,9 +1,9 @@
 """One video as the client sees it, without input or output: what to send next, and what an event means.
 
 `Video` and `AsyncVideo` add only the waiting. An event belongs to the ticket of the request whose id it carries, whatever the order in which
-events come. An answer also names the request in its tensor TOKEN, which went through every stage of the server. Where the two differ, or nobody
-asked, a stage has handed out the answer to another request. That never becomes a result: what the video's memories hold is not known then, so the
-video is lost on that server. A resilient video goes on from its snapshot elsewhere.
+events come. What went through the stages of the server names the request once more: an answer in its tensor TOKEN, an error at its end. Where the two
+differ, or nobody asked, a stage has handed out the answer to another request. That never becomes a result: what the video's memories hold is not
+known then, so the video is lost on that server. A resilient video goes on from its snapshot elsewhere.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from masklet.errors import (
     UnknownObject,
     VideoLost,
     from_server,
+    token_of,
 )
 from masklet.inputs import Frame, checked_id
 from masklet.orders import Order, Orders
@@ -233,11 +234,12 @@ class Session:
 
     def _outcome(self, event: Answer | Refusal, ticket: Ticket, request_id: str) -> TrackedFrame | MaskletError:
         try:
+            told = results.token(event.tensors) if isinstance(event, Answer) else token_of(event.text) or request_id
+            if told != request_id:
+                error = ServerFault(f"{self._url} answered {ticket.waits_for} with what belongs to another request: {_OUT_OF_STEP}")
+                self._lose(error)
+                return error
             if isinstance(event, Answer):
-                if results.token(event.tensors) != request_id:
-                    error = ServerFault(f"{self._url} answered {ticket.waits_for} with the answer to another request: {_OUT_OF_STEP}")
-                    self._lose(error)
-                    return error
                 result = results.read(event.tensors, ticket.options, ticket.size)
                 self._started = True
                 return result
