@@ -105,7 +105,7 @@ def test_a_failure_answers_its_own_request_only(model, request_of, utils):
     good, bad = request_of(logits()), request_of(logits(), size=(0, 0))
     responses = model.execute([good, bad, good])
     assert [response.has_error() for response in responses] == [False, True, False]
-    assert responses[1].error().message().startswith("MASKLET_SERVER_FAULT: ")
+    assert responses[1].error().message().startswith("MASKLET_VIDEO_LOST: ")
     outputs(responses[2])
 
 
@@ -146,7 +146,7 @@ def test_an_envelope_that_no_stage_signed_is_refused(model, request_of, name):
 def test_what_belongs_to_another_request_is_answered_with_an_error(model, request_of, token, video):
     """As when the answer of memory_bank to one request is taken for that to another."""
     refused, good = model.execute([request_of(logits(), token=token, video=video), request_of(logits())])
-    assert refused.error().message().startswith("MASKLET_SERVER_FAULT: a stage of the server answered another request")
+    assert refused.error().message().startswith("MASKLET_VIDEO_LOST: memory_bank answered another request")
     assert refused.error().message().endswith("[request abc]")
     outputs(good)
 
@@ -154,7 +154,7 @@ def test_what_belongs_to_another_request_is_answered_with_an_error(model, reques
 def test_a_bug_answers_its_own_request_only(model, request_of, utils):
     broken = utils.InferenceRequest(inputs=[], model_name="postprocess")
     responses = model.execute([broken, request_of(logits())])
-    assert responses[0].error().message().startswith("MASKLET_SERVER_FAULT: postprocess failed with KeyError")
+    assert responses[0].error().message().startswith("MASKLET_VIDEO_LOST: postprocess failed with KeyError")
     assert [level for level, _ in utils.Logger.lines] == ["ERROR"]
     outputs(responses[1])
 

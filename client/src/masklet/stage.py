@@ -102,7 +102,7 @@ class Stage:
             self._say(f"{sender.stage} was stopped a short while ago and is out of step with Triton: its process {sender.pid} is ended")
             with suppress(ProcessLookupError):
                 os.kill(sender.pid, signal.SIGKILL)
-        raise ServerFault("a stage of the server answered another request. This one changed nothing; send it again.")
+        raise ServerFault(f"{sender.stage} answered another request. This one changed nothing; send it again.")
 
     def _run(self) -> None:
         while not self._closing.wait(_TICK_S):

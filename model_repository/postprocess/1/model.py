@@ -1,6 +1,7 @@
 """Triton model `postprocess`: low-resolution logits become masks at frame size and boxes. Stateless.
 
-It is the last step, so unlike the steps before memory_bank it may fail a request: nothing comes after it that could lose START or END.
+It is the last step, so unlike the steps before memory_bank it may fail a request: nothing comes after it that could lose START or END. But
+memory_bank has committed by then, so what fails here costs the video: its client cannot know what the memories hold.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import numpy as np
 import triton_python_backend_utils as pb_utils
 
-from masklet.errors import MaskletError, ServerFault
+from masklet.errors import BadRequest, MaskletError, ServerFault, VideoLost
 from masklet.stage import triton_stage
 from masklet_postprocess.request import finish
+
+_LOST = "What this video's memories hold is not known. Open a new video and prompt again, or restore a snapshot."
 
 
 class TritonPythonModel:
@@ -40,12 +43,13 @@ class TritonPythonModel:
     def _respond(self, request: Any) -> Any:
         try:
             return self._answer(request)
-        except MaskletError as error:
+        except BadRequest as error:  # it did not come from memory_bank
             return _refusal(error, request)
+        except ServerFault:  # it came with memory_bank's answer to another request, whose own may have been computed or not
+            return _refusal(VideoLost(f"memory_bank answered another request. {_LOST}"), request)
         except Exception as error:
             pb_utils.Logger.log_error(f"postprocess: {type(error).__name__}: {error}")
-            fault = ServerFault(f"postprocess failed with {type(error).__name__}: {error}. Report it with the request that caused it.")
-            return _refusal(fault, request)
+            return _refusal(VideoLost(f"postprocess failed with {type(error).__name__}: {error} {_LOST}"), request)
 
     def _answer(self, request: Any) -> Any:
         begin = time.monotonic()
