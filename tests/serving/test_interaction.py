@@ -286,14 +286,23 @@ def test_limits_of_a_video_refuse_and_change_nothing(limited: Tracker, tracker: 
                 video.track(FRAMES[4], refine=True)
 
 
+def begins_twice(tracker: Tracker) -> bool:
+    """Whether there is room for two videos."""
+    try:
+        with tracker.open() as one, tracker.open() as two:
+            return [video.track(FRAMES[0]).frame_index for video in (one, two)] == [0, 0]
+    except errors.ServerBusy:
+        return False
+
+
 def test_a_silent_video_is_forgotten_and_its_place_is_free(limited: Tracker) -> None:
     with limited.open() as quiet, limited.open() as other:
         for video in (quiet, other):
             video.track(FRAMES[0])
-        time.sleep(3.5)
-        with limited.open() as third, limited.open() as fourth:
-            for video in (third, fourth):
-                assert video.track(FRAMES[0]).frame_index == 0
+        until = time.monotonic() + 60
+        while not begins_twice(limited):  # where frames take over a second the server waits for three times as long
+            assert time.monotonic() < until
+            time.sleep(1)
         for video in (quiet, other):
-            with pytest.raises(errors.VideoLost, match="idle for too long"):
+            with pytest.raises(errors.VideoLost, match="silent for over 3 s"):
                 video.track(FRAMES[1])

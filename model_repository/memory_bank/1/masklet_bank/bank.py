@@ -108,19 +108,17 @@ class ObjectBank:
         memories = [(answer.result.memory, conditioning_slot) for answer in prompted]
         past = self._past(frame, direction)
         for rank, earlier in reversed([*enumerate(past[: self.family.num_memories - 1], 1)]):
-            if earlier in self.memories:
-                memories.append((self.memories[earlier], rank - 1))
-            elif earlier in unselected:
-                memories.append((self.conditioning[earlier].result.memory, rank - 1))
+            memory = self.conditioning[earlier].result.memory if earlier in unselected else self.memories.get(earlier)
+            if memory is not None:
+                memories.append((memory, rank - 1))
         # A conditioning frame in the future gives its memory, but no pointer.
         ages = [(answer.result.pointer, direction * (frame - answer.frame)) for answer in prompted]
         pointers = [(pointer, age) for pointer, age in ages if age >= 0]
         # Selection never takes the pointer of the farthest frame on its list (sam3_tracker_base.py:723).
         for rank, earlier in enumerate((past[:-1] if self.family.selection else past)[: self.family.num_pointers - 1], 1):
-            if earlier in self.pointers:
-                pointers.append((self.pointers[earlier], rank))
-            elif earlier in unselected:
-                pointers.append((self.conditioning[earlier].result.pointer, rank))
+            pointer = self.conditioning[earlier].result.pointer if earlier in unselected else self.pointers.get(earlier)
+            if pointer is not None:
+                pointers.append((pointer, rank))
         return Reading(
             [memory for memory, _ in memories], [slot for _, slot in memories], [pointer for pointer, _ in pointers], [age for _, age in pointers]
         )
@@ -191,10 +189,12 @@ class ObjectBank:
         past = self._past(frame, direction) if overdue and self.family.selection is None else []
         for evicted in overdue:
             result = self.conditioning.pop(evicted).result
-            if evicted in past[: self.family.num_memories - 1]:
-                self.memories[evicted] = result.memory
-            if evicted in past[: self.family.num_pointers - 1]:
-                self.pointers[evicted] = result.pointer
+            for kept, array, reach in (
+                (self.memories, result.memory, self.family.num_memories),
+                (self.pointers, result.pointer, self.family.num_pointers),
+            ):
+                if evicted in past[: reach - 1]:
+                    kept[evicted] = array
         return len(overdue)
 
     def forget(self, frame: int) -> None:

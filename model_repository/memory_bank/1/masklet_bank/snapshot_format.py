@@ -37,7 +37,10 @@ def split(state: np.ndarray, most: int) -> tuple[dict[str, Any], memoryview]:
         raise damaged("it does not begin like one")
     (length,) = struct.unpack("<Q", data[len(_MAGIC) : _START])
     if length > most:
-        raise BadState(f"the header of the state has {length} bytes; one of this server has {most} at most. Send the bytes of SNAPSHOT unchanged.")
+        raise BadState(
+            f"the header of the state has {length} bytes; one of this server has {most} at most. Send the bytes of SNAPSHOT unchanged, to a server "
+            "whose limits are as high as those of the server that gave it."
+        )
     try:
         header = json.loads(bytes(data[_START : _START + length]), parse_constant=_refused)
     except (ValueError, RecursionError) as error:
