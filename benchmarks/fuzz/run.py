@@ -56,6 +56,7 @@ class Outcome:
     after: dict[str, int] | None = None
     looks: list[tuple[float, int]] = field(default_factory=list)  # seconds and bytes while attacked
     doubts: list[str] = field(default_factory=list)  # of health checks
+    mistakes: float = 0.0  # that the bank found in what it holds
 
     @property
     def growth(self) -> int:
@@ -77,6 +78,7 @@ class Outcome:
             found += [f"honest video failed: {text[:200]}" for text in seen.failed[:_NAMED]]
             found += [] if seen.compared else [f"honest video {number} was never answered"]
         found += [f"a refused request changed something, {text}" for text in self.twins.differences[:_NAMED]]
+        found += [f"the bank found {self.mistakes:.0f} mistakes in what it holds; Triton's log says which"] if self.mistakes else []
         found += [f"{count} requests without an answer" for what, count in by_code.items() if what == SILENT]
         if self.before is not None and not self.changed and self.growth > ALLOWED_GROWTH:
             found.append(f"memory grew by {self.growth / 1e6:.1f} MB after the warm-up; {ALLOWED_GROWTH / 1e6:.0f} are allowed")
@@ -149,6 +151,7 @@ class Run:
         outcome.looks = [(moment, size) for moment, size in outcome.looks if moment >= attack_begin]
         self._twins.join(2 * ANSWER_S)
         outcome.after = self._at_rest()
+        outcome.mistakes = self._metric("masklet_integrity_errors_total", default=0.0) if self._server else 0.0
 
     def _attack(self, requests: int, deadline: float) -> None:
         """Sends so many requests more, as far as time allows."""
@@ -173,19 +176,20 @@ class Run:
         if not self._server:
             return None
         deadline = time.monotonic() + _REST_S
-        while self._live() > honest.VIDEOS and time.monotonic() < deadline:
+        while self._metric("masklet_videos", default=float("inf")) > honest.VIDEOS and time.monotonic() < deadline:
             time.sleep(1)
         time.sleep(_LOOK_S)
         return memory_by_process(self._server.pid)
 
-    def _live(self) -> float:
+    def _metric(self, name: str, default: float) -> float:
+        """A number of the bank; `default` while the server is not there, or does not have it."""
         assert self._server is not None
         try:
             with urllib.request.urlopen(self._server.metrics_url, timeout=5) as answer:
-                found = re.search(r"^masklet_videos (\S+)$", answer.read().decode(), re.MULTILINE)
+                found = re.search(rf"^{name} (\S+)$", answer.read().decode(), re.MULTILINE)
         except OSError:  # it starts again
-            return float("inf")
-        return float(found[1]) if found else 0.0
+            return default
+        return float(found[1]) if found else default
 
     def _watch(self, outcome: Outcome) -> None:
         """Looks at memory and health, and says how far it is."""

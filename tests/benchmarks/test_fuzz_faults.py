@@ -44,6 +44,7 @@ def answer(**tensors: bytes) -> Any:
         (lambda one: setattr(one.witnesses[0], "compared", 0), "never answered"),
         (lambda one: one.after.update(x=11 + ALLOWED_GROWTH), "memory grew by 20.0 MB"),
         (lambda one: setattr(one.tally, "sent", 14), "only 14 of 15 requests"),
+        (lambda one: setattr(one, "mistakes", 2.0), "the bank found 2 mistakes"),
         (lambda one: one.tally.came("frames: x", SILENT), "1 requests without an answer"),
         (lambda one: one.twins.compare(answer(MASKS=b"1"), answer(MASKS=b"2"), ["frames: x (BAD_FRAME)"]), r"after frames: x .*MASKS"),
         (lambda one: one.twins.compare(answer(MASKS=b"1"), "MASKLET_VIDEO_LOST: gone", []), "MASKLET_VIDEO_LOST"),

@@ -205,7 +205,7 @@ def raw_shapes(rng: random.Random, world: World) -> Content:
     return Content({"FRAME": np.zeros((height, width, channels), np.uint8), "PROMPTS": b"[]"})
 
 
-@kind("content", 1)
+@kind("content", 3)
 def raw_lies(rng: random.Random, world: World) -> Content:
     """Shapes that do not fit the bytes, the type or the model."""
     shape = rng.choice([(1, 64, 64, 3), (1, 2**31, 2**31, 3), (1, -1, -1, 3), (2, 8, 8, 3), (64, 64, 3), (1, 0, 2**62, 3), (), (1, 64, 64, 3, 1)])
@@ -219,7 +219,7 @@ def both_or_neither(rng: random.Random, world: World) -> Content:
     )
 
 
-@kind("content", 1)
+@kind("content", 3)
 def bytes_tensor_lies(rng: random.Random, world: World) -> Content:
     """BYTES whose lengths do not fit: longer than what is there, several elements, none."""
     data = rng.choice(
@@ -228,7 +228,7 @@ def bytes_tensor_lies(rng: random.Random, world: World) -> Content:
     return Content({rng.choice(["FRAME_ENCODED", "PROMPTS"]): Raw("BYTES", rng.choice([(1, 1), (1, 2), (1, 1000), (0, 1), (1, 0)]), data)})
 
 
-@kind("content", 1)
+@kind("content", 3)
 def unknown_tensors(rng: random.Random, world: World) -> Content:
     name = rng.choice(["IMAGE", "ENVELOPE", "STATUS", "START", "", "FRAME\x00", "EMBEDDING", "TOKEN", "x" * 10_000])
     return Content({"FRAME": picture(), name: np.zeros(3, np.uint8)})

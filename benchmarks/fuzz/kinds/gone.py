@@ -47,7 +47,7 @@ def deadline_passed(rng: random.Random, url: str) -> None:
             )
 
 
-@kind("gone", 0.5)
+@kind("gone", 1.5)
 def half_a_message(rng: random.Random, url: str) -> None:
     """HTTP/2 by hand: part of a message that announced more, then the connection is dropped or reset."""
     message = frame(rng).message(some_id(rng), start=True, token=token(rng)).SerializeToString()
@@ -67,7 +67,7 @@ def half_a_message(rng: random.Random, url: str) -> None:
     _send(rng, url, _PREFACE + _frame(_SETTINGS, 0, 0, b"") + _frame(_HEADERS, 4, 1, headers) + _frame(_DATA, 0, 1, body[:16_000]))
 
 
-@kind("gone", 0.5)
+@kind("gone", 1.5)
 def no_protocol(rng: random.Random, url: str) -> None:
     """Something that is no HTTP/2, or frames of it that make no sense."""
     odd = (

@@ -72,7 +72,7 @@ def odd_values(rng: random.Random, world: World) -> Iterator[Message]:
     yield call(rng, model, _fitting(rng, world, model))
 
 
-@kind("script", 2)
+@kind("script", 3)
 def tensors_missing_or_too_many(rng: random.Random, world: World) -> Iterator[Message]:
     model = rng.choice(INNER)
     tensors = _fitting(rng, world, model)
@@ -83,7 +83,7 @@ def tensors_missing_or_too_many(rng: random.Random, world: World) -> Iterator[Me
     yield call(rng, model, tensors)
 
 
-@kind("script", 1)
+@kind("script", 3)
 def wrong_sizes(rng: random.Random, world: World) -> Iterator[Message]:
     """Shapes that the model does not have, or that do not fit the bytes."""
     model = rng.choice(INNER)
