@@ -129,3 +129,10 @@ def test_metrics_that_say_nothing_are_an_error(metrics: Callable[[str], str], an
         read_banks(metrics(answer), 5)
     with pytest.raises(ServerUnavailable, match="does not answer"):
         read_banks("http://127.0.0.1:1/metrics", 5)
+
+
+def test_metrics_are_not_read_through_the_proxy_that_a_pod_has_for_everything_else(metrics: Callable[[str], str], monkeypatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    assert read_banks(metrics(text()), 5)["tracker"].videos == 3

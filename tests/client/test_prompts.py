@@ -69,6 +69,7 @@ def test_numpy_integers_are_object_ids():
 
 
 POINT = prompts.item(1, points=[(1, 1)])
+ANEW = prompts.item(1, points=[(3, 3)], append=True, clear=True)
 MORE = prompts.item(1, points=[(2, 2)], labels=[0], append=True)
 
 
@@ -78,6 +79,8 @@ MORE = prompts.item(1, points=[(2, 2)], labels=[0], append=True)
         pytest.param(None, POINT, POINT, id="first"),
         pytest.param(POINT, prompts.item(1, box=(1, 2, 3, 4)), prompts.item(1, box=(1, 2, 3, 4)), id="replaced"),
         pytest.param(POINT, MORE, prompts.item(1, points=[(1, 1), (2, 2)], labels=[1, 0]), id="appended"),
+        pytest.param(POINT, ANEW, ANEW, id="cleared_and_appended"),
+        pytest.param(prompts.item(1, mask=MASK), ANEW, ANEW, id="mask_cleared_and_appended"),
         pytest.param(MORE, MORE, prompts.item(1, points=[(2, 2), (2, 2)], labels=[0, 0], append=True), id="appended_twice_to_the_server"),
         pytest.param(prompts.item(1, box=(1, 2, 3, 4)), MORE, prompts.item(1, box=(1, 2, 3, 4), points=[(2, 2)], labels=[0]), id="appended_to_a_box"),
         pytest.param(prompts.item(1, clear=True), POINT, prompts.item(1, points=[(1, 1)], clear=True), id="clear_stays"),

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import contextvars
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -17,12 +18,13 @@ _END = object()
 class Puller:
     """Frames of an iterator that may block, such as a camera's: a thread of its own takes them. `arrived` is called there for each.
 
-    The thread begins with the first frame asked for, and ends with the iterator or with `stop`.
+    The thread begins with the first frame asked for, and ends with the iterator or with `stop`. It must not keep alive who wanted the frames, or
+    nobody would call `stop` for somebody who forgot them: so `arrived` is held weakly.
     """
 
     def __init__(self, frames: Iterator[Frame], arrived: Callable[[], None]) -> None:
         self._frames = frames
-        self._arrived = arrived
+        self._arrived = weakref.WeakMethod(arrived)
         self._changed = threading.Condition()
         self._asked = self._stopped = False
         self._got: tuple[Any, BaseException | None] | None = None
@@ -80,7 +82,9 @@ class Puller:
                 self._got, self._asked = got, False
                 self._changed.notify_all()
             del got
-            self._arrived()
+            if arrived := self._arrived():
+                arrived()
+            arrived = None
         self._frames = iter(())  # a generator is closed now, here where it ran
 
 

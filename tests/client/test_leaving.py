@@ -1,0 +1,88 @@
+"""The end of a video: `close` has a deadline of its own, and a process that ends does not wait."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from fakes.toy_grpc import serving
+from fakes.toy_tracker import Server, ToyTracker
+from masklet import VideoLost
+
+FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
+
+LEAVING = """
+import sys, threading
+import numpy as np, masklet
+
+video = masklet.Tracker(sys.argv[1], timeout_s=600).open(resilient={resilient})
+frame = np.zeros((24, 32, 3), np.uint8)
+
+def camera():
+    yield frame
+    yield frame
+    threading.Event().wait()
+
+results = video.track_many(camera(), in_flight=3)
+print(next(results).frame_index, flush=True)
+threading.Thread(target=next, args=(results,), daemon=True).start()
+sys.stdin.readline()
+"""
+
+
+def test_a_server_that_does_not_answer_holds_close_up_for_seconds_whatever_a_frame_may_take(open_video, monkeypatch):
+    monkeypatch.setattr("masklet.session._END_S", 0.05)
+    video = open_video(Server({1: None, 2: None}), timeout_s=3600)
+    video.track(FRAME)
+    with pytest.raises(VideoLost, match=r"no answer for END from test:1 within 0.05 s"):
+        video.close()
+
+
+def test_frames_that_are_still_on_their_way_do_not_make_it_longer(open_video, monkeypatch):
+    monkeypatch.setattr("masklet.session._END_S", 0.05)
+    video = open_video(Server({1: None, 2: None, 3: None}), timeout_s=3600)
+    video.track(FRAME)
+    video.prompt(1, points=[(1, 2)])
+    video._line.frame(FRAME)
+    with pytest.raises(VideoLost, match=r"within 0.05 s"):
+        video.close()
+
+
+def test_what_was_not_sent_yet_is_not_sent_by_close(open_video, monkeypatch):
+    monkeypatch.setattr("masklet.session._END_S", 0.05)
+    server = Server({0: None, 1: None, 2: None})
+    video = open_video(server, timeout_s=3600)
+    for _ in range(3):
+        video._line.frame(FRAME)
+    with pytest.raises(Exception, match=r"within 0.05 s"):
+        video.close()
+    assert server.flags == ["S", "E", "E"]
+
+
+@pytest.mark.parametrize("resilient", [False, True])
+def test_a_process_ends_though_a_video_is_open_and_camera_and_server_are_stuck(resilient):
+    toy, asked, over = ToyTracker(), threading.Event(), threading.Event()
+
+    def handler(request):
+        if toy.videos:
+            asked.set()
+            over.wait(60)
+        return toy(request)
+
+    code = LEAVING.format(resilient=resilient)
+    with (
+        serving(handler) as (url, _, _),
+        subprocess.Popen([sys.executable, "-c", code, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process,
+    ):
+        try:
+            assert process.stdout.readline() == b"0\n"
+            assert asked.wait(30), "a frame is on its way that nobody answers"
+            process.communicate(b"\n", timeout=30)
+        finally:
+            process.kill()
+            over.set()
+    assert process.returncode == 0
