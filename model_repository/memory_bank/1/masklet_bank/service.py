@@ -91,18 +91,13 @@ class Service:
         begin = monotonic()
         self._look()
         engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, self._arrays, Stopwatch())
-        planned, ending = [], []
+        planned = []
         for request in requests:
             planned.append(_caught(self._plan, request))
-            if request.end:
-                ending.append((request.video_id, self.videos.owned(request.video_id, request.owner)))
-        try:
-            self._run([job for item in planned if isinstance(item, _Planned) and item.frame for job in item.frame.jobs], engines)
-            answers = [_caught(lambda item: self._commit(item, respond, engines.watch, begin), item) for item in planned]
-        finally:
-            for video_id, video in ending:
-                if video is not None and self.videos.end(video_id, video):
-                    self.observer.ended(video_id, "end")
+            if request.end:  # at once, since the next request may begin a video of the same id; what is planned holds the video
+                self._end(request)
+        self._run([job for item in planned if isinstance(item, _Planned) and item.frame for job in item.frame.jobs], engines)
+        answers = [_caught(lambda item: self._commit(item, respond, engines.watch, begin), item) for item in planned]
         self._observe(requests, answers, begin, engines.watch)
         return answers
 
@@ -155,15 +150,23 @@ class Service:
             raise ServerBusy("the memories of this snapshot do not fit into this server now. Retry later, or restore it on another server.")
         return video
 
+    def _end(self, request: Request) -> None:
+        video = self.videos.owned(request.video_id, request.owner)
+        if video is not None and self.videos.end(request.video_id, video):
+            self.observer.ended(request.video_id, "end")
+
     def _withdraw(self, planned: _Planned) -> None:
         """A START that was refused: the live video in whose place it began goes on. Where there was none an empty one begins, for the frames that are
         already on their way behind this one."""
         if not planned.request.start:
             return
+        video_id = planned.request.video_id
+        holds = self.videos.find(video_id) is planned.video  # or END came with it
         if planned.replaced is not None:
-            self.videos.begin(planned.request.video_id, planned.replaced)
-        elif planned.request.envelope.restores:
-            self.videos.end(planned.request.video_id, planned.video)
+            if holds:
+                self.videos.begin(video_id, planned.replaced)
+        elif holds and planned.request.envelope.restores:
+            self.videos.end(video_id, planned.video)
         else:
             self.observer.started()
 
