@@ -184,7 +184,17 @@ def mask(object_id: int, *, empty: bool = False) -> dict:
 
 
 def request(
-    video: int | str, number: float | None, prompts: Sequence[dict] = (), *, start=False, end=False, error="", restore=None, owner=None, token="", **parameters
+    video: int | str,
+    number: float | None,
+    prompts: Sequence[dict] = (),
+    *,
+    start=False,
+    end=False,
+    error="",
+    restore=None,
+    owner=None,
+    token="",
+    **parameters,
 ) -> Request:
     """A request as preprocess and the image encoder would hand it on. `number`: what EMBEDDING is filled with; None: a control request."""
     grid, size = VARIANT.grid, VARIANT.image_size

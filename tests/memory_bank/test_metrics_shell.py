@@ -166,9 +166,11 @@ def test_names_follow_prometheus():
         assert bool(metric.buckets) == (metric.kind == "HISTOGRAM")
 
 
-def test_the_table_in_the_readme_is_the_table_in_the_code():
+def test_the_table_in_the_readme_is_what_the_models_count():
     rows = re.findall(r"^\| `(masklet_\w+)` \| (\w+) \| ?(.*?) ?\| (.*) \|$", (loading.MODELS / "README.md").read_text(), re.MULTILINE)
-    assert rows == [(metric.name, metric.kind.lower(), _label(metric), metric.help) for metric in TABLE]
+    of_stages = [(name, "counter", "instance", about) for name, about in (STOPS, MISMATCHES)]
+    assert [row for row in rows if row not in of_stages] == [(metric.name, metric.kind.lower(), _label(metric), metric.help) for metric in TABLE]
+    assert [row for row in rows if row in of_stages] == of_stages
 
 
 def _label(metric: Metric) -> str:
