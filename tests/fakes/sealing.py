@@ -31,7 +31,10 @@ def bank_tensors(made: Request) -> dict[str, np.ndarray]:
 
 
 def bank_request(utils: Any, made: Request, tensor: Callable[[str, np.ndarray], Any] | None = None, **changes: np.ndarray | None) -> Any:
-    """Triton's request that hands `made` to memory_bank. tensor: lays an input where it shall be; changes: other inputs, None for one left out."""
+    """The request of Triton that hands `made` to memory_bank.
+
+    tensor: lays an input where it shall be; changes: other inputs, None for one left out.
+    """
     tensors: Mapping[str, np.ndarray | None] = {**bank_tensors(made), **changes}
     inputs = [(tensor or utils.Tensor)(name, array[None]) for name, array in tensors.items() if array is not None]
     flags = utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START * made.start + utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END * made.end

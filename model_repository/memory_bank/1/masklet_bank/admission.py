@@ -99,15 +99,24 @@ class Admission:
         assert state is not None
         return state.video(request.owner, self._arrays)
 
+    def end(self, request: Request) -> None:
+        """END, whatever becomes of its request; but only its owner can end a video."""
+        video = self._videos.owned(request.video_id, request.owner)
+        if video is not None and self._videos.end(request.video_id, video):
+            self._observer.ended("end")
+
     def withdraw(self, planned: Planned) -> None:
         """A START that was refused: the live video in whose place it began goes on. Where there was none an empty one begins, for the frames that are
         already on their way behind this one."""
         if not planned.request.start:
             return
+        video_id = planned.request.video_id
+        holds = self._videos.find(video_id) is planned.video  # or END came with it
         if planned.replaced is not None:
-            self._videos.begin(planned.request.video_id, planned.replaced)
-        elif planned.request.envelope.restores:
-            self._videos.end(planned.request.video_id, planned.video)
+            if holds:
+                self._videos.begin(video_id, planned.replaced)
+        elif holds and planned.request.envelope.restores:
+            self._videos.end(video_id, planned.video)
         else:
             self._observer.started()
 

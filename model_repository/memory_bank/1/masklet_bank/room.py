@@ -23,22 +23,23 @@ class AnswerRoom:
     def __init__(self, folder: Path = Path("/dev/shm")) -> None:
         self._folder = folder
         self._taken = 0
-        self._most = 0
+        self._grown = 0  # bytes that answers have taken at once so far
 
     def begin(self) -> None:
         """A new execution."""
+        self._grown = max(self._grown, self._taken)
         self._taken = 0
 
     def take(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Counts one more answer. Raises ServerBusy if there is no room for its snapshot."""
         nbytes = sum(array.nbytes for array in tensors.values())
-        if len(tensors["SNAPSHOT"]) and self._taken + nbytes > self._most and (free := self._free()) < nbytes + _SPARE:
+        missing = self._taken + nbytes - self._grown  # Triton copies the answers of an execution when it has them all
+        if len(tensors["SNAPSHOT"]) and missing > 0 and (free := self._free()) < missing + _SPARE:
             raise ServerBusy(
                 f"a snapshot of {nbytes >> 20} MiB does not fit into the server's shared memory, {free >> 20} MiB of {self._folder} are free. "
                 "Retry later, with fewer objects, or give the server more shared memory."
             )
         self._taken += nbytes
-        self._most = max(self._most, self._taken)
 
     def _free(self) -> int:
         facts = os.statvfs(self._folder)

@@ -79,25 +79,23 @@ class Service:
         self.observer.broken(len(problems))
 
     def _parse(self, request: Request) -> Parsed | None:
-        settings = self.settings
-        return snapshot.parse(request.state, settings.variant, settings.limits, settings.identity) if len(request.state) else None
+        if request.envelope.error or not request.envelope.restores:
+            return None
+        return snapshot.parse(request.state, self.settings.variant, self.settings.limits, self.settings.identity)
 
     def _answer(self, requests: Sequence[Request], states: Sequence[State], respond: Respond[T]) -> list[T | MaskletError]:
         begin = monotonic()
         self._look([request.video_id for request in requests])
         engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, self._arrays, Stopwatch())
-        planned, ending = [], []
+        planned = []
         for request, state in zip(requests, states, strict=True):
             planned.append(_caught(self._admission.plan, request, state))
-            if request.end:
-                ending.append((request.video_id, self.videos.owned(request.video_id, request.owner)))
+            if request.end:  # at once, since the next request may begin a video of the same id; what is planned holds the video
+                self._admission.end(request)
         try:
             self._run([job for item in planned if isinstance(item, Planned) and item.frame for job in item.frame.jobs], engines)
             answers = [_caught(self._commit, item, respond, engines.watch, begin) for item in planned]
         finally:
-            for video_id, video in ending:
-                if video is not None and self.videos.end(video_id, video):
-                    self.observer.ended("end")
             self.videos.settle(request.video_id for request in requests)
         self._observe(requests, answers, begin, engines.watch)
         return answers
