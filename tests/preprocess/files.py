@@ -50,6 +50,9 @@ def segment(marker: int, body: bytes = b"") -> bytes:
     return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
 
 
+JFIF = segment(0xE0, b"JFIF\0\1\1\0\0\1\0\1\0\0")
+
+
 def with_segments(jpeg: bytes, segments: bytes) -> bytes:
     """The JPEG with more segments at its beginning."""
     return jpeg[:2] + segments + jpeg[2:]

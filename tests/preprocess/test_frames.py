@@ -40,7 +40,11 @@ def _rotated(image: Image.Image) -> bytes:
 ENCODED = {
     "jpeg": lambda image: file_bytes(image, "JPEG", quality=90),
     "progressive jpeg": lambda image: file_bytes(image, "JPEG", progressive=True),
+    "rgb jpeg": lambda image: file_bytes(image, "JPEG", keep_rgb=True),
+    "rgb jpeg that says jfif, hence ycc": lambda image: files.with_segments(file_bytes(image, "JPEG", keep_rgb=True), files.JFIF),
+    "jpeg with restarts": lambda image: file_bytes(image, "JPEG", restart_marker_blocks=1),
     "cmyk jpeg": lambda image: file_bytes(image.convert("CMYK"), "JPEG"),
+    "ycck jpeg": lambda image: file_bytes(image.convert("CMYK"), "JPEG").replace(b"Adobe\0\x64" + bytes(5), b"Adobe\0\x64" + bytes(4) + b"\2"),
     "grey jpeg": lambda image: file_bytes(image.convert("L"), "JPEG"),
     "exif-rotated jpeg": _rotated,
     "png": lambda image: file_bytes(image, "PNG"),

@@ -17,7 +17,7 @@ from preprocess.files import file_bytes
 SMALL = Image.new("RGB", (50, 50), (90, 120, 30))
 JPEG = file_bytes(SMALL, "JPEG")
 PROGRESSIVE = file_bytes(SMALL, "JPEG", progressive=True)
-APNG = file_bytes(SMALL, "PNG", save_all=True, append_images=[SMALL.rotate(90)], icc_profile=bytes(99))
+APNG = file_bytes(SMALL, "PNG", save_all=True, append_images=[Image.new("RGB", (50, 50))], icc_profile=bytes(99))
 METADATA = {"exif": b"Exif\0\0" + bytes(999), "icc_profile": bytes(999), "xmp": b"x" * 99}
 
 # The fixture allows 24 passes over 100000 pixels: 960 scans of 50 x 50.
@@ -91,12 +91,14 @@ RICH = {
     "png": files.png(files.deep(SMALL), 2, before=files.chunk(b"eXIf", bytes(99)), after=files.chunk(b"zTXt", b"a\0\0x")),
     "apng": APNG,
     "webp": file_bytes(SMALL, "WEBP", **METADATA),
-    "animated webp": file_bytes(SMALL, "WEBP", save_all=True, append_images=[SMALL.rotate(90)] * 3, **METADATA),
+    "animated webp": file_bytes(SMALL, "WEBP", save_all=True, append_images=[Image.new("RGB", (50, 50))], **METADATA),
 }
 
 
 @pytest.mark.parametrize("kind", RICH)
 def test_neither_metadata_nor_further_pictures_reach_pillow(kind):
+    with Image.open(io.BytesIO(RICH[kind])) as image:
+        assert getattr(image, "n_frames", 1) == (2 if kind in ("mpo", "apng", "animated webp") else 1)
     with Image.open(io.BytesIO(pixel_data(RICH[kind])[0])) as image:
         image.load()
         assert image.format == {"mpo": "JPEG", "apng": "PNG", "animated webp": "WEBP"}.get(kind, kind.upper())

@@ -51,10 +51,10 @@ FILES = [
     files.as_mpo(files.file_bytes(_PICTURE, "JPEG", progressive=True)),
     files.file_bytes(_PICTURE.convert("CMYK"), "JPEG", exif=b"Exif\0\0" + bytes(30)),
     files.file_bytes(_PICTURE.quantize(16), "PNG", transparency=3),
-    files.file_bytes(_PICTURE, "PNG", save_all=True, append_images=[_PICTURE.rotate(180)]),
+    files.file_bytes(_PICTURE, "PNG", save_all=True, append_images=[Image.new("RGB", _PICTURE.size)]),
     files.interlaced_png(_NOISE),
     files.file_bytes(_PICTURE, "WEBP"),
-    files.file_bytes(_PICTURE, "WEBP", lossless=True, save_all=True, append_images=[_PICTURE.rotate(180)]),
+    files.file_bytes(_PICTURE, "WEBP", lossless=True, save_all=True, append_images=[Image.new("RGB", _PICTURE.size)]),
 ]
 
 

@@ -92,14 +92,14 @@ def _png(data: bytes) -> bytes:
 
 
 def _webp(data: bytes) -> bytes:
-    """Header, alpha and pixels, and of an animation the first picture."""
+    """Header and pixels without alpha, which nobody asks for; of an animation the first picture."""
     kept, place, moving = [], 12, False
     for _ in range(_MAX_PARTS):
         kind, end = data[place : place + 4], place + 8 + int.from_bytes(data[place + 4 : place + 8], "little")
         end += end & 1
         if not kind:
             break
-        if kind in (b"VP8X", b"ANIM", b"ALPH", b"VP8 ", b"VP8L") or (kind == b"ANMF" and not moving):
+        if kind in (b"VP8X", b"ANIM", b"VP8 ", b"VP8L") or (kind == b"ANMF" and not moving):
             kept.append(data[place:end])
         moving |= kind == b"ANMF"
         place = end
