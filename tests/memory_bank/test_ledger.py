@@ -58,6 +58,19 @@ def test_a_video_that_takes_the_place_of_another_may_use_its_bytes_and_no_one_el
     assert ledger.taken == 80
 
 
+def test_a_video_that_is_gone_keeps_what_its_last_request_was_promised_until_that_is_settled():
+    ledger = Ledger(100)
+    ledger.settle("a", Footprint(1, 30, 40))
+    ledger.reserve("a", 20)
+    ledger.release("a")
+    assert (ledger.taken, ledger.held) == (60, NOTHING)
+    ledger.settle("a", None)
+    assert (ledger.taken, dict(ledger.under_way)) == (0, {})
+    ledger.settle("a", Footprint(1, 30, 40))
+    ledger.release("a")
+    assert (ledger.taken, ledger.held) == (0, NOTHING)
+
+
 def test_videos_that_begin_in_one_execution_count_for_one_another(stages):
     held = service(stages, max_bytes=2 * OBJECT + 2 * CLICK)
     answers = held.answer([start(video, 1) for video in range(1, 33)])
