@@ -138,7 +138,8 @@ def test_one_look_reads_one_video(monkeypatch):
     held, looked = lived(), []
     footprint = type(video_of(held)).footprint
     monkeypatch.setattr(type(video_of(held)), "footprint", lambda own, object_bytes: looked.append(own) or footprint(own, object_bytes))
-    held.idle()
-    assert len(looked) == 1
-    held.idle()
-    assert {id(video) for video in looked} == {id(held.videos.find(1)), id(held.videos.find("other"))}
+    for count in (1, 2):
+        held.idle()
+        # Banks of other tests look at their own videos now and then.
+        assert len([own for own in looked if own in (held.videos.find(1), held.videos.find("other"))]) == count
+    assert all(held.videos.find(video_id) in looked for video_id in (1, "other"))

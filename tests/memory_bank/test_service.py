@@ -7,7 +7,7 @@ import pytest
 
 from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
 from masklet.contract import ENVELOPE, memory_bank
-from masklet.errors import BadParameter, BadRequest, MaskletError, NotOwner, ServerBusy, ServerFault, VideoLost
+from masklet.errors import BadParameter, BadRequest, BadState, MaskletError, NotOwner, ServerBusy, ServerFault, VideoLost
 from masklet_bank import service as service_module
 
 
@@ -339,6 +339,20 @@ def test_a_refused_restore_opens_no_empty_video(stages):
         client.send(error="MASKLET_BAD_STATE: x", restore=np.zeros(1, np.uint8))
     with pytest.raises(VideoLost):
         client.send()
+
+
+def test_a_restore_that_is_refused_leaves_the_live_video_of_that_id_alone(stages):
+    """Damaged, or larger than what is free: a refused request changes nothing."""
+    large = Client(service(stages))
+    large.send(*[click(number, (5, 5)) for number in range(8)])
+    state = large.send(control=True, snapshot=True)["SNAPSHOT"]
+    held = service(stages, max_bytes=3 * VARIANT.object_bytes())
+    client = Client(held)
+    client.send(click(1, (10, 20)), owner="me")
+    for damaged, error in ((state[:-5], BadState), (state, ServerBusy)):
+        with pytest.raises(error):
+            Client(held).send(control=True, restore=damaged, owner="me")
+        assert client.send(owner="me")["OBJECT_IDS"].tolist() == [1]
 
 
 def test_a_state_without_start_is_refused(stages):

@@ -57,6 +57,14 @@ class Ledger:
             )
         self._under_way[video_id], self.taken = comes_to, taken
 
+    def release(self, video_id: VideoId) -> None:
+        """The video is gone. What its last request was promised is held until that is settled: it may still be computed."""
+        under_way = self._under_way.get(video_id)
+        self.settle(video_id, None)
+        if under_way is not None:
+            self._under_way[video_id] = under_way
+            self.taken += under_way
+
     def settle(self, video_id: VideoId, footprint: Footprint | None) -> None:
         """The video takes so much now, whatever was reserved for it; None: it is gone."""
         before, after = self._of(video_id), footprint or NOTHING

@@ -51,7 +51,7 @@ class FramePlan:
     direction: int
     options: Options
     objects: list[ObjectPlan]
-    removed: list[int]
+    removed: dict[int, ObjectBank]
     travels: bool
     evicted: int = 0
 
@@ -62,7 +62,8 @@ class FramePlan:
 
     def growth(self, object_bytes: Callable[[int], int]) -> int:
         """Bytes that the video will need beyond those of its objects so far (ObjectBank.grown), if the request succeeds."""
-        return sum(plan.growth(self.frame, self.direction, object_bytes, travels=self.travels) for plan in self.objects)
+        freed = sum(bank.grown(object_bytes) for bank in self.removed.values())
+        return sum(plan.growth(self.frame, self.direction, object_bytes, travels=self.travels) for plan in self.objects) - freed
 
 
 class Video:
@@ -104,7 +105,7 @@ class Video:
     def plan(self, prompts: list[Prompt], options: Options, frame: Frame) -> FramePlan:
         """Decides what this request computes. Changes nothing. Raises a RequestError that says what is wrong with it."""
         index, direction = self._next(options)
-        removed = self._removed(prompts)
+        removed = {object_id: self.objects[object_id] for object_id in self._removed(prompts)}
         prompted = {prompt.object_id: prompt for prompt in prompts if not prompt.remove}
         banks = {object_id: bank for object_id, bank in self.objects.items() if object_id not in removed}
         for object_id, prompt in prompted.items():

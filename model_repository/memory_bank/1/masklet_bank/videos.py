@@ -144,7 +144,7 @@ class Videos:
         """Forgets a video. Returns whether it was there. `video`: only this one, not another that has begun under its id."""
         if video is not None and self._videos.get(video_id) is not video:
             return False
-        self.ledger.settle(video_id, None)
+        self.ledger.release(video_id)
         self._last_used.pop(video_id, None)
         return self._videos.pop(video_id, None) is not None
 
