@@ -228,21 +228,25 @@ if core and core.register_filter then
     filter.register_data_filter(self, channel)
   end
 
+  -- Returns how many bytes may go on; without a number all of them.
   function Messages:http_payload(txn, message)
+    local from = 0
+    if self.instead then -- it found no room before
+      if message:set(self.instead, 0, self.length) < 0 then return 0 end
+      from, self.instead = #self.instead, nil
+    end
     -- input() counts trailers and the end of the message too, and these come together.
-    local length = message:eom() and #(message:body() or "") or message:input()
-    local function bytes(at, count) return message:body(at, count) end
-    if message.channel:is_resp() then
-      count_answers(self.stream, self.answers, length, bytes)
-    else
-      local instead = check_requests(self.stream, self.requests, length, bytes)
-      if instead == "" and message:eom() then
-        return filter.ERROR -- HAProxy 2.6 would lose the end of the stream. Only one that breaks off within a refused request, or floods, comes here
-      elseif instead == "" then
-        message:remove(0, length)
-      elseif instead and message:set(instead, 0, length) < 0 then
-        return filter.ERROR -- refusals of a flood, for which there is no room
-      end
+    local length = (message:eom() and #(message:body() or "") or message:input()) - from
+    local function bytes(at, count) return message:body(from + at, count) end
+    if message.channel:is_resp() then return count_answers(self.stream, self.answers, length, bytes) end
+    local instead = check_requests(self.stream, self.requests, length, bytes)
+    if instead == "" and from == 0 and message:eom() then
+      return filter.ERROR -- HAProxy 2.6 would lose the end of the stream. Only one that breaks off within a refused request, or floods, comes here
+    elseif instead == "" then
+      message:remove(from, length)
+    elseif instead and message:set(instead, from, length) < 0 then
+      self.instead, self.length = instead, length
+      return from
     end
   end
 

@@ -1,4 +1,4 @@
-"""A client's stream of raw messages."""
+"""A client's stream of raw messages, and requests to send on it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
+import numpy as np
+import tritonclient.grpc as tritonclient
 from tritonclient.grpc import service_pb2
 
 from deploy.message_server import STREAM, UNLIMITED
@@ -49,3 +51,24 @@ class Stream:
 def opened(gateway: Gateway, compression: grpc.Compression | None = None) -> Iterator[Stream]:
     with grpc.insecure_channel(gateway.url, options=UNLIMITED) as channel:
         yield Stream(channel, compression)
+
+
+def frame_of(index: int) -> list[tritonclient.InferInput]:
+    """A frame as a request of the KServe protocol."""
+    pixels = np.full((1, 48, 64, 3), 40 * index, np.uint8)
+    frame, prompts = tritonclient.InferInput("FRAME", pixels.shape, "UINT8"), tritonclient.InferInput("PROMPTS", [1, 1], "BYTES")
+    frame.set_data_from_numpy(pixels)
+    prompts.set_data_from_numpy(np.array([[b"[]"]], dtype=np.object_))
+    return [frame, prompts]
+
+
+def raw_frame(token: str, *, start: bool = False, end: bool = False) -> bytes:
+    """A ModelInferRequest with a frame, as it crosses the wire."""
+    request = service_pb2.ModelInferRequest(model_name="tracker", id=token)
+    request.parameters["sequence_id"].int64_param = 4711
+    request.parameters["sequence_start"].bool_param = start
+    request.parameters["sequence_end"].bool_param = end
+    for made in frame_of(1):
+        request.inputs.append(made._get_tensor())
+        request.raw_input_contents.append(made._get_content())
+    return bytes(request.SerializeToString())

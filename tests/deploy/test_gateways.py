@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tritonclient.grpc as grpc
-from tritonclient.grpc import service_pb2
 
-from deploy.streams import opened
+from deploy.streams import frame_of, opened, raw_frame
 from deploy.tools import tool
 from failover.films import Film, Played, digest, film, play_all
 from failover.fleet import Fleet, Pod
@@ -132,15 +131,6 @@ def test_calls_that_come_one_by_one_reach_the_server_of_their_video(gateway: Gat
             assert answer.as_numpy("FRAME_INDEX").item() == index
 
 
-def frame_of(index: int) -> list[grpc.InferInput]:
-    """A frame as a request of the KServe protocol."""
-    pixels = np.full((1, 48, 64, 3), 40 * index, np.uint8)
-    frame, prompts = grpc.InferInput("FRAME", pixels.shape, "UINT8"), grpc.InferInput("PROMPTS", [1, 1], "BYTES")
-    frame.set_data_from_numpy(pixels)
-    prompts.set_data_from_numpy(np.array([[b"[]"]], dtype=np.object_))
-    return [frame, prompts]
-
-
 def test_a_killed_server_costs_plain_clients_its_videos_and_no_other_and_new_ones_begin_elsewhere(
     gateway: Gateway, fleet: Fleet, films: list[Film], alone: list[Played]
 ) -> None:
@@ -194,18 +184,6 @@ def test_frames_over_what_may_wait_are_refused_in_their_turn_and_the_video_ends_
     errors = [error for _, error in answers]
     assert errors[:64] == [None] * 64
     assert {type(error) for error in errors[64:] if error} == {ServerBusy}
-
-
-def raw_frame(token: str, *, start: bool = False, end: bool = False) -> bytes:
-    """A ModelInferRequest with a frame, as it crosses the wire."""
-    request = service_pb2.ModelInferRequest(model_name="tracker", id=token)
-    request.parameters["sequence_id"].int64_param = 4711
-    request.parameters["sequence_start"].bool_param = start
-    request.parameters["sequence_end"].bool_param = end
-    for made in frame_of(1):
-        request.inputs.append(made._get_tensor())
-        request.raw_input_contents.append(made._get_content())
-    return bytes(request.SerializeToString())
 
 
 def started(pod: Pod) -> float:
