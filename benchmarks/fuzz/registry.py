@@ -34,7 +34,8 @@ class World:
     loot      answers of the inner models, newest last. They depend on the server and on timing, and so does what a few kinds send; all others follow
               from the seed
     tokens    request ids that were used lately, of all attackers
-    dangerous whether END may be sent under the ids of honest videos: Triton ends their sequences then, whoever asks
+    dangerous whether that may be sent for which there is no defence but a gateway: END under the ids of honest videos, whose sequences Triton then
+              ends, whoever asks; and what ends Triton itself
     """
 
     honest: list[VideoId] = field(default_factory=list)

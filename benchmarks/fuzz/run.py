@@ -79,6 +79,7 @@ class Outcome:
             found += [] if seen.compared else [f"honest video {number} was never answered"]
         found += [f"a refused request changed something, {text}" for text in self.twins.differences[:_NAMED]]
         found += [f"the bank found {self.mistakes:.0f} mistakes in what it holds; Triton's log says which"] if self.mistakes else []
+        found += [] if self.twins.compared else ["twins were never compared"]
         found += [f"{count} requests without an answer" for what, count in by_code.items() if what == SILENT]
         if self.before is not None and not self.changed and self.growth > ALLOWED_GROWTH:
             found.append(f"memory grew by {self.growth / 1e6:.1f} MB after the warm-up; {ALLOWED_GROWTH / 1e6:.0f} are allowed")
@@ -145,27 +146,25 @@ class Run:
         deadline = begin + 60 * self._plan.minutes
         self._attack(self._plan.warm_up, deadline)
         outcome.before = self._at_rest()
-        self._twins.start()
         attack_begin = time.monotonic()
-        self._attack(self._plan.requests, deadline)
+        self._attack(self._plan.requests, deadline, self._twins)
         outcome.looks = [(moment, size) for moment, size in outcome.looks if moment >= attack_begin]
-        self._twins.join(2 * ANSWER_S)
         outcome.after = self._at_rest()
         outcome.mistakes = self._metric("masklet_integrity_errors_total", default=0.0) if self._server else 0.0
 
-    def _attack(self, requests: int, deadline: float) -> None:
-        """Sends so many requests more, as far as time allows."""
-        self._tally.wanted = self._tally.sent + requests if requests else self._tally.sent
+    def _attack(self, requests: int, deadline: float, *beside: threading.Thread) -> None:
+        """Sends so many requests more, as far as time allows. beside: threads that go on as long."""
+        self._tally.wanted = self._tally.sent + requests
         if self._tally.stopping.is_set():
             return
         attackers = [Attacker(each, rng, self._url, self._world, self._tally) for each, rng in zip(self._shots, self._rngs, strict=False)]
-        for thread in attackers:
+        for thread in (*attackers, *beside):
             thread.start()
         for thread in attackers:
             thread.join(max(0.0, deadline - time.monotonic()))
         if time.monotonic() >= deadline:
             self._tally.stopping.set()
-        for thread in attackers:
+        for thread in (*attackers, *beside):
             thread.join(2 * ANSWER_S)
 
     def _processes(self) -> list[int]:

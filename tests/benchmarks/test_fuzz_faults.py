@@ -22,6 +22,7 @@ PLAN = Plan(requests=10, warm_up=5, minutes=1, workers=1, fps=1, seed=1)
 def held() -> Outcome:
     tally = Tally(sent=15)
     twins = Twins([], random.Random(1), lambda: "", World(), tally)
+    twins.compared = 1
     return Outcome(tally, [Witness(compared=3)], twins, 1.0, before={"x": 10}, after={"x": 10 + ALLOWED_GROWTH})
 
 
@@ -44,6 +45,7 @@ def answer(**tensors: bytes) -> Any:
         (lambda one: setattr(one.witnesses[0], "compared", 0), "never answered"),
         (lambda one: one.after.update(x=11 + ALLOWED_GROWTH), "memory grew by 20.0 MB"),
         (lambda one: setattr(one.tally, "sent", 14), "only 14 of 15 requests"),
+        (lambda one: setattr(one.twins, "compared", 0), "never compared"),
         (lambda one: setattr(one, "mistakes", 2.0), "the bank found 2 mistakes"),
         (lambda one: one.tally.came("frames: x", SILENT), "1 requests without an answer"),
         (lambda one: one.twins.compare(answer(MASKS=b"1"), answer(MASKS=b"2"), ["frames: x (BAD_FRAME)"]), r"after frames: x .*MASKS"),

@@ -169,3 +169,15 @@ def what_the_bank_said(rng: random.Random, world: World) -> Iterator[Message]:
 def raw_to_the_encoder(rng: random.Random, world: World) -> Iterator[Message]:
     image = rng.choice([picture(), np.zeros((0, 0, 3), np.uint8), np.zeros((2048, 2048, 3), np.uint8)])
     yield call(rng, "image_encoder", {**_fitting(rng, world, "image_encoder"), "IMAGE": tensor(image)})
+
+
+@kind("script", 2)
+def broken_strings(rng: random.Random, world: World) -> Iterator[Message]:
+    """Good tensors but for one of BYTES whose length does not fit: Triton reads it when it runs a batch, and then fails all of that batch."""
+    model = rng.choice(INNER)
+    parts = {name: raw for loot in [*world.loot] for name, raw in loot.outputs.items()}
+    tensors = {name: parts.get(name, raw) for name, raw in _fitting(rng, world, model).items()}
+    strings = sorted(name for name, raw in tensors.items() if raw.datatype == "BYTES")
+    if strings:
+        tensors[rng.choice(strings)] = Raw("BYTES", (1, 1), rng.choice([b"\x0a\x00\x00\x00abc", b"\x0a", b"\xff\xff\xff\xff", b""]))
+    yield call(rng, model, tensors)
