@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ import pytest
 from fakes.toy_grpc import serving
 from fakes.toy_tracker import Server, ToyTracker
 from masklet import VideoLost
+from masklet.mock import answered
+from masklet.session import Session
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
 
@@ -50,6 +53,21 @@ def test_frames_that_are_still_on_their_way_do_not_make_it_longer(open_video, mo
     video._line.frame(FRAME)
     with pytest.raises(VideoLost, match=r"within 0.05 s"):
         video.close()
+
+
+def test_a_server_that_is_slow_with_many_frames_is_not_waited_for_frame_by_frame(monkeypatch):
+    session, toy = Session("test:1", 1, 3600), ToyTracker()
+    session.frame(FRAME)
+    (first,) = session.ready()
+    session.resolve(answered(first, toy(first)))
+    for _ in range(3):
+        session.frame(FRAME)
+    on_way = list(session.ready())
+    session.end()
+    later = time.monotonic() + 4.0
+    monkeypatch.setattr("time.monotonic", lambda: later)
+    session.resolve(answered(on_way[0], toy(on_way[0])))
+    assert session.patience() == pytest.approx(1.0, abs=0.1), "5 s in all"
 
 
 def test_what_was_not_sent_yet_is_not_sent_by_close(open_video, monkeypatch):

@@ -13,7 +13,9 @@ import pytest
 from fakes.toy_grpc import serving
 from fakes.toy_tracker import Server, ToyTracker
 from masklet import AsyncTracker, MockTransport, Tracker
+from masklet.inbox import Inbox
 from masklet.line import PlainLine
+from masklet.resilience.calls import Calls
 from masklet.session import Session
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
@@ -168,7 +170,9 @@ class Stopped(BaseException):
 
 @pytest.mark.parametrize("resilient", [False, True])
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize(("kind", "method"), [(Session, "resolve"), (Session, "_outcome"), (PlainLine, "_take")])
+@pytest.mark.parametrize(
+    ("kind", "method"), [(Session, "resolve"), (Session, "_outcome"), (PlainLine, "_take"), (Calls, "_take"), (Inbox, "advance")]
+)
 def test_an_interrupt_between_receiving_and_resolving_loses_and_shifts_nothing(monkeypatch, kind, method, after, resilient):
     plain, seen = getattr(kind, method), []
 
@@ -192,7 +196,7 @@ def test_an_interrupt_between_receiving_and_resolving_loses_and_shifts_nothing(m
                 got.append(next(results))
             except Stopped:
                 stops += 1
-    assert stops == (0 if resilient and kind is PlainLine else 1)
+    assert stops == (kind is not (PlainLine if resilient else Calls))
     assert [result.masks.shape for result in got] == [(1, 20 + number, 32) for number in range(7)]
     assert [result.frame_index for result in got] == list(range(7))
 

@@ -18,19 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from masklet import orders, results
-from masklet.errors import (
-    BadRequest,
-    MaskletError,
-    NotOwner,
-    ServerBusy,
-    ServerFault,
-    ServerUnavailable,
-    UnknownObject,
-    VideoLost,
-    from_server,
-    token_of,
-)
+from masklet import loss, orders, results
+from masklet.errors import BadRequest, MaskletError, NotOwner, ServerFault, ServerUnavailable, UnknownObject, VideoLost, from_server, token_of
 from masklet.inputs import Frame, checked_id
 from masklet.orders import Order, Orders
 from masklet.results import TrackedFrame
@@ -41,10 +30,6 @@ _END_S = 5.0  # how long END may take: callers of `close` want to go on, and a s
 _END_AFTER_LOSS_S = 5.0  # how long a lost video may take to end; not worth more of anybody's time, nor less if frames are given less
 
 _LET_GO = np.empty(0)  # in the place of pixels
-_OUT_OF_STEP = (
-    "its stages are out of step, and what the video's memories hold is not known. Open a new video and prompt again, or restore a snapshot, and "
-    "have the server restarted."
-)
 
 
 class Session:
@@ -68,6 +53,7 @@ class Session:
         self._lost: MaskletError | None = None
         self._closed = False
         self._waiting_since = 0.0
+        self._end_by: float | None = None  # deadline of END and all before it
 
     @property
     def lost(self) -> MaskletError | None:
@@ -124,9 +110,8 @@ class Session:
         with self._lock:
             self._timeout_s = _END_AFTER_LOSS_S if self._lost else min(self._timeout_s, _END_S)
             self._tickets.fail_held(VideoLost("this video was closed before the request was sent."))
-            made = self.issue(orders.end(), end=True)
-            self._waiting_since = time.monotonic()
-            return made
+            self._end_by = time.monotonic() + self._timeout_s
+            return self.issue(orders.end(), end=True)
 
     def ready(self) -> Iterator[Request]:
         """What can be sent now, in the order in which it was asked.
@@ -154,8 +139,9 @@ class Session:
         self._closed = True
 
     def patience(self) -> float:
-        """Seconds that the oldest request may still take: `timeout_s` since it was sent or since the answer before it."""
-        return max(0.0, self._waiting_since + self._timeout_s - time.monotonic())
+        """Seconds that the oldest request may still take: `timeout_s` since it was sent or since the answer before it; at the end in all."""
+        until = self._waiting_since + self._timeout_s if self._end_by is None else self._end_by
+        return max(0.0, until - time.monotonic())
 
     def resolve(self, event: Event) -> Ticket | None:
         """Gives the ticket that an event belongs to its outcome, and gives that ticket.
@@ -167,7 +153,7 @@ class Session:
             if self._done and self._done[0]() is event:
                 return self._done[1]()
             if isinstance(event, Broken):
-                self._lose(self._cause(event))
+                self._break(event.text)
                 return None
             request_id = self._asked(event)
             if request_id is None:
@@ -186,13 +172,7 @@ class Session:
     def expire(self) -> None:
         """The oldest request has taken too long: the video is lost."""
         with self._lock:
-            oldest = self._tickets.oldest
-            waited = f"no answer for {oldest.waits_for if oldest else 'a request'} from {self._url} within {self._timeout_s:g} s."
-            if self._started:
-                self._lose(VideoLost(f"{waited} Open a new video; if the server is only slow, with a larger timeout_s."))
-            else:
-                advice = "The server may be full, or still warming up. Retry later or on another server, or with a larger timeout_s."
-                self._lose(ServerBusy(f"{waited} {advice}"))
+            self._lose(loss.expired(self._url, self._tickets.oldest, self._timeout_s, started=self._started))
 
     def _ask(self, order: Order) -> Ticket:
         prompted = replace(order, tensors=dict.fromkeys(order.tensors, _LET_GO)) if order.is_frame else None
@@ -220,9 +200,9 @@ class Session:
         if event.id in self._tickets.pending:
             return event.id
         if isinstance(event, Answer) or event.id:
-            self._lose(ServerFault(f"{self._url} answered something that was not asked: {_OUT_OF_STEP}"))
+            self._lose(loss.out_of_step(self._url, None))
         elif not self._tickets.pending:
-            self._lose(self._cause(Broken(event.text)))
+            self._break(event.text)
         return self._tickets.oldest_id  # Triton's own refusal, from before it had read the request
 
     def _check(self) -> None:
@@ -236,7 +216,7 @@ class Session:
         try:
             told = results.token(event.tensors) if isinstance(event, Answer) else token_of(event.text) or request_id
             if told != request_id:
-                error = ServerFault(f"{self._url} answered {ticket.waits_for} with what belongs to another request: {_OUT_OF_STEP}")
+                error = loss.out_of_step(self._url, ticket)
                 self._lose(error)
                 return error
             if isinstance(event, Answer):
@@ -259,14 +239,8 @@ class Session:
             error = self._orders.take_back(order, error, runs=self._started)
         return error
 
-    def _cause(self, broken: Broken) -> MaskletError:
-        """What a broken stream means: for a video that runs, always a loss."""
-        oldest = self._tickets.oldest
-        place = f"while waiting for {oldest.waits_for}" if oldest else "between two requests"
-        error = from_server(broken.text)
-        if not self._started and isinstance(error, ServerUnavailable | ServerBusy):
-            return type(error)(f"{self._url}: {error}")
-        return VideoLost(f"the stream to {self._url} broke {place}: {broken.text}. Open a new video and prompt again, or restore a snapshot.")
+    def _break(self, text: str) -> None:
+        self._lose(loss.broken(self._url, self._tickets.oldest, text, started=self._started))
 
     def _lose(self, error: MaskletError) -> None:
         self._lost = self._lost or error

@@ -38,9 +38,8 @@ class Tracker:
     model      name of the server's public model: tracker_VARIANT where it serves several variants
     transport  another way to reach the server, or a dict by url, for tests: see `masklet.MockTransport`
 
-    Videos of one tracker may be used in different threads, and a video in several, though its frames then have no certain order. A video belongs
-    to the process that opened it: in a forked child its calls raise RuntimeError, and a tracker made there warns: gRPC does not survive every fork.
-    Raises RuntimeError where gevent has patched the process and gRPC was not told.
+    Videos of one tracker may be used in different threads, and a video in several, though its frames then have no certain order. In a forked child
+    they raise RuntimeError, and a new tracker warns: gRPC does not survive every fork. RuntimeError also where gevent has patched gRPC's threads.
     """
 
     def __init__(
@@ -102,9 +101,8 @@ class Video:
     """One live video: objects are prompted, then tracked through the frames that follow.
 
     Errors: a RequestError means that one call was refused and changed nothing, and a ServerFault that it failed inside; the video goes on.
-    ServerBusy refuses a video, or one more object; the same call may be tried again. After VideoLost, a deadline or a broken stream the video is over
-    and every later call raises VideoLost. `close` is needed after all of them. So it is after a ServerFault which says that the server's stages are
-    out of step: the answer to another request came, and never becomes a result.
+    ServerBusy refuses a video, or one more object; the same call may be tried again. After VideoLost, a deadline, a broken stream or the answer to
+    another request (a ServerFault; it never becomes a result) the video is over and every later call raises VideoLost. `close` is needed after all.
 
     The prompts of a refused frame are kept, and go with the next frame that is sent, unless there are newer ones of the same object by then; the
     error says so. Frames that are on their way already go without them. Not kept are a prompt that the error names ("object 4 (prompt 3): ..."); and
@@ -194,15 +192,13 @@ class Video:
     def track_many(self, frames: Iterable[Frame], in_flight: int = 4) -> Iterator[TrackedFrame]:
         """Tracks through many frames, with up to `in_flight` of them (1 to 64) on their way. Gives the results in order, each as soon as it is there.
 
-        Frames are taken from `frames` as they are needed: while `next` waits for a result, up to `in_flight`, and one at a time. A thread of its own
-        takes them, so that a camera that blocks does not hold up results; `iter(frames)` is called here. `prompt` inside the loop goes with the next
-        frame that is sent: frames are sent by `next` only.
+        Frames are taken as they are needed: one at a time while `next` waits for a result, in a thread, so that a camera that blocks does not hold up
+        results. `prompt` inside the loop goes with the next frame that is sent: frames are sent by `next` only.
 
         An error comes in the place of its frame's result; after a RequestError, or an error of `frames`, `next` on the same iterator goes on
         with the frames already sent. Where `next` is interrupted (Ctrl-C), the result comes with the next call.
 
-        When the loop is left early, the thread ends as soon as `frames` gives it the frame that it waits for, and drops that one. So do not go on
-        with the same generator elsewhere.
+        When the loop is left early the thread drops the frame that it waits for, and ends: do not go on with the same generator elsewhere.
         """
         self._home.check()
         check_in_flight(in_flight)
@@ -218,9 +214,9 @@ class Video:
     def close(self) -> None:
         """Ends the video and frees what the server holds of it. Closing twice does nothing.
 
-        Waits for the answers to frames on their way and to the end itself, for 5 s or `timeout_s` if that is less, and as long again over a new
-        connection. Raises VideoLost if the video was fine until now and the server does not answer; it then frees the video by itself after a while.
-        Where the video is resilient nothing is raised. In a forked child it does nothing: the video is the parent's.
+        Waits for the server for 5 s (`timeout_s` if that is less), and if it is silent as long again over a new connection. Raises VideoLost if the
+        video was fine until now and the server does not answer; it then frees the video by itself after a while. Where the video is resilient nothing
+        is raised. In a forked child it does nothing: the video is the parent's.
         """
         if self._closed or self._home.is_another_process:
             return

@@ -123,10 +123,11 @@ class Keeper:
         if link not in self.links or link.dirty:
             return
         ticket = link.session.resolve(event)
-        if ticket is None:
-            self._lose_in_hand(link, "broken" if isinstance(event, Broken) else "failed")
+        entry = link.on_way.pop(ticket, None) if ticket else None
+        if ticket is None or entry is None:  # the same event may come twice, where an interrupt came before it was let go: then it says nothing new
+            if link.session.lost:
+                self._lose_in_hand(link, "broken" if isinstance(event, Broken) else "failed")
             return
-        entry = link.on_way.pop(ticket)
         if isinstance(ticket.outcome, TrackedFrame):
             self._answered(link, entry, ticket.outcome)
         elif isinstance(ticket.outcome, MaskletError):

@@ -140,7 +140,7 @@ class Route:
     def end(self, link: Link) -> Ticket:
         """Frees the video on a server."""
         link.waiting.clear()
-        ticket, request = link.session.issue(orders.end(), end=True)
+        ticket, request = link.session.end()
         link.on_way[ticket] = Entry.own(orders.end())
         self.commands.append(Send(link, request))
         return ticket
