@@ -23,6 +23,11 @@ NAME = "twins"
 Answer = dict[str, Raw] | str
 
 
+def _words(text: str) -> str:
+    """An error text without what Triton puts in front, which names the request."""
+    return text[text.index("MASKLET_") :] if "MASKLET_" in text else code(text)
+
+
 class Twins(threading.Thread):
     """Pairs of videos until the tally has enough. `refused`: hostile requests that were refused; `compared`: answers after them."""
 
@@ -75,7 +80,7 @@ class Twins(threading.Thread):
         what = (
             [name for name in one if one[name] != other.get(name)]
             if isinstance(one, dict) and isinstance(other, dict)
-            else [str(one)[:99], str(other)[:99]]
+            else [str(one)[:200], str(other)[:200]]
         )
         self.differences.append(f"after {', '.join(since[-4:]) or 'nothing'}: {' | '.join(what)}")
         return False
@@ -86,5 +91,5 @@ class Twins(threading.Thread):
         answer = stream.receive(ANSWER_S)
         self._tally.came(NAME, code(answer.error_message) if answer.error_message else SUCCESS, time.monotonic() - begin)
         if answer.error_message:
-            return str(answer.error_message)
+            return _words(answer.error_message)
         return {name: raw for name, raw in outputs(answer.infer_response).items() if name not in _OWN_WORDS}
