@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
+import numpy as np
 import pytest
 
 from fakes.toy_grpc import serving
 from fakes.toy_tracker import ToyTracker
-from masklet import MaskletError, NotOwner, Refusal, Request, ServerBusy, ServerFault, ServerUnavailable
+from masklet import Answer, MaskletError, NotOwner, Refusal, Request, ServerBusy, ServerFault, ServerUnavailable
+from masklet.envelope import Envelope
 from masklet.gauges import Bank, read_banks
 from masklet.health import Health, probe
+from masklet.stage import Stage
 
 GAUGES = """\
 # HELP masklet_videos Live videos
@@ -81,6 +85,39 @@ def test_one_failure_of_two_is_enough() -> None:
         texts = iter(order)
         with serving(lambda request, texts=texts: Refusal(text) if (text := next(texts)) else toy(request)) as (url, _, _):
             assert probe(url, 5).health is Health.DEAD
+
+
+@pytest.mark.parametrize("behind", [1, 2])
+def test_a_server_that_answers_with_what_belongs_to_another_request_is_dead(behind: int) -> None:
+    """`behind`: the stages hand out the answer of so many requests before: of this probe's other video, or of a stranger's."""
+    toy, tokens = ToyTracker(), ["a stranger's"] * behind
+
+    def late(request: Request) -> Answer:
+        tokens.append(request.id)
+        answer = toy(request)
+        return replace(answer, tensors={**answer.tensors, "TOKEN": np.array([tokens[-1 - behind].encode()], np.object_)})
+
+    with serving(late) as (url, _, _):
+        finding = probe(url, 5)
+    assert finding.health is Health.DEAD
+    assert "out of step" in finding.text
+
+
+def test_a_stage_that_got_what_was_made_of_another_request_is_a_sign_of_death() -> None:
+    stage = Stage("image_encoder_0_0", lambda counter: None)
+    with pytest.raises(ServerFault) as fault:
+        stage.receive(stage.send(Envelope(token="another")), "this", 1)
+    stage.close()
+    with serving(lambda request: Refusal(fault.value.wire(request.id))) as (url, _, _):
+        assert probe(url, 5).health is Health.DEAD
+
+
+def test_a_server_of_a_version_whose_answers_do_not_say_whose_they_are_is_doubtful() -> None:
+    toy = ToyTracker()
+    with serving(lambda request: Answer({**toy(request).tensors, "TOKEN": np.zeros(0, np.object_)})) as (url, _, _):
+        finding = probe(url, 5)
+    assert finding.health is Health.DOUBTFUL
+    assert "different versions" in finding.text
 
 
 @pytest.mark.parametrize(

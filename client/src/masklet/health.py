@@ -12,11 +12,13 @@ from enum import Enum
 
 import numpy as np
 
+from masklet import results
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError, ServerFault, from_server
 from masklet.gauges import read_banks
 from masklet.grpc_transport import GrpcTransport
 from masklet.inputs import bytes_tensor
+from masklet.stage import ANOTHER
 from masklet.transport import Answer, Event, Request, Tls, stream_headers
 
 _FRAME = np.zeros((1, 32, 32, 3), np.uint8)
@@ -56,13 +58,15 @@ def probe(url: str, timeout_s: float, model: str = TRACKER.name, tls: Tls | None
     video_ids = [secrets.randbelow(2**63 - 1) + 1 for _ in range(_INSTANCES)]
     stream = GrpcTransport(url, tls=tls, model=model).open_stream(stream_headers({}, video_ids[0]))
     try:
-        for video_id in video_ids:
-            stream.send(Request(video_id, start=True, end=True, tensors={"FRAME": _FRAME, "PROMPTS": bytes_tensor(_PROMPTS)}, parameters={}))
-        for _ in video_ids:
+        requests = [Request(video_id, True, True, {"FRAME": _FRAME, "PROMPTS": bytes_tensor(_PROMPTS)}, {}) for video_id in video_ids]
+        for request in requests:
+            stream.send(request)
+        asked = {request.id for request in requests}
+        for _ in requests:
             event = stream.receive(deadline - time.monotonic())
             stream.advance()
             assert event is not None  # nobody wakes it
-            finding = _judge(event)
+            finding = _judge(event, asked)
             if finding.health is not Health.ALIVE:
                 return finding
         return Finding(Health.ALIVE)
@@ -72,9 +76,18 @@ def probe(url: str, timeout_s: float, model: str = TRACKER.name, tls: Tls | None
         stream.close(cancel=True)
 
 
-def _judge(event: Event) -> Finding:
+def _judge(event: Event, asked: set[str]) -> Finding:
+    """What an event says. `asked`: the ids of the requests; a server that answers one with what belongs to another is out of step, and stays so."""
     if isinstance(event, Answer):
+        try:
+            token = results.token(event.tensors)
+        except ServerFault as other_version:
+            return Finding(Health.DOUBTFUL, str(other_version))
+        if token != event.id or token not in asked:
+            return Finding(Health.DEAD, f"request {event.id} was answered with the answer to {token}: its stages are out of step")
         return Finding(Health.ALIVE)
+    if ANOTHER in event.text:
+        return Finding(Health.DEAD, event.text)
     if _STUB_DIED in event.text:
         return Finding(Health.DEAD, event.text)
     if _OWN in event.text and not isinstance(from_server(event.text), ServerFault):

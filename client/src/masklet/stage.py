@@ -31,6 +31,8 @@ SUSPECT_S = 2.0  # for so long after a stop an answer may be a late one
 _TICK_S = 0.1
 _COUNTER_S = 0.5  # what counting may take in a process that ends
 
+ANOTHER = "answered another request"  # what a stage that gets another request's envelope says of the one before it
+
 STOPS = ("masklet_stops_total", "Times that a python model saw itself stopped for over 0.7 s, as when its machine is paused")
 MISMATCHES = ("masklet_mismatches_total", "Requests that came with what a stage before had made of another request; answered with an error")
 
@@ -102,7 +104,7 @@ class Stage:
             self._say(f"{sender.stage} was stopped a short while ago and is out of step with Triton: its process {sender.pid} is ended")
             with suppress(ProcessLookupError):
                 os.kill(sender.pid, signal.SIGKILL)
-        raise ServerFault(f"{sender.stage} answered another request. This one changed nothing; send it again.")
+        raise ServerFault(f"{sender.stage} {ANOTHER}. This one changed nothing; send it again.")
 
     def _run(self) -> None:
         while not self._closing.wait(_TICK_S):

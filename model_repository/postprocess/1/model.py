@@ -18,7 +18,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from masklet.errors import BadRequest, MaskletError, ServerFault, VideoLost
-from masklet.stage import triton_stage
+from masklet.stage import ANOTHER, triton_stage
 from masklet_postprocess.request import finish
 
 _LOST = "What this video's memories hold is not known. Open a new video and prompt again, or restore a snapshot."
@@ -46,7 +46,7 @@ class TritonPythonModel:
         except BadRequest as error:  # it did not come from memory_bank
             return _refusal(error, request)
         except ServerFault:  # it came with memory_bank's answer to another request, whose own may have been computed or not
-            return _refusal(VideoLost(f"memory_bank answered another request. {_LOST}"), request)
+            return _refusal(VideoLost(f"memory_bank {ANOTHER}. {_LOST}"), request)
         except Exception as error:
             pb_utils.Logger.log_error(f"postprocess: {type(error).__name__}: {error}")
             return _refusal(VideoLost(f"postprocess failed with {type(error).__name__}: {error} {_LOST}"), request)
