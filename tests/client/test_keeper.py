@@ -125,6 +125,21 @@ def test_a_snapshot_that_comes_while_a_video_moves_does_not_disturb_the_move():
     assert sent(hand.transports["b:1"]) == [b"3", b"4"]
 
 
+def test_a_snapshot_that_comes_before_an_earlier_answer_does_not_stand_for_it():
+    """Answers are paired by id, so they may come in any order; what has no answer yet must still be replayed when the link is lost."""
+    hand = Hand(every=3)
+    hand.bring_all(hand.add(frame(b"0")))
+    tickets = [hand.add(frame(content)) for content in (b"1", b"2")]
+    events = hand.events[hand.link("a:1")]
+    events.rotate(1)
+    hand.bring(hand.link("a:1"))
+    assert [ticket.outcome is None for ticket in tickets] == [True, False]
+    hand.bring(hand.link("a:1"), CUT)
+    hand.bring_all(tickets[0])
+    assert [ticket.result().frame_index for ticket in tickets] == [1, 2]
+    assert sent(hand.transports["b:1"]) == [b"0", b"1", b"2"]
+
+
 def test_an_answer_that_is_overdue_is_still_waited_for_a_moment_since_it_may_be_here_already(monkeypatch):
     hand = Hand()
     hand.add(frame(b"0"))

@@ -12,7 +12,7 @@ import pytest
 
 from fakes.toy_grpc import serving
 from fakes.toy_tracker import Server, ToyTracker
-from masklet import AsyncTracker, MockTransport, Tracker
+from masklet import AsyncTracker, MockTransport, Tracker, VideoLost
 from masklet.inbox import Inbox
 from masklet.line import PlainLine
 from masklet.resilience.calls import Calls
@@ -137,6 +137,17 @@ def test_the_thread_that_takes_frames_ends_with_them_and_with_whoever_wanted_the
         stuck.free += 5
         assert gone_in_time(), "it ends with the frame that it waited for"
         assert stuck.given <= 2
+
+
+def test_the_thread_ends_though_an_error_remembers_who_wanted_the_frames():
+    assert gone_in_time()
+    video = Tracker("test:1", transport=Server({1: VideoLost("it is gone.")}).transport).open()
+    results = video.track_many(iter([FRAME] * 9))
+    next(results)
+    with pytest.raises(VideoLost):
+        next(results)
+    del results, video
+    assert gone_in_time()
 
 
 def test_a_wait_that_times_out_loses_no_result_and_no_camera():
