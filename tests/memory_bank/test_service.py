@@ -1,6 +1,5 @@
 """Requests of many videos in one execution: what is batched, what fails alone, who may open a video and how it ends."""
 
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -303,14 +302,8 @@ def test_videos_of_a_server_that_takes_a_minute_for_a_frame_outlive_idle_seconds
             for _ in range(60):
                 now[0] += 1
                 held.idle()
-<<<<<<< .merge_file_ZjQFXi
-            arrived = request(client.video, frame, [click(1, (5, 5))] * (frame == 0), start=frame == 0)
-            arrived = replace(arrived, envelope=replace(arrived.envelope, received=sent[place]))
-            (answer,) = held.answer([arrived])
-=======
             monkeypatch.setattr(bank_driver, "monotonic", lambda place=place: sent[place])
             answer = client.send(*[click(1, (5, 5))] * (frame == 0), number=frame)
->>>>>>> .merge_file_1RLajM
             assert answer["OBJECT_IDS"].tolist() == [1]
             sent[place] = now[0]
     now[0] += 3 * 60 * videos + 1
