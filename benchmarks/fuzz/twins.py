@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from fuzz.tally import SUCCESS, Tally, code
 
 _ROUNDS = 6
 _PAUSE_S = 0.5  # after each round: they are a sample, and their good requests cost more than hostile ones
+_ID = re.compile(r" \[request \w+\]$")
 _OWN_WORDS = ("TIMING", "TOKEN")  # outputs that differ between requests by their nature
 NAME = "twins"
 
@@ -24,8 +26,8 @@ Answer = dict[str, Raw] | str
 
 
 def _words(text: str) -> str:
-    """An error text without what Triton puts in front, which names the request."""
-    return text[text.index("MASKLET_") :] if "MASKLET_" in text else code(text)
+    """An error text without what Triton puts in front of it and the id of the request behind it."""
+    return _ID.sub("", text[text.index("MASKLET_") :]) if "MASKLET_" in text else code(text)
 
 
 class Twins(threading.Thread):
