@@ -35,7 +35,8 @@ Value = np.ndarray | bytes | list[Any] | Raw
 class Content:
     """What one request says, but for its video.
 
-    tensors     by name: an array gets the batch dimension 1; bytes become a BYTES tensor, lists JSON; a Raw goes as it is
+    tensors     by name: an array gets the batch dimension 1; bytes become a BYTES tensor, lists JSON; a Raw goes as it is; a FRAME [H, W, C]
+                becomes the two tensors that it is
     parameters  request parameters
     """
 
@@ -46,6 +47,9 @@ class Content:
         """The message of this content as a request of a video. token: its request id."""
         message = service_pb2.ModelInferRequest(model_name=model, id=token)
         for name, value in self.tensors.items():
+            if name == "FRAME" and isinstance(value, np.ndarray):
+                add(message, "FRAME_SIZE", np.array(value.shape[:2], np.int32))
+                value = value.reshape(-1)
             add(message, name, value)
         for name, value in {**self.parameters, "sequence_id": video_id, "sequence_start": start, "sequence_end": end}.items():
             setattr(message.parameters[name], _FIELDS[type(value)], value)

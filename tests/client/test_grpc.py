@@ -59,8 +59,9 @@ def test_a_video_over_the_wire_is_the_video_that_was_sent(make_tracker):
         with make_tracker(url) as tracker, tracker.open(12, state=state) as video:
             result = video.track(FRAME, logits=True)
     assert (result.frame_index, result.object_ids, result.logits.shape) == (3, (4, 9), (2, 8, 8))
-    np.testing.assert_array_equal(received[0].tensors["FRAME"], FRAME[None])
-    np.testing.assert_array_equal(received[1].tensors["FRAME"], FRAME[None, :, ::-1])
+    np.testing.assert_array_equal(received[0].tensors["FRAME"], FRAME.reshape(1, -1))
+    np.testing.assert_array_equal(received[0].tensors["FRAME_SIZE"], [[24, 32]])
+    np.testing.assert_array_equal(received[1].tensors["FRAME"], FRAME[:, ::-1].reshape(1, -1))
     assert received[2].tensors["FRAME_ENCODED"].tolist() == [[b"jpeg"]]
     assert {request.video_id for request in received} == {"cam/é", 12}
     assert set(servicer.models) == {"tracker"}

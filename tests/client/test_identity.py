@@ -12,6 +12,7 @@ import pytest
 from fakes.toy_replicas import at, frames
 from fakes.toy_tracker import Server, ToyTracker
 from masklet import Answer, MockTransport, Refusal, Request, ServerFault, VideoLost
+from masklet.inputs import raw_tensors
 from masklet.mock import answered
 from masklet.session import Session
 from masklet.transport import Broken
@@ -137,7 +138,7 @@ def test_every_request_has_an_id_of_its_own_and_so_has_every_replay(pair):
 def test_handlers_of_tests_need_not_name_the_request():
     transport = MockTransport(ToyTracker())
     stream = transport.open_stream({})
-    stream.send(request := Request(1, True, False, {"FRAME": FRAME[None], "PROMPTS": np.array([[b"[]"]], dtype=np.object_)}, {}))
+    stream.send(request := Request(1, True, False, {**raw_tensors(FRAME), "PROMPTS": np.array([[b"[]"]], dtype=np.object_)}, {}))
     event = stream.receive(1)
     assert (event.id, event.tensors["TOKEN"].tolist()) == (request.id, [request.id.encode()])
     assert answered(request, Broken("gone")) == Broken("gone")

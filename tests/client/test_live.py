@@ -223,7 +223,7 @@ def test_one_callers_result_does_not_wait_for_anothers():
     held, got = threading.Event(), threading.Event()
 
     def handler(request):
-        if "FRAME" in request.tensors and request.tensors["FRAME"].shape[1] == 40:
+        if "FRAME" in request.tensors and request.tensors["FRAME_SIZE"][0, 0] == 40:
             held.wait(LONG_S)
         return toy(request)
 

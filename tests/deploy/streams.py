@@ -10,10 +10,12 @@ import grpc
 import numpy as np
 import tritonclient.grpc as tritonclient
 from tritonclient.grpc import service_pb2
+from tritonclient.utils import np_to_triton_dtype
 
 from deploy.message_server import STREAM, UNLIMITED
 from failover.gateways import Gateway
 from masklet.errors import MaskletError, from_server
+from masklet.inputs import bytes_tensor, raw_tensors
 
 PATIENCE_S = 60
 
@@ -55,11 +57,11 @@ def opened(gateway: Gateway, compression: grpc.Compression | None = None) -> Ite
 
 def frame_of(index: int) -> list[tritonclient.InferInput]:
     """A frame as a request of the KServe protocol."""
-    pixels = np.full((1, 48, 64, 3), 40 * index, np.uint8)
-    frame, prompts = tritonclient.InferInput("FRAME", pixels.shape, "UINT8"), tritonclient.InferInput("PROMPTS", [1, 1], "BYTES")
-    frame.set_data_from_numpy(pixels)
-    prompts.set_data_from_numpy(np.array([[b"[]"]], dtype=np.object_))
-    return [frame, prompts]
+    tensors = {**raw_tensors(np.full((48, 64, 3), 40 * index, np.uint8)), "PROMPTS": bytes_tensor(b"[]")}
+    inputs = [tritonclient.InferInput(name, array.shape, np_to_triton_dtype(array.dtype)) for name, array in tensors.items()]
+    for made, array in zip(inputs, tensors.values(), strict=True):
+        made.set_data_from_numpy(array)
+    return inputs
 
 
 def raw_frame(token: str, *, start: bool = False, end: bool = False) -> bytes:

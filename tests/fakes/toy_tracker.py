@@ -63,7 +63,10 @@ class ToyTracker:
                 video.objects.append(item["object"])
 
     def _answer(self, request: Request, options: Options, video: Video) -> Answer:
-        size = request.tensors["FRAME"].shape[1:3] if "FRAME" in request.tensors else ENCODED_SIZE if "FRAME_ENCODED" in request.tensors else None
+        size = ENCODED_SIZE if "FRAME_ENCODED" in request.tensors else None
+        if "FRAME" in request.tensors:
+            height, width = request.tensors["FRAME_SIZE"][0].tolist()
+            size = height, width
         index = video.frames
         video.frames += size is not None
         objects = video.objects if size else []

@@ -1,6 +1,5 @@
 """Requests of many videos in one execution: what is batched, what fails alone, who may open a video and how it ends."""
 
-
 import numpy as np
 import pytest
 

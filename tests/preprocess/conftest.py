@@ -50,6 +50,8 @@ class Shell:
     def request(self, parameters: dict[str, Any] | None = None, token: str = "", video: int | str = 0, **arrays: Any) -> Any:
         """A request of these tensors. Bytes become BYTES tensors, lists JSON; the batch dimension is added."""
         tensors = []
+        if "FRAME" in arrays:  # [H, W, 3] in tests
+            arrays = {"FRAME_SIZE": np.array(arrays["FRAME"].shape[:2], np.int32), **arrays, "FRAME": arrays["FRAME"].reshape(-1)}
         for name, value in arrays.items():
             if isinstance(value, list):
                 value = json.dumps(value).encode()

@@ -24,11 +24,16 @@ def official(data: bytes) -> np.ndarray:
     return np.array(Image.open(io.BytesIO(data)).convert("RGB").resize((SIDE, SIDE)))
 
 
+def raw(frame, limits):
+    """Pixels [H, W, 3] as they come in."""
+    return frames.from_raw(frame.reshape(-1), np.array(frame.shape[:2], np.int32), limits)
+
+
 @pytest.mark.parametrize("size", [(240, 320), (64, 64), (31, 57), (1, 1), (399, 7)], ids=str)
 def test_a_raw_frame_is_resized_as_pillow_does(limits, picture, size):
     frame = picture(*size)
     expected = np.array(Image.fromarray(frame).resize((SIDE, SIDE), Image.Resampling.BICUBIC))
-    np.testing.assert_array_equal(frames.to_model(frames.from_raw(frame, limits), SIDE), expected)
+    np.testing.assert_array_equal(frames.to_model(raw(frame, limits), SIDE), expected)
 
 
 def _rotated(image: Image.Image) -> bytes:
@@ -83,7 +88,7 @@ def test_the_command_line_shows_the_pixels_that_the_server_sees(limits, picture,
     data = (ENCODED | DEEP_GREY)[kind](Image.fromarray(picture(20, 30)))
     (tmp_path / "frame").write_bytes(data)
     np.testing.assert_array_equal(
-        frames.to_model(frames.from_raw(read_image(tmp_path / "frame"), limits), SIDE), frames.to_model(frames.from_encoded(data, limits), SIDE)
+        frames.to_model(raw(read_image(tmp_path / "frame"), limits), SIDE), frames.to_model(frames.from_encoded(data, limits), SIDE)
     )
 
 
@@ -96,20 +101,29 @@ def test_of_16_bit_grey_the_upper_eight_bits_count_as_of_16_bit_colour(limits, l
         np.testing.assert_array_equal(frames.to_model(frames.from_encoded(data, limits), 16), expected)
 
 
-@pytest.mark.parametrize("shape", [(0, 0, 3), (0, 10, 3), (10, 10), (10, 10, 4), (10, 10, 1)], ids=str)
-def test_a_frame_of_another_shape_is_refused_by_its_shape(limits, shape):
-    with pytest.raises(BadFrame, match="shape " + " x ".join(map(str, shape))):
-        frames.from_raw(np.zeros(shape, np.uint8), limits)
+@pytest.mark.parametrize(
+    ("nbytes", "size"),
+    [(0, (0, 0)), (0, (0, 10)), (0, (0, 2**31 - 1)), (100, (10, 10)), (400, (10, 10)), (300, (-10, -10)), (300, (10, 11)), (3, (-1, -1))],
+    ids=str,
+)
+def test_bytes_that_are_not_the_pixels_of_the_size_are_refused(limits, nbytes, size):
+    with pytest.raises(BadFrame, match=f"FRAME has {nbytes} bytes, and FRAME_SIZE says {size[0]} x {size[1]}"):
+        frames.from_raw(np.zeros(nbytes, np.uint8), np.array(size, np.int32), limits)
+
+
+def test_pixels_without_a_size_are_refused(limits):
+    with pytest.raises(BadFrame, match="FRAME came without FRAME_SIZE"):
+        frames.from_raw(np.zeros(300, np.uint8), None, limits)
 
 
 @pytest.mark.parametrize("shape", [(401, 10, 3), (10, 401, 3), (317, 316, 3)], ids=str)
 def test_a_frame_over_the_limits_is_refused_by_its_size(limits, shape):
     with pytest.raises(FrameTooLarge, match=f"{shape[1]} x {shape[0]}"):
-        frames.from_raw(np.zeros(shape, np.uint8), limits)
+        raw(np.zeros(shape, np.uint8), limits)
 
 
 def test_frames_at_the_limits_pass(limits):
-    frames.from_raw(np.zeros((400, 250, 3), np.uint8), limits)  # 400 a side, 100000 pixels
+    raw(np.zeros((400, 250, 3), np.uint8), limits)  # 400 a side, 100000 pixels
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])

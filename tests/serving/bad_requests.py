@@ -88,9 +88,9 @@ FRAMES = [
     # Cut off, so that whoever decodes it before looking at its size says something else.
     Bad("too many pixels", errors.FrameTooLarge, "4000 x 3000, 12000000 pixels", {"FRAME_ENCODED": _grey_png(3000, 4000)[:500]}),
     Bad("too long a side", errors.FrameTooLarge, "4096 pixels a side", {"FRAME": np.zeros((1, 4097, 3), np.uint8)}),
-    Bad("0 x 0", errors.BadFrame, "shape 0 x 0 x 3", {"FRAME": np.zeros((0, 0, 3), np.uint8)}),
-    Bad("four channels", errors.BadFrame, "height x width x 3", {"FRAME": np.zeros((8, 8, 4), np.uint8)}),
-    Bad("one channel", errors.BadFrame, "height x width x 3", {"FRAME": np.zeros((8, 8, 1), np.uint8)}),
+    Bad("0 x 0", errors.BadFrame, "0 bytes, and FRAME_SIZE says 0 x 0", {"FRAME": np.zeros((0, 0, 3), np.uint8)}),
+    Bad("four channels", errors.BadFrame, "256 bytes, and FRAME_SIZE says 8 x 8", {"FRAME": np.zeros((8, 8, 4), np.uint8)}),
+    Bad("one channel", errors.BadFrame, "64 bytes, and FRAME_SIZE says 8 x 8", {"FRAME": np.zeros((8, 8, 1), np.uint8)}),
 ]
 
 PROMPTS = [

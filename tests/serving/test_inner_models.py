@@ -22,6 +22,7 @@ from masklet_build.serve import Server
 from serving.clips import clip
 from serving.small import VARIANT
 from serving.test_bad_input import COUNT, Film, alone, neighbour, same, wire
+from serving.wire import as_sent
 
 __all__ = ["alone", "neighbour", "wire"]  # fixtures
 
@@ -43,7 +44,7 @@ class Inner:
     def call(self, model: str, tensors: Mapping[str, Any], token: str = TOKEN, video: int | str = VIDEO) -> Tensors:
         """Outputs without batch dimension. Each request begins and ends its video. Raises what the client would raise."""
         inputs = []
-        for name, value in tensors.items():
+        for name, value in as_sent(tensors).items():
             array = np.asarray(value)[None]
             inputs.append(grpc.InferInput(name, array.shape, np_to_triton_dtype(array.dtype)).set_data_from_numpy(array))
         try:

@@ -45,9 +45,9 @@ class Wire:
         return self.receive()
 
     def send(self, video_id: int | str, tensors: Mapping[str, Any], *, start: bool = False, end: bool = False, **parameters: Any) -> None:
-        """Sends a request. Tensors: an array gets the batch dimension 1; bytes become a BYTES tensor, lists JSON."""
+        """Sends a request. An array gets the batch dimension 1; bytes become a BYTES tensor, lists JSON; a FRAME [H, W, C] the two that it is."""
         message = service_pb2.ModelInferRequest(model_name="tracker")
-        for name, value in tensors.items():
+        for name, value in as_sent(tensors).items():
             _add(message, name, value)
         for name, value in {**parameters, "sequence_id": video_id, "sequence_start": start, "sequence_end": end}.items():
             setattr(message.parameters[name], _FIELDS[type(value)], value)
@@ -60,6 +60,14 @@ class Wire:
             return from_server(answer.error_message)
         result = InferResult(answer.infer_response)
         return {output.name: result.as_numpy(output.name)[0] for output in answer.infer_response.outputs}
+
+
+def as_sent(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """The tensors with FRAME [H, W, C] as the wire has it: its bytes, and FRAME_SIZE. A FRAME of another rank stays."""
+    frame = tensors.get("FRAME")
+    if frame is None or frame.ndim != 3:
+        return dict(tensors)
+    return {**tensors, "FRAME": frame.reshape(-1), "FRAME_SIZE": np.array(frame.shape[:2], np.int32)}
 
 
 def _add(message: Any, name: str, value: Any) -> None:

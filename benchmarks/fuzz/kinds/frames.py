@@ -208,8 +208,10 @@ def raw_shapes(rng: random.Random, world: World) -> Content:
 @kind("content", 3)
 def raw_lies(rng: random.Random, world: World) -> Content:
     """Shapes that do not fit the bytes, the type or the model."""
-    shape = rng.choice([(1, 64, 64, 3), (1, 2**31, 2**31, 3), (1, -1, -1, 3), (2, 8, 8, 3), (64, 64, 3), (1, 0, 2**62, 3), (), (1, 64, 64, 3, 1)])
-    return Content({"FRAME": Raw(rng.choice(["UINT8", "UINT8", "FP32", "BYTES", "INT64", "NOTHING"]), shape, bytes(rng.choice([0, 10, 12_288])))})
+    shape = rng.choice([(1, 12_288), (1, 2**62), (1, -1), (2, 192), (12_288,), (1, 0), (1, 0, 2**62, 3), (), (1, 64, 64, 3), (1, 64, 64, 3, 1)])
+    size = rng.choice([(64, 64), (2**31 - 1, 2**31 - 1), (-1, -4096), (0, 0), (0, 2**31 - 1), (64, -64)])
+    frame = Raw(rng.choice(["UINT8", "UINT8", "FP32", "BYTES", "INT64", "NOTHING"]), shape, bytes(rng.choice([0, 10, 12_288])))
+    return Content({"FRAME": frame, "FRAME_SIZE": np.array(size, np.int32)})
 
 
 @kind("content", 1)

@@ -72,7 +72,7 @@ class InProcess(MockTransport):
         if prepared.envelope.size is not None:  # a request without a frame needs no features
             encoded = self._stages.call("image_encoder", {"IMAGE": prepared.tensors["IMAGE"][None]})
             features = {name: np.array(array[0]) for name, array in encoded.items()}
-        envelope = replace(prepared.envelope, received=begin, preprocessed=time.monotonic())
+        envelope = replace(prepared.envelope, token=request.id, video=request.video_id, received=begin, preprocessed=time.monotonic())
         masks, lows, state = (prepared.tensors.get(name) for name in ("PROMPT_MASKS", "PROMPT_LOW", "RESTORE"))
         owner = owner_of(request.parameters)
         asked = BankRequest(request.video_id, request.start, request.end, owner, envelope, features, masks, lows, state)
@@ -87,7 +87,7 @@ def _finished(envelope: Envelope, tensors: dict[str, np.ndarray]) -> Answer:
 
 def _frame_request(given: Mapping[str, Any], parameters: Mapping[str, object]) -> FrameRequest:
     encoded, prompts = (given[name][0] if name in given else None for name in ("FRAME_ENCODED", "PROMPTS"))
-    return FrameRequest(given.get("FRAME"), encoded, prompts, given.get("STATE"), json.dumps(parameters))
+    return FrameRequest(given.get("FRAME"), given.get("FRAME_SIZE"), encoded, prompts, given.get("STATE"), json.dumps(parameters))
 
 
 def _parameters(model: str) -> dict[str, str]:

@@ -11,7 +11,9 @@ Dimensions are integers or symbols. A symbol that a variant fixes is replaced by
     M    side of a user's mask (16 G)              P    object pointers per object
     T    tokens of one memory                      N    prompt tokens per object
     D    width of features and pointers            R    rivals per object
-    n m k   counts that differ from request to request (zero allowed)        H W C   size of the frame that was sent
+    n m k   counts that differ from request to request (zero allowed)
+
+A tensor has at most one free dimension: with two, a shape such as 0 x 2^62 passes Triton, and ends the python process that makes an array of it.
 """
 
 from __future__ import annotations
@@ -70,7 +72,8 @@ class Model:
 
 def _in_frames() -> tuple[Tensor, ...]:
     return (
-        Tensor("FRAME", "UINT8", ("H", "W", "C"), "RGB frame, C = 3; other shapes are answered with an error", optional=True),
+        Tensor("FRAME", "UINT8", ("k",), "RGB frame, its H x W x 3 bytes row by row", optional=True),
+        Tensor("FRAME_SIZE", "INT32", (2,), "height and width of FRAME", optional=True),
         Tensor("FRAME_ENCODED", "BYTES", (1,), "the frame as JPEG, PNG or WebP file bytes", optional=True),
         Tensor("PROMPTS", "BYTES", (1,), "JSON list of prompts, [] for none", optional=True),
         Tensor("STATE", "UINT8", ("n",), "snapshot to start from, only with START", optional=True),

@@ -17,11 +17,11 @@ from masklet.contract import TRACKER
 from masklet.errors import MaskletError, ServerFault, from_server
 from masklet.gauges import read_banks
 from masklet.grpc_transport import GrpcTransport
-from masklet.inputs import bytes_tensor
+from masklet.inputs import bytes_tensor, raw_tensors
 from masklet.stage import ANOTHER
 from masklet.transport import Answer, Event, Request, Tls, stream_headers
 
-_FRAME = np.zeros((1, 32, 32, 3), np.uint8)
+_FRAME = np.zeros((32, 32, 3), np.uint8)
 _PROMPTS = b'[{"object": 1, "points": [[16, 16]], "labels": [1]}]'
 _INSTANCES = 2  # of preprocess and of postprocess
 _OWN = "MASKLET_"  # begins the errors of masklet's own models
@@ -58,7 +58,7 @@ def probe(url: str, timeout_s: float, model: str = TRACKER.name, tls: Tls | None
     video_ids = [secrets.randbelow(2**63 - 1) + 1 for _ in range(_INSTANCES)]
     stream = GrpcTransport(url, tls=tls, model=model).open_stream(stream_headers({}, video_ids[0]))
     try:
-        requests = [Request(video_id, True, True, {"FRAME": _FRAME, "PROMPTS": bytes_tensor(_PROMPTS)}, {}) for video_id in video_ids]
+        requests = [Request(video_id, True, True, {**raw_tensors(_FRAME), "PROMPTS": bytes_tensor(_PROMPTS)}, {}) for video_id in video_ids]
         for request in requests:
             stream.send(request)
         asked = {request.id for request in requests}

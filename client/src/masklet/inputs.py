@@ -22,7 +22,7 @@ def checked_id(video_id: int | str) -> int | str:
 
 
 def frame_tensors(frame: Frame) -> tuple[dict[str, np.ndarray], tuple[int, int] | None]:
-    """The tensor of a frame, and its (height, width) where it is known. Raises BadFrame."""
+    """The tensors of a frame, and its (height, width) where it is known. Raises BadFrame."""
     if isinstance(frame, bytes | bytearray | memoryview):
         if len(frame) == 0:
             raise BadFrame("the frame is empty. Send the bytes of a JPEG, PNG or WebP file.")
@@ -31,7 +31,12 @@ def frame_tensors(frame: Frame) -> tuple[dict[str, np.ndarray], tuple[int, int] 
         raise BadFrame(f"a frame must be a numpy array (H, W, 3) of uint8 or the bytes of a JPEG, PNG or WebP file, got {type(frame).__name__}.")
     if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:
         raise BadFrame(f"a frame must be RGB, uint8 (H, W, 3), got {frame.dtype} {frame.shape}.")
-    return {"FRAME": frame[None]}, (frame.shape[0], frame.shape[1])
+    return raw_tensors(frame), (frame.shape[0], frame.shape[1])
+
+
+def raw_tensors(frame: NDArray[np.uint8]) -> dict[str, np.ndarray]:
+    """FRAME and FRAME_SIZE of pixels (H, W, 3)."""
+    return {"FRAME": frame.reshape(1, -1), "FRAME_SIZE": np.array([frame.shape[:2]], np.int32)}
 
 
 def bytes_tensor(content: bytes) -> np.ndarray:

@@ -77,6 +77,7 @@ def _read(request: Any) -> Request:
     arrays = {tensor.name(): tensor.as_numpy()[0] for tensor in request.inputs()}
     return Request(
         frame=arrays.get("FRAME"),
+        size=arrays.get("FRAME_SIZE"),
         encoded=arrays["FRAME_ENCODED"][0] if "FRAME_ENCODED" in arrays else None,
         prompts=arrays["PROMPTS"][0] if "PROMPTS" in arrays else None,
         state=arrays.get("STATE"),

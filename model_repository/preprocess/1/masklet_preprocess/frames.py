@@ -24,14 +24,18 @@ _FORMATS = ("JPEG", "PNG", "WEBP")
 _MAX_PASSES = 24
 
 
-def from_raw(frame: np.ndarray, limits: Limits) -> Image.Image:
-    """A frame (H, W, 3) of uint8 RGB as an image. Raises BadFrame, FrameTooLarge."""
-    if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape:
-        shape = " x ".join(str(side) for side in frame.shape)
-        raise BadFrame(f"FRAME has shape {shape}. Send height x width x 3 (RGB, uint8), or leave FRAME out of a request without a frame.")
-    height, width = frame.shape[:2]
+def from_raw(pixels: np.ndarray, size: np.ndarray | None, limits: Limits) -> Image.Image:
+    """FRAME [k] uint8, rows of RGB pixels, and FRAME_SIZE [2] as an image. Raises BadFrame, FrameTooLarge."""
+    if size is None:
+        raise BadFrame("FRAME came without FRAME_SIZE. Send height and width beside it.")
+    height, width = size.tolist()
+    if min(height, width) < 1 or len(pixels) != 3 * height * width:
+        raise BadFrame(
+            f"FRAME has {len(pixels)} bytes, and FRAME_SIZE says {height} x {width}. Send height x width x 3 bytes (RGB, row by row), or leave both "
+            "out of a request without a frame."
+        )
     _check_size(width, height, limits)
-    return Image.fromarray(frame)
+    return Image.fromarray(pixels.reshape(height, width, 3))
 
 
 def from_encoded(data: bytes, limits: Limits) -> Image.Image:

@@ -23,7 +23,8 @@ from masklet_preprocess.tensors import Tensors, for_model, mask_tensors
 class Request:
     """The inputs of one request, without batch dimension. None: the client left it out.
 
-    frame        (H, W, 3) uint8 RGB
+    frame        (k,) uint8, H x W x 3 bytes of RGB
+    size         (2,) int32, height and width of `frame`
     encoded      file bytes of a JPEG, PNG or WebP
     prompts      JSON list
     state        (n,) uint8
@@ -31,6 +32,7 @@ class Request:
     """
 
     frame: np.ndarray | None = None
+    size: np.ndarray | None = None
     encoded: bytes | None = None
     prompts: bytes | None = None
     state: np.ndarray | None = None
@@ -92,5 +94,5 @@ def _open_frame(request: Request, limits: Limits) -> Image.Image | None:
     if request.frame is not None and request.encoded is not None:
         raise BadRequest("the request carries FRAME and FRAME_ENCODED. Send one of them.")
     if request.frame is not None:
-        return frames.from_raw(request.frame, limits)
+        return frames.from_raw(request.frame, request.size, limits)
     return None if request.encoded is None else frames.from_encoded(request.encoded, limits)
