@@ -181,6 +181,7 @@ def test_native_work_that_holds_the_interpreter_is_no_stop(start: Callable[..., 
     child = start("stays")
     child.ask("prepare_to_hold")
     for _ in range(8):
+        time.sleep(STOP_S)  # what was seen is said and counted by now
         before = child.ask("idle"), child.said()
         used, waited = child.ask("hold")
         assert used > 1

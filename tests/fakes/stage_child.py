@@ -62,10 +62,11 @@ class Child:
         self.counted.append(counter[0])
         print(f"counted {counter[0]}", file=sys.stderr, flush=True)
 
-    def prepare_to_hold(self) -> None:
+    def prepare_to_hold(self) -> bool:
         """Finds a power that takes long enough."""
         while self.hold()[0] < _STUBBORN_S:
             self.exponent *= 2
+        return True
 
 
 def main() -> None:
@@ -76,10 +77,6 @@ def main() -> None:
         answer: Any
         if name == "idle":
             answer = child.counted
-        elif name == "prepare_to_hold":
-            child.prepare_to_hold()
-            child.counted.clear()  # it was not at work, so its lock was not looked into
-            answer = True
         else:
             with child.stage.working():
                 answer = getattr(child, name)(**given)
