@@ -158,8 +158,9 @@ def test_a_stop_is_seen_before_the_next_envelope_is_signed(start: Callable[..., 
 def test_requests_that_are_sent_after_a_pause_are_taken(start: Callable[..., Process]) -> None:
     sender, receiver = start(), start()
     receiver.pause()
-    for video in (1, "one"):
+    for video, waits in ((1, 0), ("one", STOP_S)):  # a long queue is no stop
         data = sender.ask("send", token="a", video=video)
+        time.sleep(waits)
         assert receiver.ask("receive", data=data, token="a", video=video) == "a"
     assert receiver.lives
 
@@ -180,6 +181,7 @@ def test_native_work_that_holds_the_interpreter_is_no_stop(start: Callable[..., 
     child = start("stays")
     child.ask("prepare_to_hold")
     for _ in range(8):
+        time.sleep(STOP_S)  # what was seen is said and counted by now
         before = child.ask("idle"), child.said()
         used, waited = child.ask("hold")
         assert used > 1

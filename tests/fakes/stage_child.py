@@ -14,7 +14,7 @@ from typing import Any
 
 from masklet.envelope import Envelope, Sender, server_key, sign
 from masklet.errors import MaskletError
-from masklet.stage import Stage
+from masklet.stage import STOPS, Stage
 
 _STUBBORN_S = 1.2  # over the limit for a stop
 
@@ -59,13 +59,16 @@ class Child:
         return used, time.monotonic() - begin - used
 
     def _count(self, counter: tuple[str, str]) -> None:
+        if counter == STOPS:
+            time.sleep(0.2)  # as the message to Triton may take; no answer leaves meanwhile
         self.counted.append(counter[0])
         print(f"counted {counter[0]}", file=sys.stderr, flush=True)
 
-    def prepare_to_hold(self) -> None:
+    def prepare_to_hold(self) -> bool:
         """Finds a power that takes long enough."""
         while self.hold()[0] < _STUBBORN_S:
             self.exponent *= 2
+        return True
 
 
 def main() -> None:
@@ -76,10 +79,6 @@ def main() -> None:
         answer: Any
         if name == "idle":
             answer = child.counted
-        elif name == "prepare_to_hold":
-            child.prepare_to_hold()
-            child.counted.clear()  # it was not at work, so its lock was not looked into
-            answer = True
         else:
             with child.stage.working():
                 answer = getattr(child, name)(**given)

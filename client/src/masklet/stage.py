@@ -111,19 +111,22 @@ class Stage:
             self._tick()
 
     def _tick(self) -> None:
-        """Looks how long ago the last look was. Time in which the working thread used a CPU is not a stop: native code may hold Python's lock."""
+        """Looks how long ago the last look was. Time in which the working thread used a CPU is not a stop: native code may hold Python's lock.
+
+        Whoever looks next waits until what was seen is dealt with, so that no answer leaves while the watch ends the process.
+        """
         with self._lock:
             worker, began, used = self._worker, self._last_tick, self._worker_cpu
             self._last_tick = now = time.monotonic()
             if worker is not None:
                 self._worker_cpu = time.clock_gettime(time.pthread_getcpuclockid(worker))
             idle = now - began - (self._worker_cpu - used)
-        if idle > STOPPED_S:
-            self._stop = (began, now)
-            self._say(f"stopped for {idle:.1f} s" + ("" if worker is None else " while it had work; it ends, since Triton may have given it up"))
-            self._tell(STOPS)
-            if worker is not None:
-                self._end()
+            if idle > STOPPED_S:
+                self._stop = (began, now)
+                self._say(f"stopped for {idle:.1f} s" + ("" if worker is None else " while it had work; it ends, since Triton may have given it up"))
+                self._tell(STOPS)
+                if worker is not None:
+                    self._end()
 
     def _tell(self, counter: tuple[str, str]) -> None:
         """Counts by a thread: it is a message to Triton, which may not be listening any more."""
