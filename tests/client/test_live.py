@@ -16,7 +16,9 @@ from masklet import AsyncTracker, MockTransport, Tracker, VideoLost
 from masklet.inbox import Inbox
 from masklet.line import PlainLine
 from masklet.resilience.calls import Calls
+from masklet.resilience.keeper import Keeper
 from masklet.session import Session
+from masklet.turns import Turns
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
 LONG_S = 20.0  # nobody waits that long where all is well
@@ -182,7 +184,8 @@ class Stopped(BaseException):
 @pytest.mark.parametrize("resilient", [False, True])
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(
-    ("kind", "method"), [(Session, "resolve"), (Session, "_outcome"), (PlainLine, "_take"), (Calls, "_take"), (Inbox, "advance")]
+    ("kind", "method"),
+    [(Session, "resolve"), (Session, "_outcome"), (PlainLine, "_take"), (Calls, "_take"), (Inbox, "advance"), (Keeper, "_answered")],
 )
 def test_an_interrupt_between_receiving_and_resolving_loses_and_shifts_nothing(monkeypatch, kind, method, after, resilient):
     plain, seen = getattr(kind, method), []
@@ -207,7 +210,8 @@ def test_an_interrupt_between_receiving_and_resolving_loses_and_shifts_nothing(m
                 got.append(next(results))
             except Stopped:
                 stops += 1
-    assert stops == (kind is not (PlainLine if resilient else Calls))
+    assert stops == (kind not in ([PlainLine] if resilient else [Calls, Keeper]))
+    assert "silent" not in [interruption.cause for interruption in video.interruptions]
     assert [result.masks.shape for result in got] == [(1, 20 + number, 32) for number in range(7)]
     assert [result.frame_index for result in got] == list(range(7))
 
@@ -240,3 +244,19 @@ def test_one_callers_result_does_not_wait_for_anothers():
         held.set()
         for thread in waits:
             thread.join()
+
+
+def test_who_waits_for_anothers_turn_can_be_woken_for_something_else():
+    turns, listening, heard, done = Turns(), threading.Event(), threading.Event(), []
+    leader = threading.Thread(target=turns.attempt, args=(lambda: listening.set() or heard.wait(LONG_S),))
+    leader.start()
+    listening.wait(LONG_S)
+    follower = threading.Thread(target=turns.wait, args=(lambda: bool(done), lambda: None))
+    follower.start()
+    time.sleep(0.02)
+    done.append(True)
+    turns.wake()
+    follower.join(LONG_S / 2)
+    assert not follower.is_alive()
+    heard.set()
+    leader.join()
