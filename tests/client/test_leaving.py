@@ -81,6 +81,19 @@ def test_what_was_not_sent_yet_is_not_sent_by_close(open_video, monkeypatch):
     assert server.flags == ["S", "E", "E"]
 
 
+def test_what_was_held_is_not_sent_after_the_end_when_the_first_answer_comes():
+    session, toy = Session("test:1", 1, 30), ToyTracker()
+    tickets = [session.frame(FRAME) for _ in range(3)]
+    (first,) = session.ready()
+    session.end()
+    session.resolve(answered(first, toy(first)))
+    assert list(session.ready()) == []
+    assert tickets[0].result().frame_index == 0
+    for ticket in tickets[1:]:
+        with pytest.raises(VideoLost, match="closed before the request was sent"):
+            ticket.result()
+
+
 @pytest.mark.parametrize("resilient", [False, True])
 def test_a_process_ends_though_a_video_is_open_and_camera_and_server_are_stuck(resilient):
     toy, asked, over = ToyTracker(), threading.Event(), threading.Event()

@@ -10,8 +10,6 @@ from http.client import HTTPException
 from masklet.contract import TRACKER
 from masklet.errors import ServerFault, ServerUnavailable
 
-# Not through http_proxy: metrics are read inside a cluster, by probes whose pod may have a proxy for everything else.
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _SERIES = re.compile(r'^masklet_(?P<name>\w+?)(?:\{(?:model="memory_bank(?P<suffix>[^"]*)")?\})? (?P<value>\S+)$', re.MULTILINE)
 
 
@@ -42,8 +40,10 @@ def read_banks(metrics_url: str, timeout_s: float) -> dict[str, Bank]:
 
     Raises ServerUnavailable where nothing answers in time, ServerFault where the answer has no gauges of masklet, ValueError for a url that is none.
     """
+    # Not through http_proxy: metrics are read inside a cluster, by probes whose pod may have a proxy for everything else.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with _DIRECT.open(metrics_url, timeout=timeout_s) as answer:
+        with direct.open(metrics_url, timeout=timeout_s) as answer:
             text = answer.read().decode(errors="replace")
     except (OSError, HTTPException) as error:
         raise ServerUnavailable(f"{metrics_url} does not answer: {error}. Check that the server runs and that this is its metrics port.") from error

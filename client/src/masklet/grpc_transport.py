@@ -119,7 +119,7 @@ def _check_fork() -> None:
             f"this process was forked from process {_used_in}, which used gRPC. gRPC survives that only if no call was on its way at that moment; "
             "else this process may hang or abort at its first call. Start it with the method 'spawn' instead (multiprocessing.set_start_method).",
             RuntimeWarning,
-            stacklevel=4,
+            stacklevel=6,  # who made the tracker
         )
     _used_in = os.getpid()
 

@@ -85,7 +85,8 @@ class Stage:
         envelope, sender = verify(data, self._key)
         if (envelope.token, envelope.video) != (token, video):
             self._mismatch(sender, envelope, token, video)
-        if sender.sent < self._stop[1] and time.monotonic() - sender.sent > STOPPED_S:
+        now = time.monotonic()
+        if sender.sent < self._stop[1] and now - sender.sent > STOPPED_S and now - self._stop[1] < SUSPECT_S:
             self._say("a request had been on its way when this process was stopped; Triton may have given it up")
             self._end()
         return envelope
