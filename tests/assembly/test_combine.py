@@ -1,4 +1,4 @@
-"""Repositories of several variants in one: names, wires, what is shared, what is refused."""
+"""Repositories of several variants in one: names, wires, what is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from assembly.standins import engines_of
 from contract.config_rules import breaches
 from masklet import families
 from masklet_build.assemble import AssembleError, assemble
-from masklet_build.assembly.configs import read_config, write_config
+from masklet_build.assembly.configs import read_config
 from masklet_build.cli import main
 from masklet_build.combine import combine
 from masklet_build.output import OutputExists
@@ -27,17 +27,16 @@ def repositories(tmp_path: Path) -> list[Path]:
     return made
 
 
-def test_every_variant_has_its_own_tracker_and_postprocess_is_shared(repositories, tmp_path):
+def test_every_variant_has_models_of_its_own(repositories, tmp_path):
     assert combine(repositories, tmp_path / "both") == ["tracker_nano", "tracker_sam2.1_t"]
-    of_one = {folder.name for folder in repositories[0].iterdir()} - {"postprocess"}
-    expected = {f"{model}_{name}" for model in of_one for name in NAMES} | {"postprocess"}
+    expected = {f"{folder.name}_{name}" for folder in repositories[0].iterdir() for name in NAMES}
     assert {path.parent.name for path in (tmp_path / "both").glob("*/config.pbtxt")} == expected
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_part_keeps_the_rules_of_a_repository_of_its_own(repositories, tmp_path, name):
     combine(repositories, tmp_path / "both")
-    configs = {"postprocess": read_config(tmp_path / "both" / "postprocess")}
+    configs = {}
     for folder in (tmp_path / "both").glob(f"*_{name}"):
         config = read_config(folder)
         assert config.name == folder.name
@@ -46,8 +45,7 @@ def test_each_part_keeps_the_rules_of_a_repository_of_its_own(repositories, tmp_
         assert (tmp_path / "both" / step.model_name).is_dir()
         step.model_name = step.model_name.removesuffix(f"_{name}")
     assert configs["memory_bank"].parameters["suffix"].string_value == f"_{name}"
-    found = breaches(configs, families.variant(name), assembled=True)
-    assert [breach.split(" has ")[0] for breach in found] == ["postprocess.LOW", "postprocess.LOGITS"]  # of any size, for all
+    assert breaches(configs, families.variant(name), assembled=True) == []
 
 
 def test_engines_and_modules_come_along(repositories, tmp_path):
@@ -55,7 +53,7 @@ def test_engines_and_modules_come_along(repositories, tmp_path):
     for name, repository in zip(NAMES, repositories, strict=True):
         for file in repository.rglob("*"):
             model, *rest = file.relative_to(repository).parts
-            if file.is_file() and rest != ["config.pbtxt"] and model != "postprocess":
+            if file.is_file() and rest != ["config.pbtxt"]:
                 assert (tmp_path / "both" / f"{model}_{name}" / Path(*rest)).read_bytes() == file.read_bytes()
 
 
@@ -72,14 +70,6 @@ def test_what_cannot_be_combined_is_refused_and_leaves_nothing(repositories, tmp
     with pytest.raises(AssembleError, match=match):
         combine(make(repositories, tmp_path), tmp_path / "both")
     assert not (tmp_path / "both").exists()
-
-
-def test_a_shared_model_that_differs_is_refused(repositories, tmp_path):
-    config = read_config(repositories[1] / "postprocess")
-    config.max_batch_size = 1
-    write_config(repositories[1] / "postprocess", config)
-    with pytest.raises(AssembleError, match="postprocess differs"):
-        combine(repositories, tmp_path / "both")
 
 
 def test_what_was_combined_is_replaced_by_force_and_is_not_combined_again(repositories, tmp_path):

@@ -1,4 +1,4 @@
-"""Two variants on one server: each serves its own videos, as it does alone; postprocess serves both."""
+"""Two variants on one server: each serves its own videos, as it does alone."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Puts the repositories of several variants side by side into one, under names of their own: tracker_sam2.1_t beside tracker_nano.
 
-Every model gets its variant's name behind its own. Models that keep nothing of a video and are the same for several variants (postprocess) are
-shared, so one process serves them all.
+Every model gets its variant's name behind its own. None is shared: a postprocess that took logits of any size would have an input with more than one
+free dimension (see `masklet.contract`).
 """
 
 from __future__ import annotations
@@ -51,33 +51,12 @@ def _configs(repository: Path) -> Configs:
 def _add(draft: Path, repository: Path, configs: Configs, variant: str) -> None:
     """Adds the models of one variant to the draft."""
     names = {name: f"{name}_{variant}" for name in configs}
-    names[contract.POSTPROCESS.name] = contract.POSTPROCESS.name
     for name, source in configs.items():
         config = deepcopy(source)
         config.name = names[name]
-        if name == contract.POSTPROCESS.name:
-            _free_sizes(config)
-            if _is_there(draft, config):
-                continue
         for step in config.ensemble_scheduling.step:
             step.model_name = names[step.model_name]
         if "suffix" in config.parameters:
             config.parameters["suffix"].string_value = f"_{variant}"
         shutil.copytree(repository / name, draft / config.name)
         write_config(draft / config.name, config)
-
-
-def _free_sizes(config: model_config_pb2.ModelConfig) -> None:
-    """Lets a model take logits of any size, which is all that differs between variants."""
-    for entry in (*config.input, *config.output):
-        if entry.name in ("LOW", "LOGITS"):
-            entry.dims[:] = [-1] * len(entry.dims)
-
-
-def _is_there(draft: Path, config: model_config_pb2.ModelConfig) -> bool:
-    """Whether the shared model is in the draft already. Raises AssembleError where it is another one."""
-    if not (draft / config.name).exists():
-        return False
-    if read_config(draft / config.name) != config:
-        raise AssembleError(f"{config.name} differs between the repositories. Assemble them with the same --set values for it.")
-    return True
