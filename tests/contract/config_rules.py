@@ -78,6 +78,8 @@ def _texts(configs: Configs) -> Iterator[str]:
         for entry in config.input:
             if data_type(entry) == "BYTES" and (name not in ("tracker", "preprocess") or entry.name not in TEXTS):
                 yield f"{name}.{entry.name} is an input of BYTES: contents that are cut off fail the requests of others"
+            if data_type(entry) == "BYTES" and config.max_batch_size != 1:
+                yield f"{name}.{entry.name} is BYTES, and requests share a batch: contents that are cut off fail all of it"
         for entry in config.output:
             if data_type(entry) == "BYTES":
                 yield f"{name}.{entry.name} is an output of BYTES: who asks for its classes ends the server"

@@ -119,6 +119,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "an output of texts": (lambda c: _text(_tensor(c["tracker"].output, "MASKS")), "tracker.MASKS is an output of BYTES"),
     "an output of texts of an engine": (lambda c: _text(_tensor(c["mask_decoder"].output, "IOU")), "mask_decoder.IOU is an output of BYTES"),
     "a further input of texts": (lambda c: _text(_tensor(c["preprocess"].input, "STATE")), "preprocess.STATE is an input of BYTES"),
+    "texts in a batch": (lambda c: setattr(c["preprocess"], "max_batch_size", 8), "preprocess.PROMPTS is BYTES, and requests share a batch"),
     "batched engine": (lambda c: setattr(c["mask_decoder"], "max_batch_size", 8), "mask_decoder has max_batch_size 8"),
     "ragged preprocess": (lambda c: setattr(_tensor(c["preprocess"].input, "FRAME"), "allow_ragged_batch", False), "preprocess.FRAME varies"),
     "ragged bank": (lambda c: setattr(_tensor(c["memory_bank"].input, "RESTORE"), "allow_ragged_batch", False), "memory_bank.RESTORE varies"),

@@ -241,7 +241,7 @@ def _item(rng):
 
 def test_the_config_is_the_contract():
     config = loading.config("preprocess")
-    assert config.max_batch_size == 8
+    assert config.max_batch_size == 1
     assert config.sequence_batching.HasField("oldest")
     for tensors, entries in ((PREPROCESS.inputs, config.input), (PREPROCESS.outputs, config.output)):
         assert [entry.name for entry in entries] == [tensor.name for tensor in tensors]
