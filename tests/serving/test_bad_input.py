@@ -244,7 +244,7 @@ def relabelled(state: np.ndarray, **identity: str) -> np.ndarray:
         (lambda state: state[:0], r"shape \[0\]"),
         (lambda state: relabelled(state, checkpoint_sha256="0" * 64), "taken with checkpoint_sha256 '0000.*Restore it on a server of its own kind"),
         (lambda state: relabelled(state, variant="efficienttam_s_512"), "taken with variant 'efficienttam_s_512', this server has"),
-        (lambda state: relabelled(state, contract_version="0"), "taken with contract_version '0'"),
+        (lambda state: relabelled(state, contract_version="0"), "taken by a server of contract '0'"),
     ],
     ids=["cut", "header cut", "longer", "no magic", "empty", "other checkpoint", "other variant", "other contract"],
 )
