@@ -1,9 +1,9 @@
-"""A Triton model that computes nothing: it looks at its inputs, calls the models that it is told to call, and answers with zeros of the right size.
+"""A Triton model that computes nothing: it looks at its inputs, calls the models that it is told to call, and answers with arrays of the right size.
 
 `null_repository` puts it in place of real models. Config parameter `null`, as JSON:
 
     outputs   name -> shape
-    texts     name of an output of texts -> what each of its elements is, base64
+    values    name of an output -> the bytes of its values where they are not zeros, base64
     calls     what to call one after the other: [model, {input: [dtype, shape]}, [outputs]]
 """
 
@@ -23,9 +23,9 @@ class TritonPythonModel:
         told = json.loads(config["parameters"]["null"]["string_value"])
         types = {entry["name"]: pb_utils.triton_string_to_numpy(entry["data_type"]) for entry in config["output"]}
         self._outputs = {name: np.zeros(shape, types[name]) for name, shape in told["outputs"].items()}
-        for name, array in self._outputs.items():
-            if array.dtype == np.object_:
-                array[...] = base64.b64decode(told["texts"].get(name, ""))
+        for name, values in told["values"].items():
+            array = self._outputs[name]
+            array[...] = np.frombuffer(base64.b64decode(values), array.dtype)
         self._calls = [
             (model, {name: np.zeros(shape, dtype) for name, (dtype, shape) in inputs.items()}, outputs) for model, inputs, outputs in told["calls"]
         ]
@@ -42,4 +42,7 @@ class TritonPythonModel:
             response = pb_utils.InferenceRequest(model_name=model, requested_output_names=outputs, inputs=tensors).exec()
             for tensor in response.output_tensors():
                 tensor.as_numpy()
-        return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in self._outputs.items()])
+        outputs = self._outputs
+        if "TOKEN" in outputs:  # the client asks whose the answer is
+            outputs = {**outputs, "TOKEN": np.frombuffer(request.request_id().encode(), np.uint8)[None]}
+        return pb_utils.InferenceResponse([pb_utils.Tensor(name, array) for name, array in outputs.items()])

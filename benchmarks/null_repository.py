@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from tritonclient.grpc import model_config_pb2
 
 from masklet import contract
@@ -29,6 +30,7 @@ MODEL = Path(__file__).parent / "null_model.py"
 CALLS = 4
 CALLED = 3  # engines, by the bank, for a tracked frame
 FLOAT = model_config_pb2.DataType.Value("TYPE_FP32")
+_ENVELOPE = 300  # bytes, about, of a frame without prompts
 _FREE = {"B": 1, "n": 1}  # other sizes that differ from request to request are 0 in a tracked frame of one object
 
 Config = model_config_pb2.ModelConfig
@@ -39,7 +41,7 @@ def null_repository(variant: Variant, engines: Path, out: Path, mask: bytes) -> 
     """Assembles the variant at `out` and empties its models; `mask`: what stands for the mask of the object. Returns `out`."""
     assemble(variant.name, engines, out)
     shutil.rmtree(out / "memory_bank" / "1" / "engines")
-    for model in contract.models(variant):
+    for model in null_models(variant):
         if model is not contract.TRACKER and (out / model.name).exists():
             _empty(out / model.name, model, variant, mask)
     one, features = [1], [variant.hidden, variant.grid, variant.grid]
@@ -68,12 +70,23 @@ def null_repository(variant: Variant, engines: Path, out: Path, mask: bytes) -> 
     return out
 
 
+def null_models(variant: Variant) -> list[contract.Model]:
+    """What assembly makes: its image encoder is a python model."""
+    return [contract.escorted(model) if model.name == "image_encoder" else model for model in contract.models(variant)]
+
+
 def _empty(folder: Path, model: contract.Model, variant: Variant, mask: bytes) -> None:
     """Takes what a model computes out of it."""
     version, config = folder / "1", read_config(folder)
     (version / "engine.onnx").unlink(missing_ok=True)
     shapes = {tensor.name: _shape(model, tensor, variant) for tensor in model.outputs}
-    _tell(config, shapes, {"MASKS": base64.b64encode(mask).decode()}, [])
+    values = {}
+    if contract.ENVELOPE.name in shapes:
+        shapes[contract.ENVELOPE.name] = [1, _ENVELOPE]
+    if model is contract.POSTPROCESS:
+        shapes["MASKS"] = [1, len(mask)]
+        values = {"MASKS": _text(mask), "MASK_BYTES": _text(np.int64(len(mask)).tobytes())}
+    _tell(config, shapes, values, [])
     write_config(folder, config)
     shutil.copyfile(MODEL, version / "model.py")
 
@@ -83,6 +96,10 @@ def _shape(model: contract.Model, tensor: contract.Tensor, variant: Variant) -> 
     free = {} if model.name == "preprocess" or tensor.name == "LOGITS" else _FREE
     dims = [dim if isinstance(dim, int) else free.get(dim, 0) for dim in contract.resolve(tensor.dims, variant)]
     return [1, *dims] if model.batched else dims
+
+
+def _text(values: bytes) -> str:
+    return base64.b64encode(values).decode()
 
 
 def _hop(name: str, took: Shape, gave: Shape) -> Config:
@@ -95,8 +112,8 @@ def _hop(name: str, took: Shape, gave: Shape) -> Config:
     return config
 
 
-def _tell(config: Config, outputs: Mapping[str, Shape], texts: Mapping[str, str], calls: Sequence[Any]) -> None:
-    config.parameters["null"].string_value = json.dumps({"outputs": outputs, "texts": texts, "calls": calls})
+def _tell(config: Config, outputs: Mapping[str, Shape], values: Mapping[str, str], calls: Sequence[Any]) -> None:
+    config.parameters["null"].string_value = json.dumps({"outputs": outputs, "values": values, "calls": calls})
 
 
 def _add(out: Path, config: Config, calls: Sequence[Any] = ()) -> None:

@@ -35,7 +35,7 @@ class World:
               from the seed
     tokens    request ids that were used lately, of all attackers
     dangerous whether that may be sent for which there is no defence but a gateway: END under the ids of honest videos, whose sequences Triton then
-              ends, whoever asks; and what ends Triton itself
+              ends, whoever asks
     """
 
     honest: list[VideoId] = field(default_factory=list)

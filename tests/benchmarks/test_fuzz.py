@@ -16,8 +16,8 @@ from fuzz.tally import FOREIGN, code
 
 MODELS = {
     "preprocess": {"FRAME": ("UINT8", (-1, -1, -1, -1)), "PROMPTS": ("BYTES", (-1, 1))},
-    "image_encoder": {"IMAGE": ("UINT8", (-1, 64, 64, 3)), "ENVELOPE": ("BYTES", (-1, 1))},
-    "memory_bank": {"EMBEDDING": ("FP32", (-1, 8, 4, 4)), "ENVELOPE": ("BYTES", (-1, 1)), "PROMPT_MASKS": ("UINT8", (-1, -1, 64, 64))},
+    "image_encoder": {"IMAGE": ("UINT8", (-1, 64, 64, 3)), "ENVELOPE": ("UINT8", (-1, -1))},
+    "memory_bank": {"EMBEDDING": ("FP32", (-1, 8, 4, 4)), "ENVELOPE": ("UINT8", (-1, -1)), "PROMPT_MASKS": ("UINT8", (-1, -1, 64, 64))},
     "postprocess": {"LOW": ("FP32", (-1, -1, 16, 16)), "FRAME_SIZE": ("INT32", (-1, 2))},
 }
 SNAPSHOT = b"MASKLET\x01" + (26).to_bytes(8, "little") + b'{"arrays":[],"objects":[]}'

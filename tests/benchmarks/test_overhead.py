@@ -17,7 +17,7 @@ from masklet.families import NANO
 from masklet_build import nano
 from masklet_build.assemble import assemble
 from masklet_build.assembly.configs import read_config
-from null_repository import null_repository
+from null_repository import null_models, null_repository
 from overhead_report import CALLED, HOPS, STEPS, Case, Passed, hops_and_copies, markdown, taken_apart
 from triton_times import PHASES
 
@@ -103,16 +103,17 @@ def test_the_null_tracker_has_the_configs_of_the_real_one(null: Path, tmp_path: 
         assert not list((null / folder.name).rglob("*.onnx"))
 
 
-@pytest.mark.parametrize("model", [model for model in contract.models(NANO) if model.name in STEPS], ids=lambda model: model.name)
+@pytest.mark.parametrize("model", [model for model in null_models(NANO) if model.name in STEPS], ids=lambda model: model.name)
 def test_a_null_model_answers_with_every_tensor_in_the_size_of_a_tracked_frame(null: Path, utils: Any, model: contract.Model) -> None:
-    (response,) = start(null / model.name).execute([utils.InferenceRequest()])
+    (response,) = start(null / model.name).execute([utils.InferenceRequest("abc")])
     answer = {tensor.name(): tensor.as_numpy() for tensor in response.output_tensors()}
     assert {name: array.dtype for name, array in answer.items()} == {tensor.name: tensor.numpy_dtype for tensor in model.outputs}
     inputs = {**steady_inputs(NANO, 1)["memory_encoder"], **steady_inputs(NANO, 1)["image_encoder"]}  # what models hand on to each other
     for name in answer.keys() & inputs.keys():
         assert answer[name].shape[-3:] == inputs[name].shape[-3:]
     if model is contract.POSTPROCESS:
-        assert answer["MASKS"].tolist() == [[b"mask"]]
+        assert (answer["MASKS"].tobytes(), answer["MASK_BYTES"].tolist()) == (b"mask", [[4]])
+        assert answer["TOKEN"].tobytes() == b"abc"
         assert answer["LOGITS"].size == 0
 
 

@@ -95,7 +95,7 @@ def test_a_server_that_answers_with_what_belongs_to_another_request_is_dead(behi
     def late(request: Request) -> Answer:
         tokens.append(request.id)
         answer = toy(request)
-        return replace(answer, tensors={**answer.tensors, "TOKEN": np.array([tokens[-1 - behind].encode()], np.object_)})
+        return replace(answer, tensors={**answer.tensors, "TOKEN": np.frombuffer(tokens[-1 - behind].encode(), np.uint8)})
 
     with serving(late) as (url, _, _):
         finding = probe(url, 5)
@@ -114,7 +114,7 @@ def test_a_stage_that_got_what_was_made_of_another_request_is_a_sign_of_death() 
 
 def test_a_server_of_a_version_whose_answers_do_not_say_whose_they_are_is_doubtful() -> None:
     toy = ToyTracker()
-    with serving(lambda request: Answer({**toy(request).tensors, "TOKEN": np.zeros(0, np.object_)})) as (url, _, _):
+    with serving(lambda request: Answer({**toy(request).tensors, "TOKEN": np.array([request.id.encode()], np.object_)})) as (url, _, _):
         finding = probe(url, 5)
     assert finding.health is Health.DOUBTFUL
     assert "different versions" in finding.text

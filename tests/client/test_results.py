@@ -9,16 +9,11 @@ import pytest
 
 from masklet import ServerFault, UnknownObject, results, rle
 from masklet.contract import TIMING_FIELDS
+from masklet.mask_bytes import joined, separated
 from masklet.wire import Options
 
 SIZE = (11, 13)  # 143 pixels: the last byte of a bitmap is not full
 MASKS = np.random.default_rng(3).random((2, *SIZE)) < 0.5
-
-
-def texts(elements: list[bytes]) -> np.ndarray:
-    array = np.empty(len(elements), dtype=np.object_)
-    array[:] = elements
-    return array
 
 
 def tensors(masks: list[bytes], **changed: np.ndarray) -> dict[str, np.ndarray]:
@@ -26,7 +21,7 @@ def tensors(masks: list[bytes], **changed: np.ndarray) -> dict[str, np.ndarray]:
     return {
         "FRAME_INDEX": np.array([4]),
         "OBJECT_IDS": np.array([7, 3][:count]),
-        "MASKS": texts(masks),
+        **joined(masks),
         "BOXES": np.arange(4 * count, dtype=np.float32).reshape(count, 4),
         "SCORES": np.arange(count, dtype=np.float32),
         "IOUS": np.ones(count, dtype=np.float32),
@@ -86,11 +81,19 @@ def test_an_absent_object_has_no_mask():
 @pytest.mark.parametrize(
     ("form", "broken"),
     [
-        pytest.param("rle", {"MASKS": texts([b"{", b"{"])}, id="no_json"),
-        pytest.param("rle", {"MASKS": texts([json.dumps(rle.encode(MASKS[0].T)).encode()] * 2)}, id="rle_of_another_size"),
-        pytest.param("rle", {"MASKS": texts(RLE[:1])}, id="a_mask_missing"),
+        pytest.param("rle", joined([b"{", b"{"]), id="no_json"),
+        pytest.param("rle", joined([json.dumps(rle.encode(MASKS[0].T)).encode()] * 2), id="rle_of_another_size"),
+        pytest.param("rle", joined(RLE[:1]), id="a_mask_missing"),
+        pytest.param("none", joined([b""]), id="a_mask_missing_where_none_were_asked_for"),
+        pytest.param("bitmap", {"MASKS": joined(BITMAP)["MASKS"][:-1]}, id="masks_cut_off"),
+        pytest.param("bitmap", {"MASK_BYTES": np.array([54, -18])}, id="a_negative_size"),
+        pytest.param("bitmap", {"MASK_BYTES": np.array([18, 17])}, id="sizes_of_too_few_bytes"),
+        pytest.param("bitmap", {"MASK_BYTES": np.array([2**62] * 4 + [36])}, id="sizes_whose_sum_wraps_around"),
+        pytest.param("bitmap", {"MASK_BYTES": np.array([[18, 18]])}, id="sizes_of_another_rank"),
+        pytest.param("bitmap", {"MASK_BYTES": np.array([17, 19])}, id="a_border_in_the_wrong_place"),
+        pytest.param("rle", {"MASKS": np.array(RLE, np.object_)}, id="masks_of_an_older_server"),
         pytest.param("rle", {"SCORES": np.zeros(3, np.float32)}, id="a_score_too_many"),
-        pytest.param("bitmap", {"MASKS": texts([bits[:-1] for bits in BITMAP])}, id="short_bitmap"),
+        pytest.param("bitmap", joined([bits[:-1] for bits in BITMAP]), id="short_bitmap"),
         pytest.param("rle", {"TIMING": np.zeros(6, np.float32)}, id="timing_of_another_version"),
         pytest.param("rle", {"FRAME_INDEX": np.zeros(0, np.int64)}, id="no_index"),
         pytest.param("rle", {"DRAINING": np.zeros(0, np.uint8)}, id="no_word_of_draining"),
@@ -99,6 +102,19 @@ def test_an_absent_object_has_no_mask():
 def test_an_answer_of_another_version_is_a_server_fault(form, broken):
     with pytest.raises(ServerFault, match="same version"):
         results.read(tensors(BITMAP if form == "bitmap" else RLE, **broken), Options(masks=form), SIZE)
+
+
+@pytest.mark.parametrize("text", [np.array([b"abc"], np.object_), np.zeros(3, np.float32), np.frombuffer(b"\xff", np.uint8)], ids=str)
+def test_a_token_that_is_no_text_is_a_server_fault(text):
+    with pytest.raises(ServerFault, match="different versions"):
+        results.token({"TOKEN": text})
+
+
+@pytest.mark.parametrize("masks", [[], [b""], [b"", b"ab", b"", b"c"], RLE])
+def test_masks_are_separated_as_they_were_joined(masks):
+    both = joined(masks)
+    assert (both["MASKS"].dtype, both["MASK_BYTES"].dtype) == (np.uint8, np.int64)
+    assert [part.tobytes() for part in separated(both)] == masks
 
 
 def test_a_missing_tensor_is_named():

@@ -16,6 +16,7 @@ Configs = Mapping[str, Any]  # name -> ModelConfig
 
 BEFORE_THE_BANK = ("preprocess", "image_encoder")
 BANK_ENGINES = ("mask_prompt", "memory_attention", "mask_decoder", "memory_encoder")
+TEXTS = ("FRAME_ENCODED", "PROMPTS")  # what a client sends may be BYTES
 PLACES = 16384  # at least; and four times max_videos
 PATIENCE_S = 600  # at least; and four times idle_seconds
 
@@ -31,7 +32,7 @@ def breaches(configs: Configs, variant: Variant, *, assembled: bool, target: str
     if set(configs) != set(models):
         return [f"models {sorted(configs)} instead of {sorted(models)}"]
     found = [breach for name, config in configs.items() for breach in _tensors(config, models[name], variant, assembled)]
-    return [*found, *_ordering(configs), *_sequences(configs), *_bank(configs["memory_bank"], target), *_wires(configs, models)]
+    return [*found, *_texts(configs), *_ordering(configs), *_sequences(configs), *_bank(configs["memory_bank"], target), *_wires(configs, models)]
 
 
 def _tensors(config: Any, model: contract.Model, variant: Variant, assembled: bool) -> Iterator[str]:
@@ -69,6 +70,19 @@ def _ragged(config: Any, model: contract.Model, variant: Variant) -> Iterator[st
         varies = any(isinstance(dim, str) for dim in contract.resolve(tensor.dims, variant))
         if varies and not flags.get(tensor.name):
             yield f"{model.name}.{tensor.name} varies, but has no allow_ragged_batch"
+
+
+def _texts(configs: Configs) -> Iterator[str]:
+    """Cut-off contents of a tensor of BYTES fail a whole batch of Triton 2.51, and classes of such an output end it."""
+    for name, config in configs.items():
+        for entry in config.input:
+            if data_type(entry) == "BYTES" and (name not in ("tracker", "preprocess") or entry.name not in TEXTS):
+                yield f"{name}.{entry.name} is an input of BYTES: contents that are cut off fail the requests of others"
+            if data_type(entry) == "BYTES" and config.max_batch_size != 1:
+                yield f"{name}.{entry.name} is BYTES, and requests share a batch: contents that are cut off fail all of it"
+        for entry in config.output:
+            if data_type(entry) == "BYTES":
+                yield f"{name}.{entry.name} is an output of BYTES: who asks for its classes ends the server"
 
 
 def _ordering(configs: Configs) -> Iterator[str]:
@@ -131,5 +145,5 @@ def _fed(step: Any, model: contract.Model, sources: Mapping[str, contract.Tensor
         source = sources.get(step.input_map[name])
         if source is None:
             yield f"{model.name}.{name} is fed by {step.input_map[name]}, which nobody gives"
-        elif (source.dtype, source.dims) != (needed[name].dtype, needed[name].dims):
+        elif (source.name, source.dtype, source.dims) != (name, needed[name].dtype, needed[name].dims):
             yield f"{model.name}.{name} is fed by {source.name}, which is {source.dtype} {source.dims}"

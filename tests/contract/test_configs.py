@@ -44,6 +44,15 @@ def test_the_committed_configs_keep_the_rules() -> None:
     assert breaches(read(MODELS), ONE, assembled=False) == []
 
 
+@pytest.mark.parametrize("of", VARIANTS.values(), ids=lambda of: of.name)
+def test_what_clients_send_is_all_that_is_bytes(of: Variant) -> None:
+    """Both as contract and as config: see `config_rules` for what others could do to the server."""
+    models = (*contract.models(of), contract.escorted(contract.image_encoder(of)))
+    texts = {(model.name, tensor.name) for model in models for tensor in (*model.inputs, *model.outputs) if tensor.dtype == "BYTES"}
+    assert texts == {(model, tensor) for model in ("tracker", "preprocess") for tensor in ("FRAME_ENCODED", "PROMPTS")}
+    assert not {tensor.name for model in models for tensor in model.outputs if tensor.dtype == "BYTES"}
+
+
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("of", VARIANTS.values(), ids=lambda of: of.name)
 def test_assembled_configs_keep_the_rules(assembled: Callable[..., Path], of: Variant, target: str) -> None:
@@ -84,6 +93,10 @@ def _tensor(entries: Any, name: str) -> Any:
     return next(entry for entry in entries if entry.name == name)
 
 
+def _text(entry: Any) -> None:
+    entry.data_type = model_config_pb2.TYPE_STRING
+
+
 def _step(configs: dict[str, Any], name: str) -> Any:
     return next(step for step in configs["tracker"].ensemble_scheduling.step if step.model_name == name)
 
@@ -102,6 +115,11 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
         lambda c: setattr(_tensor(c["preprocess"].input, "STATE"), "optional", False),
         "preprocess.STATE is optional in the contract only",
     ),
+    "an inner input of texts": (lambda c: _text(_tensor(c["memory_bank"].input, "ENVELOPE")), "memory_bank.ENVELOPE is an input of BYTES"),
+    "an output of texts": (lambda c: _text(_tensor(c["tracker"].output, "MASKS")), "tracker.MASKS is an output of BYTES"),
+    "an output of texts of an engine": (lambda c: _text(_tensor(c["mask_decoder"].output, "IOU")), "mask_decoder.IOU is an output of BYTES"),
+    "a further input of texts": (lambda c: _text(_tensor(c["preprocess"].input, "STATE")), "preprocess.STATE is an input of BYTES"),
+    "texts in a batch": (lambda c: setattr(c["preprocess"], "max_batch_size", 8), "preprocess.PROMPTS is BYTES, and requests share a batch"),
     "batched engine": (lambda c: setattr(c["mask_decoder"], "max_batch_size", 8), "mask_decoder has max_batch_size 8"),
     "ragged preprocess": (lambda c: setattr(_tensor(c["preprocess"].input, "FRAME"), "allow_ragged_batch", False), "preprocess.FRAME varies"),
     "ragged bank": (lambda c: setattr(_tensor(c["memory_bank"].input, "RESTORE"), "allow_ragged_batch", False), "memory_bank.RESTORE varies"),

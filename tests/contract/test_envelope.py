@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from masklet.envelope import Envelope, Prompt, Sender, sign, verify
+from masklet.envelope import MAX_BYTES, Envelope, Prompt, Sender, sign, verify
 from masklet.errors import BadRequest
 from masklet.wire import MASK_FORMS, Options
 
@@ -104,6 +104,14 @@ def test_the_envelope_of_a_plain_frame_is_short() -> None:
     """It is copied from process to process four times a frame."""
     plain = Envelope("0" * 32, 2**62, size=(1080, 1920), received=123456.789012345, preprocessed=123456.789012345)
     assert len(sign(plain, SENDER, KEY)) < 350
+
+
+def test_the_longest_envelope_that_a_stage_signs_is_read_by_the_next() -> None:
+    """By the limits of the committed configs, with numbers as long as float32 values get, and an error of characters that JSON writes in twelve."""
+    x = float(np.float32(-1.2345678e-30))
+    prompt = Prompt(2**63 - 1, ((x, x),) * 64, (1,) * 64, append=True, clear=True)
+    longest = replace(FULL, token="0" * 128, video="\U0001f600" * 32, error="\U0001f600" * 4000, prompts=(prompt,) * 32)
+    assert 150_000 < len(sign(longest, SENDER, KEY)) < MAX_BYTES // 10
 
 
 def test_a_change_of_any_byte_is_refused() -> None:

@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 STANDARD = frozenset(sys.stdlib_module_names)
-SHARED = frozenset({"masklet.contract", "masklet.families", "masklet.errors", "masklet.wire", "masklet.rle"})
+SHARED = frozenset({"masklet.contract", "masklet.families", "masklet.errors", "masklet.wire", "masklet.rle", "masklet.mask_bytes"})
 SERVER = SHARED | {"masklet.envelope", "masklet.stage"}  # the python models of the server
 GRPC = frozenset({"grpc", "google", "tritonclient"})
 NEVER = ("tests", "benchmarks", "fakes", "serving", "build", "client")
@@ -37,7 +37,7 @@ CLIENT = "client/src/masklet"
 RULES = [
     *(Rule(f"{CLIENT}/{name.removeprefix('masklet.')}.py", SHARED | {"numpy"}) for name in sorted(SHARED - {"masklet.families"})),
     Rule(f"{CLIENT}/envelope.py", SHARED),
-    Rule(f"{CLIENT}/stage.py", SHARED | {"masklet.envelope"}),
+    Rule(f"{CLIENT}/stage.py", SHARED | {"masklet.envelope", "numpy"}),
     Rule(f"{CLIENT}/families/*.py", frozenset({"masklet.families"})),
     Rule(f"{CLIENT}/grpc_*.py", frozenset({"masklet", "numpy"}) | GRPC),
     Rule(f"{CLIENT}/cli/**/*.py", frozenset({"masklet", "numpy", "av", "PIL", "tqdm"})),

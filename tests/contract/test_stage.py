@@ -15,9 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from masklet.stage import STOPPED_S
+from masklet.envelope import MAX_BYTES
+from masklet.errors import BadRequest
+from masklet.stage import STOPPED_S, Stage
 
 STOP_S = 1.2
 STOPS, MISMATCHES = "masklet_stops_total", "masklet_mismatches_total"
@@ -208,6 +211,14 @@ def test_what_nobody_signed_is_refused_and_is_no_mismatch(child: Process) -> Non
     for forged in ("", "x", data.replace('"a"', '"b"'), data[1:], data.replace('"stopped":false', '"stopped":true')):
         assert child.ask("receive", data=forged, token="b", video=1) == "BAD_REQUEST"
     assert (child.ask("idle"), child.said()) == ([], [])
+
+
+@pytest.mark.parametrize("shape", [(0,), (MAX_BYTES,), (MAX_BYTES + 1,), (1, 300), ()], ids=str)
+def test_what_cannot_be_an_envelope_is_refused(shape: tuple[int, ...]) -> None:
+    stage = Stage("child", lambda counter: None)
+    with pytest.raises(BadRequest, match="to the model `tracker`"):
+        stage.receive(np.zeros(shape, np.uint8), "a", 1)
+    stage.close()
 
 
 def test_a_process_that_was_stopped_and_is_out_of_step_is_ended_by_the_next_stage(start: Callable[..., Process]) -> None:

@@ -25,9 +25,9 @@ PARAMETERS = {"precision": "fp32", "threads": "1", "device": "cpu"}
 
 
 ENCODER = """name: "image_encoder" max_batch_size: 8
-    input [ { name: "IMAGE" data_type: TYPE_UINT8 dims: [4, 4, 3] }, { name: "ENVELOPE" data_type: TYPE_STRING dims: [1] } ]
+    input [ { name: "IMAGE" data_type: TYPE_UINT8 dims: [4, 4, 3] }, { name: "ENVELOPE" data_type: TYPE_UINT8 dims: [-1] } ]
     output [ { name: "EMBEDDING" data_type: TYPE_FP32 dims: [4, 4, 3] }, { name: "HIGH_RES" data_type: TYPE_FP32 dims: [4, 4, 3] },
-             { name: "ENVELOPE" data_type: TYPE_STRING dims: [1] } ]"""
+             { name: "ENVELOPE" data_type: TYPE_UINT8 dims: [-1] } ]"""
 ATTENTION = """name: "memory_attention" max_batch_size: 0 input { name: "MEMORY" data_type: TYPE_FP32 dims: [-1, -1, 2, 3] }
     output { name: "CONDITIONED" data_type: TYPE_FP32 dims: [-1, -1, 2, 3] }"""
 
@@ -80,9 +80,9 @@ FRAME = Envelope("abc", 5, size=(48, 64), options=Options(frame_index=3), prompt
 def encode(utils):
     """Runs requests abc of video 5; gives responses. Each is an image, or an image and what is in ENVELOPE."""
 
-    def request(image: np.ndarray, envelope: Envelope | bytes = FRAME) -> Any:
-        data = envelope if isinstance(envelope, bytes) else sealed(envelope)
-        tensors = [utils.Tensor("IMAGE", image), utils.Tensor("ENVELOPE", np.array([[data]], np.object_))]
+    def request(image: np.ndarray, envelope: Envelope | np.ndarray = FRAME) -> Any:
+        data = sealed(envelope) if isinstance(envelope, Envelope) else envelope
+        tensors = [utils.Tensor("IMAGE", image), utils.Tensor("ENVELOPE", data[None])]
         return utils.InferenceRequest("abc", 5, tensors)
 
     return lambda model, *items: model.execute([request(*item) if isinstance(item, tuple) else request(item) for item in items])
@@ -90,7 +90,7 @@ def encode(utils):
 
 def enclosed(response: Any) -> Envelope:
     """The envelope of an answer."""
-    return opened(named(response)["ENVELOPE"][0, 0])
+    return opened(named(response)["ENVELOPE"][0])
 
 
 def named(response: Any) -> dict[str, np.ndarray]:
@@ -186,7 +186,8 @@ def test_what_needs_no_features_runs_no_engine(encoder, encode, monkeypatch, env
     idle, good = encode(encoder, (images(1)[0], envelope), images(1)[0])
     assert sizes == [1]
     assert enclosed(idle) == envelope
-    assert {name: array.shape for name, array in named(idle).items()} == {name: array.shape for name, array in named(good).items()}
+    shapes = [{name: array.shape for name, array in named(one).items() if name != "ENVELOPE"} for one in (idle, good)]
+    assert shapes[0] == shapes[1]
     assert not named(idle)["EMBEDDING"].any()
     encode(encoder, (images(1)[0], envelope))
     assert sizes == [1], "a batch of nothing but such requests"
@@ -198,7 +199,7 @@ def test_the_envelope_of_another_request_becomes_an_error_for_the_bank(encoder, 
     sizes = _count_runs(encoder, monkeypatch)
     wrong, good = encode(encoder, (images(1)[0], replace(FRAME, **whose)), images(1)[0])
     envelope = enclosed(wrong)
-    assert envelope.error.startswith("MASKLET_SERVER_FAULT: a stage of the server answered another request.")
+    assert envelope.error.startswith("MASKLET_SERVER_FAULT: preprocess_0_0 answered another request.")
     assert envelope == Envelope("abc", 5, error=envelope.error, restores=True)
     assert not named(wrong)["EMBEDDING"].any()
     assert sizes == [1]
@@ -208,7 +209,7 @@ def test_the_envelope_of_another_request_becomes_an_error_for_the_bank(encoder, 
 @pytest.mark.parametrize("data", [b"", b"{}", b"0" * 32 + b" [{},{}]"])
 def test_an_unsigned_envelope_is_an_error_of_its_request_alone(encoder, encode, monkeypatch, data):
     sizes = _count_runs(encoder, monkeypatch)
-    refused, good = encode(encoder, (images(1)[0], data), images(1)[0])
+    refused, good = encode(encoder, (images(1)[0], np.frombuffer(data, np.uint8)), images(1)[0])
     assert refused.error().message().startswith("MASKLET_BAD_REQUEST: this model takes requests from other models of its server only")
     assert sizes == [1]
     assert enclosed(good) == FRAME

@@ -13,21 +13,20 @@ from masklet.envelope import Envelope, Sender, server_key, sign, verify
 from masklet_bank.request import Request
 
 
-def sealed(envelope: Envelope, *, stage: str = "preprocess_0_0", pid: int | None = None, stopped: bool = False) -> bytes:
-    """The envelope, signed just now. stage, pid, stopped: who signed it."""
-    return sign(envelope, Sender(stage, pid or os.getpid(), stopped, time.monotonic()), server_key())
+def sealed(envelope: Envelope, *, stage: str = "preprocess_0_0", pid: int | None = None, stopped: bool = False) -> np.ndarray:
+    """ENVELOPE, signed just now, without batch dimension. stage, pid, stopped: who signed it."""
+    return np.frombuffer(sign(envelope, Sender(stage, pid or os.getpid(), stopped, time.monotonic()), server_key()), np.uint8)
 
 
-def opened(data: bytes) -> Envelope:
+def opened(data: np.ndarray) -> Envelope:
     """The envelope that a stage signed."""
-    return verify(data, server_key())[0]
+    return verify(data.tobytes(), server_key())[0]
 
 
 def bank_tensors(made: Request) -> dict[str, np.ndarray]:
     """The inputs of memory_bank that make this request, without batch dimension."""
     lows = {} if made.lows is None else {"PROMPT_LOW": made.lows}
-    envelope = np.array([sealed(made.envelope)], np.object_)
-    return {**made.features, "ENVELOPE": envelope, "PROMPT_MASKS": made.masks, **lows, "RESTORE": made.state}
+    return {**made.features, "ENVELOPE": sealed(made.envelope), "PROMPT_MASKS": made.masks, **lows, "RESTORE": made.state}
 
 
 def bank_request(utils: Any, made: Request, tensor: Callable[[str, np.ndarray], Any] | None = None, **changes: np.ndarray | None) -> Any:

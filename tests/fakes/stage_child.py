@@ -12,6 +12,8 @@ import sys
 import time
 from typing import Any
 
+import numpy as np
+
 from masklet.envelope import Envelope, Sender, server_key, sign
 from masklet.errors import MaskletError
 from masklet.stage import STOPS, Stage
@@ -31,7 +33,7 @@ class Child:
 
     def send(self, token: str, video: int | str) -> str:
         """An envelope, signed by the stage."""
-        return self.stage.send(Envelope(token, video)).decode()
+        return self.stage.send(Envelope(token, video)).tobytes().decode()
 
     def forge(self, token: str, video: int | str, pid: int, stopped: bool) -> str:
         """One in the name of another process of this server."""
@@ -41,7 +43,7 @@ class Child:
         """What becomes of an envelope that comes with this request."""
         for _ in range(times):
             try:
-                outcome = self.stage.receive(data.encode(), token, video).token
+                outcome = self.stage.receive(np.frombuffer(data.encode(), np.uint8), token, video).token
             except MaskletError as error:
                 outcome = error.code
         return outcome

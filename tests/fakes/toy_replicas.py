@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from masklet import Answer, BadFrame, BadState, Broken, MaskletError, MockTransport, Refusal, Request, ServerBusy, UnknownObject, rle
+from masklet.mask_bytes import joined
 from masklet.wire import Options
 
 Reply = Answer | Refusal | Broken | MaskletError | None
@@ -121,14 +122,13 @@ class Replica:
 
     def _tensors(self, video: Video, options: Options, shown: list[int]) -> Answer:
         count = len(shown)
-        masks = np.empty(count, dtype=np.object_)
-        masks[:] = [json.dumps(rle.encode(np.zeros((4, 4), dtype=np.bool_))).encode()] * count
+        masks = [json.dumps(rle.encode(np.zeros((4, 4), dtype=np.bool_))).encode()] * count
         seen = np.frombuffer(bytes.fromhex(video.past or "00" * 4)[:4], np.uint32) % 2**20
         state = json.dumps({"past": video.past, "index": video.index, "objects": video.objects}).encode()
         tensors: dict[str, Any] = {
             "FRAME_INDEX": np.array([video.index], np.int64),
             "OBJECT_IDS": np.array(shown, np.int64),
-            "MASKS": masks,
+            **joined(masks),
             "BOXES": np.zeros((count, 4), np.float32),
             "SCORES": np.full(count, seen, np.float32),
             "IOUS": np.zeros(count, np.float32),

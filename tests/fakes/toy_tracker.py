@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from masklet import Answer, MockTransport, NotOwner, Refusal, Request, UnknownObject, rle
+from masklet.mask_bytes import joined
 from masklet.wire import Options
 
 ENCODED_SIZE = (30, 40)  # of every frame that comes as bytes
@@ -83,13 +84,11 @@ def toy_mask(size: tuple[int, int], index: int, object_id: int) -> np.ndarray:
 
 def answer(index: int, objects: list[int], masks: list[bytes], options: Options, video: Video) -> Answer:
     count = len(objects)
-    texts = np.empty(count, dtype=np.object_)
-    texts[:] = masks
     return Answer(
         {
             "FRAME_INDEX": np.array([index], np.int64),
             "OBJECT_IDS": np.array(objects, np.int64),
-            "MASKS": texts,
+            **joined(masks),
             "BOXES": np.full((count, 4), index, np.float32),
             "SCORES": np.full(count, 3, np.float32),
             "IOUS": np.full(count, 0.5, np.float32),

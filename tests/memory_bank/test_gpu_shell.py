@@ -83,7 +83,7 @@ def test_masks_and_snapshots_are_those_of_a_bank_on_a_cpu_wherever_triton_lays_t
     for here, there in zip(Bank(utils, "GPU", outputs, features).life(), expected, strict=True):
         for name in here.keys() - {"ENVELOPE"}:
             assert np.array_equal(here[name], there[name]), name
-        assert opened(here["ENVELOPE"][0]).objects == opened(there["ENVELOPE"][0]).objects == len(here["OBJECT_IDS"])
+        assert opened(here["ENVELOPE"]).objects == opened(there["ENVELOPE"]).objects == len(here["OBJECT_IDS"])
 
 
 def test_engines_get_what_is_large_on_the_gpu_and_what_describes_the_call_from_the_host(utils):

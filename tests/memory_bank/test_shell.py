@@ -12,7 +12,7 @@ import pytest
 from fakes.bank_driver import VARIANT, RecordingStages, click, mask, request
 from fakes.sealing import bank_request, opened, sealed
 from masklet.contract import ENVELOPE, memory_bank
-from masklet.envelope import Envelope
+from masklet.envelope import MAX_BYTES, Envelope
 from masklet_bank.request import Request
 from memory_bank.test_metrics_shell import started, triton
 
@@ -61,7 +61,7 @@ def begin(send: Send, *videos: int) -> None:
 
 
 def sealed_as(**whose: Any) -> np.ndarray:
-    return np.array([sealed(replace(FRAME.envelope, **whose))], np.object_)
+    return sealed(replace(FRAME.envelope, **whose))
 
 
 FRAME = asked(2, 21)
@@ -69,9 +69,11 @@ G, M = VARIANT.grid, VARIANT.mask_size
 # What is wrong with request t2 of video 2, and the code of its error.
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no envelope": ({"ENVELOPE": None}, "SERVER_FAULT"),
-    "empty envelope": ({"ENVELOPE": np.zeros(0, np.object_)}, "SERVER_FAULT"),
-    "unsigned envelope": ({"ENVELOPE": np.array([b'[{"token":"t2","video":2},{}]'], np.object_)}, "BAD_REQUEST"),
-    "envelope of no bytes": ({"ENVELOPE": np.array([b""], np.object_)}, "BAD_REQUEST"),
+    "empty envelope": ({"ENVELOPE": np.zeros(0, np.uint8)}, "BAD_REQUEST"),
+    "envelope of zeros": ({"ENVELOPE": np.zeros(300, np.uint8)}, "BAD_REQUEST"),
+    "huge envelope": ({"ENVELOPE": np.zeros(MAX_BYTES + 1, np.uint8)}, "BAD_REQUEST"),
+    "envelope of another rank": ({"ENVELOPE": sealed_as()[None]}, "BAD_REQUEST"),
+    "unsigned envelope": ({"ENVELOPE": np.frombuffer(b'[{"token":"t2","video":2},{}]', np.uint8)}, "BAD_REQUEST"),
     "envelope of another token": ({"ENVELOPE": sealed_as(token="t1")}, "SERVER_FAULT"),
     "envelope of another video": ({"ENVELOPE": sealed_as(video=1)}, "SERVER_FAULT"),
     "envelope of a namesake": ({"ENVELOPE": sealed_as(video="2")}, "SERVER_FAULT"),
@@ -146,7 +148,7 @@ def test_the_answer_has_every_tensor_and_an_envelope_for_postprocess(send: Send)
     assert {name: (array.dtype, array.ndim) for name, array in given.items()} == {
         tensor.name: (tensor.numpy_dtype, 1 + len(tensor.dims)) for tensor in memory_bank(VARIANT).outputs
     }
-    envelope = opened(given[ENVELOPE.name][0, 0])
+    envelope = opened(given[ENVELOPE.name][0])
     wanted = Envelope("t2", 2, size=(48, 64), options=made.envelope.options, received=1.0, preprocessed=3.0, objects=2, times=envelope.times)
     assert envelope == wanted
     assert envelope.times[0] == 2000

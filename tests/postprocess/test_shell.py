@@ -12,6 +12,7 @@ from fakes.sealing import sealed
 from masklet import rle
 from masklet.contract import POSTPROCESS
 from masklet.envelope import Envelope, Sender, sign
+from masklet.mask_bytes import separated
 from masklet.wire import Options
 
 SIZE = (90, 160)
@@ -33,9 +34,9 @@ def model(utils):
 @pytest.fixture
 def request_of(utils):
     def make(low, size=SIZE, token="abc", video=5, envelope=None, **parameters):
-        """A request, with the envelope that memory_bank sends beside these logits, or with the bytes `envelope` in its place."""
+        """A request, with the envelope that memory_bank sends beside these logits, or with `envelope` in its place."""
         sent = Envelope(token, 5, size=size, options=Options(**parameters), objects=len(low), times=(0, 1, 2, 3, 4, 5))
-        tensors = {"LOW": low, "ENVELOPE": np.array([sealed(sent) if envelope is None else envelope], np.object_)}
+        tensors = {"LOW": low, "ENVELOPE": sealed(sent) if envelope is None else envelope}
         inputs = [utils.Tensor(name, array[None]) for name, array in tensors.items()]
         return utils.InferenceRequest("abc", video, inputs, model_name="postprocess")
 
@@ -61,9 +62,9 @@ def outputs(response):
 
 def test_masks_and_boxes_agree(model, request_of):
     answer = outputs(model.execute([request_of(logits())])[0])
-    assert len(answer["MASKS"]) == 2
-    for data, box in zip(answer["MASKS"], answer["BOXES"], strict=True):
-        rows, columns = np.nonzero(rle.decode(json.loads(data), SIZE))
+    assert len(answer["BOXES"]) == 2
+    for data, box in zip(separated(answer), answer["BOXES"], strict=True):
+        rows, columns = np.nonzero(rle.decode(json.loads(data.tobytes()), SIZE))
         assert tuple(box) == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
     assert answer["LOGITS"].shape == (0, 0, 0)
 
@@ -71,7 +72,7 @@ def test_masks_and_boxes_agree(model, request_of):
 def test_boxes_are_computed_without_masks(model, request_of):
     with_masks = outputs(model.execute([request_of(logits())])[0])
     without = outputs(model.execute([request_of(logits(), masks="none")])[0])
-    assert list(without["MASKS"]) == [b"", b""]
+    assert (without["MASKS"].size, without["MASK_BYTES"].tolist()) == (0, [0, 0])
     np.testing.assert_array_equal(without["BOXES"], with_masks["BOXES"])
 
 
@@ -83,7 +84,7 @@ def test_an_absent_object_has_an_empty_mask_and_a_box_of_zeros(model, request_of
     low = logits()
     low[0] = -1024
     answer = outputs(model.execute([request_of(low)])[0])
-    assert not rle.decode(json.loads(answer["MASKS"][0])).any()
+    assert not rle.decode(json.loads(separated(answer)[0].tobytes())).any()
     assert list(answer["BOXES"][0]) == [0, 0, 0, 0]
     assert answer["BOXES"][1].any()
 
@@ -91,7 +92,7 @@ def test_an_absent_object_has_an_empty_mask_and_a_box_of_zeros(model, request_of
 @pytest.mark.parametrize("form", ["rle", "bitmap", "png", "none"])
 def test_a_control_request_has_no_objects(model, request_of, form):
     answer = outputs(model.execute([request_of(logits(0), size=None, masks=form)])[0])
-    assert answer["MASKS"].shape == (0,)
+    assert (answer["MASKS"].shape, answer["MASK_BYTES"].shape) == ((0,), (0,))
     assert answer["BOXES"].shape == (0, 4)
 
 
@@ -111,7 +112,7 @@ def test_a_failure_answers_its_own_request_only(model, request_of, utils):
 
 def test_the_answer_says_which_request_it_is_of(model, request_of):
     answer = outputs(model.execute([request_of(logits())])[0])
-    assert answer["TOKEN"].tolist() == [b"abc"]
+    assert answer["TOKEN"].tobytes() == b"abc"
 
 
 def test_logits_that_are_not_those_of_the_envelope_are_refused(model, request_of):
@@ -137,7 +138,7 @@ NOT_OURS = {
 
 @pytest.mark.parametrize("name", NOT_OURS)
 def test_an_envelope_that_no_stage_signed_is_refused(model, request_of, name):
-    refused, good = model.execute([request_of(logits(), envelope=NOT_OURS[name]), request_of(logits())])
+    refused, good = model.execute([request_of(logits(), envelope=np.frombuffer(NOT_OURS[name], np.uint8)), request_of(logits())])
     assert refused.error().message().startswith("MASKLET_BAD_REQUEST: this model takes requests from other models of its server only")
     outputs(good)
 

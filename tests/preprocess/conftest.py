@@ -64,7 +64,7 @@ class Shell:
         responses = self.model.execute(list(requests))
         assert not any(response.has_error() for response in responses)
         answers = [{tensor.name(): tensor.as_numpy()[0] for tensor in response.output_tensors()} for response in responses]
-        return [{**answer, "envelope": verify(answer["ENVELOPE"][0], server_key())[0]} for answer in answers]
+        return [{**answer, "envelope": verify(answer["ENVELOPE"].tobytes(), server_key())[0]} for answer in answers]
 
     def __call__(self, parameters: dict[str, Any] | None = None, **arrays: Any) -> dict[str, Any]:
         return self.execute(self.request(parameters, **arrays))[0]

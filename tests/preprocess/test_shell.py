@@ -162,6 +162,14 @@ def test_the_envelope_says_what_was_asked_but_not_who_owns_the_video(shell, pict
     assert options == Options(**given)
 
 
+def test_an_error_that_quotes_the_client_stays_short(shell, picture):
+    """The stages behind read no envelope of any length, and END must reach the bank."""
+    for given in ({"\U0001f600" * 10**6: 1}, {"masks": "\U0001f600" * 10**6}):
+        answer = shell(FRAME=picture(20, 20), parameters=given)
+        assert status(answer).startswith("MASKLET_BAD_PARAMETER: ")
+        assert answer["ENVELOPE"].nbytes < 100_000
+
+
 def test_an_id_over_the_limit_is_answered_with_an_error_to_that_very_id(shell, picture):
     for length, refused in ((128, False), (129, True), (100_000, True)):
         (answer,) = shell.execute(shell.request(token="x" * length, FRAME=picture(20, 20)))
@@ -233,7 +241,7 @@ def _item(rng):
 
 def test_the_config_is_the_contract():
     config = loading.config("preprocess")
-    assert config.max_batch_size == 8
+    assert config.max_batch_size == 1
     assert config.sequence_batching.HasField("oldest")
     for tensors, entries in ((PREPROCESS.inputs, config.input), (PREPROCESS.outputs, config.output)):
         assert [entry.name for entry in entries] == [tensor.name for tensor in tensors]

@@ -9,6 +9,7 @@ import numpy as np
 
 from fakes.toy_tracker import ToyTracker, Video
 from masklet import Answer, MockTransport, Request, Tracker
+from masklet.mask_bytes import joined
 from masklet.wire import Options
 from masklet_build.quality.datasets import LabelledClip
 
@@ -32,7 +33,6 @@ class Oracle(ToyTracker):
         if "FRAME" not in request.tensors:
             return made
         masks = self._spoil(self._truth[request.tensors["FRAME"][0].tobytes()], video.frames - 1)
-        bits = np.empty(len(masks), np.object_)
-        bits[:] = [np.packbits(mask).tobytes() for mask in masks]
+        bits = joined([np.packbits(mask).tobytes() for mask in masks])
         scores = np.where(masks.any(axis=(1, 2)), 3, -3).astype(np.float32)
-        return replace(made, tensors={**made.tensors, "MASKS": bits, "SCORES": scores})
+        return replace(made, tensors={**made.tensors, **bits, "SCORES": scores})

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from masklet import errors, rle
+from masklet.mask_bytes import separated
 from masklet_build.serve import Server
 from serving.bad_requests import ANYWHERE, BOMBS, BY_TRITON, FIRST, FRAME, LATE, LATER, NO_TENSOR, PARAMETERS, PROMPTS, TRUNCATED, Bad
 from serving.clips import clip
@@ -167,10 +168,11 @@ def test_a_bad_end_frees_the_video_in_the_memory_bank_too(wire: Wire) -> None:
 def test_a_first_frame_without_prompts_has_an_empty_result(wire: Wire) -> None:
     video_id = next(_ids)
     answer = wire.ask(video_id, {"FRAME": FRAME}, start=True)
-    assert {name: answer[name].tolist() for name in ("FRAME_INDEX", "OBJECT_IDS", "MASKS", "BOXES", "SCORES")} == {
+    assert {name: answer[name].tolist() for name in ("FRAME_INDEX", "OBJECT_IDS", "MASKS", "MASK_BYTES", "BOXES", "SCORES")} == {
         "FRAME_INDEX": [0],
         "OBJECT_IDS": [],
         "MASKS": [],
+        "MASK_BYTES": [],
         "BOXES": [],
         "SCORES": [],
     }
@@ -180,7 +182,7 @@ def test_a_first_frame_without_prompts_has_an_empty_result(wire: Wire) -> None:
 def test_a_frame_of_one_pixel_is_tracked(wire: Wire) -> None:
     pixel = np.full((1, 1, 3), 90, np.uint8)
     answer = wire.ask(next(_ids), {"FRAME": pixel, "PROMPTS": [{"object": 1, "points": [[0.5, 0.5]], "labels": [1]}]}, start=True, end=True)
-    assert json.loads(answer["MASKS"][0])["size"] == [1, 1]
+    assert json.loads(answer["MASKS"].tobytes())["size"] == [1, 1]
 
 
 def test_coordinates_and_masks_are_those_of_the_frame_sent(wire: Wire) -> None:
@@ -195,7 +197,7 @@ def test_coordinates_and_masks_are_those_of_the_frame_sent(wire: Wire) -> None:
     small = asked(32, 48, 12, 8, 1, start=True)
     large = asked(128, 96, 24, 32, 2)
     assert np.array_equal(small["LOGITS"][0], large["LOGITS"][1])
-    assert [json.loads(mask)["size"] for mask in large["MASKS"]] == [[128, 96]] * 2
+    assert [json.loads(mask.tobytes())["size"] for mask in separated(large)] == [[128, 96]] * 2
     assert isinstance(asked(32, 48, 24, 65, 2), errors.BadPrompt)  # y was fine in the frame before
     assert asked(32, 48, 24, 31, 2, end=True)["FRAME_INDEX"] == 2
 
@@ -242,7 +244,7 @@ def relabelled(state: np.ndarray, **identity: str) -> np.ndarray:
         (lambda state: state[:0], r"shape \[0\]"),
         (lambda state: relabelled(state, checkpoint_sha256="0" * 64), "taken with checkpoint_sha256 '0000.*Restore it on a server of its own kind"),
         (lambda state: relabelled(state, variant="efficienttam_s_512"), "taken with variant 'efficienttam_s_512', this server has"),
-        (lambda state: relabelled(state, contract_version="0"), "taken with contract_version '0'"),
+        (lambda state: relabelled(state, contract_version="0"), "taken by a server of contract '0'"),
     ],
     ids=["cut", "header cut", "longer", "no magic", "empty", "other checkpoint", "other variant", "other contract"],
 )

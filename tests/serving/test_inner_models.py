@@ -16,8 +16,10 @@ from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from masklet import errors
 from masklet.contract import POSTPROCESS, image_encoder, memory_bank, preprocess
+from masklet.envelope import MAX_BYTES
 from masklet.errors import from_server
 from masklet.families import variant
+from masklet.mask_bytes import separated
 from masklet_build.serve import Server
 from serving.clips import clip
 from serving.small import VARIANT
@@ -72,7 +74,7 @@ def _json(value: object) -> np.ndarray:
 
 def enclosed(tensors: Tensors) -> dict[str, Any]:
     """The readable part of an envelope."""
-    return json.loads(tensors["ENVELOPE"][0].partition(b" ")[2])[0]
+    return json.loads(tensors["ENVELOPE"].tobytes().partition(b" ")[2])[0]
 
 
 @pytest.fixture
@@ -96,8 +98,8 @@ def test_stage_by_stage_a_frame_gets_what_the_ensemble_gives(inner: Inner, small
     """So what is refused below is refused for what is wrong with it."""
     by_hand = inner.call("postprocess", inner.inputs("postprocess"))
     whole = inner.call("tracker", {"FRAME": FRAME, "PROMPTS": _json([CLICK])})
-    assert by_hand["MASKS"].tolist() == whole["MASKS"].tolist()
-    assert by_hand["TOKEN"].tolist() == whole["TOKEN"].tolist() == [TOKEN.encode()]
+    assert [part.tobytes() for part in separated(by_hand)] == [part.tobytes() for part in separated(whole)]
+    assert by_hand["TOKEN"].tobytes() == whole["TOKEN"].tobytes() == TOKEN.encode()
 
 
 BEHIND = ("image_encoder", "memory_bank", "postprocess")
@@ -114,6 +116,8 @@ FORGERIES: dict[str, Callable[[bytes], bytes]] = {
     "signature left out": lambda data: data.partition(b" ")[2],
     "signature of another": lambda data: b"0" * 32 + data[32:],
     "another size": lambda data: data.replace(b'"size":[48,64]', b'"size":[2147483647,2147483647]'),
+    "zeros": lambda data: bytes(len(data)),
+    "huge": lambda data: data + bytes(MAX_BYTES - len(data)),
     "stopped": lambda data: data.replace(b'"stopped":false', b'"stopped":true'),
 }
 
@@ -122,19 +126,35 @@ FORGERIES: dict[str, Callable[[bytes], bytes]] = {
 @pytest.mark.parametrize("model", BEHIND)
 def test_an_envelope_that_a_client_has_made_is_refused(inner: Inner, model: str, forgery: str) -> None:
     tensors = inner.inputs(model)
-    data = tensors["ENVELOPE"][0]
+    data = tensors["ENVELOPE"].tobytes()
     forged = FORGERIES[forgery](data)
     assert forged != data
     with pytest.raises(errors.BadRequest, match="Send yours to the model `tracker`"):
-        inner.call(model, {**tensors, "ENVELOPE": np.array([forged], np.object_)})
+        inner.call(model, {**tensors, "ENVELOPE": np.frombuffer(forged, np.uint8)})
+
+
+@pytest.mark.parametrize("model", BEHIND)
+def test_an_envelope_longer_than_any_is_refused_unread(inner: Inner, model: str) -> None:
+    with pytest.raises(errors.BadRequest, match="at most 4194304 bytes are read"):
+        inner.call(model, {**inner.inputs(model), "ENVELOPE": np.zeros(MAX_BYTES + 1, np.uint8)})
+
+
+@pytest.mark.parametrize("model", BEHIND)
+def test_an_envelope_of_another_rank_or_type_is_refused_by_triton(inner: Inner, model: str) -> None:
+    tensors = inner.inputs(model)
+    for odd in (tensors["ENVELOPE"][None], tensors["ENVELOPE"].astype(np.float32), np.array([tensors["ENVELOPE"].tobytes()], np.object_)):
+        with pytest.raises(errors.BadRequest, match=r"unexpected shape|data-type is"):
+            inner.call(model, {**tensors, "ENVELOPE": odd})
 
 
 @pytest.mark.parametrize(("token", "video"), [("other", VIDEO), (TOKEN, VIDEO + 1), (TOKEN, str(VIDEO)), ("other", VIDEO + 1)])
 @pytest.mark.parametrize("model", ["memory_bank", "postprocess"])
 def test_what_was_made_of_another_request_is_refused(inner: Inner, model: str, token: str, video: int | str) -> None:
+    """Behind the bank nobody knows what became of the request that the answer was meant for."""
+    error = errors.VideoLost if model == "postprocess" else errors.ServerFault
     tensors = inner.inputs(model)
     for _ in range(3):
-        with pytest.raises(errors.ServerFault, match="answered another request"):
+        with pytest.raises(error, match="answered another request"):
             inner.call(model, tensors, token, video)
 
 

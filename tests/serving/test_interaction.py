@@ -15,6 +15,7 @@ from PIL import Image
 
 from masklet import AsyncTracker, TrackedFrame, Tracker, Video, errors, rle
 from masklet.contract import TIMING_FIELDS
+from masklet.mask_bytes import separated
 from masklet_build.compare import iou
 from masklet_build.serve import Server
 from serving.agreement import all_equal, assert_close, equal, only
@@ -188,12 +189,12 @@ def test_every_form_of_masks_says_the_same(small_server: Server) -> None:
             prompts = [{"object": 1, "points": [[20, 15]], "labels": [1]}, {"object": 2, "box": [10, 8, 40, 40]}]
             answers[form] = wire.ask(number, {"FRAME": FRAMES[0], "PROMPTS": prompts}, start=True, end=True, masks=form)
     height, width = FRAMES[0].shape[:2]
-    masks = [rle.decode(json.loads(mask), (height, width)) for mask in answers["rle"]["MASKS"]]
-    for mask, bits, png in zip(masks, answers["bitmap"]["MASKS"], answers["png"]["MASKS"], strict=True):
+    masks = [rle.decode(json.loads(mask.tobytes()), (height, width)) for mask in separated(answers["rle"])]
+    for mask, bits, png in zip(masks, separated(answers["bitmap"]), separated(answers["png"]), strict=True):
         assert mask.any()
-        assert np.array_equal(np.unpackbits(np.frombuffer(bits, np.uint8), count=mask.size).reshape(mask.shape), mask)
-        assert np.array_equal(np.asarray(Image.open(io.BytesIO(png))), mask * np.uint8(255))
-    assert answers["none"]["MASKS"].tolist() == [b"", b""]
+        assert np.array_equal(np.unpackbits(bits, count=mask.size).reshape(mask.shape), mask)
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(png.tobytes()))), mask * np.uint8(255))
+    assert (answers["none"]["MASKS"].size, answers["none"]["MASK_BYTES"].tolist()) == (0, [0, 0])
     assert all(np.array_equal(answer["BOXES"], answers["rle"]["BOXES"]) for answer in answers.values())
 
 

@@ -25,8 +25,9 @@ def call(rng: random.Random, model: str, tensors: Mapping[str, Raw], **changes: 
 
 def _tensor(rng: random.Random, datatype: str, dims: tuple[int, ...], free: int | None) -> Raw:
     """A tensor of the type and dimensions that a model has, its values odd. free: the size of dimensions that may have any; None: odd ones."""
-    if datatype == "BYTES":
-        return tensor(rng.choice([b"", b"{}", b"[]", b"null", b"MASKLET_X: y", b"\xff", b'{"version": 3}', rng.randbytes(50)]))
+    if datatype == "BYTES" or (datatype == "UINT8" and len(dims) == 2):
+        text = rng.choice([b"", b"{}", b"[]", b"null", b"MASKLET_X: y", b"\xff", b'{"version": 3}', rng.randbytes(50)])
+        return tensor(text if datatype == "BYTES" else np.frombuffer(text, np.uint8))
     dtype = NUMPY_DTYPES[datatype]
     odd = (0.0, 1.0, -5.0, float("nan"), float("inf"), 1e38) if dtype.kind == "f" else (0, 1, 7, np.iinfo(dtype).max, np.iinfo(dtype).min)
     shape = [rng.choice(_SIZES) if side < 0 and free is None else free if side < 0 else side for side in dims[1:]]
@@ -173,11 +174,11 @@ def raw_to_the_encoder(rng: random.Random, world: World) -> Iterator[Message]:
 
 @kind("script", 2)
 def broken_strings(rng: random.Random, world: World) -> Iterator[Message]:
-    """Good tensors but for one of BYTES whose length does not fit: Triton reads it when it runs a batch, and then fails all of that batch."""
+    """Good tensors but for one that comes as BYTES whose length does not fit: where Triton takes it, it looks when it runs a batch, and fails all of it."""
     model = rng.choice(INNER)
     parts = {name: raw for loot in [*world.loot] for name, raw in loot.outputs.items()}
     tensors = {name: parts.get(name, raw) for name, raw in _fitting(rng, world, model).items()}
-    strings = sorted(name for name, raw in tensors.items() if raw.datatype == "BYTES")
+    strings = sorted(name for name, raw in tensors.items() if raw.datatype == "BYTES" or name == "ENVELOPE")
     if strings:
         tensors[rng.choice(strings)] = Raw("BYTES", (1, 1), rng.choice([b"\x0a\x00\x00\x00abc", b"\x0a", b"\xff\xff\xff\xff", b""]))
     yield call(rng, model, tensors)

@@ -29,7 +29,7 @@ CONTRACT_VERSION = 3
 
 Dim = int | str
 
-# Triton data type -> numpy dtype. BYTES tensors hold one bytes object per element.
+# Triton data type -> numpy dtype. BYTES tensors hold one bytes object per element; only what a client sends to `tracker` or `preprocess` may be such.
 NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
     "UINT8": np.dtype(np.uint8),
     "INT32": np.dtype(np.int32),
@@ -86,7 +86,8 @@ TRACKER = Model(
     outputs=(
         Tensor("FRAME_INDEX", "INT64", (1,), "index of the answered frame, counted since the video began"),
         Tensor("OBJECT_IDS", "INT64", ("n",), "objects present in this answer, in prompt order"),
-        Tensor("MASKS", "BYTES", ("n",), "one mask per object, in the form that parameter `masks` asks for"),
+        Tensor("MASKS", "UINT8", ("k",), "the masks of all objects, one after another, in the form that parameter `masks` asks for"),
+        Tensor("MASK_BYTES", "INT64", ("n",), "how many bytes of MASKS are each object's"),
         Tensor("BOXES", "FP32", ("n", 4), "box of each mask: x0, y0, x1, y1 in frame pixels, ends exclusive; zeros for an empty mask"),
         Tensor("SCORES", "FP32", ("n",), "object presence logit; the object is in the frame if > 0"),
         Tensor("IOUS", "FP32", ("n",), "IoU that the model predicts for its mask, 0..1"),
@@ -94,7 +95,7 @@ TRACKER = Model(
         Tensor("SNAPSHOT", "UINT8", ("k",), "state of the video after this frame if asked for, else empty"),
         Tensor("TIMING", "FP32", (7,), "milliseconds, in the order of TIMING_FIELDS"),
         Tensor("DRAINING", "UINT8", (1,), "1: this server will stop and takes no new videos; move this one while it is answered"),
-        Tensor("TOKEN", "BYTES", (1,), "the id of the request that this answers, as the stages handed it on"),
+        Tensor("TOKEN", "UINT8", ("k",), "the id of the request that this answers, as the stages handed it on, in UTF-8"),
     ),
     batched=True,
 )
@@ -110,7 +111,7 @@ TIMING_FIELDS = (
 )
 
 
-ENVELOPE = Tensor("ENVELOPE", "BYTES", (1,), "whose request it is and what was asked, signed (see envelope.py)")
+ENVELOPE = Tensor("ENVELOPE", "UINT8", ("k",), "whose request it is and what was asked, signed (see envelope.py)")
 
 
 def _mask_prompts(variant: Variant) -> tuple[Tensor, ...]:
@@ -188,7 +189,7 @@ POSTPROCESS = Model(
         Tensor("LOW", "FP32", ("n", "L", "L"), "low-resolution mask logits"),
         ENVELOPE,
     ),
-    outputs=tuple(tensor for tensor in TRACKER.outputs if tensor.name in ("MASKS", "BOXES", "LOGITS", "TIMING", "TOKEN")),
+    outputs=tuple(tensor for tensor in TRACKER.outputs if tensor.name in ("MASKS", "MASK_BYTES", "BOXES", "LOGITS", "TIMING", "TOKEN")),
     batched=True,
 )
 

@@ -1,4 +1,4 @@
-"""What travels with a frame from stage to stage of the server, in one BYTES tensor, ENVELOPE: whose request it is, what was asked, what became of it.
+"""What travels with a frame from stage to stage of the server, in one tensor, ENVELOPE: whose request it is, what was asked, what became of it.
 
     preprocess -> image_encoder, where that is a python model -> memory_bank -> postprocess
 
@@ -21,6 +21,7 @@ from masklet.errors import BadRequest
 from masklet.wire import Options
 
 _SIGNATURE_BYTES = 16
+MAX_BYTES = 4 << 20  # read of an envelope, before it is known who signed it; by its limits preprocess makes none over 0.2 MiB
 
 
 @dataclass(frozen=True)

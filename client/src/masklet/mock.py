@@ -17,8 +17,9 @@ Reply = Event | MaskletError | None
 class MockTransport:
     """Answers each request with what `handler` makes of it, at once and in order.
 
-    The handler gives an Answer with the output tensors of `tracker`, a MaskletError that the server is to answer with, a Refusal with a text,
-    a Broken to end the stream, or None to stay silent. The id of the request and the tensor TOKEN are added where it gives none.
+    The handler gives an Answer with the output tensors of `tracker` (`masklet.mask_bytes.joined` makes those of masks), a MaskletError that the
+    server is to answer with, a Refusal with a text, a Broken to end the stream, or None to stay silent. The id of the request and the tensor TOKEN
+    are added where it gives none.
     For use as `Tracker("test:0", transport=MockTransport(handler))`, also with AsyncTracker.
 
     requests  every request, of all streams
@@ -52,7 +53,7 @@ def answered(request: Request, event: Event | None) -> Event | None:
         return event
     if isinstance(event, Refusal) or "TOKEN" in event.tensors:
         return replace(event, id=request.id)
-    return Answer({**event.tensors, "TOKEN": np.array([request.id.encode()], dtype=np.object_)}, request.id)
+    return Answer({**event.tensors, "TOKEN": np.frombuffer(request.id.encode(), np.uint8)}, request.id)
 
 
 class MockStream:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from masklet import rle
+from masklet import mask_bytes, rle
 from masklet.contract import TIMING_FIELDS
 from masklet.errors import ServerFault, UnknownObject
 from masklet.wire import Options
@@ -55,8 +55,11 @@ class TrackedFrame:
 def token(tensors: Tensors) -> str:
     """The id of the request that these tensors answer, by the server's stages. Raises ServerFault where they do not say it."""
     try:
-        return str(tensors["TOKEN"][0].decode())
-    except (KeyError, IndexError, AttributeError, UnicodeDecodeError) as error:
+        text = tensors["TOKEN"]
+        if text.dtype != np.uint8:
+            raise ValueError(f"TOKEN is {text.dtype}")
+        return text.tobytes().decode()
+    except (KeyError, ValueError) as error:
         raise ServerFault(
             f"the answer does not say which request it belongs to ({error!r}): client and server are of different versions. Install the client "
             "of the server's version."
@@ -71,10 +74,11 @@ def read(tensors: Tensors, options: Options, size: tuple[int, int] | None) -> Tr
     """
     try:
         ids = tuple(tensors["OBJECT_IDS"].tolist())
+        parts = mask_bytes.separated(tensors)
         result = TrackedFrame(
             frame_index=int(tensors["FRAME_INDEX"][0]),
             object_ids=ids,
-            masks=_masks(tensors["MASKS"], options.masks, size),
+            masks=_masks(parts, options.masks, size),
             boxes=tensors["BOXES"],
             scores=tensors["SCORES"],
             ious=tensors["IOUS"],
@@ -85,26 +89,26 @@ def read(tensors: Tensors, options: Options, size: tuple[int, int] | None) -> Tr
         )
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise ServerFault(f"the answer cannot be read ({error!r}). Are client and server of the same version?") from error
-    counts = {"MASKS": len(result.masks), "BOXES": len(result.boxes), "SCORES": len(result.scores), "IOUS": len(result.ious)}
-    if options.masks != "none" and set(counts.values()) != {len(ids)}:
+    counts = {"MASK_BYTES": len(parts), "BOXES": len(result.boxes), "SCORES": len(result.scores), "IOUS": len(result.ious)}
+    if set(counts.values()) != {len(ids)}:
         raise ServerFault(f"the answer cannot be read: {len(ids)} objects, but {counts}. Are client and server of the same version?")
     return result
 
 
-def _masks(masks: np.ndarray, form: str, size: tuple[int, int] | None) -> NDArray[np.bool_]:
+def _masks(masks: Sequence[np.ndarray], form: str, size: tuple[int, int] | None) -> NDArray[np.bool_]:
     if form == "none" or (len(masks) == 0 and size is None):
         return np.zeros((0, *(size or (0, 0))), dtype=np.bool_)
     if form == "bitmap" and size is not None:
         return _unpacked(masks, size)
-    decoded = [rle.decode(json.loads(mask), size) for mask in masks]
+    decoded = [rle.decode(json.loads(mask.tobytes()), size) for mask in masks]
     return np.stack(decoded) if decoded else np.zeros((0, *(size or (0, 0))), dtype=np.bool_)
 
 
-def _unpacked(masks: np.ndarray, size: tuple[int, int]) -> NDArray[np.bool_]:
+def _unpacked(masks: Sequence[np.ndarray], size: tuple[int, int]) -> NDArray[np.bool_]:
     pixels = size[0] * size[1]
     made = np.empty((len(masks), *size), dtype=np.bool_)
     for target, bits in zip(made, masks, strict=True):
         if len(bits) != -(-pixels // 8):
             raise ValueError(f"a bitmap of {len(bits)} bytes for {size[0]} x {size[1]} pixels")
-        target[...] = np.unpackbits(np.frombuffer(bits, dtype=np.uint8), count=pixels).reshape(size).view(np.bool_)
+        target[...] = np.unpackbits(bits, count=pixels).reshape(size).view(np.bool_)
     return made

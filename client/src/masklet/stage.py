@@ -23,8 +23,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from masklet.envelope import Envelope, Sender, server_key, sign, verify
-from masklet.errors import ServerFault
+import numpy as np
+from numpy.typing import NDArray
+
+from masklet.envelope import MAX_BYTES, Envelope, Sender, server_key, sign, verify
+from masklet.errors import BadRequest, ServerFault
 
 STOPPED_S = 0.7  # below the second after which Triton gives up
 SUSPECT_S = 2.0  # for so long after a stop an answer may be a late one
@@ -77,12 +80,14 @@ class Stage:
             self._tick()
             self._worker = None
 
-    def receive(self, data: bytes, token: str, video: int | str) -> Envelope:
-        """The envelope in ENVELOPE, once it is known to be of the request `token` of `video`, which Triton says.
+    def receive(self, data: NDArray[np.uint8], token: str, video: int | str) -> Envelope:
+        """The envelope in ENVELOPE, without batch dimension, once it is known to be of the request `token` of `video`, which Triton says.
 
         Raises BadRequest if no stage of this server signed it, ServerFault if it is of another request.
         """
-        envelope, sender = verify(data, self._key)
+        if data.ndim != 1 or data.nbytes > MAX_BYTES:
+            raise BadRequest(f"ENVELOPE has the shape {list(data.shape)}; at most {MAX_BYTES} bytes are read. Send requests to the model `tracker`.")
+        envelope, sender = verify(data.tobytes(), self._key)
         if (envelope.token, envelope.video) != (token, video):
             self._mismatch(sender, envelope, token, video)
         now = time.monotonic()
@@ -91,10 +96,11 @@ class Stage:
             self._end()
         return envelope
 
-    def send(self, envelope: Envelope) -> bytes:
-        """ENVELOPE for the next stage."""
+    def send(self, envelope: Envelope) -> NDArray[np.uint8]:
+        """ENVELOPE for the next stage, without batch dimension."""
         now = time.monotonic()
-        return sign(envelope, Sender(self.name, os.getpid(), now - self._stop[1] < SUSPECT_S, now), self._key)
+        data = sign(envelope, Sender(self.name, os.getpid(), now - self._stop[1] < SUSPECT_S, now), self._key)
+        return np.frombuffer(data, np.uint8)
 
     def _mismatch(self, sender: Sender, envelope: Envelope, token: str, video: int | str) -> None:
         self._count(MISMATCHES)

@@ -8,7 +8,6 @@ from threading import Event, Thread
 # The modules that were vendored beside this file win over an installed masklet of another version.
 sys.path.insert(0, str(Path(__file__).parent))
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from masklet import contract, families
@@ -128,7 +127,7 @@ class TritonPythonModel:
         return Request(**own, envelope=Envelope(error=fault.wire(), restores=True))
 
     def _content(self, request):
-        sealed = pb_utils.get_input_tensor_by_name(request, contract.ENVELOPE.name).as_numpy()[0][0]
+        sealed = self._input(request, contract.ENVELOPE.name)[0]
         envelope = self._stage.receive(sealed, request.request_id(), request.correlation_id())
         tensors = {name: self._input(request, name)[0] for name in self._inputs}
         masks, lows, state = (tensors.pop(name, None) for name in ("PROMPT_MASKS", "PROMPT_LOW", "RESTORE"))
@@ -141,7 +140,7 @@ class TritonPythonModel:
 
     def _respond(self, envelope, tensors):
         self._room.take(tensors)
-        tensors["ENVELOPE"] = np.array([self._stage.send(envelope)], np.object_)
+        tensors["ENVELOPE"] = self._stage.send(envelope)
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, array[None]) for name, array in tensors.items()])
 
 

@@ -54,7 +54,7 @@ class TritonPythonModel:
     def _answer(self, request: Any) -> Any:
         begin = time.monotonic()
         arrays = {tensor.name(): tensor.as_numpy()[0] for tensor in request.inputs()}
-        envelope = self._stage.receive(arrays["ENVELOPE"][0], request.request_id(), request.correlation_id())
+        envelope = self._stage.receive(arrays["ENVELOPE"], request.request_id(), request.correlation_id())
         tensors = finish(arrays["LOW"], envelope)
         tensors["TIMING"] = np.array([*envelope.times, 1000 * (time.monotonic() - begin)], np.float32)
         return pb_utils.InferenceResponse([pb_utils.Tensor(name, array[None]) for name, array in tensors.items()])

@@ -16,7 +16,6 @@ from typing import Any
 # Triton appends this folder to sys.path. In front, the modules vendored beside this file win over an installed masklet.
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from masklet.errors import BadRequest, MaskletError, ServerFault
@@ -62,7 +61,7 @@ class TritonPythonModel:
             prepared = self._refuse(request, fault)
         whose = {"token": request.request_id(), "video": request.correlation_id()}
         envelope = replace(prepared.envelope, **whose, received=begin, preprocessed=time.monotonic())
-        return _response({**prepared.tensors, "ENVELOPE": np.array([self._stage.send(envelope)], dtype=np.object_)})
+        return _response({**prepared.tensors, "ENVELOPE": self._stage.send(envelope)})
 
     def _refuse(self, request: Any, error: MaskletError) -> Prepared:
         return refuse(error, self._variant, restores=any(tensor.name() == "STATE" for tensor in request.inputs()))

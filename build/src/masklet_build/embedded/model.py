@@ -64,7 +64,7 @@ class TritonPythonModel:
         """Inputs of the engine and envelope of a request; None where nothing is to be computed, an error where the envelope is nobody's."""
         try:
             inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
-            envelope = self._stage.receive(inputs.pop("ENVELOPE")[0][0], request.request_id(), request.correlation_id())
+            envelope = self._stage.receive(inputs.pop("ENVELOPE")[0], request.request_id(), request.correlation_id())
             return (inputs if envelope.size is not None and not envelope.error else None), envelope
         except BadRequest as error:
             return None, error
@@ -78,7 +78,7 @@ class TritonPythonModel:
             envelope = self._failed(envelope, outputs)
         if not isinstance(outputs, dict):
             outputs = {name: np.zeros((1, *dims), np.float32) for name, dims in self._outputs.items()}
-        return _response({**outputs, "ENVELOPE": np.array([[self._stage.send(envelope)]], np.object_)})
+        return _response({**outputs, "ENVELOPE": self._stage.send(envelope)[None]})
 
     def _failed(self, envelope: Envelope, error: Exception) -> Envelope:
         """An envelope that memory_bank answers with the error."""

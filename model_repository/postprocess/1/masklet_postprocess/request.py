@@ -6,6 +6,7 @@ import numpy as np
 
 from masklet.envelope import Envelope
 from masklet.errors import BadRequest
+from masklet.mask_bytes import joined
 from masklet_postprocess.forms import box, encode
 from masklet_postprocess.upsample import mask_at
 
@@ -29,8 +30,8 @@ def finish(low: np.ndarray, envelope: Envelope) -> Tensors:
         boxes.append(box(placed))
         masks.append(encode(placed, size, envelope.options.masks))
     return {
-        "MASKS": np.array(masks, dtype=np.object_),
+        **joined(masks),
         "BOXES": np.array(boxes, dtype=np.float32).reshape(-1, 4),
         "LOGITS": low if envelope.options.logits else np.zeros((0, 0, 0), dtype=np.float32),
-        "TOKEN": np.array([envelope.token.encode()], dtype=np.object_),
+        "TOKEN": np.frombuffer(envelope.token.encode(), np.uint8),
     }

@@ -18,6 +18,8 @@ from masklet_preprocess.limits import Limits
 from masklet_preprocess.prompts import parse
 from masklet_preprocess.tensors import Tensors, for_model, mask_tensors
 
+_MAX_ERROR = 4000  # characters: it may quote what the client sent, which may be of any length; an envelope may not
+
 
 @dataclass(frozen=True)
 class Request:
@@ -63,7 +65,7 @@ def prepare(request: Request, variant: Variant, limits: Limits) -> Prepared:
 
 def refuse(error: MaskletError, variant: Variant, *, restores: bool) -> Prepared:
     """What is handed on of a request that memory_bank shall answer with `error`: nothing else. `restores`: the request has a STATE."""
-    return Prepared(Envelope(error=error.wire(), restores=restores), _empty(variant))
+    return Prepared(Envelope(error=error.wire()[:_MAX_ERROR], restores=restores), _empty(variant))
 
 
 def _empty(variant: Variant) -> Tensors:
