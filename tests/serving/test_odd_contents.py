@@ -1,7 +1,8 @@
 """What Triton itself does with odd requests to any model: it refuses them before they share a batch with anybody's, and lives.
 
 Triton 2.51 looks into a tensor of BYTES only when it runs a batch, and fails all of it where the contents are cut off; and it divides by zero where
-`classification` of such an output is asked for. So no model has such an output, and no model but the first such an input; that one runs request by request.
+`classification` of such an output is asked for. So no model has such an output, and no model but the first such an input; that one runs request by
+request.
 """
 
 from __future__ import annotations
