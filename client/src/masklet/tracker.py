@@ -60,7 +60,7 @@ class Tracker:
         """A new video. Nothing is sent before its first frame, unless there is a `state`: then the server's answer is waited for.
 
         video_id   integer from 1 to 2**63 - 1 or string of 1 to 128 bytes, random by default; a name in use by another client is refused. Choose
-                   names only where all clients are yours: who knows one can end the video (Triton ends a sequence for whoever asks), though not see it.
+                   names only where all clients are yours: who knows one can end the video (Triton ends a sequence for whoever asks), not see it.
                    A resilient video gets another one with each further server that it is on: `Video.video_id` says which
         state      a snapshot of another video, to go on where it was taken
         resilient  the video survives its server: see `Resilience`, which is also how to set it
