@@ -39,10 +39,10 @@ HOST = DeviceArrays(device_module.Module())
 # Every large tensor is taken as one that lies on a GPU.
 MODEL = """
 
-_where_it_lies = _array
+_where_it_lies = array_of
 
 
-def _array(tensor, arrays):
+def array_of(tensor, arrays):
     large = tensor.name() in {"EMBEDDING", "MASK_PROMPT", "CONDITIONED", "LOW", "POINTER", "MEMORY", "SCORE"}
     return arrays.adopt(tensor) if large else _where_it_lies(tensor, arrays)
 """
@@ -55,7 +55,7 @@ def on_a_device(small_engines: Path, serving_python: Path, tmp_path_factory: pyt
     (version / "fakes").mkdir()
     for module in (fakes, device_module, dlpack):
         shutil.copy(module.__file__, version / "fakes")
-    for name, more in (("masklet_bank/arrays.py", ARRAYS), ("model.py", MODEL)):
+    for name, more in (("masklet_bank/arrays.py", ARRAYS), ("masklet_triton/engines.py", MODEL)):
         with (version / name).open("a") as file:
             file.write(more)
     with Server(repository, python=serving_python, grpc_port=0, http_port=0, metrics_port=0, exit_timeout_s=1) as server:

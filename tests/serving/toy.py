@@ -15,7 +15,8 @@ name: "tracker"
 backend: "python"
 max_batch_size: 1
 input { name: "PROMPTS" data_type: TYPE_STRING dims: [ 1 ] }
-input { name: "FRAME" data_type: TYPE_UINT8 dims: [ -1, -1, -1 ] optional: true }
+input { name: "FRAME" data_type: TYPE_UINT8 dims: [ -1 ] optional: true }
+input { name: "FRAME_SIZE" data_type: TYPE_INT32 dims: [ 2 ] optional: true }
 output { name: "PROCESS" data_type: TYPE_INT64 dims: [ 1 ] }
 instance_group { kind: KIND_CPU count: 1 }
 sequence_batching { max_sequence_idle_microseconds: 60000000 oldest { max_candidate_sequences: 4 } }
