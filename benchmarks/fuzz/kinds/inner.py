@@ -174,7 +174,7 @@ def raw_to_the_encoder(rng: random.Random, world: World) -> Iterator[Message]:
 
 @kind("script", 2)
 def broken_strings(rng: random.Random, world: World) -> Iterator[Message]:
-    """Good tensors but for one that comes as BYTES whose length does not fit: where Triton takes it, it looks when it runs a batch, and fails all of it."""
+    """Good tensors but for one, BYTES whose length does not fit: where Triton takes it, it looks when it runs a batch, and fails it."""
     model = rng.choice(INNER)
     parts = {name: raw for loot in [*world.loot] for name, raw in loot.outputs.items()}
     tensors = {name: parts.get(name, raw) for name, raw in _fitting(rng, world, model).items()}
