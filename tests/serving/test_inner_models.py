@@ -65,7 +65,7 @@ class Inner:
         if model == "memory_bank":
             return made
         made = self.call("memory_bank", made, token, video)
-        return {name: made[name] for name in ("LOW", "ENVELOPE")}
+        return {name: made[name] for name in ("LOW", "ENVELOPE", "FRAME_INDEX")}
 
 
 def _json(value: object) -> np.ndarray:

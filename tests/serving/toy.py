@@ -18,6 +18,7 @@ input { name: "PROMPTS" data_type: TYPE_STRING dims: [ 1 ] }
 input { name: "FRAME" data_type: TYPE_UINT8 dims: [ -1 ] optional: true }
 input { name: "FRAME_SIZE" data_type: TYPE_INT32 dims: [ 2 ] optional: true }
 output { name: "PROCESS" data_type: TYPE_INT64 dims: [ 1 ] }
+output { name: "TOKEN" data_type: TYPE_UINT8 dims: [ -1 ] }
 instance_group { kind: KIND_CPU count: 1 }
 sequence_batching { max_sequence_idle_microseconds: 60000000 oldest { max_candidate_sequences: 4 } }
 """
@@ -36,7 +37,8 @@ class TritonPythonModel:
             if pb.get_input_tensor_by_name(request, "PROMPTS").as_numpy().item() == b"hang":
                 time.sleep(3600)
         process = pb.Tensor("PROCESS", np.array([[os.getpid()]], np.int64))
-        return [pb.InferenceResponse([process]) for _ in requests]
+        tokens = [np.frombuffer(request.request_id().encode(), np.uint8)[None] for request in requests]
+        return [pb.InferenceResponse([process, pb.Tensor("TOKEN", token)]) for token in tokens]
 """
 
 

@@ -188,6 +188,8 @@ POSTPROCESS = Model(
     inputs=(
         Tensor("LOW", "FP32", ("n", "L", "L"), "low-resolution mask logits"),
         ENVELOPE,
+        # Not read: where all inputs can be empty, Triton takes a request with a batch of none, and its batcher then stands still for everybody.
+        next(tensor for tensor in TRACKER.outputs if tensor.name == "FRAME_INDEX"),
     ),
     outputs=tuple(tensor for tensor in TRACKER.outputs if tensor.name in ("MASKS", "MASK_BYTES", "BOXES", "LOGITS", "TIMING", "TOKEN")),
     batched=True,
