@@ -26,7 +26,7 @@ from masklet_build.serve import Server
 from serving.clips import encoded
 from serving.test_bad_input import COUNT, alone, film
 from serving.test_inner_models import CLICK, FRAME, MODELS, TOKEN, Inner, inner
-from serving.wire import Wire
+from serving.wire import Wire, as_sent
 
 __all__ = ["alone", "inner"]  # fixtures
 
@@ -67,7 +67,10 @@ def message(model: str, tensors: Mapping[str, Raw], video: int, token: str) -> M
 def good_inputs(inner: Inner, model: str, video: int) -> dict[str, Raw]:
     """Every input of a model that may come together with the others, right."""
     if model in ("preprocess", "tracker"):
-        return {"FRAME": Raw.of(FRAME), "PROMPTS": Raw.of(np.array([json.dumps([CLICK]).encode()], np.object_))}
+        return {
+            **{name: Raw.of(array) for name, array in as_sent({"FRAME": FRAME}).items()},
+            "PROMPTS": Raw.of(np.array([json.dumps([CLICK]).encode()], np.object_)),
+        }
     return {name: Raw.of(value) for name, value in inner.inputs(model, TOKEN, video).items()}
 
 
