@@ -211,6 +211,7 @@ def test_an_unsigned_envelope_is_an_error_of_its_request_alone(encoder, encode, 
     sizes = _count_runs(encoder, monkeypatch)
     refused, good = encode(encoder, (images(1)[0], np.frombuffer(data, np.uint8)), images(1)[0])
     assert refused.error().message().startswith("MASKLET_BAD_REQUEST: this model takes requests from other models of its server only")
+    assert refused.error().message().endswith("[request abc]")
     assert sizes == [1]
     assert enclosed(good) == FRAME
 

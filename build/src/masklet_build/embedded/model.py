@@ -58,7 +58,8 @@ class TritonPythonModel:
         arrived = [self._arrive(request) for request in requests]
         images = [image for image, _ in arrived if image is not None]
         results = iter(self._run_together(images) if images else [])
-        return [self._leave(next(results) if image is not None else None, envelope) for image, envelope in arrived]
+        made = [next(results) if image is not None else None for image, _ in arrived]
+        return [self._leave(*parts) for parts in zip(requests, made, (envelope for _, envelope in arrived), strict=True)]
 
     def _arrive(self, request: Any) -> tuple[Tensors | None, Envelope | MaskletError]:
         """Inputs of the engine and envelope of a request; None where nothing is to be computed, an error where the envelope is nobody's."""
@@ -71,9 +72,9 @@ class TritonPythonModel:
         except Exception as error:
             return None, self._failed(Envelope(token=request.request_id(), video=request.correlation_id(), restores=True), error)
 
-    def _leave(self, outputs: Tensors | Exception | None, envelope: Envelope | MaskletError) -> Any:
+    def _leave(self, request: Any, outputs: Tensors | Exception | None, envelope: Envelope | MaskletError) -> Any:
         if isinstance(envelope, MaskletError):
-            return pb_utils.InferenceResponse(error=pb_utils.TritonError(envelope.wire()))
+            return pb_utils.InferenceResponse(error=pb_utils.TritonError(envelope.wire(request.request_id())))
         if isinstance(outputs, Exception):
             envelope = self._failed(envelope, outputs)
         if not isinstance(outputs, dict):
