@@ -41,6 +41,7 @@ TEXTS = [
     (errors.BadVideoId, "in ensemble 'tracker', inference request to model 'bank' must specify a non-zero or non-empty correlation ID"),
     (errors.BadVideoId, "string correlation ID cannot be longer than 128 characters"),
     (errors.BadRequest, "unexpected inference input 'FOO' for model 'tracker'"),
+    (errors.BadRequest, "[request id: 7] expected 4 inputs but got 3 inputs for model 'memory_bank'. Got input(s) ['EMBEDDING'], but missing"),
     (errors.BadRequest, "[request id: <id_unknown>] inference input 'FRAME' data-type is 'FP32', but model 'tracker' expects 'UINT8'"),
     (
         errors.BadRequest,

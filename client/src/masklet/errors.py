@@ -202,6 +202,7 @@ _TRITON: tuple[tuple[re.Pattern[str], type[MaskletError], str], ...] = tuple(
         (
             (
                 "unexpected (inference input|shape)",
+                r"expected \d+ inputs but got",
                 "data-type is",
                 "byte size mismatch",
                 "batch size does not match",
