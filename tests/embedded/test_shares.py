@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,3 +79,39 @@ def test_where_it_is_not_known_what_leads_with_videos_nothing_is_shared_out(tmp_
     engine = Engine(tmp_path / "engine", PARAMETERS, None)
     inputs = call([0, 0, 1, 2])
     np.testing.assert_array_equal(engine(inputs)["OUT"], computed(inputs))
+
+
+class Watched:
+    """A request of a lane, which tells when it begins and ends."""
+
+    def __init__(self, request: Any, lane: int, told: list[str]) -> None:
+        self._request, self._lane, self._told = request, lane, told
+
+    def infer(self, *args: Any, **named: Any) -> Any:
+        self._told.append(f"begin {self._lane}")
+        made = self._request.infer(*args, **named)
+        self._told.append(f"end {self._lane}")
+        return made
+
+    def start_async(self, *args: Any, **named: Any) -> None:
+        self._told.append(f"begin {self._lane}")
+        self._request.start_async(*args, **named)
+
+    def wait(self) -> None:
+        self._request.wait()
+        self._told.append(f"end {self._lane}")
+
+    def get_tensor(self, name: str) -> Any:
+        return self._request.get_tensor(name)
+
+
+def test_lanes_meet_a_new_shape_one_after_another_and_run_known_ones_at_once(tmp_path: Path):
+    gathering_engine(tmp_path / "engine.onnx")
+    engine = Engine(tmp_path / "engine", PARAMETERS, {"EMBEDDING"})
+    told: list[str] = []
+    engine._apart._requests = [Watched(request, lane, told) for lane, request in enumerate(engine._apart._requests)]
+    in_turn, at_once = ["begin 0", "end 0", "begin 1", "end 1"], ["begin 0", "begin 1", "end 0", "end 1"]
+    for videos, order in (([0, 1], in_turn), ([0, 1], at_once), ([0, 0, 1], in_turn), ([0, 0, 1], at_once), ([0, 1], at_once)):
+        told.clear()
+        np.testing.assert_array_equal(engine(call(videos))["OUT"], computed(call(videos)))
+        assert told == order, videos

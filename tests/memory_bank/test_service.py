@@ -121,7 +121,7 @@ def test_no_output_that_is_kept_may_hold_a_value_that_is_not_finite(stages, outp
     stages.mask_decoder = spoilt
     answers = held.answer([request(1, 11), request(2, 21)])
     assert isinstance(answers[0], ServerFault)
-    assert "not finite" in str(answers[0])
+    assert f"not finite: {output}" in str(answers[0])
     assert answers[1]["OBJECT_IDS"].tolist() == [1]
     assert np.array_equal(held.answer([request(1, None, snapshot=True)])[0]["SNAPSHOT"], state)
 

@@ -230,13 +230,21 @@ def _encode(engines: Engines, jobs: list[Job]) -> None:
     memory = arrays.put(_call(engines, "memory_encoder", jobs, inputs)["MEMORY"])
     # What is kept is read by later frames: one value that is no number would spoil all of them.
     kept = (memory, inputs["LOW"], arrays.stack([job.pointer for job in jobs if job.pointer is not None]))
-    for job, finite, bits in zip(jobs, arrays.finite(*kept), arrays.round(memory), strict=True):
+    for row, (job, finite, bits) in enumerate(zip(jobs, arrays.finite(*kept), arrays.round(memory), strict=True)):
         assert job.low is not None
         assert job.pointer is not None
         if not (finite and isfinite(job.score) and isfinite(job.iou)):
-            job.error = "the engines gave values that are not finite"
+            job.error = f"the engines gave values that are not finite: {', '.join(_spoilt(engines, job, memory[row]))}"
             continue
         job.result = Result(low=job.low, memory=bits, pointer=job.pointer, score=job.score, iou=job.iou)
+
+
+def _spoilt(engines: Engines, job: Job, memory: Array) -> list[str]:
+    """The tensors of one job that are not finite, in the order in which they were made, so that the first names the engine at fault."""
+    made = {"EMBEDDING": job.frame.features["EMBEDDING"], "CONDITIONED": job.features, "LOW": job.low, "POINTER": job.pointer, "MEMORY": memory}
+    finite = {name: engines.arrays.finite(array[None])[0] for name, array in made.items() if array is not None}
+    finite |= {"SCORE": isfinite(job.score), "IOU": isfinite(job.iou)}
+    return [name for name in ("EMBEDDING", "CONDITIONED", "LOW", "POINTER", "SCORE", "IOU", "MEMORY") if not finite.get(name, True)]
 
 
 def _rivals(engines: Engines, job: Job) -> Array:
