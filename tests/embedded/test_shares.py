@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from embedded.tiny_engines import gathering_engine
+from masklet_build.embedded import runners
 from masklet_build.embedded.engine import Engine
 from masklet_build.embedded.shares import shares
 
@@ -115,3 +116,16 @@ def test_lanes_meet_a_new_shape_one_after_another_and_run_known_ones_at_once(tmp
         told.clear()
         np.testing.assert_array_equal(engine(call(videos))["OUT"], computed(call(videos)))
         assert told == order, videos
+
+
+def test_a_shape_that_was_not_used_for_long_is_new_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """OpenVINO may have dropped its kernels, and makes them anew."""
+    monkeypatch.setattr(runners, "_KERNELS", 1)
+    gathering_engine(tmp_path / "engine.onnx")
+    engine = Engine(tmp_path / "engine", PARAMETERS, {"EMBEDDING"})
+    at_once: list[int] = []
+    monkeypatch.setattr(runners, "_run_at_once", lambda requests, calls: at_once.append(len(calls)))
+    for videos, again in (([0, 1], 0), ([0, 1], 1), ([0, 0, 1, 1], 0), ([0, 0, 1, 1], 1), ([0, 1], 0)):
+        at_once.clear()
+        engine(call(videos))
+        assert len(at_once) == again, videos

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -25,8 +26,7 @@ class Runner(Protocol):
         """Runs the engine for each of at most `lanes` calls, side by side. Raises what the runtime raises."""
 
 
-_Shapes = tuple[Any, ...]  # the lane, and the name and shape of each input
-_SHAPES = 1000  # that are remembered
+_KERNELS = 32  # shapes of a lane that count as known; OpenVINO keeps 5000 kernels, some 100 for each shape, and drops those not used for longest
 
 
 class OpenVinoRunner:
@@ -55,25 +55,27 @@ class OpenVinoRunner:
         compiled = [core.compile_model(graph, "CPU", properties) for _ in range(lanes)]
         self._requests = [one.create_infer_request() for one in compiled]
         self._names = [output.get_any_name() for output in compiled[0].outputs]
-        self._met: set[_Shapes] = set()
+        self._known: OrderedDict[Any, None] = OrderedDict()  # lane and shapes, those used last at the end
         self.lanes = lanes
 
     def __call__(self, calls: Sequence[Tensors]) -> list[dict[str, np.ndarray]]:
         """Runs the graph. Inputs are read where they lie."""
         busy = self._requests[: len(calls)]
         shapes = [(lane, *((name, array.shape) for name, array in inputs.items())) for lane, inputs in enumerate(calls)]
-        if len(calls) > 1 and self._met.issuperset(shapes):
+        if len(calls) > 1 and self._known.keys() >= set(shapes):
             _run_at_once(busy, calls)
         else:
             for request, inputs in zip(busy, calls, strict=True):
                 request.infer(dict(inputs), share_inputs=True, share_outputs=True)
-            self._remember(shapes)
+        self._used(shapes)
         return [{name: request.get_tensor(name).data for name in self._names} for request in busy]
 
-    def _remember(self, shapes: Sequence[_Shapes]) -> None:
-        if len(self._met) > _SHAPES:  # OpenVINO forgets kernels too
-            self._met.clear()
-        self._met.update(shapes)
+    def _used(self, shapes: Sequence[Any]) -> None:
+        for one in shapes:
+            self._known[one] = None
+            self._known.move_to_end(one)
+        while len(self._known) > _KERNELS * self.lanes:
+            self._known.popitem(last=False)
 
 
 def _run_at_once(requests: Sequence[Any], calls: Sequence[Tensors]) -> None:
