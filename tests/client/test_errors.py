@@ -41,7 +41,9 @@ TEXTS = [
     (errors.BadVideoId, "in ensemble 'tracker', inference request to model 'bank' must specify a non-zero or non-empty correlation ID"),
     (errors.BadVideoId, "string correlation ID cannot be longer than 128 characters"),
     (errors.BadRequest, "unexpected inference input 'FOO' for model 'tracker'"),
-    (errors.BadRequest, "[request id: 7] expected 4 inputs but got 3 inputs for model 'memory_bank'. Got input(s) ['EMBEDDING'], but missing"),
+    (errors.BadRequest, "[request id: 7] expected 4 inputs but got 3 inputs for model 'tracker'. Got input(s) ['PROMPTS'], but missing"),
+    (errors.ServerFault, "in ensemble 'tracker', expected 2 inputs but got 1 inputs for model 'image_encoder'. Got input(s) ['IMAGE'], but missing"),
+    (errors.ServerFault, "in ensemble 'tracker', unexpected shape for input 'ENVELOPE' for model 'memory_bank'. Expected [-1,-1], got [1]"),
     (errors.BadRequest, "[request id: <id_unknown>] inference input 'FRAME' data-type is 'FP32', but model 'tracker' expects 'UINT8'"),
     (
         errors.BadRequest,

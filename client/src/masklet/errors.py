@@ -157,7 +157,7 @@ def from_server(text: str) -> MaskletError:
         return kind(own["message"]) if kind else ServerFault(f"{own[0]} (A newer server? This client does not know that code.)")
     words = _PREFIX.sub("", text).strip().rstrip(".")
     for pattern, kind, advice in _TRITON:
-        if pattern.search(words):
+        if pattern.search(words) and not (kind is BadRequest and _INNER.search(words)):
             return kind(f"{words}. {advice}")
     return ServerFault(f"the server failed: {words or 'it gave no reason'}. See its log.")
 
@@ -183,6 +183,8 @@ def _tree(base: type[MaskletError]) -> dict[str, type[MaskletError]]:
 _BY_CODE = _tree(MaskletError)
 # A gateway's refusal is the name of a model that does not exist (docker/gateways/messages.lua); Triton closes the quote.
 _OWN = re.compile(r"MASKLET_(?P<code>[A-Z_]+): (?P<message>.*?)( \[request (?P<token>\w+)\])?(' is not found)?$", re.DOTALL)
+# What an inner model misses is no client's mistake: the model before it died while it answered.
+_INNER = re.compile(r"model '(?!tracker)")
 _PREFIX = re.compile(r"^((\[[^\]]*\]|in ensemble '[^']*',) )*")
 
 # Triton's words -> our class and what to do; the first match counts. Triton promises none of these words to anybody.
