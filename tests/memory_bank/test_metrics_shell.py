@@ -167,7 +167,8 @@ def test_names_follow_prometheus():
 
 
 def test_the_table_in_the_documents_is_the_table_in_the_code():
-    rows = re.findall(r"^\| `(masklet_\w+)` \| (\w+) \| ?(.*?) ?\| (.*) \|$", (loading.MODELS.parent / "docker" / "operations.md").read_text(), re.MULTILINE)
+    text = (loading.MODELS.parent / "docker" / "operations.md").read_text()
+    rows = re.findall(r"^\| `(masklet_\w+)` \| (\w+) \| ?(.*?) ?\| (.*) \|$", text, re.MULTILINE)
     table = [(metric.name, metric.kind.lower(), _label(metric), metric.help) for metric in TABLE]
     assert rows == table + [(name, "counter", "stage", text) for name, text in (STOPS, MISMATCHES)]
 
