@@ -83,7 +83,7 @@ def demo(args: argparse.Namespace, say: Say) -> None:
         say(f"tracked at {speed:.1f} frames per second, {_count(source.prompts)}, on {os.cpu_count()} CPUs")
     if marks.given:
         say(f"against the true masks: {marks}")
-    say(f"look at {pictures.sheet} and {pictures.film}")
+    say(f"look at {pictures.sheet}, {pictures.moving} and {pictures.film}")
 
 
 def _count(prompts: dict[int, Prompt]) -> str:

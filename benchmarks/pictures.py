@@ -1,4 +1,4 @@
-"""What a tracked video looks like: an overlay video and a contact sheet, both with a caption that says what one sees."""
+"""What a tracked video looks like: an overlay video, the same small for a page, and a contact sheet, all with a caption that says what one sees."""
 
 from __future__ import annotations
 
@@ -22,24 +22,31 @@ _PANEL = 480  # width of a panel of the sheet, pixels
 _PANELS = 9
 _COLUMNS = 3
 _GAP = 8
+_MOVING = 360  # width of the moving picture, pixels; it has every second frame
+_MOVING_FRAMES = 60  # at most, so that a long video makes no large file
 
 
 class Pictures:
-    """Writes overlay.mp4 frame by frame and contact_sheet.png at the end.
+    """Writes overlay.mp4 frame by frame, and at the end overlay.webp, a small moving picture of its beginning, and contact_sheet.png.
 
     note: a line below every picture. A frame is drawn with masks and their boxes; on the sheet the first panel shows the prompts instead.
     """
 
     def __init__(self, out: Path, fps: float, note: str) -> None:
         self.film, self.sheet = out / "overlay.mp4", out / "contact_sheet.png"
+        self.moving, self._fps = out / "overlay.webp", fps
         self._film = Film(self.film, fps)
         self._note = note
+        self._small: list[Image.Image] = []
         self._panels: list[Frame] = []
 
     def add(self, frame: Frame, result: TrackedFrame, prompts: Mapping[int, Prompt]) -> None:
         """A frame and its result; `prompts` by object, if it was prompted."""
         drawn = overlay(frame, result.masks, result.object_ids, result.boxes)
-        self._film.add(_with_caption(drawn, f"frame {result.frame_index}", self._note))
+        captioned = _with_caption(drawn, f"frame {result.frame_index}", self._note)
+        self._film.add(captioned)
+        if result.frame_index % 2 == 0 and len(self._small) < _MOVING_FRAMES:
+            self._small.append(Image.fromarray(_narrow(captioned, _MOVING)))
         if prompts:
             self._panels.append(_panel(_prompted(frame, prompts), f"frame {result.frame_index}: prompts"))
         self._panels.append(_panel(drawn, f"frame {result.frame_index}"))
@@ -49,6 +56,9 @@ class Pictures:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._film.close()
+        if self._small and kind is None:
+            first, *others = self._small
+            first.save(self.moving, save_all=True, append_images=others, duration=round(2000 / self._fps), loop=0, quality=60, method=6)
         if self._panels and kind is None:
             picked = np.linspace(1, len(self._panels) - 1, min(_PANELS, len(self._panels)) - 1).round().astype(int)
             sheet = contact_sheet([self._panels[0], *(self._panels[index] for index in picked)], _COLUMNS, _GAP)
@@ -56,9 +66,12 @@ class Pictures:
 
 
 def _panel(image: Frame, title: str) -> Frame:
-    height = round(image.shape[0] * _PANEL / image.shape[1])
-    small = np.asarray(Image.fromarray(image).resize((_PANEL, height), Image.Resampling.LANCZOS))
-    return _with_caption(small, title, "")
+    return _with_caption(_narrow(image, _PANEL), title, "")
+
+
+def _narrow(image: Frame, width: int) -> Frame:
+    height = round(image.shape[0] * width / image.shape[1])
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS))
 
 
 def _with_caption(image: Frame, left: str, right: str) -> Frame:

@@ -16,6 +16,7 @@ from load.trials import Trial, Trials
 from masklet_build.provenance import rounded
 
 MEASURED = ("latency", "service", "lag")
+_ENOUGH_FRAMES = 1000  # of a run, for a p99 that is not one of its few slowest frames
 
 
 def content(trials: Trials, options: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +66,9 @@ def markdown(made: dict[str, Any]) -> str:
     if made["gave_up"]:
         lines += [f"**No result**: {made['gave_up']}", ""]
     if capacity is not None:
-        lines += [f"**{capacity} live videos** within the objective: p99 from due to answered at most {options['objective_ms']:g} ms, none lost.", ""]
+        doubt = _doubt(made)
+        found = f"**{capacity} live videos** within the objective" if not doubt else f"**Not confirmed**: {capacity} live videos within the objective"
+        lines += [f"{found}: p99 from due to answered at most {options['objective_ms']:g} ms, none lost.{doubt}", ""]
     if made["runs"]:
         share = f", {videos / capacity:.0%} of that" if capacity else ""
         lines += [
@@ -88,6 +91,19 @@ def markdown(made: dict[str, Any]) -> str:
         *(f"{name}: {_words(value)}  " for name, value in made.get("facts", {}).items()),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _doubt(made: dict[str, Any]) -> str:
+    """Why the capacity is not confirmed by the runs below it; empty where it is."""
+    runs = [trial for trial in made["tried"] if trial["purpose"] == "run" and trial["outcome"] != "void"]
+    if not runs:
+        return " No run below it was made."
+    failed = sum(trial["outcome"] == "failed" for trial in runs)
+    fewest = min(trial.get("frames", 0) for trial in runs)
+    parts = [f"{failed} of {len(runs)} runs at {made['videos']} videos failed"] if failed else []
+    if fewest < _ENOUGH_FRAMES:
+        parts.append(f"a run has {fewest} frames, too few for a 99th percentile (take a longer --window-s, for {_ENOUGH_FRAMES} or more)")
+    return f" {'; '.join(parts).capitalize()}." if parts else ""
 
 
 _LABELS = ("from due to answered", "from sent to answered", "the generator's own lag")

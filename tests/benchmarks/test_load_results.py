@@ -17,11 +17,11 @@ OPTIONS = {"client": "async", "objective_ms": 200.0, "window_s": 20.0}
 LIMITS = Limits(200, 10)
 
 
-def trial(purpose: str, videos: int, latency_ms: float | None, lag_ms: float = 1.0) -> Trial:
-    """A hundred frames, all alike; None: two of them are lost."""
+def trial(purpose: str, videos: int, latency_ms: float | None, lag_ms: float = 1.0, frames: int = 100) -> Trial:
+    """So many frames, all alike; None: two of them are lost."""
     lost = [Sample("frame", 0.0, lag_ms, None, None, "VideoLost")] * (2 if latency_ms is None else 0)
     quick = latency_ms or 50.0
-    found = figures([*[Sample("frame", 0.0, lag_ms, quick, quick - lag_ms, None)] * (100 - len(lost)), *lost], 0.1)
+    found = figures([*[Sample("frame", 0.0, lag_ms, quick, quick - lag_ms, None)] * (frames - len(lost)), *lost], 0.1)
     return Trial(Level(purpose, videos), judge(found, LIMITS), found)
 
 
@@ -55,6 +55,18 @@ def test_the_files_are_json_and_tables_with_as_many_cells_as_their_heads(latency
     assert [len(table.splitlines()) for table in tables] == [5, 7]
     for table in tables:
         assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_a_capacity_is_confirmed_only_by_runs_that_all_passed_and_have_enough_frames() -> None:
+    def headline(*runs: Trial) -> str:
+        return next(line for line in results.markdown(made(*runs)).splitlines() if "10 live videos" in line)
+
+    good = [trial("run", 8, 60.0, frames=1000)] * 3
+    assert headline(*good).startswith("**10 live videos**")
+    assert "1 of 3 runs at 8 videos failed" in headline(*good[:2], trial("run", 8, 900.0, frames=1000))
+    assert "999 frames" in headline(*good[:2], trial("run", 8, 60.0, frames=999))
+    assert headline().startswith("**Not confirmed**")
+    assert headline(*good[:2], trial("run", 8, 900.0, frames=1000)).startswith("**Not confirmed**")
 
 
 def test_a_test_without_a_result_says_why() -> None:

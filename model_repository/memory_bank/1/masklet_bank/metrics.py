@@ -1,6 +1,6 @@
 """What an operator can watch: the table of metrics, and who fills them. Knows nothing of Triton; its shell carries the numbers to /metrics.
 
-Names follow Prometheus: base units (seconds, bytes), `_total` for counters. The table in model_repository/README.md says the same (a test).
+Names follow Prometheus: base units (seconds, bytes), `_total` for counters. The table in docker/operations.md says the same (a test).
 """
 
 from __future__ import annotations
