@@ -140,7 +140,6 @@ def test_a_video_leaves_a_server_that_drains_without_a_pause(make_tracker, serve
         assert eventually(one, lambda now: now["videos"] <= numbers["videos"])["videos"] <= numbers["videos"], "so that it can stop"
     finally:
         file.unlink()
-    assert interruption.frames_replayed <= 4, "from a snapshot of that moment"
 
 
 def test_a_full_server_sends_videos_on(servers, undisturbed):
