@@ -43,8 +43,7 @@ def begin_at_once(server: Server, count: int) -> dict[int, Answer | errors.Maskl
 
 
 def test_every_start_beyond_the_limit_is_refused_at_once(tight: Server) -> None:
-    """Who waited for a place would wait in vain: none becomes free. Nor do places run out that refused videos take in Triton itself, which hears of no
-    refusal."""
+    """Who waited for a place would wait in vain: none becomes free. Nor do places run out that refused videos take in Triton, which hears of none."""
     answers = begin_at_once(tight, AT_ONCE)
     refused = {video_id: answer for video_id, answer in answers.items() if isinstance(answer, errors.MaskletError)}
     assert len(refused) == AT_ONCE - MAX_VIDEOS
