@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import struct
 from collections.abc import Iterator
@@ -150,18 +149,21 @@ def test_a_start_without_any_tensor_opens_nothing_and_such_an_end_loses_the_vide
     assert same(mine.send(start=True, end=True), alone[1][0])
 
 
-def cpu_s(server: Server, model: str) -> float:
-    """Seconds of a CPU that the processes of a python model have used."""
-    pids = [pid for pid, name in server.stubs().items() if name.startswith(model)]
-    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
-    return sum(int(each[11]) + int(each[12]) for each in fields) / os.sysconf("SC_CLK_TCK")
+def peaks_mib(server: Server, model: str, *, afresh: bool = False) -> list[float]:
+    """The most memory that each process of a python model has held; from now on where `afresh`."""
+    folders = [Path(f"/proc/{pid}") for pid, name in sorted(server.stubs().items()) if name.startswith(model)]
+    for folder in folders if afresh else ():
+        (folder / "clear_refs").write_text("5")
+    return [int(re.findall(r"VmHWM:\s+(\d+) kB", (folder / "status").read_text())[0]) / 1024 for folder in folders]
 
 
 @pytest.mark.parametrize("bad", BOMBS, ids=str)
 def test_a_bomb_is_refused_by_its_header(small_server: Server, wire: Wire, bad: Bad) -> None:
-    before = cpu_s(small_server, "preprocess")
+    before = peaks_mib(small_server, "preprocess", afresh=True)
     check(ask(wire, next(_ids), bad, start=True, end=True), bad)
-    assert cpu_s(small_server, "preprocess") - before < 1, "900 million pixels take seconds of a CPU; a header does not"
+    after = peaks_mib(small_server, "preprocess")
+    assert len(after) == 2
+    assert max(np.subtract(after, before)) < 100, "900 million pixels are as many bytes and more; a header is none of them"
 
 
 def test_a_bad_end_frees_the_video_in_the_memory_bank_too(wire: Wire) -> None:
