@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,7 @@ from masklet import AsyncTracker, MaskletError, TrackedFrame
 from masklet_build.clips import inner_point, make_clip
 
 SIZE = (96, 128)
+Gate = Callable[[int], Awaitable[None]]
 
 
 @dataclass(frozen=True)
@@ -35,19 +36,13 @@ class Played:
     """What became of a film.
 
     answers        of each answered frame: its index, and a digest of its masks, boxes, scores and predicted IoUs
-    moments        when each answer came, monotonic seconds
     error          why it ended early; empty where it did not
     interruptions  what the client says of them (`Video.interruptions`)
     """
 
     answers: list[tuple[int, str]] = field(default_factory=list)
-    moments: list[float] = field(default_factory=list)
     error: str = ""
     interruptions: list[Any] = field(default_factory=list)
-
-    def longest_wait(self) -> float:
-        """The longest time between two answers."""
-        return max((after - before for before, after in zip(self.moments, self.moments[1:], strict=False)), default=0.0)
 
 
 def film(number: int, frames: int) -> Film:
@@ -56,17 +51,24 @@ def film(number: int, frames: int) -> Film:
     return Film(list(clip.frames), inner_point(clip.masks[0, 0]))
 
 
-async def play(tracker: AsyncTracker, film: Film, fps: float, **opened: Any) -> Played:
-    """Sends a film, each frame when it is due or, where the answer before it is late, as soon as that has come. `opened`: for `open`."""
+async def play(tracker: AsyncTracker, film: Film, fps: float, gate: Gate | None = None, **opened: Any) -> Played:
+    """Sends a film, each frame when it is due or, where the answer before it is late, as soon as that has come.
+
+    gate    is awaited with the index of a frame before that is sent; the frames after it are due as much later
+    opened  for `open`
+    """
     played, begin = Played(), time.monotonic()
     try:
         async with tracker.open(**opened) as video:
             video.prompt(1, points=[film.click])
             for index, frame in enumerate(film.frames):
                 await asyncio.sleep(begin + index / fps - time.monotonic())
+                if gate:
+                    before = time.monotonic()
+                    await gate(index)
+                    begin += time.monotonic() - before
                 result = await video.track(frame)
                 played.answers.append((result.frame_index, digest(result)))
-                played.moments.append(time.monotonic())
             played.interruptions = list(getattr(video, "interruptions", ()))
     except MaskletError as error:
         played.error = f"{type(error).__name__}: {error}"

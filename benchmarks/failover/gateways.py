@@ -19,7 +19,7 @@ import yaml
 from failover.names import NAME
 
 CONFIGS = Path(__file__).resolve().parents[2] / "docker" / "gateways"
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 class Gateway(Protocol):

@@ -14,25 +14,27 @@ import pytest
 from fakes.toy_grpc import serving
 from fakes.toy_tracker import ENCODED_SIZE, ToyTracker, toy_mask
 from masklet import AsyncTracker, ServerUnavailable, Tls, Tracker, VideoLost
+from masklet.session import Session
 
 FRAME = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 BLACK = np.zeros_like(FRAME)
+LONG_S = 60.0  # nobody waits that long where all is well
 
 
-def slow_on_black(handler, seconds):
-    """The handler, slow for black frames."""
+def held_on_black(handler, over):
+    """The handler, which answers black frames when `over` is set."""
 
     def handle(request):
         if "FRAME" in request.tensors and not request.tensors["FRAME"].any():
-            time.sleep(seconds)
+            over.wait(LONG_S)
         return handler(request)
 
     return handle
 
 
-def within(seconds, condition):
-    """Whether the condition becomes true in time."""
-    deadline = time.monotonic() + seconds
+def becomes(condition):
+    """Whether the condition becomes true."""
+    deadline = time.monotonic() + LONG_S
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
     return condition()
@@ -71,7 +73,7 @@ def test_a_video_over_the_wire_is_the_video_that_was_sent(make_tracker):
 
 
 def test_threads_that_share_a_video_get_the_results_of_their_own_frames():
-    with serving(ToyTracker()) as (url, _, _), Tracker(url, timeout_s=2) as tracker, tracker.open() as video, ThreadPoolExecutor(8) as pool:
+    with serving(ToyTracker()) as (url, _, _), Tracker(url, timeout_s=LONG_S) as tracker, tracker.open() as video, ThreadPoolExecutor(8) as pool:
         video.prompt(1, points=[(1, 2)])
         sizes = [(20 + number, 30) for number in range(24)]
         results = list(pool.map(lambda size: video.track(np.ones((*size, 3), dtype=np.uint8)), sizes))
@@ -81,7 +83,7 @@ def test_threads_that_share_a_video_get_the_results_of_their_own_frames():
 
 def test_tasks_that_share_a_video_get_the_results_of_their_own_frames():
     async def play(url):
-        async with AsyncTracker(url, timeout_s=2) as tracker, tracker.open() as video:
+        async with AsyncTracker(url, timeout_s=LONG_S) as tracker, tracker.open() as video:
 
             async def one_by_one():
                 return [(await video.track(FRAME)).frame_index for _ in range(12)]
@@ -100,25 +102,30 @@ def test_tasks_that_share_a_video_get_the_results_of_their_own_frames():
 
 def test_a_task_that_gives_up_does_not_shift_the_answers():
     async def play(url):
-        async with AsyncTracker(url, timeout_s=2) as tracker, await tracker.open() as video:
+        async with AsyncTracker(url, timeout_s=LONG_S) as tracker, await tracker.open() as video:
             await video.track(FRAME)
             with pytest.raises(asyncio.TimeoutError):
                 await asyncio.wait_for(video.track(BLACK), 0.02)
+            over.set()
             return await video.track(FRAME)
 
-    with serving(slow_on_black(ToyTracker(), 0.1)) as (url, _, _):
+    over = threading.Event()
+    with serving(held_on_black(ToyTracker(), over)) as (url, _, _):
         assert asyncio.run(play(url)).frame_index == 2
 
 
-def test_late_answers_do_not_reach_what_comes_after(make_tracker):
-    toy = ToyTracker()
-    with serving(slow_on_black(toy, 0.5)) as (url, servicer, _):
-        tracker = make_tracker(url, timeout_s=0.2)
+def test_late_answers_do_not_reach_what_comes_after(make_tracker, monkeypatch):
+    toy, over = ToyTracker(), threading.Event()
+    with serving(held_on_black(toy, over)) as (url, servicer, _):
+        tracker = make_tracker(url, timeout_s=LONG_S)
         video = tracker.open()
         video.track(FRAME)
-        with pytest.raises(VideoLost, match="no answer for frame 1"):
-            video.track(BLACK)
-        assert within(2, lambda: servicer.over == 1), "the old stream is cut at once, not when the video is closed"
+        with monkeypatch.context() as hasty:
+            hasty.setattr(Session, "patience", lambda session: 0.2)
+            with pytest.raises(VideoLost, match="no answer for frame 1"):
+                video.track(BLACK)
+        over.set()
+        assert becomes(lambda: servicer.over == 1), "the old stream is cut at once, not when the video is closed"
         video.close()
         assert toy.videos == {}
         assert len(servicer.headers) == 2, "END goes over a stream of its own"
@@ -127,7 +134,7 @@ def test_late_answers_do_not_reach_what_comes_after(make_tracker):
 
 
 def test_a_dying_server_loses_the_video(make_tracker):
-    with serving(ToyTracker()) as (url, _, server), make_tracker(url, timeout_s=2) as tracker:
+    with serving(ToyTracker()) as (url, _, server), make_tracker(url, timeout_s=LONG_S) as tracker:
         video = tracker.open()
         video.track(FRAME)
         server.stop(None).wait()
@@ -141,7 +148,7 @@ def test_a_dying_server_loses_the_video(make_tracker):
 def test_nobody_at_the_address(make_tracker):
     with serving(ToyTracker()) as (url, _, server):
         server.stop(None).wait()
-        with make_tracker(url, timeout_s=5) as tracker, tracker.open() as video, pytest.raises(ServerUnavailable, match=url):
+        with make_tracker(url, timeout_s=LONG_S) as tracker, tracker.open() as video, pytest.raises(ServerUnavailable, match=url):
             video.track(FRAME)
 
 
@@ -162,22 +169,31 @@ def test_every_video_has_a_connection_of_its_own(make_tracker):
         assert len(set(servicer.peers)) == 3
 
 
-def test_videos_leave_no_threads_behind_whether_they_end_or_break():
+def test_videos_leave_no_threads_behind_whether_they_end_or_break(monkeypatch):
     def threads():
         return {thread for thread in threading.enumerate() if not thread.name.startswith("ThreadPoolExecutor")}  # those are the server's
 
-    def play(tracker, frames):
+    def breaks(tracker):
         with suppress(VideoLost), tracker.open() as video:
-            for frame in frames:
-                video.track(frame)
+            video.track(FRAME)
+            with monkeypatch.context() as hasty:
+                hasty.setattr(Session, "patience", lambda session: 0.2)
+                video.track(BLACK)
+            raise AssertionError("it did not break")
 
-    with serving(slow_on_black(ToyTracker(), 0.8)) as (url, _, _), Tracker(url, timeout_s=0.4) as tracker:
-        play(tracker, [FRAME])
+    def ends(tracker):
+        with tracker.open() as video:
+            video.track(FRAME)
+
+    over = threading.Event()
+    with serving(held_on_black(ToyTracker(), over)) as (url, _, _), Tracker(url, timeout_s=LONG_S) as tracker:
+        ends(tracker)
         before = threads()  # threads of other tests may still end, so the number says nothing
         for _ in range(3):
-            play(tracker, [FRAME])
-            play(tracker, [FRAME, BLACK])
-        assert within(3, lambda: threads() <= before), threads() - before
+            ends(tracker)
+            breaks(tracker)
+        over.set()
+        assert becomes(lambda: threads() <= before), threads() - before
 
 
 @pytest.mark.parametrize(("url", "says"), [("http://localhost:8001", "without a scheme"), ("localhost", "has no port")], ids=["scheme", "no_port"])

@@ -10,6 +10,7 @@ from weakref import WeakSet
 import numpy as np
 import pytest
 
+from client.conftest import LONG_S
 from fakes.plays import shown
 from fakes.toy_grpc import serving
 from fakes.toy_replicas import BAD_FRAME, Replica, at, frames, replicas, sent
@@ -22,15 +23,17 @@ POINT = {"points": [(1, 2)]}
 def test_a_lost_stream_moves_the_video_and_the_caller_sees_only_its_results(pair, undisturbed):
     servers = pair()
     servers.one.fault = at(6, fault="cut after")
+    began, at_first = time.monotonic(), time.time()
     with servers.video as video:
         video.prompt(1, **POINT)
         assert [shown(video.track(frame)) for frame in frames(9)] == undisturbed(frames(9))
         (interruption,) = video.interruptions
+    passed, at_last = time.monotonic() - began, time.time()
     assert (interruption.cause, interruption.from_url, interruption.to_url, interruption.attempts) == ("broken", "a:1", "b:1", 1)
     assert interruption.frames_replayed == 2, "frames 4 and 5, since frame 3 came with a snapshot"
     assert "Socket closed" in interruption.reason
-    assert 0 < interruption.seconds < 2
-    assert abs(interruption.at - time.time()) < 5
+    assert 0 < interruption.seconds < passed
+    assert at_first <= interruption.at <= at_last
     assert servers.other.videos == {}, "the video was ended where it was last"
 
 
@@ -138,10 +141,10 @@ def test_a_silent_server_is_given_up_after_the_watchdog_and_not_the_timeout(pair
         video.prompt(1, **POINT)
         began = time.monotonic()
         assert [shown(video.track(frame)) for frame in frames(4)] == undisturbed(frames(4))
-        assert 0.05 <= time.monotonic() - began < 4
+        passed = time.monotonic() - began
         (interruption,) = video.interruptions
     assert interruption.cause == "silent"
-    assert interruption.waited_s >= 0.05
+    assert 0.05 <= interruption.waited_s < passed < LONG_S
     assert servers.one.videos == {}, "it may only have been slow, and has no use for the video any more"
 
 
@@ -150,10 +153,10 @@ def test_a_caller_that_was_away_does_not_take_its_own_silence_for_the_servers(ma
         time.sleep(0 if replica.starts else 0.2)  # so that more frames are on their way with the first
 
     replica = Replica(slow_at_first)
-    with serving(replica) as (url, _, _), make_tracker(url, timeout_s=30).open(resilient=Resilience(watchdog_s=2)) as video:
+    with serving(replica) as (url, _, _), make_tracker(url, timeout_s=30).open(resilient=Resilience(watchdog_s=4)) as video:
         results = video.track_many(frames(9), in_flight=4)
         assert next(results).frame_index == 0
-        time.sleep(2.2)  # an asyncio caller that does this does not even receive
+        time.sleep(4.4)  # an asyncio caller that does this does not even receive
         assert [result.frame_index for result in results] == list(range(1, 9))
         assert video.interruptions == []
 

@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from client.conftest import LONG_S
 from fakes.plays import shown
 from fakes.toy_replicas import BAD_FRAME, at, frames, replicas
 from masklet import BadFrame, BadRequest, BadState, Resilience, ServerBusy, VideoLost
@@ -61,15 +62,20 @@ def test_a_server_is_sent_one_request_until_it_has_taken_the_video(pair):
 
 
 def test_when_no_server_is_left_the_error_has_the_state(pair, make_tracker):
-    servers = pair()
+    servers = pair(Resilience(snapshot_every=4, watchdog_s=0.05, give_up_s=2))
     video = servers.video
     video.prompt(1, **POINT)
     results = [shown(video.track(frame)) for frame in frames(6)]
-    servers.one.fault = servers.other.fault = lambda request: "cut before"
+    asked: list[str] = []
+    servers.one.fault = lambda request: asked.append("a:1") or "cut before"
+    servers.other.fault = lambda request: asked.append("b:1") or "cut before"
     began = time.monotonic()
-    with pytest.raises(VideoLost, match=r"within 0.6 s, in \d+ attempts \(b:1, a:1\)\. The last one: .*Socket closed.*`state`") as caught:
+    with pytest.raises(VideoLost, match=r"within 2 s, in \d+ attempts .*\. The last one: .*Socket closed.*`state`") as caught:
         video.track(b"6")
-    assert 0.6 <= time.monotonic() - began < 5
+    assert 2 <= time.monotonic() - began < LONG_S
+    lost, *attempts = asked  # how many there is time for is a matter of the machine
+    assert (lost, attempts[0]) == ("a:1", "b:1")
+    assert f"in {len(attempts)} attempts ({', '.join(dict.fromkeys(attempts))})" in str(caught.value)
     assert caught.value.state_index == 3
     with pytest.raises(VideoLost, match="no server took"):
         video.track(b"7")
@@ -144,14 +150,15 @@ def test_several_servers_are_for_resilient_videos_others_take_the_first(make_tra
         make_tracker([])
 
 
-def test_close_says_nothing_of_a_server_that_is_gone(pair):
+def test_close_says_nothing_of_a_server_that_is_gone(pair, monkeypatch):
+    monkeypatch.setattr("masklet.session._END_S", LONG_S)
     servers = pair()
     servers.video.track(b"0")
     servers.one.fault = lambda request: "silent before"
     began = time.monotonic()
     servers.video.close()
     servers.video.close()
-    assert time.monotonic() - began < 1, "it waits for the watchdog of 0.05 s, and then no longer"
+    assert time.monotonic() - began < LONG_S, "it waits for the watchdog of 0.05 s, and then no longer"
     with pytest.raises(VideoLost, match="closed"):
         servers.video.track(b"1")
 
@@ -172,7 +179,7 @@ def test_each_silence_in_a_row_makes_the_client_more_patient_up_to_the_timeout(m
     began = time.monotonic()
     with make_tracker(list(servers), timeout_s=0.15, transport=transports).open(resilient=Resilience(watchdog_s=0.06)) as video:
         video.track(b"0")
-        assert 0.06 + 0.12 + 0.15 <= time.monotonic() - began < 3
+        assert time.monotonic() - began >= 0.06 + 0.12 + 0.15
 
 
 @pytest.mark.parametrize("wrong", [{"snapshot_every": 0}, {"watchdog_s": 0}, {"give_up_s": -1}], ids=str)

@@ -13,7 +13,7 @@ from masklet import Tracker
 from masklet.turns import Turns
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
-LONG_S = 20.0  # nobody waits that long where all is well
+LONG_S = 120.0  # nobody waits that long where all is well
 
 
 def test_one_callers_result_does_not_wait_for_anothers():

@@ -68,7 +68,7 @@ class Process:
 
     def ended(self) -> int:
         """Waits for the end of the process; its code."""
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=60)
 
     @property
     def lives(self) -> bool:
@@ -267,8 +267,9 @@ def test_mismatches_write_a_line_a_second_at_most(start: Callable[..., Process])
     """Whoever calls an inner model by its name can make as many as they like."""
     sender, receiver = start(), start()
     data = sender.ask("send", token="a", video=1)
-    for lines in (1, 2):
+    for _ in range(2):
+        began, before = time.monotonic(), len(receiver.said())
         assert receiver.ask("receive", data=data, token="b", video=1, times=50) == "SERVER_FAULT"
-        assert len(receiver.said()) == lines
+        assert 1 <= len(receiver.said()) - before <= 1 + int(time.monotonic() - began)
         time.sleep(STOP_S)
     assert receiver.ask("idle") == [MISMATCHES] * 100

@@ -23,6 +23,8 @@ from deploy.tools import ROOT, tool
 from masklet_build.serve import cleanup, launcher
 from masklet_build.serve.environment import find_environment
 
+PATIENCE_S = 60  # only something broken uses it up
+
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -30,11 +32,11 @@ def free_port() -> int:
         return port
 
 
-def until(wanted: Callable[[], Any], patience_s: float, what: str) -> Any:
+def until(wanted: Callable[[], Any], what: str) -> Any:
     """The first true answer."""
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + PATIENCE_S
     while not (found := wanted()):
-        assert time.monotonic() < deadline, f"not within {patience_s:g} s: {what}"
+        assert time.monotonic() < deadline, f"not within {PATIENCE_S:g} s: {what}"
         time.sleep(0.2)
     return found
 
@@ -42,7 +44,7 @@ def until(wanted: Callable[[], Any], patience_s: float, what: str) -> Any:
 def get(url: str, **headers: str) -> tuple[int, str]:
     """Status and body."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=5) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=PATIENCE_S) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -97,7 +99,7 @@ def image(repository: Path, python: Path, folder: Path, *arguments: str, **varia
         )
     made = Image(process.pid, f"127.0.0.1:{ports['grpc']}", f"http://127.0.0.1:{ports['http']}", f"127.0.0.1:{ports['metrics']}", folder / "log")
     try:
-        until(lambda: get(f"{made.http_url}/v2/health/ready")[0] == 200 or process.poll() is not None, 60, "ready")
+        until(lambda: get(f"{made.http_url}/v2/health/ready")[0] == 200 or process.poll() is not None, "ready")
         assert process.poll() is None, made.log.read_text()[-3000:]
         yield made
     finally:
@@ -140,7 +142,7 @@ def prometheus(config: dict[str, Any], rules: str, folder: Path) -> Iterator[Pro
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"GOMAXPROCS": "1"})
     try:
-        until(lambda: get(f"http://{address}/-/ready")[0] == 200, 20, (folder / "log").read_text())
+        until(lambda: get(f"http://{address}/-/ready")[0] == 200, (folder / "log").read_text())
         yield Prometheus(f"http://{address}")
     finally:
         process.kill()

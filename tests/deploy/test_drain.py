@@ -26,6 +26,7 @@ from masklet_build.serve.drain import drain_files
 pytestmark = pytest.mark.server
 
 FRAME = np.full((48, 64, 3), 90, np.uint8)
+PATIENCE_S = 60  # only something broken uses it up
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +40,7 @@ def file(server: Server) -> Iterator[Path]:
     file = server.repository.parent / "draining"
     yield file
     file.unlink(missing_ok=True)
-    while read_banks(server.metrics_url, 5)["tracker"].draining:
+    while read_banks(server.metrics_url, PATIENCE_S)["tracker"].draining:
         time.sleep(0.05)
 
 
@@ -78,7 +79,7 @@ def test_a_drain_waits_for_the_last_video_and_loses_no_frame_of_it(server: Serve
             assert process.poll() is None
             live.close()
             assert "no video is live" in line(process, "no video")
-            assert process.wait(10) == 0
+            assert process.wait(PATIENCE_S) == 0
         assert file.exists()
         assert main(["drain", "--undo", "--drain-file", str(file)]) == 0
         assert late.track(FRAME).draining is False
@@ -89,22 +90,33 @@ def test_a_drain_gives_up_at_its_deadline_and_says_how_many_are_left(server: Ser
         live.track(FRAME)
         began = time.monotonic()
         assert main(["drain", "--drain-file", str(file), "--metrics-url", server.metrics_url, "--deadline-s", "3"]) == 1
-        assert 3 <= time.monotonic() - began < 6
+        assert time.monotonic() - began >= 3
         assert "the deadline of 3 s has passed: 1 live" in capsys.readouterr().err
         assert live.track(FRAME).draining is True
 
 
-def test_in_the_time_of_grace_videos_still_begin(server: Server, file: Path) -> None:
-    with draining(server, file, "--grace-s", "2") as process, Tracker(server.grpc_url) as tracker, tracker.open() as video:
-        line(process, "draining in 2 s")
-        assert video.track(FRAME).draining is False
-        line(process, "1 live")
-        video.close()
-        assert process.wait(10) == 0
+def test_in_the_time_of_grace_videos_still_begin(
+    server: Server, file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command sleeps through the time of grace; what happens meanwhile happens here, so that nothing can be late."""
+    sleep, grace_s, meanwhile = time.sleep, 1000.0, []
+
+    def passed(seconds: float) -> None:
+        if seconds == grace_s:
+            meanwhile.append((file.exists(), video.track(FRAME).draining))
+        elif file.exists() and "1 live" in capsys.readouterr().err:
+            video.close()
+        sleep(0 if seconds == grace_s else seconds)
+
+    with Tracker(server.grpc_url) as tracker, tracker.open() as video:
+        monkeypatch.setattr(time, "sleep", passed)
+        words = ["--drain-file", str(file), "--metrics-url", server.metrics_url, "--deadline-s", str(PATIENCE_S)]
+        assert main(["drain", "--grace-s", str(grace_s), *words]) == 0
+    assert meanwhile == [(False, False)]
 
 
 def test_a_file_that_the_server_does_not_watch_is_said_and_no_success(server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["drain", "--drain-file", str(tmp_path / "other"), "--metrics-url", server.metrics_url, "--deadline-s", "2"]
+    words = ["drain", "--drain-file", str(tmp_path / "other"), "--metrics-url", server.metrics_url, "--deadline-s", "5"]
     assert main(words) == 1
     assert "has not seen" in capsys.readouterr().err
 
@@ -113,10 +125,10 @@ def test_a_dead_server_is_not_waited_for_until_the_deadline(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("masklet.cli.drain._SILENCE_S", 1.0)
-    began = time.monotonic()
     assert main(["drain", "--drain-file", str(tmp_path / "file"), "--metrics-url", "http://127.0.0.1:1/metrics", "--deadline-s", "60"]) == 1
-    assert time.monotonic() - began < 10
-    assert "does not answer" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "does not answer" in said
+    assert "deadline" not in said
 
 
 def test_ctrl_c_ends_the_waiting_and_not_the_drain(server: Server, file: Path) -> None:
@@ -125,7 +137,7 @@ def test_ctrl_c_ends_the_waiting_and_not_the_drain(server: Server, file: Path) -
         with draining(server, file) as process:
             line(process, "1 live")
             process.send_signal(signal.SIGINT)
-            assert process.wait(10) == 130
+            assert process.wait(PATIENCE_S) == 130
         assert live.track(FRAME).draining is True
 
 
@@ -145,18 +157,18 @@ def test_a_serve_command_removes_an_old_drain_file_at_its_start_and_not_at_a_res
             assert (ready.startswith(f"removed {file}"), file.exists()) == (True, False), ready
             ready = next(lines)
             metrics, pid = re.findall(r"metrics (\S+) \(process (\d+)\)", ready)[0]
-            assert read_banks(metrics, 5)["tracker"].draining is False
+            assert read_banks(metrics, PATIENCE_S)["tracker"].draining is False
             file.touch()
             subprocess.run(["kill", "-9", pid], check=True)
             assert next(said for said in lines if said.startswith("ready again"))
             assert file.exists()
-            deadline = time.monotonic() + 5
-            while not read_banks(metrics, 5)["tracker"].draining and time.monotonic() < deadline:
+            deadline = time.monotonic() + PATIENCE_S
+            while not read_banks(metrics, PATIENCE_S)["tracker"].draining and time.monotonic() < deadline:
                 time.sleep(0.1)
-            assert read_banks(metrics, 5)["tracker"].draining is True
+            assert read_banks(metrics, PATIENCE_S)["tracker"].draining is True
         finally:
             process.terminate()
-            process.wait(30)
+            process.wait(PATIENCE_S)
 
 
 def test_the_command_waits_for_the_file_that_servers_watch_by_default() -> None:

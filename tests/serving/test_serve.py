@@ -25,6 +25,7 @@ pytestmark = pytest.mark.server
 
 FREE = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 NOBODY = 65534
+PATIENCE_S = 60  # only something broken uses it up
 
 
 @pytest.fixture
@@ -98,9 +99,9 @@ def test_an_interpreter_without_triton_says_how_to_get_it(tmp_path: Path) -> Non
 
 def test_a_probe_sees_a_dead_stub_that_triton_calls_ready(repository: Path, serving_python: Path) -> None:
     with Server(repository, python=serving_python, exit_timeout_s=1, **FREE) as server:
-        assert probe(server.grpc_url, 5).health is Health.ALIVE
+        assert probe(server.grpc_url, PATIENCE_S).health is Health.ALIVE
         kill_at_rest(ask(server.grpc_url))
-        finding = probe(server.grpc_url, 5)
+        finding = probe(server.grpc_url, PATIENCE_S)
         assert (finding.health, server.is_ready()) == (Health.DEAD, True), f"{finding}\n{server.log_text()[-2000:]}"
         assert server.stubs() == {}
 
@@ -128,7 +129,7 @@ def test_a_killed_owner_leaves_nothing_behind(repository: Path, serving_python: 
         session, run_dir = owner.stdout.readline().split()
         assert live_processes(int(session))
         owner.kill()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_S
     while Path(run_dir).exists() and time.monotonic() < deadline:  # removed last
         time.sleep(0.05)
     assert not Path(run_dir).exists()
@@ -153,10 +154,10 @@ def test_an_ordinary_user_can_serve(open_folder: Path, serving_python: Path) -> 
     sources = [str(Path(__file__).resolve().parents[2] / part / "src") for part in ("build", "client")]
     script = (
         "import os, sys; from masklet_build.serve import Server, probe\n"
-        "with Server(sys.argv[1], grpc_port=0, http_port=0, metrics_port=0) as server: print(os.getuid(), probe(server.grpc_url, 5).health.value)"
+        "with Server(sys.argv[1], grpc_port=0, http_port=0, metrics_port=0) as server: print(os.getuid(), probe(server.grpc_url, 60).health.value)"
     )
     environment = {"PATH": os.defpath, "HOME": "/nonexistent", "PYTHONPATH": ":".join(sources)}
-    done = subprocess.run([python, "-c", script, repository], env=environment, capture_output=True, text=True, timeout=60, **as_nobody)
+    done = subprocess.run([python, "-c", script, repository], env=environment, capture_output=True, text=True, timeout=2 * PATIENCE_S, **as_nobody)
     assert done.stdout.split() == [str(NOBODY), "alive"], done.stderr
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import tritonclient.grpc as grpc
 
+_PATIENCE_S = 60  # only something broken uses it up
 _CONFIG = """
 name: "tracker"
 backend: "python"
@@ -35,6 +36,7 @@ class TritonPythonModel:
     def execute(self, requests):
         for request in requests:
             if pb.get_input_tensor_by_name(request, "PROMPTS").as_numpy().item() == b"hang":
+                open(__file__ + ".hangs", "w").close()
                 time.sleep(3600)
         process = pb.Tensor("PROCESS", np.array([[os.getpid()]], np.int64))
         tokens = [np.frombuffer(request.request_id().encode(), np.uint8)[None] for request in requests]
@@ -58,10 +60,18 @@ def request(prompts: bytes = b"[]") -> grpc.InferInput:
     return tensor
 
 
+def wait_until_it_hangs(folder: Path) -> None:
+    """Returns once a request `hang` is at work in the model of this repository, so that nothing sent later can overtake it."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while not (folder / "tracker" / "1" / "model.py.hangs").exists():
+        assert time.monotonic() < deadline, "the request that hangs has not reached the model"
+        time.sleep(0.02)
+
+
 def ask(url: str) -> int:
     """One video of one frame; returns the process id of the stub that answered."""
     with grpc.InferenceServerClient(url) as client:
-        answer = client.infer("tracker", [request()], sequence_id=7, sequence_start=True, sequence_end=True, client_timeout=10)
+        answer = client.infer("tracker", [request()], sequence_id=7, sequence_start=True, sequence_end=True, client_timeout=_PATIENCE_S)
         return int(answer.as_numpy("PROCESS").item())
 
 

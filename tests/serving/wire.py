@@ -15,7 +15,7 @@ from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
 from masklet.errors import MaskletError, from_server
 
-TIMEOUT_S = 30  # for a whole stream
+TIMEOUT_S = 60  # for a whole stream
 
 Answer = dict[str, np.ndarray]
 _FIELDS = {bool: "bool_param", int: "int64_param", str: "string_param", float: "double_param"}
