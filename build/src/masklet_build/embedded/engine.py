@@ -15,8 +15,8 @@ import numpy as np
 from masklet_build.embedded.runners import RUNTIMES, Runner, Tensors
 from masklet_build.embedded.shares import shares
 
-# A second copy of the weights lies in memory for the lanes; larger engines do without: a row of theirs keeps all cores busy.
-_LANES_UP_TO = 100 << 20  # bytes of the file
+# Every lane has a copy of the weights, some two times the bytes of the file; larger engines do without: a row of theirs keeps all cores busy.
+_LANES_UP_TO = 256 << 20  # bytes of the file, once for each lane
 
 
 class Engine:
@@ -46,7 +46,7 @@ class Engine:
         if not file.exists():
             raise FileNotFoundError(f"{file} is missing. Assemble the model repository again.")
         cores = int(threads) or len(os.sched_getaffinity(0))
-        shared_out = by_video is not None and runtime == "openvino" and file.stat().st_size <= _LANES_UP_TO
+        shared_out = by_video is not None and runtime == "openvino" and cores * file.stat().st_size <= _LANES_UP_TO
         lanes = cores if shared_out else 1
         device = _required(parameters, "device") if runtime == "torch" else "cpu"
         self._together = _start(runtime, file, precision, cores, 1, device)
