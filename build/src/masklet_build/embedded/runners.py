@@ -33,7 +33,7 @@ class OpenVinoRunner:
     """A graph compiled by OpenVINO for the CPU, once for each lane. The arrays that come back live until the next run.
 
     Lanes meet a new shape one after another. Where two of them did so at the same moment, one was sometimes left with kernels that computed wrong
-    values for that shape, NaN among them, as long as it lived (2026.4.1 on a busy machine: one of some 40 processes, with streams of one compiled
+    values for that shape, NaN among them, as long as it lived (2026.4.1 on a busy machine: two of 49 servers, with streams of one compiled
     graph and with graphs compiled apart).
     """
 
