@@ -12,7 +12,7 @@ export MASKLET_SERVING_PYTHON := $(CURDIR)/$(SERVING_PY)
 export MASKLET_LOAD_PYTHON := $(CURDIR)/$(LOAD_PY)
 export MASKLET_DEPLOY_BIN := $(CURDIR)/$(DEPLOY_BIN)
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build setup-serving setup-load setup-deploy demo load test test-quick check format clean
+.PHONY: help setup setup-build setup-serving setup-load setup-deploy demo load golden test test-quick check format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ demo: setup-serving  ## start Triton, track objects in a clip; no torch, no down
 load: setup-serving setup-load  ## how many live videos a server on this machine carries, and how fast; 10 to 15 minutes
 	$(LOAD_PY) benchmarks/capacity.py
 
+golden: setup-serving setup-build  ## VARIANT=name GOLDEN=folder [SCENARIO= RUNTIME= PRECISION=]: replay what an official predictor answered through a real server
+	$(BUILD_PY) -m tests.golden $(or $(VARIANT),--help) $(if $(GOLDEN),--golden $(GOLDEN)) $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(RUNTIME),--runtime $(RUNTIME)) $(if $(PRECISION),--precision $(PRECISION))
+
 test: setup check  ## check, then all tests
 	$(BUILD_PY) -m pytest
 
@@ -47,7 +50,7 @@ test-quick: setup-build  ## the tests that need no torch, server, engines, downl
 check: setup-build  ## lint, format and types
 	$(BUILD_PY) -m ruff check
 	$(BUILD_PY) -m ruff format --check
-	$(BUILD_PY) -m mypy client/src build/src
+	$(BUILD_PY) -m mypy client/src build/src build/train_nano
 
 format: setup-build  ## rewrite the sources in the house style
 	$(BUILD_PY) -m ruff check --fix

@@ -8,8 +8,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bare import ENGINES, steady_inputs
 from masklet.families import Variant
-from masklet_build.checkpoints import load_checkpoint
-from masklet_build.torch_stages import TorchStages
+from masklet_build.checkpoints.loading import load_checkpoint
+from masklet_build.models.stages import TorchStages
 
 
 def frame_gflop(checkpoint: Path, variant: Variant, objects: int) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 import openvino
 
 from masklet.families import Variant
-from masklet_build.samples import Sizes, sample_inputs
+from masklet_build.models.samples import Sizes, sample_inputs
 
 ENGINES = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
 _PRECISION = {"fp32": "f32", "bf16": "bf16"}

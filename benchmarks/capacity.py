@@ -16,8 +16,9 @@ from pathlib import Path
 
 from load import results
 from masklet import families
-from masklet_build import nano, provenance
-from masklet_build.assemble import PRECISIONS, AssembleError, assemble
+from masklet_build import nano
+from masklet_build.quality import provenance
+from masklet_build.repository.assemble import PRECISIONS, AssembleError, assemble
 from masklet_build.serve import ServeError, Server
 
 HERE = Path(__file__).parent

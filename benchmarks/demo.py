@@ -28,9 +28,9 @@ from masklet.errors import MaskletError
 from masklet.results import TrackedFrame
 from masklet.tracker import Tracker, Video
 from masklet_build import nano
-from masklet_build.assemble import AssembleError, assemble
 from masklet_build.clips import Clip, inner_point, make_clip
 from masklet_build.quality.measures import boundary_accuracy, region_similarity
+from masklet_build.repository.assemble import AssembleError, assemble
 from masklet_build.serve import ServeError, Server
 from pictures import Pictures
 

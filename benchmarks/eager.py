@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from masklet.families import MEMORY_WIDTH, PlainVit, Variant
-from masklet_build.network import Network
-from masklet_build.sam.layers import LayerNorm2d, Projections
-from masklet_build.sam.mask_decoder import HEADS, TwoWayBlock
-from masklet_build.sam.memory_attention import LayerParameters
-from masklet_build.sam.tables import dense_code, fourier_code, resized_position_embedding, rotary_table, sine_table
+from masklet_build.models.network import Network
+from masklet_build.models.sam.layers import LayerNorm2d, Projections
+from masklet_build.models.sam.mask_decoder import HEADS, TwoWayBlock
+from masklet_build.models.sam.memory_attention import LayerParameters
+from masklet_build.models.sam.tables import dense_code, fourier_code, resized_position_embedding, rotary_table, sine_table
 
 
 @dataclass(frozen=True)

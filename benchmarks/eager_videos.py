@@ -13,8 +13,8 @@ from torch import Tensor
 from eager import Eager, EagerVideo
 from engines import Say
 from masklet.families import Variant
-from masklet_build.checkpoints import load_checkpoint
-from masklet_build.torch_stages import TorchStages
+from masklet_build.checkpoints.loading import load_checkpoint
+from masklet_build.models.stages import TorchStages
 from stagewise import differences
 from steady import STEADY, Setting
 

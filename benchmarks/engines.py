@@ -23,7 +23,7 @@ def ready_engines(folder: Path, variant: Variant, checkpoint: Path | None, say: 
     if _fits(engines, variant, checkpoint, _random_name(variant)):
         say(f"engines: those in {engines} fit")
         return engines
-    from masklet_build.onnx_export import export
+    from masklet_build.export.onnx_export import export
 
     if checkpoint is None:
         checkpoint = random_checkpoint_file(folder, variant, say)
@@ -38,13 +38,12 @@ def _random_name(variant: Variant) -> str:
 
 def random_checkpoint_file(folder: Path, variant: Variant, say: Say) -> Path:
     """A checkpoint of random weights, made in `folder`."""
-    from masklet_build.random_weights import random_checkpoint
-    from masklet_build.rebuilt import save_checkpoint
+    from masklet_build.checkpoints.random_weights import random_checkpoint, save_official
 
     say("engines: no checkpoint given, making one with RANDOM weights: everything works as with trained ones, but the masks will mean nothing")
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / _random_name(variant)
-    save_checkpoint(random_checkpoint(variant, _SEED), file)
+    save_official(random_checkpoint(variant, _SEED), file)
     return file
 
 

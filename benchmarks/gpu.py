@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tests.golden.compare import iou
 
 from crowd import Crowd
 from eager import Eager
@@ -30,12 +31,11 @@ from masklet import TrackedFrame, families
 from masklet.families import Variant
 from masklet.tracker import Tracker
 from masklet_build import nano
-from masklet_build.assemble import assemble
 from masklet_build.clips import inner_point, make_clip
-from masklet_build.compare import iou
-from masklet_build.programs import export_programs
+from masklet_build.export.precision.choice import PRECISIONS, Choice
+from masklet_build.export.programs import export_programs
+from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
-from masklet_build.typed.choice import PRECISIONS, Choice
 from report import facts, save
 from steady import STEADY, Setting
 

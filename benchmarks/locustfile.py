@@ -34,7 +34,7 @@ from load.mix import Mix
 from load.plan import Plan, Search
 from load.schedule import Batch
 from load.trials import Book, Trials
-from masklet_build import provenance
+from masklet_build.quality import provenance
 
 CLIENTS = {"stream": GeventCameras, "async": AsyncCameras}
 RAMP_S = 2.0  # for switching all cameras on

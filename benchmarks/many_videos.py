@@ -30,8 +30,8 @@ from many_report import SERVERS, Lengths, Scale, Work, alone, draw, markdown
 from masklet.families import NANO
 from masklet.tracker import Tracker
 from masklet_build import nano
-from masklet_build.assemble import PRECISIONS, assemble
-from masklet_build.assembly.configs import read_config, write_config
+from masklet_build.repository.assemble import PRECISIONS, assemble
+from masklet_build.repository.configs import read_config, write_config
 from masklet_build.serve import Server
 from peak import peaks
 from report import facts, save

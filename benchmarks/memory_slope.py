@@ -25,8 +25,8 @@ from engines import ready_engines
 from footprint import memory, slope
 from masklet import families
 from masklet.tracker import Tracker, Video
-from masklet_build.assemble import assemble
 from masklet_build.clips import inner_point, make_clip
+from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from report import facts, origin, save
 

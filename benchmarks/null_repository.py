@@ -23,8 +23,8 @@ from tritonclient.grpc import model_config_pb2
 
 from masklet import contract
 from masklet.families import Variant
-from masklet_build.assemble import assemble
-from masklet_build.assembly.configs import read_config, write_config
+from masklet_build.repository.assemble import assemble
+from masklet_build.repository.configs import read_config, write_config
 
 MODEL = Path(__file__).parent / "null_model.py"
 CALLS = 4

@@ -25,7 +25,7 @@ from masklet.families import NANO, Variant
 from masklet.inputs import Frame
 from masklet.tracker import Tracker, Video
 from masklet_build import nano
-from masklet_build.assemble import PRECISIONS, assemble
+from masklet_build.repository.assemble import PRECISIONS, assemble
 from masklet_build.serve import Server
 from null_repository import null_repository
 from overhead_report import HOPS, Case, Passed, markdown

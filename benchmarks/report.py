@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from masklet.contract import TIMING_FIELDS
-from masklet_build import provenance
+from masklet_build.quality import provenance
 
 _PACKAGES = ("torch", "openvino", "onnxruntime", "numpy", "tritonclient")
 

@@ -17,7 +17,7 @@ from typing import Any
 from masklet import Tracker, Video
 from masklet.families import NANO
 from masklet_build import nano
-from masklet_build.assemble import assemble
+from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from report import facts, median, origin, save
 from steady import STEADY, Setting

@@ -23,7 +23,7 @@ from eager_videos import checked_eager, steady_eager
 from engines import Say, ready_engines
 from masklet import families
 from masklet.tracker import Tracker, Video
-from masklet_build.assemble import PRECISIONS, assemble
+from masklet_build.repository.assemble import PRECISIONS, assemble
 from masklet_build.serve import Server
 from peak import peaks
 from report import Result, write

@@ -8,8 +8,8 @@ from torch.nn import functional
 
 from eager import Eager
 from masklet.contract import KIND_CLICK, KIND_TRACKED
-from masklet_build.samples import Sizes, sample_inputs
-from masklet_build.torch_stages import TorchStages
+from masklet_build.models.samples import Sizes, sample_inputs
+from masklet_build.models.stages import TorchStages
 
 
 @torch.inference_mode()

@@ -22,9 +22,9 @@ import transformers
 from engines import Say
 from masklet import families
 from masklet.tracker import Tracker, Video
-from masklet_build.assemble import PRECISIONS, assemble
-from masklet_build.onnx_export import export
-from masklet_build.samples import Sizes
+from masklet_build.export.onnx_export import export
+from masklet_build.models.samples import Sizes
+from masklet_build.repository.assemble import PRECISIONS, assemble
 from masklet_build.serve import Server
 from report import facts, median, origin, save, spread, with_quartiles
 from session import Session

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from masklet_build import nano
-from masklet_build.assemble import assemble
+from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Policy, Server, Supervisor
 from masklet_build.serve.cleanup import live_processes
 

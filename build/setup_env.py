@@ -25,7 +25,7 @@ TOOLS_ONLY = ("deploy",)  # environments of programs that masklet itself is not 
 CPU_TORCH = "https://download.pytorch.org/whl/cpu"  # CPU builds of torch; on Linux the default index has the CUDA build only
 PYTHONS = ((3, 11), (3, 12))  # the locked packages have wheels for these
 
-sys.path.insert(0, str(ROOT / "build" / "src"))
+sys.path.insert(0, str(ROOT / "build" / "src" / "masklet_build" / "serve"))
 
 
 class SetupError(Exception):
@@ -61,7 +61,7 @@ def check_machine(names: list[str]) -> None:
         )
     if importlib.util.find_spec("ensurepip") is None:
         raise SetupError(f"this Python has no ensurepip. Debian, Ubuntu: sudo apt-get install python3.{sys.version_info[1]}-venv")
-    from masklet_build import machine  # imports the standard library only
+    import machine  # a file of masklet_build.serve that needs the standard library only
 
     problem = machine.machine_problem()
     if problem:

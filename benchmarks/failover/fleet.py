@@ -18,7 +18,7 @@ from failover.names import Names
 from masklet.families import variant
 from masklet.gauges import Bank, read_banks
 from masklet_build import nano
-from masklet_build.assemble import assemble
+from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Policy, Server, Supervisor
 
 _SMALL = "efficienttam_ti_512@64"
@@ -40,12 +40,11 @@ NANO = Network("nano", nano.ENGINES)
 
 def small(folder: Path) -> Network:
     """A random network for images of 64 x 64, exported into `folder`. It costs next to nothing, so what is left is the cost of everything else."""
-    from masklet_build.onnx_export import export  # torch, which nano does not need
-    from masklet_build.random_weights import random_checkpoint
-    from masklet_build.rebuilt import save_checkpoint
+    from masklet_build.checkpoints.random_weights import random_checkpoint, save_official
+    from masklet_build.export.onnx_export import export  # torch, which nano does not need
 
     made = variant(_SMALL)
-    save_checkpoint(random_checkpoint(made, seed=1), folder / "checkpoint.pt")
+    save_official(random_checkpoint(made, seed=1), folder / "checkpoint.pt")
     export(made, folder / "checkpoint.pt", folder / "engines")
     return Network(_SMALL, folder / "engines")
 

@@ -8,7 +8,7 @@ import sys
 from datetime import datetime, timezone
 from typing import Any
 
-from masklet_build import provenance
+from masklet_build.quality import provenance
 
 _PACKAGES = ("numpy", "tritonclient", "grpcio", "Pillow")
 

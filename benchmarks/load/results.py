@@ -13,7 +13,7 @@ import numpy as np
 
 from load.figures import Times
 from load.trials import Trial, Trials
-from masklet_build.provenance import rounded
+from masklet_build.quality.provenance import rounded
 
 MEASURED = ("latency", "service", "lag")
 _ENOUGH_FRAMES = 1000  # of a run, for a p99 that is not one of its few slowest frames

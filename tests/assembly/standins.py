@@ -6,9 +6,9 @@ from pathlib import Path
 
 from masklet import contract
 from masklet.families import Variant
+from masklet_build.engines.plans import Layers, Machine, Plan, Plans, Settings
+from masklet_build.export.profiles import Limits, profiles
 from masklet_build.manifest import Manifest, file_sha256
-from masklet_build.tensorrt.plans import Layers, Machine, Plan, Plans, Settings
-from masklet_build.tensorrt.profiles import Limits, profiles
 
 
 def engines_of(variant: Variant, folder: Path, sha256: str = "5" * 64, **further: str) -> Path:
@@ -22,7 +22,7 @@ def engines_of(variant: Variant, folder: Path, sha256: str = "5" * 64, **further
 
 
 def plans_of(variant: Variant, folder: Path, sha256: str = "5" * 64, limits: Limits | None = None) -> Path:
-    """Makes `folder` with plans.json as a build writes it, its profiles those of masklet_build.tensorrt.profiles."""
+    """Makes `folder` with plans.json as a build writes it, its profiles those of masklet_build.export.profiles."""
     folder.mkdir()
     limits = limits or Limits.of(variant)
     plans = {}

@@ -14,10 +14,10 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from masklet import contract, families
-from masklet_build.assemble import VENDORED, AssembleError, assemble
 from masklet_build.cli import main
+from masklet_build.common import OutputExists
 from masklet_build.manifest import Manifest
-from masklet_build.output import OutputExists
+from masklet_build.repository.assemble import VENDORED, AssembleError, assemble
 
 VARIANT = families.variant("efficienttam_ti_512")
 

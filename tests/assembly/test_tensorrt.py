@@ -12,13 +12,13 @@ import pytest
 from assembly.standins import engines_of, plans_of
 from masklet import contract
 from masklet.families import VARIANTS, Variant, variant
-from masklet_build.assemble import AssembleError, assemble
-from masklet_build.assembly.configs import KIND_CPU, KIND_GPU, read_config
 from masklet_build.cli import main
-from masklet_build.combine import combine
+from masklet_build.engines.plans import Plans
+from masklet_build.export.profiles import Limits, Shapes
 from masklet_build.manifest import file_sha256
-from masklet_build.tensorrt.plans import Plans
-from masklet_build.tensorrt.profiles import Limits, Shapes
+from masklet_build.repository.assemble import AssembleError, assemble
+from masklet_build.repository.combine import combine
+from masklet_build.repository.configs import KIND_CPU, KIND_GPU, read_config
 
 ONE = variant("efficienttam_ti_512")
 ENGINES = tuple(model.name for model in contract.engines(ONE))

@@ -11,9 +11,9 @@ import torch
 from eager import Eager, EagerVideo
 from masklet.families import NANO, scaled_down, variant
 from masklet_build import nano
-from masklet_build.checkpoints import load_checkpoint
-from masklet_build.random_weights import random_checkpoint
-from masklet_build.torch_stages import TorchStages
+from masklet_build.checkpoints.loading import load_checkpoint
+from masklet_build.checkpoints.random_weights import random_checkpoint
+from masklet_build.models.stages import TorchStages
 from stagewise import differences
 
 pytestmark = pytest.mark.torch

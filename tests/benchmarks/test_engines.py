@@ -18,7 +18,7 @@ VARIANT = variant("efficienttam_ti_512")
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with engines of VARIANT, of a file `official.pt` beside them."""
-    monkeypatch.setitem(sys.modules, "masklet_build.onnx_export", None)
+    monkeypatch.setitem(sys.modules, "masklet_build.export.onnx_export", None)
     (tmp_path / "official.pt").write_bytes(b"weights")
     engines = tmp_path / "engines"
     engines.mkdir()

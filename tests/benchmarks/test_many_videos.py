@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("torch")
 
 from many_videos import repository
-from masklet_build.assembly.configs import read_config
+from masklet_build.repository.configs import read_config
 
 pytestmark = pytest.mark.torch
 

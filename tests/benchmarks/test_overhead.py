@@ -15,8 +15,8 @@ from masklet import contract
 from masklet.contract import TIMING_FIELDS
 from masklet.families import NANO
 from masklet_build import nano
-from masklet_build.assemble import assemble
-from masklet_build.assembly.configs import read_config
+from masklet_build.repository.assemble import assemble
+from masklet_build.repository.configs import read_config
 from null_repository import null_models, null_repository
 from overhead_report import CALLED, HOPS, STEPS, Case, Passed, hops_and_copies, markdown, taken_apart
 from triton_times import PHASES

@@ -9,8 +9,8 @@ from typing import Any
 from fakes.loading import data_type
 from masklet import contract
 from masklet.families import Variant
-from masklet_build.assemble import IMAGE_TARGETS
-from masklet_build.assembly.configs import KIND_CPU, KIND_GPU
+from masklet_build.repository.assemble import IMAGE_TARGETS
+from masklet_build.repository.configs import KIND_CPU, KIND_GPU
 
 Configs = Mapping[str, Any]  # name -> ModelConfig
 

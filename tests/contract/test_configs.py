@@ -17,7 +17,7 @@ from contract.config_rules import breaches
 from fakes.loading import MODELS
 from masklet import contract
 from masklet.families import VARIANTS, Variant, variant
-from masklet_build.assemble import IMAGE_TARGETS, TARGETS, AssembleError, assemble
+from masklet_build.repository.assemble import IMAGE_TARGETS, TARGETS, AssembleError, assemble
 
 ONE = variant("efficienttam_ti_512")
 SHA256 = "5" * 64

@@ -32,7 +32,39 @@ class Rule:
 
 
 MODEL = frozenset({"triton_python_backend_utils"})
+NUMPY = frozenset({"numpy"})
 ONNX = frozenset({"onnx", "numpy"})
+TENSORRT = frozenset({"tensorrt", "tqdm"})
+PROTOBUF = frozenset({"google", "tritonclient"})
+
+BUILDER = "build/src/masklet_build"
+# What every station of masklet_build may stand on, and what of other packages each of it imports.
+GROUND = {
+    "common.py": frozenset(),
+    "manifest.py": frozenset(),
+    "in_process.py": NUMPY | PROTOBUF | {"masklet_bank", "masklet_preprocess", "masklet_postprocess"},
+    "nano/*.py": frozenset(),
+    "clips/**/*.py": NUMPY | {"PIL"},
+}
+# The stations of masklet_build, from a checkpoint to a running server and what is asked of it: each imports from those before it only.
+TOWER = {
+    "models": NUMPY | {"torch"},
+    "checkpoints": NUMPY | {"torch", "safetensors", "urllib3", "tqdm"},
+    "export": ONNX | {"torch", "onnxruntime", "PIL"},
+    "engines": NUMPY | TENSORRT,
+    "repository": PROTOBUF,
+    "serve": NUMPY | PROTOBUF,
+    "quality": NUMPY | PROTOBUF | {"torch", "PIL"},
+    "check": NUMPY | {"PIL"},
+}
+
+
+def standing_on(floor: int) -> frozenset[str]:
+    """What the station with so many before it may import of ours: itself and all that is below."""
+    ground = ("common", "manifest", "in_process", "nano", "clips", "embedded")
+    return frozenset({"masklet", *(f"masklet_build.{name}" for name in (*ground, *list(TOWER)[:floor]))})
+
+
 CLIENT = "client/src/masklet"
 RULES = [
     *(Rule(f"{CLIENT}/{name.removeprefix('masklet.')}.py", SHARED | {"numpy"}) for name in sorted(SHARED - {"masklet.families"})),
@@ -60,31 +92,16 @@ RULES = [
     ),
     Rule("build/src/masklet_build/embedded/torch_*.py", frozenset({"masklet_build.embedded", "numpy", "torch"})),
     Rule("build/src/masklet_build/embedded/cuda_graphs.py", frozenset({"torch"})),
-    Rule(
-        "build/src/masklet_build/serve/**/*.py",
-        frozenset({"masklet_build.serve", "masklet_build.machine", "masklet", "numpy", "google", "tritonclient"}),
-    ),
-    Rule("build/src/masklet_build/clips/**/*.py", frozenset({"masklet_build.clips", "numpy", "PIL"})),
-    Rule("build/src/masklet_build/quality/**/*.py", frozenset({"masklet", "masklet_build", "numpy", "tritonclient", "PIL"})),
-    Rule("build/src/masklet_build/selftest/*.py", frozenset({"masklet", "masklet_build", "numpy", "PIL"}), but=("record.py",)),
-    Rule("build/src/masklet_build/selftest/record.py", frozenset({"masklet", "masklet_build", "numpy", "torch"})),
-    Rule("build/src/masklet_build/train/**/*.py", frozenset({"masklet", "masklet_build", "torch", "matplotlib"})),
-    # Copies files and writes configs, on any machine.
-    Rule(
-        "build/src/masklet_build/assembly/*.py",
-        frozenset({"masklet_build.assembly", "masklet_build.manifest", "masklet", "google", "tritonclient"})
-        | {"masklet_build.tensorrt.plans", "masklet_build.tensorrt.profiles"},
-    ),
-    Rule(
-        "build/src/masklet_build/lint/*.py", frozenset({"masklet", "masklet_build.lint", "masklet_build.manifest", "masklet_build.onnx_files"}) | ONNX
-    ),
-    Rule("build/src/masklet_build/typed/*.py", frozenset({"masklet", "masklet_build", "torch", "onnxruntime", "PIL"}) | ONNX),
-    Rule("build/src/masklet_build/typed/choice.py", frozenset({"masklet.families"})),
-    Rule("build/src/masklet_build/typed/frames.py", frozenset({"numpy"})),
-    Rule("build/src/masklet_build/hugging_face/*.py", frozenset({"masklet_build.hugging_face", "torch"})),
-    Rule("build/src/masklet_build/download/*.py", frozenset({"masklet", "masklet_build", "urllib3", "tqdm"})),
-    Rule("build/src/masklet_build/tensorrt/*.py", frozenset({"masklet", "masklet_build", "numpy", "tensorrt", "tqdm"})),
-    Rule("build/src/masklet_build/machine.py", frozenset()),
+    *(Rule(f"{BUILDER}/{name}", standing_on(0) | allowed) for name, allowed in GROUND.items()),
+    *(Rule(f"{BUILDER}/{station}/**/*.py", standing_on(floor) | allowed) for floor, (station, allowed) in enumerate(TOWER.items(), 1)),
+    # Fewer, where a floor has parts that run or are installed alone.
+    Rule(f"{BUILDER}/checkpoints/hugging_face/*.py", frozenset({"masklet_build.checkpoints.hugging_face", "torch"})),
+    Rule(f"{BUILDER}/checkpoints/download/*.py", frozenset({"masklet", "masklet_build", "urllib3", "tqdm"})),
+    Rule(f"{BUILDER}/export/precision/choice.py", frozenset({"masklet.families"})),
+    Rule(f"{BUILDER}/export/precision/frames.py", NUMPY),
+    Rule(f"{BUILDER}/export/lint/*.py", frozenset({"masklet", "masklet_build.common", "masklet_build.manifest", "masklet_build.export"}) | ONNX),
+    Rule(f"{BUILDER}/serve/machine.py", frozenset()),
+    Rule("build/train_nano/*.py", frozenset({"train_nano", "masklet", "masklet_build", "torch", "matplotlib"})),
     Rule("benchmarks/load/*.py", frozenset({"load", "masklet", "masklet_build", "numpy", "PIL"}), but=("gevent_cameras", "async_process")),
     Rule("benchmarks/failover/*.py", frozenset({"failover", "report", "masklet", "masklet_build", "numpy", "yaml"})),
     Rule(
@@ -93,7 +110,7 @@ RULES = [
             {"failover.films", "footprint", "fuzz", "report", "supervised", "masklet", "masklet_build", "numpy", "PIL", "grpc", "tritonclient"}
         ),
     ),
-    Rule("build/setup_env.py", frozenset({"masklet_build.machine", "debian_programs"})),
+    Rule("build/setup_env.py", frozenset({"machine", "debian_programs"})),
     Rule("build/debian_programs.py", frozenset()),
     Rule("docker/entrypoint.py", frozenset()),
     Rule("docker/observability/*.py", frozenset({"yaml"})),
@@ -135,6 +152,19 @@ def test_nothing_imports_tests_benchmarks_or_a_folder_name() -> None:
     assert [f"{path}:{line}" for path in sources for line, name in imports(path) if name.split(".")[0] in NEVER] == []
 
 
+def test_every_folder_of_the_builder_is_a_station_or_ground() -> None:
+    """So that a new one gets its place, and a rule, before it can import anything."""
+    root = ROOT / BUILDER
+    assert {path.parent.name for path in root.glob("*/__init__.py")} == {*TOWER, "clips", "embedded", "nano"}
+    assert {path.name for path in root.glob("*.py")} == {"__init__.py", "__main__.py", "cli.py", "common.py", "manifest.py", "in_process.py"}
+
+
+def test_an_import_up_the_tower_is_found(tmp_path: Path) -> None:
+    (tmp_path / "early.py").write_text("def late():\n    from masklet_build.repository import image\n    from masklet_build.models import network\n")
+    engines = list(TOWER).index("engines") + 1
+    assert violations(Rule("*.py", standing_on(engines)), tmp_path) == ["early.py:2 imports masklet_build.repository.image"]
+
+
 def test_a_forbidden_import_is_found(tmp_path: Path) -> None:
     (tmp_path / "one.py").write_text("def late():\n    from torch.nn import functional\n")
     assert violations(Rule("*.py", frozenset({"numpy"})), tmp_path) == ["one.py:2 imports torch.nn.functional"]
@@ -142,7 +172,7 @@ def test_a_forbidden_import_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["masklet_build.serve", "masklet_build.assemble", "masklet_build.cli", "masklet_build.quality.report", "masklet_build.selftest.run"],
+    ["masklet_build.serve", "masklet_build.repository.assemble", "masklet_build.cli", "masklet_build.quality.report", "masklet_build.check.run"],
 )
 def test_serving_works_without_what_exports(module: str) -> None:
     _run(f"import sys; sys.modules['torch'] = sys.modules['onnx'] = None; import {module}")
@@ -152,9 +182,9 @@ def test_the_command_starts_without_what_downloads_need() -> None:
     _run("import sys; sys.modules['urllib3'] = sys.modules['tqdm'] = None; import masklet_build.cli")
 
 
-@pytest.mark.parametrize("module", ["command", "folder", "plans", "profiles", "runtime"])
+@pytest.mark.parametrize("module", ["engines.command", "engines.folder", "engines.plans", "export.profiles", "engines.runtime"])
 def test_everything_about_plans_but_making_and_running_them_works_without_tensorrt(module: str) -> None:
-    _run(f"import sys; sys.modules['tensorrt'] = sys.modules['torch'] = None; import masklet_build.tensorrt.{module}")
+    _run(f"import sys; sys.modules['tensorrt'] = sys.modules['torch'] = None; import masklet_build.{module}")
 
 
 def test_importing_the_client_loads_no_grpc() -> None:

@@ -7,8 +7,8 @@ import re
 import pytest
 
 from masklet.families import VARIANTS
-from masklet_build.listing import PARAMETERS
-from masklet_build.official_files import OFFICIAL_FILES, address
+from masklet_build.checkpoints.listing import PARAMETERS
+from masklet_build.checkpoints.official_files import OFFICIAL_FILES, address
 
 OFFICIAL = [variant for variant in VARIANTS.values() if variant.official]
 
@@ -36,7 +36,7 @@ def test_a_file_is_as_large_as_its_float32_parameters(variant):
 @pytest.mark.parametrize("variant", VARIANTS.values(), ids=lambda variant: variant.name)
 def test_the_listed_number_of_parameters_is_that_of_the_network(variant):
     torch = pytest.importorskip("torch")
-    from masklet_build.network import Network
+    from masklet_build.models.network import Network
 
     with torch.device("meta"):
         assert PARAMETERS[variant.name] == sum(parameter.numel() for parameter in Network(variant).parameters())

@@ -16,8 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from sam2.build_sam import build_sam2_video_predictor
-
-from masklet_build.rebuilt import rebuild, weights_sha256
+from tests.golden.rebuilt import rebuild, weights_sha256
 
 FRAMES = Path(__file__).parent / "frames" / "synthetic"
 WIDTH, HEIGHT = 384, 216

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.nano_server import ServeNano
 from masklet_build import nano
-from masklet_build.assemble import assemble
+from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 
 

@@ -12,7 +12,7 @@ import yaml
 
 from deploy.manifests import KUBERNETES, container, overlay
 from deploy.tools import ROOT, tool
-from masklet_build.serve.image import command
+from masklet_build.repository.image import command
 
 DOCKER = ROOT / "docker"
 DOCKERFILES = ("server.Dockerfile", "build.Dockerfile")

@@ -20,7 +20,7 @@ from deploy.real_image import Collector, Image, Prometheus, collector, get, imag
 from masklet import Tracker
 from masklet.errors import BadPrompt, MaskletError
 from masklet_build import nano
-from masklet_build.assemble import assemble
+from masklet_build.repository.assemble import assemble
 from serving.clips import clip
 
 pytestmark = [pytest.mark.server, pytest.mark.programs]

@@ -11,7 +11,7 @@ import pytest
 
 from deploy.tools import ROOT
 from masklet_build import nano
-from masklet_build.assemble import assemble
+from masklet_build.repository.assemble import assemble
 from masklet_build.serve import launcher, shared_memory
 
 MIB = 1 << 20

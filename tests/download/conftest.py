@@ -6,7 +6,7 @@ import random
 import pytest
 
 from download.server import FileServer, serving
-from masklet_build.official_files import OfficialFile
+from masklet_build.checkpoints.official_files import OfficialFile
 
 CONTENT = random.Random(0).randbytes(300_000)
 

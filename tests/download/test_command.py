@@ -7,8 +7,8 @@ import json
 import pytest
 
 from masklet.families import VARIANTS
+from masklet_build.checkpoints.official_files import OFFICIAL_FILES
 from masklet_build.cli import main
-from masklet_build.official_files import OFFICIAL_FILES
 
 NAME, FILE = "efficienttam_ti_512", "efficienttam_ti_512x512.pt"
 

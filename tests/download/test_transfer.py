@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from download.server import FileServer, serving
-from masklet_build.download import transfer
-from masklet_build.download.transfer import Transfer, fetch
-from masklet_build.official_files import DownloadError, OfficialFile
+from masklet_build.checkpoints.download import transfer
+from masklet_build.checkpoints.download.transfer import Transfer, fetch
+from masklet_build.checkpoints.official_files import DownloadError, OfficialFile
 
 GATE = "https://example.org/licence"
 

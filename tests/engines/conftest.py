@@ -11,10 +11,9 @@ import pytest
 import torch
 
 from masklet.families import Variant, scaled_down, variant
-from masklet_build.onnx_export import export
-from masklet_build.random_weights import random_checkpoint
-from masklet_build.rebuilt import save_checkpoint
-from masklet_build.torch_stages import TorchStages
+from masklet_build.checkpoints.random_weights import random_checkpoint, save_official
+from masklet_build.export.onnx_export import export
+from masklet_build.models.stages import TorchStages
 
 SMALL = 64  # pixels: a grid of 4 x 4, smaller than a window; where a network cannot take that, the smallest size that it can
 
@@ -44,7 +43,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[
     def export_small(name: str) -> tuple[Network, Path]:
         small = make_network(name, max(SMALL, variant(name).step))
         folder = tmp_path_factory.mktemp(name)
-        save_checkpoint(small.state, folder / "checkpoint.pt")
+        save_official(small.state, folder / "checkpoint.pt")
         export(small.variant, folder / "checkpoint.pt", folder / "engines")
         return small, folder / "engines"
 

@@ -11,9 +11,9 @@ import safetensors.torch
 import torch
 
 from masklet.families import NANO
-from masklet_build.checkpoints import CheckpointError, checkpoint_sha256, load_checkpoint
-from masklet_build.hugging_face import to_official
-from masklet_build.hugging_face.names import joined, rename_all, split_rows
+from masklet_build.checkpoints.hugging_face import to_official
+from masklet_build.checkpoints.hugging_face.names import joined, rename_all, split_rows
+from masklet_build.checkpoints.loading import CheckpointError, checkpoint_sha256, load_checkpoint
 from masklet_build.nano import CHECKPOINT
 
 pytestmark = pytest.mark.torch

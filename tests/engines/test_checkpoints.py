@@ -10,10 +10,10 @@ import safetensors
 import torch
 
 from masklet.families import VARIANTS, variant
-from masklet_build import checkpoints
-from masklet_build.checkpoints import CheckpointError, load_checkpoint
-from masklet_build.network import parameter_shapes
-from masklet_build.rebuilt import noise, save_checkpoint
+from masklet_build.checkpoints import loading
+from masklet_build.checkpoints.loading import CheckpointError, load_checkpoint
+from masklet_build.checkpoints.random_weights import noise, save_official
+from masklet_build.models.network import parameter_shapes
 
 pytestmark = pytest.mark.torch
 
@@ -74,7 +74,7 @@ def test_the_blocks_of_sam_2_that_halve_the_map_are_where_they_are_officially():
 
 
 def test_a_complete_checkpoint_loads_with_its_own_values(state, tmp_path):
-    save_checkpoint(state, tmp_path / "file.pt")
+    save_official(state, tmp_path / "file.pt")
     loaded = load_checkpoint(tmp_path / "file.pt", TI)
     assert loaded.keys() == state.keys()
     assert all(torch.equal(loaded[name], state[name]) for name in state)
@@ -110,7 +110,7 @@ def test_checkpoints_of_other_families_are_recognised(refusal, extra, words):
 
 
 def test_a_truncated_file_is_called_unreadable_with_its_size(state, refusal, tmp_path):
-    save_checkpoint(state, tmp_path / "whole.pt")
+    save_official(state, tmp_path / "whole.pt")
     message = refusal((tmp_path / "whole.pt").read_bytes()[:100_000])
     assert "(100,000 bytes) cannot be read as a PyTorch checkpoint" in message
     assert "incomplete download" in message
@@ -128,7 +128,7 @@ def nano_state():
 
 def test_masklets_own_checkpoint_keeps_every_tensor_rounded_to_half_precision(nano_state, tmp_path):
     path = tmp_path / "nano.safetensors"
-    checkpoints.save_checkpoint(path, nano_state, metadata={"steps": "3"})
+    loading.save_checkpoint(path, nano_state, metadata={"steps": "3"})
     loaded = load_checkpoint(path, NANO)
     assert {tensor.dtype for tensor in loaded.values()} == {torch.float32}
     assert loaded.keys() == nano_state.keys()
@@ -141,8 +141,8 @@ def test_masklets_own_checkpoint_keeps_every_tensor_rounded_to_half_precision(na
 
 def test_saving_what_was_loaded_changes_no_byte(nano_state, tmp_path):
     first, second = tmp_path / "1.safetensors", tmp_path / "2.safetensors"
-    checkpoints.save_checkpoint(first, nano_state, metadata={})
-    checkpoints.save_checkpoint(second, load_checkpoint(first, NANO), metadata={})
+    loading.save_checkpoint(first, nano_state, metadata={})
+    loading.save_checkpoint(second, load_checkpoint(first, NANO), metadata={})
     assert first.read_bytes() == second.read_bytes()
 
 
@@ -150,20 +150,20 @@ def test_saving_what_was_loaded_changes_no_byte(nano_state, tmp_path):
 def test_a_number_that_half_precision_cannot_hold_is_not_saved(nano_state, tmp_path, value):
     broken = {**nano_state, "no_obj_ptr": torch.full((1, 128), value)}
     with pytest.raises(ValueError, match="no_obj_ptr: not finite, or over 65504"):
-        checkpoints.save_checkpoint(tmp_path / "nano.safetensors", broken, metadata={})
+        loading.save_checkpoint(tmp_path / "nano.safetensors", broken, metadata={})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_truncated_safetensors_file_is_called_unreadable_with_its_size(nano_state, tmp_path):
     path = tmp_path / "nano.safetensors"
-    checkpoints.save_checkpoint(path, nano_state, metadata={})
+    loading.save_checkpoint(path, nano_state, metadata={})
     path.write_bytes(path.read_bytes()[:100_000])
     with pytest.raises(CheckpointError, match=r"nano.safetensors \(100,000 bytes\) cannot be read as safetensors"):
         load_checkpoint(path, NANO)
 
 
 def test_weights_of_nano_are_recognised(nano_state, tmp_path):
-    checkpoints.save_checkpoint(tmp_path / "nano.safetensors", nano_state, metadata={})
+    loading.save_checkpoint(tmp_path / "nano.safetensors", nano_state, metadata={})
     with pytest.raises(CheckpointError, match=r"does not fit efficienttam_ti_512.*It fits nano: name the variant"):
         load_checkpoint(tmp_path / "nano.safetensors", TI)
 

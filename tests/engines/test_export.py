@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from masklet.contract import CONTRACT_VERSION
-from masklet_build import onnx_export
-from masklet_build.checkpoints import CheckpointError
+from masklet_build.checkpoints.loading import CheckpointError
+from masklet_build.checkpoints.random_weights import save_official
+from masklet_build.common import OutputExists
+from masklet_build.export import onnx_export
+from masklet_build.export.onnx_export import ExportError, export, worst_excess
 from masklet_build.manifest import Manifest
-from masklet_build.onnx_export import ExportError, export, worst_excess
-from masklet_build.output import OutputExists
-from masklet_build.rebuilt import save_checkpoint
 
 pytestmark = pytest.mark.torch
 
@@ -24,7 +24,7 @@ FILES = {f"{engine}.onnx" for engine in ("image_encoder", "mask_prompt", "memory
 
 @pytest.fixture
 def checkpoint(network, tmp_path):
-    save_checkpoint(network("efficienttam_ti_512", 64).state, tmp_path / "weights.pt")
+    save_official(network("efficienttam_ti_512", 64).state, tmp_path / "weights.pt")
     return tmp_path / "weights.pt"
 
 

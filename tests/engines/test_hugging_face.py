@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from masklet.families import VARIANTS, Hiera, variant
-from masklet_build.checkpoints import CheckpointError, load_checkpoint
-from masklet_build.hugging_face import to_official
-from masklet_build.network import BACKBONES, parameter_shapes
+from masklet_build.checkpoints.hugging_face import to_official
+from masklet_build.checkpoints.loading import CheckpointError, load_checkpoint
+from masklet_build.models.network import BACKBONES, parameter_shapes
 
 pytest.importorskip("transformers")
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.golden import scenarios
+from tests.golden.rebuilt import rebuild, weights_sha256
 
 from masklet.contract import KIND_CLICK
 from masklet.families import scaled_down, variant
-from masklet_build import golden
-from masklet_build.network import parameter_shapes
-from masklet_build.random_weights import random_checkpoint
-from masklet_build.rebuilt import rebuild, weights_sha256
-from masklet_build.samples import Sizes, sample_inputs
+from masklet_build.checkpoints.random_weights import random_checkpoint
+from masklet_build.models.network import parameter_shapes
+from masklet_build.models.samples import Sizes, sample_inputs
 
 pytestmark = pytest.mark.torch
 
@@ -63,4 +63,4 @@ def test_a_random_checkpoint_is_complete_and_its_masks_are_neither_empty_nor_ful
 def test_rebuilt_weights_are_the_recorded_ones(folder, scenario):
     """SAM 3's hold complex numbers."""
     place = Path(__file__).parents[1] / "data" / folder
-    assert weights_sha256(rebuild(place)) == golden.load(place, scenario).meta["weights_sha256"]
+    assert weights_sha256(rebuild(place)) == scenarios.load(place, scenario).meta["weights_sha256"]

@@ -11,13 +11,12 @@ import pytest
 from onnx import numpy_helper
 
 from masklet.families import scaled_down, variant
-from masklet_build import onnx_files
-from masklet_build.assemble import AssembleError, assemble
-from masklet_build.half_storage import store_as_half
+from masklet_build.checkpoints.random_weights import random_checkpoint, save_official
+from masklet_build.export import onnx_files
+from masklet_build.export.half_storage import store_as_half
+from masklet_build.export.onnx_export import export
 from masklet_build.manifest import WEIGHTS, Manifest
-from masklet_build.onnx_export import export
-from masklet_build.random_weights import random_checkpoint
-from masklet_build.rebuilt import save_checkpoint
+from masklet_build.repository.assemble import AssembleError, assemble
 
 pytestmark = pytest.mark.torch
 
@@ -29,7 +28,7 @@ LARGE = "image_encoder.onnx"
 def engines(tmp_path_factory):
     """Engines of which the image encoder counts as large."""
     folder = tmp_path_factory.mktemp("large")
-    save_checkpoint(random_checkpoint(SMALL, seed=1), folder / "checkpoint.pt")
+    save_official(random_checkpoint(SMALL, seed=1), folder / "checkpoint.pt")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(onnx_files, "EXTERNAL_OVER", 50_000_000)
         export(SMALL, folder / "checkpoint.pt", folder / "engines")

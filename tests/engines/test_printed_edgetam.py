@@ -11,8 +11,8 @@ import torch
 
 from masklet.contract import KIND_TRACKED
 from masklet.families import variant
-from masklet_build.network import parameter_shapes
-from masklet_build.torch_stages import TorchStages
+from masklet_build.models.network import parameter_shapes
+from masklet_build.models.stages import TorchStages
 from reference import drawn
 
 pytestmark = pytest.mark.torch

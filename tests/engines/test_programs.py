@@ -12,16 +12,16 @@ import torch
 from torch.export.passes import move_to_device_pass
 
 from masklet.families import variant
-from masklet_build import programs
+from masklet_build.checkpoints.random_weights import save_official
 from masklet_build.embedded.torch_runner import TorchRunner
+from masklet_build.export import programs
+from masklet_build.export.onnx_export import CHECKED_SIZES, ExportError, compare
+from masklet_build.export.precision.check import bar
+from masklet_build.export.precision.choice import Choice
+from masklet_build.export.precision.plan import Plan
+from masklet_build.export.programs import check_program, export_programs, write_programs
 from masklet_build.manifest import Manifest, file_sha256
-from masklet_build.onnx_export import CHECKED_SIZES, ExportError, compare
-from masklet_build.programs import check_program, export_programs, write_programs
-from masklet_build.rebuilt import save_checkpoint
-from masklet_build.samples import Sizes, sample_inputs
-from masklet_build.typed.check import bar
-from masklet_build.typed.choice import Choice
-from masklet_build.typed.plan import Plan
+from masklet_build.models.samples import Sizes, sample_inputs
 
 pytestmark = pytest.mark.torch
 
@@ -107,7 +107,7 @@ def test_a_memory_of_one_frame_has_a_program_of_its_own_where_others_are_pooled(
 
 @pytest.fixture
 def checkpoint(network, tmp_path) -> Path:
-    save_checkpoint(network("efficienttam_ti_512", 64).state, tmp_path / "weights.pt")
+    save_official(network("efficienttam_ti_512", 64).state, tmp_path / "weights.pt")
     return tmp_path / "weights.pt"
 
 

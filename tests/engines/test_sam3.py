@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from masklet.families import variant
-from masklet_build.checkpoints import CheckpointError, load_checkpoint
-from masklet_build.network import parameter_shapes
-from masklet_build.onnx_export import worst_excess
-from masklet_build.random_weights import random_checkpoint
-from masklet_build.rebuilt import save_checkpoint
-from masklet_build.sam3.image_encoder import rotary_tables
-from masklet_build.samples import Sizes, sample_inputs
-from masklet_build.torch_stages import TorchStages
+from masklet_build.checkpoints.loading import CheckpointError, load_checkpoint
+from masklet_build.checkpoints.random_weights import random_checkpoint, save_official
+from masklet_build.export.onnx_export import worst_excess
+from masklet_build.models.network import parameter_shapes
+from masklet_build.models.sam3.image_encoder import rotary_tables
+from masklet_build.models.samples import Sizes, sample_inputs
+from masklet_build.models.stages import TorchStages
 from reference import plain_sam3
 
 pytestmark = pytest.mark.torch
@@ -96,7 +95,7 @@ def official_file(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def test_the_trackers_part_of_an_official_file_is_loaded(state, tmp_path):
-    save_checkpoint(official_file(state), tmp_path / "sam3.pt")
+    save_official(official_file(state), tmp_path / "sam3.pt")
     loaded = load_checkpoint(tmp_path / "sam3.pt", SMALL)
     assert loaded.keys() == state.keys()
     assert all(torch.equal(loaded[name], state[name]) for name in state)
@@ -139,12 +138,12 @@ def test_the_names_are_the_official_ones():
 def test_a_file_whose_tracker_is_another_is_refused(state, tmp_path, change, says):
     content = official_file(state)
     change(content)
-    save_checkpoint(content, tmp_path / "sam3.pt")
+    save_official(content, tmp_path / "sam3.pt")
     with pytest.raises(CheckpointError, match=says):
         load_checkpoint(tmp_path / "sam3.pt", SMALL)
 
 
 def test_a_file_of_another_variant_says_which_it_is(state, tmp_path):
-    save_checkpoint(official_file(state), tmp_path / "sam3.pt")
+    save_official(official_file(state), tmp_path / "sam3.pt")
     with pytest.raises(CheckpointError, match=re.escape("looks like a SAM 3 checkpoint")):
         load_checkpoint(tmp_path / "sam3.pt", variant("efficienttam_ti"))

@@ -10,9 +10,10 @@ import pytest
 
 from masklet.contract import engines
 from masklet.families import NANO
-from masklet_build import half_storage, nano
-from masklet_build.onnx_export import CHECKED_SIZES, export
-from masklet_build.samples import sample_inputs
+from masklet_build import nano
+from masklet_build.export import half_storage
+from masklet_build.export.onnx_export import CHECKED_SIZES, export
+from masklet_build.models.samples import sample_inputs
 
 pytestmark = pytest.mark.torch
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from masklet_build.sam.memory_encoder import Resize, soft_mask
-from masklet_build.sam.tables import resize_matrix, resized_position_embedding, rotary_table, sine_table, time_code
-from masklet_build.sam2.trunk import position_embedding
+from masklet_build.models.sam.memory_encoder import Resize, soft_mask
+from masklet_build.models.sam.tables import resize_matrix, resized_position_embedding, rotary_table, sine_table, time_code
+from masklet_build.models.sam2.trunk import position_embedding
 
 pytestmark = pytest.mark.torch
 

@@ -12,9 +12,9 @@ from lint.graphs import model, rules
 from masklet import families
 from masklet.contract import mask_prompt
 from masklet_build import cli, nano
-from masklet_build.lint.check import lint_file
-from masklet_build.lint.contract import contract, dimensions
-from masklet_build.lint.graph import Graph
+from masklet_build.export.lint.check import lint_file
+from masklet_build.export.lint.contract import contract, dimensions
+from masklet_build.export.lint.graph import Graph
 from masklet_build.manifest import Manifest
 
 NANO = families.NANO

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import masklet_build.tensorrt
+import masklet_build.engines
 
-PACKAGE = Path(masklet_build.tensorrt.__file__).parent
+PACKAGE = Path(masklet_build.engines.__file__).parent
 
 
 @dataclass(frozen=True)
 class Planted:
-    """In `module` of masklet_build.tensorrt the text `old` becomes `new`; `since`: the first major version in which that is wrong."""
+    """In `module` of masklet_build.engines the text `old` becomes `new`; `since`: the first major version in which that is wrong."""
 
     name: str
     module: str

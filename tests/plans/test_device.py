@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from masklet_build.tensorrt import device as module
-from masklet_build.tensorrt.device import Device, DeviceError
+from masklet_build.engines import device as module
+from masklet_build.engines.device import Device, DeviceError
 from plans.stubs import compile_driver
 
 

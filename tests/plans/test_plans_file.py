@@ -10,10 +10,10 @@ import pytest
 
 from masklet import families
 from masklet.contract import CONTRACT_VERSION
+from masklet_build.engines.layers import count_layers
+from masklet_build.engines.plans import FILE_NAME, Layers, Machine, Plan, Plans, PlansError, Settings
+from masklet_build.export.profiles import Limits, profiles
 from masklet_build.manifest import file_sha256
-from masklet_build.tensorrt.layers import count_layers
-from masklet_build.tensorrt.plans import FILE_NAME, Layers, Machine, Plan, Plans, PlansError, Settings
-from masklet_build.tensorrt.profiles import Limits, profiles
 
 MACHINE = Machine("11.0.0.114", "NVIDIA H100 PCIe", "9.0", "13.0")
 

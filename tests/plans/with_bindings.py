@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import tensorrt as trt
 
-import masklet_build.tensorrt
+import masklet_build.engines
 from masklet_build import nano
 from masklet_build.cli import main
+from masklet_build.engines.plans import Layers, Machine, Plans, PlansError, Settings
+from masklet_build.engines.runtime import PlanStages, RunError
+from masklet_build.export.profiles import Limits, NoProfile, profiles
 from masklet_build.manifest import Manifest, file_sha256
-from masklet_build.samples import Sizes, sample_inputs
-from masklet_build.tensorrt.plans import Layers, Machine, Plans, PlansError, Settings
-from masklet_build.tensorrt.profiles import Limits, NoProfile, profiles
-from masklet_build.tensorrt.runtime import PlanStages, RunError
+from masklet_build.models.samples import Sizes, sample_inputs
 from plans.planted import PACKAGE, PLANTED, Planted
 from plans.world import MODELS, VARIANT, ParserProblem, World, computed
 
@@ -280,7 +280,7 @@ def test_plans_of_another_tensorrt_are_not_loaded(world: World, onnx: Path, monk
 
 
 def test_progress_never_goes_back_and_ends_at_the_end() -> None:
-    from masklet_build.tensorrt.callbacks import Progress
+    from masklet_build.engines.callbacks import Progress
 
     bar = Progress("engine")
     shown = [0]
@@ -311,11 +311,11 @@ def planted(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
     mistake: Planted = request.param
     shutil.copytree(PACKAGE, tmp_path / "copy")
     (tmp_path / "copy" / f"{mistake.module}.py").write_text(mistake.source())
-    for name in [name for name in sys.modules if name.startswith("masklet_build.tensorrt.")]:
+    for name in [name for name in sys.modules if name.startswith("masklet_build.engines.")]:
         monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setattr(masklet_build.tensorrt, "__path__", [str(tmp_path / "copy")])
+    monkeypatch.setattr(masklet_build.engines, "__path__", [str(tmp_path / "copy")])
     yield mistake
-    for name in [name for name in sys.modules if name.startswith("masklet_build.tensorrt.")]:
+    for name in [name for name in sys.modules if name.startswith("masklet_build.engines.")]:
         del sys.modules[name]
 
 
@@ -323,7 +323,7 @@ def planted(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.
 def test_a_planted_mistake_is_tried(planted: Planted, world: World, onnx: Path, tmp_path: Path) -> None:
     """Builds and runs with the mistake; test_bindings.py asks what became of it."""
     try:
-        from masklet_build.tensorrt import folder, here, runtime
+        from masklet_build.engines import folder, here, runtime
 
         folder.build_plans(VARIANT, onnx, tmp_path / "plans", here.this_machine(), limits=Limits.of(VARIANT), settings=Settings())
         runtime.PlanStages(tmp_path / "plans").call("mask_prompt", sample_inputs("mask_prompt", VARIANT, Sizes(), seed=0))

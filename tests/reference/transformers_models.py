@@ -10,10 +10,10 @@ import torch
 import transformers
 
 from masklet.families import Variant, variant
-from masklet_build.hugging_face import to_official
-from masklet_build.network import BACKBONES
-from masklet_build.random_weights import random_checkpoint
-from masklet_build.torch_stages import TorchStages
+from masklet_build.checkpoints.hugging_face import to_official
+from masklet_build.checkpoints.random_weights import random_checkpoint
+from masklet_build.models.network import BACKBONES
+from masklet_build.models.stages import TorchStages
 
 
 class Pair(NamedTuple):

@@ -9,9 +9,9 @@ import pytest
 
 from masklet.families import NANO
 from masklet_build import nano
-from masklet_build.selftest.fixtures import SHIPPED, Fixtures, read
-from masklet_build.selftest.subject import Subject, opened
-from masklet_build.tensorrt.profiles import Limits, profiles
+from masklet_build.check.subject import Subject, opened
+from masklet_build.export.fixtures.fixtures import SHIPPED, Fixtures, read
+from masklet_build.export.profiles import Limits, profiles
 
 
 @pytest.fixture(scope="session")

@@ -11,9 +11,9 @@ import pytest
 
 from masklet.families import NANO
 from masklet_build import nano
-from masklet_build.selftest.engine_check import EngineReport, check_engines
-from masklet_build.selftest.fixtures import Fixtures
-from masklet_build.selftest.subject import OnnxStages, Subject
+from masklet_build.check.engine_check import EngineReport, check_engines
+from masklet_build.check.subject import OnnxStages, Subject
+from masklet_build.export.fixtures.fixtures import Fixtures
 
 SCALE = 1 / math.sqrt(NANO.hidden)  # of queries; one head as wide as the features
 CORES = 2 * NANO.memory_layers

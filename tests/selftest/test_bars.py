@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from masklet_build.selftest.bars import BARS, coarsest, compare
-from masklet_build.selftest.fixtures import MOST, Expected, Row, taken
+from masklet_build.export.fixtures.bars import BARS, coarsest, compare
+from masklet_build.export.fixtures.fixtures import MOST, Expected, Row, taken
 
 RANDOM = np.random.default_rng(7)
 

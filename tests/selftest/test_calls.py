@@ -9,10 +9,10 @@ import pytest
 
 from masklet.contract import Model, engines
 from masklet.families import NANO
-from masklet_build.samples import Sizes
-from masklet_build.selftest.calls import Call, calls, compose
-from masklet_build.selftest.fixtures import Fixtures
-from masklet_build.tensorrt.profiles import Limits, choose, profiles
+from masklet_build.check.calls import Call, calls, compose
+from masklet_build.export.fixtures.fixtures import Fixtures
+from masklet_build.export.profiles import Limits, choose, profiles
+from masklet_build.models.samples import Sizes
 
 TABLE = profiles(NANO, Limits.of(NANO, videos=5, objects=7))
 MODELS = {model.name: model for model in engines(NANO)}

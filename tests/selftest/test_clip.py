@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from masklet_build.selftest.clip_check import ClipReport, check_clip
-from masklet_build.selftest.fixtures import Fixtures
-from masklet_build.selftest.subject import Subject
+from masklet_build.check.clip_check import ClipReport, check_clip
+from masklet_build.check.subject import Subject
+from masklet_build.export.fixtures.fixtures import Fixtures
 
 pytestmark = pytest.mark.engines
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from masklet_build import nano
-from masklet_build.assemble import assemble
 from masklet_build.cli import main
+from masklet_build.export.profiles import Limits
 from masklet_build.manifest import Manifest, file_sha256
-from masklet_build.tensorrt.profiles import Limits
+from masklet_build.repository.assemble import assemble
 from selftest.spoilt import spoil
 
 pytestmark = pytest.mark.engines
@@ -95,7 +95,7 @@ def test_without_a_path_it_needs_tensorrt_and_says_so(tmp_path: Path, monkeypatc
 def test_a_folder_that_cannot_be_written_to_still_gives_the_verdict(
     engines: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from masklet_build.selftest import report
+    from masklet_build.check import report
 
     def refuse(made: object, folder: Path) -> None:
         raise OSError(30, "Read-only file system", str(folder))

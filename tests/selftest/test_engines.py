@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from masklet.contract import engines
-from masklet_build.selftest.engine_check import EngineReport, check_engines
-from masklet_build.selftest.fixtures import Fixtures
-from masklet_build.selftest.subject import Subject
+from masklet_build.check.engine_check import EngineReport, check_engines
+from masklet_build.check.subject import Subject
+from masklet_build.export.fixtures.fixtures import Fixtures
 from selftest.faults import MAPS, Fault, Faulty, damped, noise
 
 pytestmark = pytest.mark.engines

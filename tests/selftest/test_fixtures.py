@@ -12,10 +12,10 @@ import pytest
 from masklet.contract import engines, resolve
 from masklet.families import NANO
 from masklet_build import nano
+from masklet_build.check.calls import calls
+from masklet_build.export.fixtures.fixtures import SHIPPED, Fixtures, FixturesError, find, read, write
+from masklet_build.export.profiles import Limits, profiles
 from masklet_build.manifest import FIXTURES, Manifest
-from masklet_build.selftest.calls import calls
-from masklet_build.selftest.fixtures import SHIPPED, Fixtures, FixturesError, find, read, write
-from masklet_build.tensorrt.profiles import Limits, profiles
 
 SHA256 = Manifest.read(nano.ENGINES).checkpoint["sha256"]
 

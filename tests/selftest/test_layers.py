@@ -7,10 +7,10 @@ import json
 import pytest
 
 from masklet.families import variant
-from masklet_build.selftest.layers import remarks
-from masklet_build.tensorrt.layers import count_layers
-from masklet_build.tensorrt.plans import Layers
-from masklet_build.tensorrt.profiles import Limits, profiles
+from masklet_build.check.layers import remarks
+from masklet_build.engines.layers import count_layers
+from masklet_build.engines.plans import Layers
+from masklet_build.export.profiles import Limits, profiles
 
 NANO = variant("nano")
 SAM2 = variant("sam2.1_t")

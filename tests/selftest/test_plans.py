@@ -14,14 +14,14 @@ import pytest
 from masklet.contract import CONTRACT_VERSION, Model, engines
 from masklet.families import NANO, Variant
 from masklet_build import nano
+from masklet_build.check import own
+from masklet_build.check.subject import OnnxStages, opened
 from masklet_build.cli import main
+from masklet_build.engines import builder as builder_module
+from masklet_build.engines import folder, runtime
+from masklet_build.engines.plans import Layers, Machine, Plan, Plans, Settings
+from masklet_build.export.profiles import Limits, Profile, profiles
 from masklet_build.manifest import FIXTURES, Manifest, file_sha256
-from masklet_build.selftest import own
-from masklet_build.selftest.subject import OnnxStages, opened
-from masklet_build.tensorrt import builder as builder_module
-from masklet_build.tensorrt import folder, runtime
-from masklet_build.tensorrt.plans import Layers, Machine, Plan, Plans, Settings
-from masklet_build.tensorrt.profiles import Limits, Profile, profiles
 from selftest.spoilt import spoil
 
 pytestmark = pytest.mark.engines
@@ -47,7 +47,7 @@ def make_plans(folder: Path, *, settings: Settings | None = None, precision: str
 
 
 class PlanStages:
-    """In place of masklet_build.tensorrt.runtime.PlanStages: reads plans by the same names, runs them in ONNX Runtime."""
+    """In place of masklet_build.engines.runtime.PlanStages: reads plans by the same names, runs them in ONNX Runtime."""
 
     def __init__(self, folder: Path) -> None:
         self.timed: list[tuple[str, int]] = []

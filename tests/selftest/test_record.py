@@ -13,19 +13,19 @@ pytest.importorskip("torch")
 
 from masklet.contract import engines
 from masklet.families import NANO, Variant, scaled_down, variant
-from masklet_build.checkpoints import load_checkpoint
+from masklet_build.check.calls import calls
+from masklet_build.check.clip_check import check_clip
+from masklet_build.check.engine_check import check_engines
+from masklet_build.checkpoints.loading import load_checkpoint
+from masklet_build.checkpoints.random_weights import random_checkpoint
+from masklet_build.export.fixtures.bars import BARS, compare
+from masklet_build.export.fixtures.fixtures import Fixtures, read, write
+from masklet_build.export.fixtures.record import CLIP_FRAMES, record
+from masklet_build.export.precision.choice import Choice
+from masklet_build.export.precision.plan import Plan
+from masklet_build.export.profiles import Limits, profiles
+from masklet_build.models.stages import TorchStages
 from masklet_build.nano import CHECKPOINT
-from masklet_build.random_weights import random_checkpoint
-from masklet_build.selftest.bars import BARS, compare
-from masklet_build.selftest.calls import calls
-from masklet_build.selftest.clip_check import check_clip
-from masklet_build.selftest.engine_check import check_engines
-from masklet_build.selftest.fixtures import Fixtures, read, write
-from masklet_build.selftest.record import CLIP_FRAMES, record
-from masklet_build.tensorrt.profiles import Limits, profiles
-from masklet_build.torch_stages import TorchStages
-from masklet_build.typed.choice import Choice
-from masklet_build.typed.plan import Plan
 
 pytestmark = pytest.mark.torch
 

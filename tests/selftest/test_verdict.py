@@ -7,10 +7,10 @@ import shlex
 import pytest
 
 from masklet.families import variant
-from masklet_build.samples import Sizes
-from masklet_build.selftest.clip_check import ClipReport
-from masklet_build.selftest.engine_check import Checked, EngineReport
-from masklet_build.selftest.verdict import fallbacks, judge
+from masklet_build.check.clip_check import ClipReport
+from masklet_build.check.engine_check import Checked, EngineReport
+from masklet_build.check.verdict import fallbacks, judge
+from masklet_build.models.samples import Sizes
 
 SAM2 = variant("sam2.1_t")
 ALL = ["image_encoder", "mask_prompt", "memory_attention", "mask_decoder", "memory_encoder"]

@@ -11,7 +11,7 @@ import pytest
 
 from masklet import Tracker
 from masklet.families import variant
-from masklet_build.assemble import assemble
+from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from serving.small import VARIANT, Serve
 
@@ -19,12 +19,11 @@ from serving.small import VARIANT, Serve
 @pytest.fixture(scope="session")
 def small_engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Engines of a random network for frames of 64 x 64."""
-    from masklet_build.onnx_export import export  # torch, which not every test of this folder needs
-    from masklet_build.random_weights import random_checkpoint
-    from masklet_build.rebuilt import save_checkpoint
+    from masklet_build.checkpoints.random_weights import random_checkpoint, save_official
+    from masklet_build.export.onnx_export import export  # torch, which not every test of this folder needs
 
     folder, small = tmp_path_factory.mktemp("small"), variant(VARIANT)
-    save_checkpoint(random_checkpoint(small, seed=1), folder / "checkpoint.pt")
+    save_official(random_checkpoint(small, seed=1), folder / "checkpoint.pt")
     export(small, folder / "checkpoint.pt", folder / "engines")
     return folder / "engines"
 

@@ -11,8 +11,8 @@ import pytest
 
 from masklet import TrackedFrame, Tracker
 from masklet_build import nano
-from masklet_build.assemble import assemble
-from masklet_build.combine import combine
+from masklet_build.repository.assemble import assemble
+from masklet_build.repository.combine import combine
 from masklet_build.serve import Server
 from serving.agreement import equal
 from serving.clips import clip

@@ -16,7 +16,7 @@ import pytest
 import fakes
 from fakes import device_module, dlpack
 from masklet import AsyncTracker, TrackedFrame
-from masklet_build.assemble import assemble
+from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from serving.agreement import equal
 from serving.films import Film, Outcome, make_film, play

@@ -7,15 +7,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from tests.golden import scenarios
+from tests.golden.compare import Comparison
+from tests.golden.replay import OTHER_OBJECTS, Planner, play
+from tests.golden.verify import export_golden, replay, table
 
 from masklet import families
 from masklet.tracker import Tracker
-from masklet_build import golden
-from masklet_build.assemble import assemble
-from masklet_build.compare import Comparison
-from masklet_build.replay import OTHER_OBJECTS, Planner, play
+from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
-from masklet_build.verify import export_golden, replay, table
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 
@@ -33,11 +33,11 @@ OTHERS = [
 
 
 @pytest.fixture(scope="module")
-def scenario() -> golden.Scenario:
-    return golden.load(FOLDER, "p1")
+def scenario() -> scenarios.Scenario:
+    return scenarios.load(FOLDER, "p1")
 
 
-def build(folder: Path, variant: families.Variant, scenario: golden.Scenario, scratch: Path) -> Path:
+def build(folder: Path, variant: families.Variant, scenario: scenarios.Scenario, scratch: Path) -> Path:
     engines = export_golden(variant, folder, scenario, scratch, print)
     return assemble(variant.name, engines, scratch / "repository")
 
@@ -71,10 +71,10 @@ def test_every_mask_is_the_official_predictors(repository, scenario, serving_pyt
 
 @pytest.mark.parametrize(("folder", "name", "expected"), OTHERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_every_mask_is_the_official_predictors_in_other_families(folder, name, expected, serving_python, tmp_path):
-    scenarios = [golden.load(DATA / folder, scenario) for scenario in expected]
-    made = build(DATA / folder, families.variant(name), scenarios[0], tmp_path)
+    loaded = [scenarios.load(DATA / folder, scenario) for scenario in expected]
+    made = build(DATA / folder, families.variant(name), loaded[0], tmp_path)
     with Server(made, python=serving_python, grpc_port=0, http_port=0, metrics_port=0) as server:
-        reports = [replay(server.grpc_url, scenario) for scenario in scenarios]
+        reports = [replay(server.grpc_url, scenario) for scenario in loaded]
     print(table(reports))
     for report in reports:
         compared, repeated = expected[report.scenario]

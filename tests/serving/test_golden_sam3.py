@@ -6,16 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.golden import scenarios
+from tests.golden.compare import Comparison
+from tests.golden.replay import Planner, play
+from tests.golden.verify import GoldenError, export_golden, verify
 
 from masklet import families
 from masklet.tracker import Tracker
-from masklet_build import golden
-from masklet_build.assemble import assemble
-from masklet_build.compare import Comparison
 from masklet_build.manifest import Manifest
-from masklet_build.replay import Planner, play
+from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
-from masklet_build.verify import GoldenError, export_golden, verify
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 
@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parents[1] / "data" / "sam3_synthetic"
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory) -> Path:
-    return export_golden(families.variant("sam3:4"), FOLDER, golden.load(FOLDER, "p4"), tmp_path_factory.mktemp("golden"), print)
+    return export_golden(families.variant("sam3:4"), FOLDER, scenarios.load(FOLDER, "p4"), tmp_path_factory.mktemp("golden"), print)
 
 
 @pytest.mark.parametrize(("name", "scenario", "frames"), [("sam3:4", "p4", 4), ("sam3_newest:4", "p3", 2)])
@@ -32,7 +32,7 @@ def test_every_mask_is_the_official_predictors(engines, tmp_path, serving_python
     """A click tracked with selection; a click and a box without. The first frames only: one takes seconds."""
     replace(Manifest.read(engines), variant=name).write(engines)  # the same network and weights
     repository = assemble(name, engines, tmp_path / "repository")
-    recorded, comparison = golden.load(FOLDER, scenario), Comparison()
+    recorded, comparison = scenarios.load(FOLDER, scenario), Comparison()
     requests = [request for request in Planner(recorded).main if request.frame < frames]
     with (
         Server(repository, python=serving_python, grpc_port=0, http_port=0, metrics_port=0) as server,

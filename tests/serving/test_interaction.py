@@ -12,11 +12,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from PIL import Image
+from tests.golden.compare import iou
 
 from masklet import AsyncTracker, TrackedFrame, Tracker, Video, errors, rle
 from masklet.contract import TIMING_FIELDS
 from masklet.mask_bytes import separated
-from masklet_build.compare import iou
 from masklet_build.serve import Server
 from serving.agreement import all_equal, assert_close, equal, only
 from serving.clips import clip, encoded

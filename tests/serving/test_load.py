@@ -18,7 +18,7 @@ import pytest
 
 from masklet import families
 from masklet_build import nano
-from masklet_build.assemble import assemble
+from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from masklet_build.serve.cleanup import live_processes
 

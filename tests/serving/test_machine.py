@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from masklet_build import machine
+from masklet_build.serve import machine
 
 
 def test_the_library_of_this_very_python_is_taken(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest
 from failover.films import digest, film
 from masklet import AsyncTracker, MaskletError, ServerFault, VideoLost
 from masklet_build import nano
-from masklet_build.assemble import assemble
+from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 
 pytestmark = [pytest.mark.server, pytest.mark.engines]

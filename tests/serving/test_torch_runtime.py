@@ -13,10 +13,10 @@ import torch
 from masklet import TrackedFrame, Tracker, Video
 from masklet.families import NANO
 from masklet_build import nano
-from masklet_build.assemble import assemble
 from masklet_build.clips import bounding_box, inner_point, make_clip
-from masklet_build.onnx_export import CHECKED_SIZES
-from masklet_build.programs import export_programs
+from masklet_build.export.onnx_export import CHECKED_SIZES
+from masklet_build.export.programs import export_programs
+from masklet_build.repository.assemble import assemble
 from masklet_build.serve import ServeError, Server
 from serving.agreement import all_equal, assert_close
 from serving.beside_torch import environment_with_torch

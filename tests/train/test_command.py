@@ -7,8 +7,8 @@ import json
 import pytest
 
 from masklet_build import nano
-from masklet_build.cli import main
-from masklet_build.train.recipe import Recipe, RecipeError
+from train_nano.__main__ import main
+from train_nano.recipe import Recipe, RecipeError
 
 pytestmark = pytest.mark.torch
 
@@ -20,7 +20,7 @@ def test_the_shipped_recipe_can_be_read():
 
 
 def test_a_missing_recipe_is_said(tmp_path, capsys):
-    assert main(["train", "--out", str(tmp_path / "run"), "--recipe", str(tmp_path / "none.json")]) == 1
+    assert main(["--out", str(tmp_path / "run"), "--recipe", str(tmp_path / "none.json")]) == 1
     error = capsys.readouterr().err
     assert "none.json is not a recipe" in error
     assert "Traceback" not in error
@@ -31,7 +31,6 @@ def test_a_missing_checkpoint_to_begin_with_is_said(tmp_path, capsys):
     content = json.loads(nano.RECIPE.read_text())
     recipe.write_text(json.dumps(content | {"phases": [content["phases"][0] | {"steps": 1}]}))
     arguments = [
-        "train",
         "--out",
         str(tmp_path / "run"),
         "--recipe",
@@ -47,7 +46,7 @@ def test_a_missing_checkpoint_to_begin_with_is_said(tmp_path, capsys):
 
 def test_help_teaches(capsys):
     with pytest.raises(SystemExit, match="0"):
-        main(["train", "--help"])
+        main(["--help"])
     said = capsys.readouterr().out
     assert "--resume" in said
     assert "masklet-build evaluate nano" in said

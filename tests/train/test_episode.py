@@ -10,10 +10,10 @@ import torch
 
 from masklet.families import variant
 from masklet_bank.bank import Answer, ObjectBank, Result
-from masklet_build.train import prompts
-from masklet_build.train.episode import Plan, run_episode
-from masklet_build.train.network import Trainable
-from masklet_build.train.weights import fresh_model
+from train_nano import prompts
+from train_nano.episode import Plan, run_episode
+from train_nano.network import Trainable
+from train_nano.weights import fresh_model
 
 pytestmark = pytest.mark.torch
 

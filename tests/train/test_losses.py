@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from masklet_build.train.losses import DICE, FOCAL, dice, focal, frame_loss, identity, overlap, target
-from masklet_build.train.network import Decoded
+from train_nano.losses import DICE, FOCAL, dice, focal, frame_loss, identity, overlap, target
+from train_nano.network import Decoded
 
 pytestmark = pytest.mark.torch
 

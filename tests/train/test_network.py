@@ -8,11 +8,11 @@ import torch
 
 from masklet.contract import KIND_CLICK, KIND_MASK, KIND_TRACKED
 from masklet.families import variant
-from masklet_build.network import build_stages
-from masklet_build.sam.layers import tokens_of
-from masklet_build.train.episode import _chosen
-from masklet_build.train.network import Memory, Prompt, Trainable, state
-from masklet_build.train.weights import fresh_model
+from masklet_build.models.network import build_stages
+from masklet_build.models.sam.layers import tokens_of
+from train_nano.episode import _chosen
+from train_nano.network import Memory, Prompt, Trainable, state
+from train_nano.weights import fresh_model
 
 pytestmark = pytest.mark.torch
 

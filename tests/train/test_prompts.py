@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from masklet_build.train import prompts
-from masklet_build.train.network import Prompt
+from train_nano import prompts
+from train_nano.network import Prompt
 
 pytestmark = pytest.mark.torch
 

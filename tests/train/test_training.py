@@ -13,14 +13,14 @@ import torch
 from torch import distributed, multiprocessing
 
 from masklet.families import variant
-from masklet_build.checkpoints import load_checkpoint
+from masklet_build.checkpoints.loading import load_checkpoint
 from masklet_build.clips import make_clip
-from masklet_build.train import data, loop
-from masklet_build.train.data import Clips
-from masklet_build.train.loop import CHECKPOINT, RECIPE, STATE, Setting, Training
-from masklet_build.train.recipe import Phase, Recipe, RecipeError
-from masklet_build.train.record import CURVES, METRICS, read_metrics
-from masklet_build.train.start import train
+from train_nano import data, loop
+from train_nano.data import Clips
+from train_nano.loop import CHECKPOINT, RECIPE, STATE, Setting, Training
+from train_nano.recipe import Phase, Recipe, RecipeError
+from train_nano.record import CURVES, METRICS, read_metrics
+from train_nano.start import train
 
 pytestmark = pytest.mark.torch
 

@@ -6,9 +6,9 @@ import pytest
 
 from masklet.families import NANO
 from masklet_build import nano
-from masklet_build.checkpoints import load_checkpoint
-from masklet_build.torch_stages import TorchStages
-from masklet_build.typed.film import drawn_film
+from masklet_build.checkpoints.loading import load_checkpoint
+from masklet_build.export.precision.film import drawn_film
+from masklet_build.models.stages import TorchStages
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ import pytest
 from masklet.families import NANO
 from masklet_build import cli, nano
 from masklet_build.clips.stories import LEAST_FRAMES, STORIES
+from masklet_build.export.precision.choice import Choice
 from masklet_build.quality.datasets import DrawnClips
+from masklet_build.quality.in_precision import typed_servers
 from masklet_build.quality.run import evaluate
-from masklet_build.typed.choice import Choice
-from masklet_build.typed.servers import typed_servers
 
 pytestmark = pytest.mark.torch
 

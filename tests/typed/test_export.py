@@ -13,18 +13,19 @@ from onnx import TensorProto, defs
 
 from masklet.contract import engines
 from masklet.families import NANO, variant
-from masklet_build import cli, nano, onnx_export
-from masklet_build.lint.check import lint_file
-from masklet_build.lint.graph import Graph
+from masklet_build import cli, nano
+from masklet_build.checkpoints.random_weights import random_checkpoint
+from masklet_build.export import onnx_export
+from masklet_build.export.lint.check import lint_file
+from masklet_build.export.lint.graph import Graph
+from masklet_build.export.onnx_export import BF16_OPSET, CHECKED_SIZES, ExportError, export, export_engine, opset_of
+from masklet_build.export.precision import check
+from masklet_build.export.precision.choice import Choice
+from masklet_build.export.precision.plan import Plan
+from masklet_build.export.precision.rewrite import layers
 from masklet_build.manifest import Manifest
-from masklet_build.onnx_export import BF16_OPSET, CHECKED_SIZES, ExportError, export, export_engine, opset_of
-from masklet_build.random_weights import random_checkpoint
-from masklet_build.samples import Sizes, sample_inputs
-from masklet_build.torch_stages import TorchStages
-from masklet_build.typed import check
-from masklet_build.typed.choice import Choice
-from masklet_build.typed.plan import Plan
-from masklet_build.typed.rewrite import layers
+from masklet_build.models.samples import Sizes, sample_inputs
+from masklet_build.models.stages import TorchStages
 
 pytestmark = pytest.mark.torch
 

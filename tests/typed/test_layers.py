@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 from masklet.families import NANO
-from masklet_build.sam.layers import Conv1x1, Doubling, LayerNorm2d, Linear, attention
-from masklet_build.samples import Sizes, sample_inputs
-from masklet_build.typed.choice import Choice
-from masklet_build.typed.layers import DTYPES, FusibleAttention, NodeNorm2d, typed
-from masklet_build.typed.rewrite import cores, layers, typed_stage
+from masklet_build.export.precision.choice import Choice
+from masklet_build.export.precision.layers import DTYPES, FusibleAttention, NodeNorm2d, typed
+from masklet_build.export.precision.rewrite import cores, layers, typed_stage
+from masklet_build.models.sam.layers import Conv1x1, Doubling, LayerNorm2d, Linear, attention
+from masklet_build.models.samples import Sizes, sample_inputs
 
 pytestmark = pytest.mark.torch
 

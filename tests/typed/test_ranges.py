@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from masklet.families import NANO
-from masklet_build.torch_stages import TorchStages
-from masklet_build.typed.choice import Choice
-from masklet_build.typed.film import show
-from masklet_build.typed.plan import make_plan
-from masklet_build.typed.ranges import SAFE, recording, vanishing
-from masklet_build.typed.rewrite import CORE, cores, layers
+from masklet_build.export.precision.choice import Choice
+from masklet_build.export.precision.film import show
+from masklet_build.export.precision.plan import make_plan
+from masklet_build.export.precision.ranges import SAFE, recording, vanishing
+from masklet_build.export.precision.rewrite import CORE, cores, layers
+from masklet_build.models.stages import TorchStages
 
 pytestmark = pytest.mark.torch
 

@@ -43,7 +43,7 @@ _REPOSITORY = Path(__file__).parent / "model_repository"
 
 
 class Stages(Protocol):
-    """The five engines by name, as `masklet_build.torch_stages.TorchStages` has them."""
+    """The five engines by name, as `masklet_build.models.stages.TorchStages` has them."""
 
     def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Outputs by name; image_encoder's tensors lead with V."""

@@ -38,7 +38,7 @@ class Manifest:
     """Contents of manifest.json.
 
     variant            name in masklet.families
-    checkpoint         {"name": file name, "sha256": of the file (masklet_build.checkpoints.checkpoint_sha256)}
+    checkpoint         {"name": file name, "sha256": of the file (masklet_build.checkpoints.loading.checkpoint_sha256)}
     contract_version   of masklet.contract at the export
     opset              of the ONNX files; 0 where there are none
     precision          of projections and convolutions, in the graphs themselves: fp32, fp16 or bf16. Inputs and outputs are those of masklet.contract
@@ -49,7 +49,7 @@ class Manifest:
     purpose            whom the graphs' forms suit: cpu or tensorrt; torch: they are PyTorch programs
     kept_fp32          modules that keep fp32 all the same
     vanishing          engine -> module -> how many of its weights are not zero but become zero in fp16
-    differences        engine -> output -> how far the engine is from PyTorch in fp32 (masklet_build.typed.check); none for fp32
+    differences        engine -> output -> how far the engine is from PyTorch in fp32 (masklet_build.export.precision.check); none for fp32
     """
 
     variant: str

@@ -6,17 +6,17 @@ import argparse
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from masklet import families
 from masklet.errors import MaskletError
 from masklet_build import nano
-from masklet_build.assemble import PRECISIONS, AssembleError
+from masklet_build.common import fail, missing, say
+from masklet_build.export.precision.choice import PRECISIONS as TYPES
+from masklet_build.export.precision.choice import Choice
+from masklet_build.repository.assemble import PRECISIONS, AssembleError
 from masklet_build.serve import ServeError
-from masklet_build.typed.choice import PRECISIONS as TYPES
-from masklet_build.typed.choice import Choice
 
 if TYPE_CHECKING:  # these need Pillow, which serving and exporting do without
     from masklet_build.quality.datasets import Dataset
@@ -79,8 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """Evaluates, prints the tables and writes them. Returns the exit code."""
-    if find_spec("PIL") is None:
-        return _fail("Pillow is not installed here. Install it: pip install 'masklet-build[quality]'.")
+    if absent := missing("quality", "PIL"):
+        return fail("evaluate", absent)
     from masklet_build.quality import report
     from masklet_build.quality.datasets import DatasetError
     from masklet_build.quality.run import evaluate
@@ -88,11 +88,11 @@ def run_evaluate(args: argparse.Namespace) -> int:
     servers = _servers(args)
     try:
         dataset = _dataset(args)
-        evaluation = evaluate(servers, dataset, list(dict.fromkeys(args.prompt)), controls=args.controls, say=lambda line: print(line, flush=True))
+        evaluation = evaluate(servers, dataset, list(dict.fromkeys(args.prompt)), controls=args.controls, say=say)
         made = report.content(evaluation, dataset.description)
         report.write(args.out, made)
     except (DatasetError, MaskletError, AssembleError, ServeError, OSError) as error:
-        return _fail(error)
+        return fail("evaluate", error)
     except KeyboardInterrupt:
         print("\nstopped; nothing was written", file=sys.stderr)
         return 130
@@ -120,12 +120,12 @@ def _typed_servers(args: argparse.Namespace) -> list[AbstractContextManager[Serv
     if args.url or args.engines or args.precision:
         args.refuse("--typed makes its engines itself, in fp32 and in the types that it is given. Leave out --url, --engines and --precision.")
     checkpoint = args.checkpoint or nano.shipped(args, "--checkpoint", nano.CHECKPOINT, f"Fetch it: masklet-build download {args.variant}")
-    if find_spec("torch") is None:
-        args.refuse("--typed needs torch. Use the build environment: pip install 'masklet-build[export]'.")
-    from masklet_build.typed.servers import typed_servers
+    if absent := missing("export", "torch"):
+        args.refuse(f"--typed: {absent}")
+    from masklet_build.quality.in_precision import typed_servers
 
     variant = families.variant(args.variant)
-    return typed_servers(variant, checkpoint, [Choice.of(variant, *types) for types in args.typed], lambda line: print(line, flush=True))
+    return typed_servers(variant, checkpoint, [Choice.of(variant, *types) for types in args.typed], say)
 
 
 def _dataset(args: argparse.Namespace) -> Dataset:
@@ -155,8 +155,3 @@ def _at_least(least: int) -> Callable[[str], int]:
         return value
 
     return number
-
-
-def _fail(error: object) -> int:
-    print(f"masklet-build evaluate: {error}", file=sys.stderr)
-    return 1

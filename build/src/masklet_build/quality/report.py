@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from masklet_build import provenance
+from masklet_build.quality import provenance
 from masklet_build.quality.methods import FROZEN, TRACKED
 from masklet_build.quality.run import Evaluation
 from masklet_build.quality.scores import LEAST_ABSENCE, ClipScores, Mean, mean, presence, returns, subset_means

@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from masklet.errors import ServerUnavailable
 from masklet.transport import Transport
-from masklet_build.assemble import assemble
+from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 
 

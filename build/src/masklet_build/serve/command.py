@@ -9,7 +9,8 @@ import tempfile
 import threading
 from pathlib import Path
 
-from masklet_build.serve import image, shared_memory
+from masklet_build.repository import image
+from masklet_build.serve import shared_memory
 from masklet_build.serve.drain import drain_files
 from masklet_build.serve.environment import PYTHON_VARIABLE
 from masklet_build.serve.errors import GaveUp, ServeError

@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from masklet_build import machine
+from masklet_build.serve import machine
 from masklet_build.serve.errors import ServeError
 
 PYTHON_VARIABLE = "MASKLET_SERVING_PYTHON"

@@ -1,6 +1,6 @@
 """How the bank reaches the engines: one call, by name, with the tensors of `masklet.contract`.
 
-`Stages` has three implementations: calls to other models of the same Triton (shell of this model), PyTorch (masklet_build.torch_stages) and
+`Stages` has three implementations: calls to other models of the same Triton (shell of this model), PyTorch (masklet_build.models.stages) and
 recording fakes in tests.
 """
 

@@ -1,1 +1,0 @@
-"""The parts of `masklet_build.assemble`: configs, and what depends on the target."""

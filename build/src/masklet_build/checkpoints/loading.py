@@ -1,0 +1,138 @@
+"""Checkpoints, official ones and masklet's own: reading, writing, and refusing what does not fit with a reason."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from masklet.families import VARIANTS, Variant
+from masklet_build.checkpoints.hugging_face import safetensors_files, to_official
+from masklet_build.manifest import file_sha256
+from masklet_build.models.network import BACKBONES, parameter_shapes
+
+_SHOWN = 3  # names listed of each kind of mismatch
+
+
+class CheckpointError(Exception):
+    """A file is not the checkpoint that was asked for."""
+
+
+def load_checkpoint(path: str | Path, variant: Variant) -> dict[str, Tensor]:
+    """The state dict in `path`, float32, checked to be complete and of the shapes that `variant` expects.
+
+    `path` is an official file of torch.save, a .safetensors file, an index of several, or a folder of Hugging Face transformers; the names in it
+    may be the official ones or those of transformers. Official variants of one size (plain, _1, _2, 512) have the same names and shapes: the file
+    cannot tell them apart, so the caller's word counts.
+    Raises CheckpointError.
+    """
+    if not Path(path).exists():
+        fetch = f"Fetch it: masklet-build download {variant.name}" if variant.official else "Correct the path."
+        raise CheckpointError(f"There is no checkpoint {path}. {fetch}")
+    try:
+        state = BACKBONES[type(variant.trunk)].used(to_official(_read(Path(path))), variant)
+    except ValueError as error:
+        raise CheckpointError(f"{path} does not fit {variant.name}: {error}") from error
+    expected = parameter_shapes(variant)
+    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if found != expected:
+        raise CheckpointError(f"{path} does not fit {variant.name}. {_mismatch(found, expected)} {_guess(found)}")
+    return {name: tensor.float() for name, tensor in state.items()}
+
+
+def save_checkpoint(path: str | Path, state: Mapping[str, Tensor], *, metadata: Mapping[str, str]) -> None:
+    """Writes masklet's own kind of checkpoint: safetensors with every tensor rounded to float16, which halves the file.
+
+    Engines are exported from the file, so they start from the rounded numbers, and nothing differs afterwards. `metadata`: what the weights
+    are and how they were made. Raises ValueError for a number that float16 cannot hold.
+    """
+    half = {name: tensor.detach().half().contiguous() for name, tensor in state.items()}
+    lost = [name for name, tensor in half.items() if not torch.isfinite(tensor).all()]
+    if lost:
+        raise ValueError(f"{_listed(lost)}: not finite, or over 65504, the largest float16. The training went wrong; do not ship this.")
+    Path(path).write_bytes(safetensors.torch.save(half, dict(metadata)))
+
+
+def checkpoint_sha256(path: str | Path) -> str:
+    """Identifies the content of a checkpoint: the sha256 of its file, or of the list of its files' sha256, one per line, if they are several."""
+    files = _files(Path(path))
+    hashes = [file_sha256(file) for file in files]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+def _files(path: Path) -> list[Path]:
+    try:
+        return safetensors_files(path) or [path]
+    except (ValueError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as a checkpoint: {error}") from error
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    files = _files(path)
+    if files[0].suffix != ".safetensors":
+        return _read_torch(path)
+    return {name: tensor for file in files for name, tensor in _read_safetensors(file).items()}
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return safetensors.torch.load_file(path)
+    except (safetensors.SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} ({path.stat().st_size:,} bytes) cannot be read as safetensors: {error} "
+            "It may be incomplete or another kind of file. Fetch it again."
+        ) from error
+
+
+def _read_torch(path: Path) -> dict[str, Tensor]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} ({path.stat().st_size:,} bytes) cannot be read as a PyTorch checkpoint: {reason} "
+            "It may be an incomplete download or another kind of file. Download it again."
+        ) from error
+    state = content.get("model", content) if isinstance(content, dict) else None  # SAM 3 is read from both forms (model_builder.py:780)
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        found = f"a dict with {', '.join(map(repr, list(content)[:_SHOWN]))}" if isinstance(content, dict) else type(content).__name__
+        raise CheckpointError(f"{path} holds {found}. An official checkpoint holds the parameters by name, mostly in a dict with 'model'.")
+    return state
+
+
+def _mismatch(found: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> str:
+    """What differs, in words."""
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
+    wrong = [f"{name} is {found[name]}, not {expected[name]}" for name in expected if name in found and found[name] != expected[name]]
+    parts = (("missing", missing), ("unexpected", unexpected), ("of another shape", wrong))
+    return " ".join(f"{len(names)} tensors {kind}: {_listed(names)}." for kind, names in parts if names)
+
+
+def _listed(names: list[str]) -> str:
+    more = f", and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
+
+
+def _guess(found: Mapping[str, tuple[int, ...]]) -> str:
+    """What the file probably is instead."""
+    fitting = [name for name, variant in VARIANTS.items() if parameter_shapes(variant) == found]
+    if fitting:
+        several = " (one and the same to a checkpoint)" if len(fitting) > 1 else ""
+        return f"It fits {', '.join(fitting)}{several}: name the variant that it is of."
+    if "tracker.maskmem_tpos_enc" in found:  # with a detector, which no variant's tensors have
+        return "It looks like a SAM 3 checkpoint: name that variant, or use the original file."
+    ours = (
+        ("spatial_perceiver.latents", "an EdgeTAM checkpoint"),
+        ("image_encoder.trunk.pos_embed_window", "a SAM 2.1 checkpoint" if "no_obj_embed_spatial" in found else "a SAM 2 checkpoint"),
+        ("image_encoder.trunk.pos_embed", "an EfficientTAM checkpoint"),
+    )
+    if kind := next((kind for name, kind in ours if name in found), None):
+        return f"It looks like {kind} that was changed or saved in part. Use the original file."
+    return "It does not look like a SAM-family checkpoint."

@@ -1,0 +1,187 @@
+"""A folder of plans: all engines of a variant, whole or not at all, and none built twice."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+from masklet.contract import CONTRACT_VERSION, Model, engines
+from masklet.families import Variant
+from masklet_build.common import fresh_directory
+from masklet_build.engines.builder import build
+from masklet_build.engines.errors import BuildError
+from masklet_build.engines.plans import FILE_NAME, Machine, Plan, Plans, PlansError, Settings
+from masklet_build.export.profiles import Limits, profiles
+from masklet_build.manifest import FILE_NAME as MANIFEST
+from masklet_build.manifest import FIXTURES, Manifest, file_sha256
+
+_KINDS = (".plan", ".log", ".layers.json")  # files of an engine
+
+
+def build_plans(
+    variant: Variant,
+    onnx: Path,
+    out: Path,
+    machine: Machine,
+    *,
+    limits: Limits,
+    settings: Settings,
+    timing_folder: Path | None = None,
+    force: bool = False,
+    progress: Callable[[str], None] = lambda message: None,
+) -> Plans:
+    """Builds the plans of the five engines into `out`, with plans.json, all or nothing.
+
+    Finished engines wait in a folder beside `out`, .NAME.part, until the last one is there; so an interrupted build goes on where it stopped. What
+    fits in `out` already is not built again; nothing is done where everything fits.
+
+    onnx            directory that `masklet-build export` wrote
+    machine         this one
+    timing_folder   what TensorRT measured is kept in it, one file per TensorRT, GPU and driver; None: only until the build is complete
+    force           replaces plans that were built to `out` before
+    progress        gets a line per engine
+    Raises BuildError and OutputExists.
+    """
+    out = out.absolute()
+    order = _Order(variant, onnx, _manifest(onnx, variant), limits, settings, machine)
+    there = _read(out)
+    kept = {name: plan for name, plan in (there.engines if there else {}).items() if order.fits(there, name, out)}
+    if there is not None and order.plans(kept, there.created) == there:
+        progress(f"{out} is up to date")
+        return there
+    if order.manifest.purpose != "tensorrt":
+        progress(
+            f"{onnx} has graphs in the form for CPUs, which TensorRT fuses less of. Better: masklet-build export {variant.name} --for tensorrt ..."
+        )
+    part = out.with_name(f".{out.name}.part")
+    with fresh_directory(out, mark=FILE_NAME, force=force) as draft:
+        part.mkdir(exist_ok=True)
+        for name in kept:
+            _copy(name, out, part)
+        begun = _read(part)
+        kept.update({name: plan for name, plan in (begun.engines if begun else {}).items() if order.fits(begun, name, part)})
+        plans = _build_missing(order, kept, part, timing_folder or part, progress)
+        for name in plans.engines:
+            _copy(name, part, draft)
+        if (onnx / FIXTURES).is_file():  # what `masklet-build selftest` asks the plans
+            shutil.copyfile(onnx / FIXTURES, draft / FIXTURES)
+        plans.write(draft)
+    shutil.rmtree(part)
+    return plans
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is wanted."""
+
+    variant: Variant
+    onnx: Path
+    manifest: Manifest
+    limits: Limits
+    settings: Settings
+    machine: Machine
+
+    def plans(self, built: Mapping[str, Plan], created: str = "") -> Plans:
+        """plans.json with these engines."""
+        created = created or datetime.now(timezone.utc).isoformat(timespec="seconds")
+        graphs = (self.manifest.checkpoint, CONTRACT_VERSION, self.manifest.precision, self.manifest.attention)
+        return Plans(self.variant.name, *graphs, self.limits, self.settings, self.machine, dict(built), created)
+
+    def files(self, engine: str) -> dict[str, str]:
+        """File name -> sha256 of an engine's graph, and of its weights where they lie in a second file."""
+        return {name: sha256 for name, sha256 in self.manifest.files.items() if name.startswith(f"{engine}.onnx")}
+
+    def fits(self, plans: Plans | None, engine: str, folder: Path) -> bool:
+        """Whether an engine in `folder` is what would be built."""
+        if plans is None or plans.machine.differences(self.machine) or plans.settings != self.settings:
+            return False
+        plan, table = plans.engines[engine], profiles(self.variant, self.limits)
+        return (
+            plan.profiles == table.get(engine)
+            and plan.onnx == self.files(engine)
+            and all((folder / f"{engine}{kind}").is_file() for kind in _KINDS)
+            and file_sha256(folder / f"{engine}.plan") == plan.sha256
+        )
+
+
+class _Timings:
+    """The timing cache file of one TensorRT on one GPU with one driver: what is measured elsewhere is never replayed, since its name differs."""
+
+    def __init__(self, folder: Path, machine: Machine) -> None:
+        name = f"tensorrt-{machine.tensorrt}-{machine.gpu}-{machine.compute_capability}-driver-{machine.driver}"
+        self._path = folder / f"{''.join(letter if letter.isalnum() or letter in '.-' else '_' for letter in name)}.timings"
+
+    def read(self) -> bytes:
+        return self._path.read_bytes() if self._path.exists() else b""
+
+    def write(self, timings: bytes) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        draft = self._path.with_name(f"{self._path.name}.draft")
+        draft.write_bytes(timings)
+        draft.replace(self._path)
+
+
+def _manifest(onnx: Path, variant: Variant) -> Manifest:
+    try:
+        manifest = Manifest.read(onnx)
+    except FileNotFoundError as error:
+        raise BuildError(f"{onnx} has no {MANIFEST}, so it holds no engines. Make them with: masklet-build export") from error
+    except (TypeError, ValueError) as error:
+        raise BuildError(f"{onnx / MANIFEST} cannot be read: {error}. Export again.") from error
+    if manifest.variant != variant.name:
+        raise BuildError(f"{onnx} holds engines of {manifest.variant}, not {variant.name}. Name that variant, or export {variant.name}.")
+    if manifest.contract_version != CONTRACT_VERSION:
+        raise BuildError(f"{onnx} was exported for contract {manifest.contract_version}; this masklet-build has {CONTRACT_VERSION}. Export again.")
+    for name, expected in manifest.files.items():
+        if not (onnx / name).is_file() or file_sha256(onnx / name) != expected:
+            raise BuildError(f"{onnx / name} is missing or not the file that was exported. Export again.")
+    return manifest
+
+
+def _read(folder: Path) -> Plans | None:
+    with suppress(PlansError):
+        return Plans.read(folder)
+    return None
+
+
+def _copy(engine: str, source: Path, to: Path) -> None:
+    for kind in _KINDS:
+        shutil.copyfile(source / f"{engine}{kind}", to / f"{engine}{kind}")
+
+
+def _build_missing(order: _Order, kept: Mapping[str, Plan], part: Path, timing_folder: Path, progress: Callable[[str], None]) -> Plans:
+    """Builds what is not kept; plans.json in `part` lists what is finished at any time."""
+    timings = _Timings(timing_folder, order.machine)
+    plans = order.plans(kept)
+    for model in engines(order.variant):
+        if model.name in kept:
+            progress(f"{model.name} is up to date")
+            continue
+        plan = _build(order, model, timings, part, progress)
+        plans = replace(plans, engines={**plans.engines, model.name: plan})
+        plans.write(part)
+    return plans
+
+
+def _build(order: _Order, model: Model, timings: _Timings, part: Path, progress: Callable[[str], None]) -> Plan:
+    table = profiles(order.variant, order.limits)[model.name]
+    progress(f"building {model.name}: {len(table)} profiles")
+    (part / f"{model.name}.plan").unlink(missing_ok=True)
+    onnx, log_file = order.onnx / f"{model.name}.onnx", part / f"{model.name}.log"
+    built = build(model, order.variant, onnx, table, order.settings, timings.read(), log_file)
+    timings.write(built.timings)
+    (part / f"{model.name}.plan").write_bytes(built.plan)
+    (part / f"{model.name}.layers.json").write_text(built.layers_json, encoding="utf-8")
+    return Plan(
+        sha256=file_sha256(part / f"{model.name}.plan"),
+        onnx=order.files(model.name),
+        profiles=table,
+        build_seconds=round(built.seconds, 1),
+        device_memory=built.device_memory,
+        layers=built.layers,
+        warnings=built.warnings,
+    )

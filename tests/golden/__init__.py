@@ -1,0 +1,1 @@
+"""Golden scenarios: what an official predictor answered, replayed through a real server. `make golden` runs them for people outside."""
