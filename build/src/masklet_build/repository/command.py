@@ -13,13 +13,13 @@ from masklet_build.repository.assemble import DEVICES, PRECISIONS, RUNTIMES, TAR
 from masklet_build.repository.combine import combine
 
 EPILOG = """what goes together:
-  --target       --runtime      --precision            takes                        served by
-  embedded       openvino       fp32, bf16             ONNX engines                 masklet-build serve (Triton of the PyPI wheel)
-  embedded       onnxruntime    fp32                   ONNX engines                 masklet-build serve
-  embedded       torch          that of the programs   programs (export --for torch) masklet-build serve
-  separate       as embedded; each engine is a Triton model of its own: to see engines in Triton's statistics
-  onnxruntime    -              fp32                   ONNX engines                 NVIDIA's image (docker/server.Dockerfile)
-  tensorrt       -              that of the plans      plans (masklet-build engine) NVIDIA's image, on the GPU that built the plans
+  --target     --runtime    --precision           takes                          served by
+  embedded     openvino     fp32, bf16            ONNX engines                   masklet-build serve (Triton of the PyPI wheel)
+  embedded     onnxruntime  fp32                  ONNX engines                   masklet-build serve
+  embedded     torch        that of the programs  programs (export --for torch)  masklet-build serve
+  separate     as embedded                                                       masklet-build serve; each engine is a Triton model of its own
+  onnxruntime               fp32                  ONNX engines                   NVIDIA's image (docker/server.Dockerfile)
+  tensorrt                  that of the plans     plans (masklet-build engine)   NVIDIA's image, on the GPU that built the plans
 
 examples:
   masklet-build assemble nano --out repository/
