@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import tomllib
 
 from masklet import families
 from masklet_build import cli
 from masklet_build.repository.assemble import RUNTIMES, TARGETS
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
@@ -47,4 +52,5 @@ def test_an_unknown_variant_is_answered_with_those_that_there_are(capsys: pytest
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
-    assert said(capsys, "--version") == "masklet-build 0.1.0\n"
+    settings = tomllib.loads((ROOT / "build" / "pyproject.toml").read_text())
+    assert said(capsys, "--version") == f"masklet-build {settings['project']['version']}\n"
