@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from assembly.standins import engines_of, plans_of
 from masklet import contract
 from masklet.families import VARIANTS, Variant, variant
 from masklet_build.assemble import AssembleError, assemble
@@ -19,6 +18,7 @@ from masklet_build.combine import combine
 from masklet_build.manifest import file_sha256
 from masklet_build.tensorrt.plans import Plans
 from masklet_build.tensorrt.profiles import Limits, Shapes
+from tests.assembly.standins import engines_of, plans_of
 
 ONE = variant("efficienttam_ti_512")
 ENGINES = tuple(model.name for model in contract.engines(ONE))

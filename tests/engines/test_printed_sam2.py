@@ -14,7 +14,7 @@ from masklet.contract import KIND_TRACKED
 from masklet.families import variant
 from masklet_build.network import parameter_shapes
 from masklet_build.torch_stages import TorchStages
-from reference import drawn
+from tests.reference import drawn
 
 pytestmark = pytest.mark.torch
 

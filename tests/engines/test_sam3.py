@@ -17,7 +17,7 @@ from masklet_build.rebuilt import save_checkpoint
 from masklet_build.sam3.image_encoder import rotary_tables
 from masklet_build.samples import Sizes, sample_inputs
 from masklet_build.torch_stages import TorchStages
-from reference import plain_sam3
+from tests.reference import plain_sam3
 
 pytestmark = pytest.mark.torch
 

@@ -23,8 +23,8 @@ from masklet_build.samples import Sizes, sample_inputs
 from masklet_build.tensorrt.plans import Layers, Machine, Plans, PlansError, Settings
 from masklet_build.tensorrt.profiles import Limits, NoProfile, profiles
 from masklet_build.tensorrt.runtime import PlanStages, RunError
-from plans.planted import PACKAGE, PLANTED, Planted
-from plans.world import MODELS, VARIANT, ParserProblem, World, computed
+from tests.plans.planted import PACKAGE, PLANTED, Planted
+from tests.plans.world import MODELS, VARIANT, ParserProblem, World, computed
 
 OUTCOMES = Path(os.environ.get("MASKLET_OUTCOMES", os.devnull))  # planted mistake -> what became of it, for test_bindings.py
 

@@ -14,7 +14,7 @@ from masklet_build.assemble import assemble
 from masklet_build.cli import main
 from masklet_build.manifest import Manifest, file_sha256
 from masklet_build.tensorrt.profiles import Limits
-from selftest.spoilt import spoil
+from tests.selftest.spoilt import spoil
 
 pytestmark = pytest.mark.engines
 

@@ -12,7 +12,7 @@ from masklet.contract import engines
 from masklet_build.selftest.engine_check import EngineReport, check_engines
 from masklet_build.selftest.fixtures import Fixtures
 from masklet_build.selftest.subject import Subject
-from selftest.faults import MAPS, Fault, Faulty, damped, noise
+from tests.selftest.faults import MAPS, Fault, Faulty, damped, noise
 
 pytestmark = pytest.mark.engines
 

@@ -22,7 +22,7 @@ from masklet_build.tensorrt import builder as builder_module
 from masklet_build.tensorrt import folder, runtime
 from masklet_build.tensorrt.plans import Layers, Machine, Plan, Plans, Settings
 from masklet_build.tensorrt.profiles import Limits, Profile, profiles
-from selftest.spoilt import spoil
+from tests.selftest.spoilt import spoil
 
 pytestmark = pytest.mark.engines
 
