@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from tests.golden.compare import iou
 
 from crowd import Crowd
 from eager import Eager
@@ -38,6 +37,7 @@ from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from report import facts, save
 from steady import STEADY, Setting
+from tests.golden.compare import iou
 
 RESULTS = Path(__file__).parent / "results"
 VARIANTS = ("nano", "efficienttam_ti_512")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from fakes.blocking import Blocking
 from masklet import AsyncTracker, Tracker
+from tests.fakes.blocking import Blocking
 
 
 @pytest.fixture(scope="session")

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from assembly.standins import engines_of
-from contract.config_rules import breaches
 from masklet import families
 from masklet_build.cli import main
 from masklet_build.common import OutputExists
 from masklet_build.repository.assemble import AssembleError, assemble
 from masklet_build.repository.combine import combine
 from masklet_build.repository.configs import read_config
+from tests.assembly.standins import engines_of
+from tests.contract.config_rules import breaches
 
 NAMES = ("nano", "sam2.1_t")
 

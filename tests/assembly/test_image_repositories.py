@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from assembly.standins import engines_of, plans_of
 from masklet.families import variant
 from masklet_build.cli import main
 from masklet_build.manifest import file_sha256
 from masklet_build.repository.assemble import assemble
+from tests.assembly.standins import engines_of, plans_of
 
 ONE = variant("efficienttam_ti_512")
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from assembly.standins import engines_of, plans_of
 from masklet import contract
 from masklet.families import VARIANTS, Variant, variant
 from masklet_build.cli import main
@@ -19,6 +18,7 @@ from masklet_build.manifest import file_sha256
 from masklet_build.repository.assemble import AssembleError, assemble
 from masklet_build.repository.combine import combine
 from masklet_build.repository.configs import KIND_CPU, KIND_GPU, read_config
+from tests.assembly.standins import engines_of, plans_of
 
 ONE = variant("efficienttam_ti_512")
 ENGINES = tuple(model.name for model in contract.engines(ONE))

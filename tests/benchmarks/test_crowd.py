@@ -9,9 +9,9 @@ import time
 import pytest
 
 from crowd import begun, track
-from fakes.toy_tracker import Server
 from masklet import AsyncTracker
 from steady import STEADY, Setting
+from tests.fakes.toy_tracker import Server
 from triton_times import PHASES, Counts, between, cpu_s
 
 

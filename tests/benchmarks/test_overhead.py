@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from bare import ENGINES, steady_inputs
-from fakes import loading
 from masklet import contract
 from masklet.contract import TIMING_FIELDS
 from masklet.families import NANO
@@ -19,6 +18,7 @@ from masklet_build.repository.assemble import assemble
 from masklet_build.repository.configs import read_config
 from null_repository import null_models, null_repository
 from overhead_report import CALLED, HOPS, STEPS, Case, Passed, hops_and_copies, markdown, taken_apart
+from tests.fakes import loading
 from triton_times import PHASES
 
 

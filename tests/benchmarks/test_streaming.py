@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from reference import transformers_models
 from session import Session
+from tests.reference import transformers_models
 
 pytestmark = pytest.mark.torch
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from fakes.plays import Outcome, shown
-from fakes.toy_replicas import Replica, replicas
 from masklet import MockTransport, Resilience, Tracker
+from tests.fakes.plays import Outcome, shown
+from tests.fakes.toy_replicas import Replica, replicas
 
 
 @pytest.fixture(autouse=True)

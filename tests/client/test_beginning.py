@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fakes.toy_tracker import Server, ToyTracker
 from masklet import BadFrame, Refusal, ServerBusy, Tracker, results
 from masklet.mock import answered
 from masklet.session import Session
+from tests.fakes.toy_tracker import Server, ToyTracker
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
 FULL = Refusal("MASKLET_SERVER_BUSY: 64 videos are live. Retry later.")

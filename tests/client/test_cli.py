@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fakes.toy_grpc import serving
-from fakes.toy_tracker import ToyTracker, toy_mask
 from masklet import Broken, MockTransport, Refusal, Tracker, rle
 from masklet.cli import main
 from masklet.cli.arguments import parse
 from masklet.cli.sources import natural_order, open_source
+from tests.fakes.toy_grpc import serving
+from tests.fakes.toy_tracker import ToyTracker, toy_mask
 
 SIZE = (48, 64)
 FRAMES = 10

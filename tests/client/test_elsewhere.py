@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes.toy_grpc import serving
-from fakes.toy_tracker import Server, ToyTracker
 from masklet import AsyncTracker, Tracker
+from tests.fakes.toy_grpc import serving
+from tests.fakes.toy_tracker import Server, ToyTracker
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
-TESTS = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 # In a process of its own: this one has threads, with which one does not fork.
 FORKED = """
 import os, sys
-sys.path.insert(0, {tests!r})
+sys.path.insert(0, {root!r})
 import numpy as np
-from fakes.toy_tracker import Server
+from tests.fakes.toy_tracker import Server
 import masklet
 
 frame, server = np.zeros((24, 32, 3), np.uint8), Server()
@@ -66,7 +66,7 @@ TOLD = "import grpc.experimental.gevent; grpc.experimental.gevent.init_gevent()"
 
 @pytest.mark.parametrize("resilient", [False, True])
 def test_a_forked_child_is_told_that_the_video_is_the_parents_and_does_not_disturb_it(resilient):
-    code = FORKED.format(tests=str(TESTS), resilient=resilient)
+    code = FORKED.format(root=str(ROOT), resilient=resilient)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.split("\n")[:-1] == [*["told"] * 6, "1", "parent 1"], done.stderr
 

@@ -7,7 +7,6 @@ import time
 import numpy as np
 import pytest
 
-from fakes.toy_tracker import Server
 from masklet import (
     BadPrompt,
     Broken,
@@ -18,6 +17,7 @@ from masklet import (
     ServerUnavailable,
     VideoLost,
 )
+from tests.fakes.toy_tracker import Server
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
 LOST = Refusal("in ensemble 'tracker', inference request for sequence 1 to model 'memory_bank' must specify the START flag on the first request")

@@ -11,13 +11,13 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from fakes.toy_grpc import serving
-from fakes.toy_tracker import ToyTracker
 from masklet import Answer, MaskletError, NotOwner, Refusal, Request, ServerBusy, ServerFault, ServerUnavailable
 from masklet.envelope import Envelope
 from masklet.gauges import Bank, read_banks
 from masklet.health import Health, probe
 from masklet.stage import Stage
+from tests.fakes.toy_grpc import serving
+from tests.fakes.toy_tracker import ToyTracker
 
 GAUGES = """\
 # HELP masklet_videos Live videos

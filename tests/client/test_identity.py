@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fakes.toy_replicas import at, frames
-from fakes.toy_tracker import Server, ToyTracker
 from masklet import Answer, MockTransport, Refusal, Request, ServerFault, VideoLost
 from masklet.inputs import raw_tensors
 from masklet.mock import answered
 from masklet.session import Session
 from masklet.transport import Broken
+from tests.fakes.toy_replicas import at, frames
+from tests.fakes.toy_tracker import Server, ToyTracker
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
 

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fakes.toy_tracker import Server
 from masklet import (
     BadFrame,
     Refusal,
@@ -17,6 +16,7 @@ from masklet import (
     Tracker,
 )
 from masklet.mock import MockStream
+from tests.fakes.toy_tracker import Server
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
 

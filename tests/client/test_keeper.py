@@ -7,8 +7,6 @@ from collections import deque
 import numpy as np
 import pytest
 
-from fakes.plays import shown
-from fakes.toy_replicas import BAD_FRAME, replicas, sent
 from masklet import BadFrame, Broken, Refusal, Resilience, TrackedFrame, orders
 from masklet.errors import MaskletError
 from masklet.mock import answered
@@ -18,6 +16,8 @@ from masklet.resilience.link import Link
 from masklet.resilience.route import Close, Open, Send
 from masklet.ticket import Ticket
 from masklet.transport import Event
+from tests.fakes.plays import shown
+from tests.fakes.toy_replicas import BAD_FRAME, replicas, sent
 
 CUT = Broken("UNAVAILABLE Socket closed")
 

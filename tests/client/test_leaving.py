@@ -10,11 +10,11 @@ import time
 import numpy as np
 import pytest
 
-from fakes.toy_grpc import serving
-from fakes.toy_tracker import Server, ToyTracker
 from masklet import VideoLost
 from masklet.mock import answered
 from masklet.session import Session
+from tests.fakes.toy_grpc import serving
+from tests.fakes.toy_tracker import Server, ToyTracker
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
 

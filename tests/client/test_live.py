@@ -10,14 +10,14 @@ import time
 import numpy as np
 import pytest
 
-from fakes.toy_grpc import serving
-from fakes.toy_tracker import Server, ToyTracker
 from masklet import AsyncTracker, MockTransport, Tracker, VideoLost
 from masklet.inbox import Inbox
 from masklet.line import PlainLine
 from masklet.resilience.calls import Calls
 from masklet.resilience.keeper import Keeper
 from masklet.session import Session
+from tests.fakes.toy_grpc import serving
+from tests.fakes.toy_tracker import Server, ToyTracker
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
 LONG_S = 60.0  # nobody waits that long where all is well

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fakes.toy_replicas import at
-from fakes.toy_tracker import Server
 from masklet import BadFrame, BadPrompt, MaskletError, Refusal, ServerBusy, ServerFault, TooManyObjects, TooManyPoints
+from tests.fakes.toy_replicas import at
+from tests.fakes.toy_tracker import Server
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
 POINT = {"points": [(1, 2)]}

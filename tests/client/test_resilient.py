@@ -10,12 +10,12 @@ from weakref import WeakSet
 import numpy as np
 import pytest
 
-from client.conftest import LONG_S
-from fakes.plays import shown
-from fakes.toy_grpc import serving
-from fakes.toy_replicas import BAD_FRAME, Replica, at, frames, replicas, sent
 from masklet import BadFrame, Refusal, Resilience, ServerBusy, ServerFault, Tracker, UnknownObject
 from masklet.resilience.journal import Entry
+from tests.client.conftest import LONG_S
+from tests.fakes.plays import shown
+from tests.fakes.toy_grpc import serving
+from tests.fakes.toy_replicas import BAD_FRAME, Replica, at, frames, replicas, sent
 
 POINT = {"points": [(1, 2)]}
 

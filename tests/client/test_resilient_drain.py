@@ -6,9 +6,9 @@ import threading
 
 import pytest
 
-from fakes.plays import shown
-from fakes.toy_replicas import at, frames, replicas, sent
 from masklet import Resilience
+from tests.fakes.plays import shown
+from tests.fakes.toy_replicas import at, frames, replicas, sent
 
 POINT = {"points": [(1, 2)]}
 

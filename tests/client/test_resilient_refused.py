@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from fakes.plays import shown
-from fakes.toy_replicas import at, frames, replicas
 from masklet import BadState, FrameTooLarge, Refusal, Resilience, VideoLost
+from tests.fakes.plays import shown
+from tests.fakes.toy_replicas import at, frames, replicas
 
 PATIENT = Resilience(snapshot_every=4, watchdog_s=2, give_up_s=3600)
 POINT = {"points": [(1, 2)]}

@@ -7,9 +7,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from fakes.plays import make_play, perform
-from fakes.toy_replicas import FAULTS, Replica, replicas
 from masklet import Resilience
+from tests.fakes.plays import make_play, perform
+from tests.fakes.toy_replicas import FAULTS, Replica, replicas
 
 SEEDS = 60
 SETTINGS = Resilience(snapshot_every=5, watchdog_s=0.004, give_up_s=20)

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from client.conftest import LONG_S
-from fakes.plays import shown
-from fakes.toy_replicas import BAD_FRAME, at, frames, replicas
 from masklet import BadFrame, BadRequest, BadState, Resilience, ServerBusy, VideoLost
 from masklet.resilience.options import delay_s
+from tests.client.conftest import LONG_S
+from tests.fakes.plays import shown
+from tests.fakes.toy_replicas import BAD_FRAME, at, frames, replicas
 
 POINT = {"points": [(1, 2)]}
 

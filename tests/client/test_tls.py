@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import trustme
 
-from fakes.toy_grpc import serving
-from fakes.toy_tracker import ToyTracker
 from masklet import AsyncTracker, MaskletError, Tls, Tracker
+from tests.fakes.toy_grpc import serving
+from tests.fakes.toy_tracker import ToyTracker
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
 

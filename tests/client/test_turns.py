@@ -7,10 +7,10 @@ import time
 
 import numpy as np
 
-from fakes.toy_grpc import serving
-from fakes.toy_tracker import ToyTracker
 from masklet import Tracker
 from masklet.turns import Turns
+from tests.fakes.toy_grpc import serving
+from tests.fakes.toy_tracker import ToyTracker
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
 LONG_S = 120.0  # nobody waits that long where all is well

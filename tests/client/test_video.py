@@ -8,7 +8,6 @@ import weakref
 import numpy as np
 import pytest
 
-from fakes.toy_tracker import ENCODED_SIZE, Server, toy_mask
 from masklet import (
     BadFrame,
     BadParameter,
@@ -23,6 +22,7 @@ from masklet import (
     UnknownObject,
     VideoLost,
 )
+from tests.fakes.toy_tracker import ENCODED_SIZE, Server, toy_mask
 
 SIZE = (24, 32)
 FRAME = np.zeros((*SIZE, 3), dtype=np.uint8)

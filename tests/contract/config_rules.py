@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fakes.loading import data_type
 from masklet import contract
 from masklet.families import Variant
 from masklet_build.repository.assemble import IMAGE_TARGETS
 from masklet_build.repository.configs import KIND_CPU, KIND_GPU
+from tests.fakes.loading import data_type
 
 Configs = Mapping[str, Any]  # name -> ModelConfig
 

@@ -12,12 +12,12 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from assembly.standins import engines_of, plans_of
-from contract.config_rules import breaches
-from fakes.loading import MODELS
 from masklet import contract
 from masklet.families import VARIANTS, Variant, variant
 from masklet_build.repository.assemble import IMAGE_TARGETS, TARGETS, AssembleError, assemble
+from tests.assembly.standins import engines_of, plans_of
+from tests.contract.config_rules import breaches
+from tests.fakes.loading import MODELS
 
 ONE = variant("efficienttam_ti_512")
 SHA256 = "5" * 64

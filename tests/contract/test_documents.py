@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 import masklet
-from fakes.toy_tracker import ToyTracker
 from masklet.cli.arguments import parse
+from tests.fakes.toy_tracker import ToyTracker
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(path for path in ROOT.rglob("*.md") if not {".venv", "dist", ".git", "results"} & set(path.relative_to(ROOT).parts))

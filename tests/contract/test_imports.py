@@ -16,7 +16,7 @@ STANDARD = frozenset(sys.stdlib_module_names)
 SHARED = frozenset({"masklet.contract", "masklet.families", "masklet.errors", "masklet.wire", "masklet.rle", "masklet.mask_bytes"})
 SERVER = SHARED | {"masklet.envelope", "masklet.stage"}  # the python models of the server
 GRPC = frozenset({"grpc", "google", "tritonclient"})
-NEVER = ("tests", "benchmarks", "fakes", "serving", "build", "client")
+NEVER = ("tests", "benchmarks", "build", "client")
 
 
 @dataclass(frozen=True)

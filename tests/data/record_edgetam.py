@@ -21,10 +21,10 @@ create_model = timm.models.create_model
 timm.models.create_model = lambda name, **options: create_model(name, **{**options, "pretrained": False})  # the checkpoint brings the weights
 from record_sam2 import BOX, FRAMES, MASK, Recorder, points, propagate, write  # noqa: E402
 from sam2.build_sam import build_sam2_video_predictor  # noqa: E402
-from tests.golden.rebuilt import rebuild  # noqa: E402
 
 from masklet.families import variant  # noqa: E402
 from masklet_build.checkpoints import random_weights  # noqa: E402
+from tests.golden.rebuilt import rebuild  # noqa: E402
 
 SIDE, SEED = 512, 41  # at 512 pixels a perceiver's window has 2 x 2 features
 # Objects that differ more than those of `random_weights`: they look closely at memories, and the presence and IoU heads say different things of them.

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from sam2.build_sam import build_sam2_video_predictor
+
 from tests.golden.rebuilt import rebuild, weights_sha256
 
 FRAMES = Path(__file__).parent / "frames" / "synthetic"

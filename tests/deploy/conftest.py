@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.nano_server import ServeNano
 from masklet_build import nano
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
+from tests.deploy.nano_server import ServeNano
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from deploy.tools import ROOT, kubectl
+from tests.deploy.tools import ROOT, kubectl
 
 KUBERNETES = ROOT / "docker" / "kubernetes"
 OVERLAYS = tuple(sorted(path.parent.name for path in KUBERNETES.glob("overlays/*/kustomization.yaml")))

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from deploy.tools import ROOT
+from tests.deploy.tools import ROOT
 
 FOLDER = ROOT / "docker" / "observability"
 METRIC = re.compile(r"\b((?:masklet|nv)_[a-z_]+)\b")

@@ -19,9 +19,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from deploy.tools import ROOT, tool
 from masklet_build.serve import cleanup, launcher
 from masklet_build.serve.environment import find_environment
+from tests.deploy.tools import ROOT, tool
 
 PATIENCE_S = 60  # only something broken uses it up
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.tools import ROOT
+from tests.deploy.tools import ROOT
 
 APT = """#!/bin/sh
 echo "$@" >> $LOG

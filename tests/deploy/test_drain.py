@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploy.nano_server import ServeNano
-from fakes.loading import MODELS
 from masklet import ServerBusy, Tracker
 from masklet.cli import main
 from masklet.cli.arguments import parse
 from masklet.gauges import read_banks
 from masklet_build.serve import Server
 from masklet_build.serve.drain import drain_files
+from tests.deploy.nano_server import ServeNano
+from tests.fakes.loading import MODELS
 
 pytestmark = pytest.mark.server
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.tools import ROOT
+from tests.deploy.tools import ROOT
 
 ENTRYPOINT = ROOT / "docker" / "entrypoint.py"
 TELLS = f"#!{sys.executable}\nimport json, os, sys\nprint(json.dumps([sys.argv[1:], os.getpid()]))\n"

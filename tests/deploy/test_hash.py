@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.tools import tool
 from failover.gateways import CONFIGS, free_port
+from tests.deploy.tools import tool
 
 pytestmark = pytest.mark.programs
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy.manifests import KUBERNETES, container, overlay
-from deploy.tools import ROOT, tool
 from masklet_build.repository.image import command
+from tests.deploy.manifests import KUBERNETES, container, overlay
+from tests.deploy.tools import ROOT, tool
 
 DOCKER = ROOT / "docker"
 DOCKERFILES = ("server.Dockerfile", "build.Dockerfile")

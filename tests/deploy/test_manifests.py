@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.manifests import COMPONENTS, KUBERNETES, OVERLAYS, Object, component, container, one, overlay, text, with_components
-from deploy.tools import ROOT, tool
+from tests.deploy.manifests import COMPONENTS, KUBERNETES, OVERLAYS, Object, component, container, one, overlay, text, with_components
+from tests.deploy.tools import ROOT, tool
 
 pytestmark = pytest.mark.programs
 

@@ -15,13 +15,13 @@ import tritonclient.grpc as grpc
 import yaml
 from tritonclient.utils import InferenceServerException
 
-from deploy.observability import FOLDER, dashboard_queries, metrics, rules
-from deploy.real_image import Collector, Image, Prometheus, collector, get, image, prometheus, until
 from masklet import Tracker
 from masklet.errors import BadPrompt, MaskletError
 from masklet_build import nano
 from masklet_build.repository.assemble import assemble
-from serving.clips import clip
+from tests.deploy.observability import FOLDER, dashboard_queries, metrics, rules
+from tests.deploy.real_image import Collector, Image, Prometheus, collector, get, image, prometheus, until
+from tests.serving.clips import clip
 
 pytestmark = [pytest.mark.server, pytest.mark.programs]
 

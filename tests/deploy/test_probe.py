@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 import tritonclient.grpc as grpc
 
-from deploy.nano_server import ServeNano
 from masklet import ServerBusy, Tracker
 from masklet.cli import main
 from masklet_build.serve import Server
-from serving.toy import kill_at_rest, request, wait_until_it_hangs, write_repository
+from tests.deploy.nano_server import ServeNano
+from tests.serving.toy import kill_at_rest, request, wait_until_it_hangs, write_repository
 
 pytestmark = pytest.mark.server
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from deploy.nano_server import ServeNano
 from masklet import Resilience, ServerBusy, TrackedFrame, Tracker, VideoLost
 from masklet.health import Health, probe
 from masklet_build.serve import Server
-from serving.agreement import all_equal
-from serving.clips import clip, encoded
-from serving.scraping import eventually, scrape
+from tests.deploy.nano_server import ServeNano
+from tests.serving.agreement import all_equal
+from tests.serving.clips import clip, encoded
+from tests.serving.scraping import eventually, scrape
 
 pytestmark = pytest.mark.server
 

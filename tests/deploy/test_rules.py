@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy.observability import FOLDER, dashboard, dashboard_queries, metrics, rules
-from deploy.tools import tool
 from masklet.stage import MISMATCHES, STOPS
 from masklet_bank.metrics import TABLE
+from tests.deploy.observability import FOLDER, dashboard, dashboard_queries, metrics, rules
+from tests.deploy.tools import tool
 
 pytestmark = pytest.mark.programs
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.tools import ROOT
 from masklet_build import nano
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import launcher, shared_memory
+from tests.deploy.tools import ROOT
 
 MIB = 1 << 20
 Blocks = namedtuple("Blocks", "f_frsize f_blocks f_bavail")

@@ -7,10 +7,10 @@ import subprocess
 
 import pytest
 
-from deploy.manifests import OVERLAYS, component, container, one, overlay
-from deploy.tools import ROOT, tool
 from masklet import MockTransport, Tracker
 from masklet.cli.arguments import parse
+from tests.deploy.manifests import OVERLAYS, component, container, one, overlay
+from tests.deploy.tools import ROOT, tool
 
 pytestmark = pytest.mark.programs
 

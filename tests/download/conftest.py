@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from download.server import FileServer, serving
 from masklet_build.checkpoints.official_files import OfficialFile
+from tests.download.server import FileServer, serving
 
 CONTENT = random.Random(0).randbytes(300_000)
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from download.server import FileServer, serving
 from masklet_build.checkpoints.download import transfer
 from masklet_build.checkpoints.download.transfer import Transfer, fetch
 from masklet_build.checkpoints.official_files import DownloadError, OfficialFile
+from tests.download.server import FileServer, serving
 
 GATE = "https://example.org/licence"
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedded.tiny_engines import attention_engine
-from fakes import loading
 from masklet.families import NANO
 from masklet_bank.stages import EngineError
+from tests.embedded.tiny_engines import attention_engine
+from tests.fakes import loading
 
 RUNTIMES = ("openvino", "onnxruntime", pytest.param("torch", marks=pytest.mark.torch))
 ENGINES = {"mask_prompt": 3, "memory_attention": 1, "mask_decoder": 100, "memory_encoder": 7}  # and what each adds

@@ -13,11 +13,11 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from embedded.tiny_engines import attention_engine, encoder_engine
-from fakes import loading
-from fakes.sealing import opened, sealed
 from masklet.envelope import Envelope, Prompt
 from masklet.wire import Options
+from tests.embedded.tiny_engines import attention_engine, encoder_engine
+from tests.fakes import loading
+from tests.fakes.sealing import opened, sealed
 
 MODEL = loading.REPOSITORY / "build" / "src" / "masklet_build" / "embedded" / "model.py"
 RUNTIMES = ("openvino", "onnxruntime", pytest.param("torch", marks=pytest.mark.torch))

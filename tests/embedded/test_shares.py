@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from embedded.tiny_engines import gathering_engine
 from masklet_build.embedded import runners
 from masklet_build.embedded.engine import Engine
 from masklet_build.embedded.shares import shares
+from tests.embedded.tiny_engines import gathering_engine
 
 PARAMETERS = {"runtime": "openvino", "precision": "fp32", "threads": "2"}
 

@@ -9,10 +9,10 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, home, mask, service  # noqa: E402
 from masklet_bank.arrays import HOST, Copied  # noqa: E402
 from masklet_build.embedded.torch_arrays import TorchArrays  # noqa: E402
-from memory_bank.test_arrays import RICH, answered, described, whole_life  # noqa: E402
+from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, home, mask, service  # noqa: E402
+from tests.memory_bank.test_arrays import RICH, answered, described, whole_life  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

@@ -9,9 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from embedded.tiny_engines import attention_engine  # noqa: E402
 from masklet_build.embedded import torch_runner  # noqa: E402
 from masklet_build.embedded.torch_runner import TorchRunner, chosen_device, compute_exactly  # noqa: E402
+from tests.embedded.tiny_engines import attention_engine  # noqa: E402
 
 pytestmark = pytest.mark.torch
 

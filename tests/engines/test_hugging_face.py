@@ -14,7 +14,7 @@ from masklet_build.models.network import BACKBONES, parameter_shapes
 
 pytest.importorskip("transformers")
 
-from reference import transformers_models
+from tests.reference import transformers_models
 
 pytestmark = pytest.mark.torch
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.golden import scenarios
-from tests.golden.rebuilt import rebuild, weights_sha256
 
 from masklet.contract import KIND_CLICK
 from masklet.families import scaled_down, variant
 from masklet_build.checkpoints.random_weights import random_checkpoint
 from masklet_build.models.network import parameter_shapes
 from masklet_build.models.samples import Sizes, sample_inputs
+from tests.golden import scenarios
+from tests.golden.rebuilt import rebuild, weights_sha256
 
 pytestmark = pytest.mark.torch
 

@@ -13,7 +13,7 @@ from masklet.contract import KIND_TRACKED
 from masklet.families import variant
 from masklet_build.models.network import parameter_shapes
 from masklet_build.models.stages import TorchStages
-from reference import drawn
+from tests.reference import drawn
 
 pytestmark = pytest.mark.torch
 

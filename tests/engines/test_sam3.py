@@ -16,7 +16,7 @@ from masklet_build.models.network import parameter_shapes
 from masklet_build.models.sam3.image_encoder import rotary_tables
 from masklet_build.models.samples import Sizes, sample_inputs
 from masklet_build.models.stages import TorchStages
-from reference import plain_sam3
+from tests.reference import plain_sam3
 
 pytestmark = pytest.mark.torch
 

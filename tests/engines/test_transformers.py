@@ -19,8 +19,8 @@ from masklet_build.models.samples import Sizes, sample_inputs
 
 pytest.importorskip("transformers")
 
-from reference import transformers_models
-from reference.transformers_models import Pair
+from tests.reference import transformers_models
+from tests.reference.transformers_models import Pair
 
 pytestmark = pytest.mark.torch
 

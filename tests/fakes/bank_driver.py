@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from fakes.device_module import ndarray
-from fakes.dlpack import unpacked
 from masklet import families
 from masklet.envelope import Envelope, Prompt
 from masklet.errors import MaskletError
@@ -24,6 +22,8 @@ from masklet_bank.service import Service
 from masklet_bank.stages import EngineError, Stages
 from masklet_bank.video import Limits
 from masklet_bank.videos import Capacity
+from tests.fakes.device_module import ndarray
+from tests.fakes.dlpack import unpacked
 
 VARIANT = families.scaled_down(families.variant("efficienttam_ti_512"), 32)
 IDENTITY = {"contract_version": "3", "variant": VARIANT.name, "checkpoint_sha256": "0", "precision": "fp32"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fakes.dlpack import CUDA, packed, unpacked
+from tests.fakes.dlpack import CUDA, packed, unpacked
 
 
 class Module:

@@ -15,7 +15,7 @@ from typing import Any
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 
-from fakes import triton_python_backend_utils
+from tests.fakes import triton_python_backend_utils
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 MODELS = REPOSITORY / "model_repository"

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fakes.toy_replicas import BAD_FRAME
 from masklet import TrackedFrame
 from masklet.errors import RequestError
+from tests.fakes.toy_replicas import BAD_FRAME
 
 Outcome = tuple[Any, ...]
 _KINDS = {"many": 0.3, "one": 0.15, "refine": 0.1, "prompted": 0.1, "ahead": 0.05, "remove": 0.1, "snapshot": 0.08, "bad": 0.07, "reverse": 0.05}

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fakes.dlpack import CPU, CUDA, PINNED, packed, unpacked
+from tests.fakes.dlpack import CPU, CUDA, PINNED, packed, unpacked
 
 _NUMPY = {
     "TYPE_BOOL": bool,

@@ -6,13 +6,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from tests.golden.scenarios import GoldenError
-from tests.golden.verify import table, verify
-
 from masklet_build.checkpoints.loading import CheckpointError
 from masklet_build.common import add_variant, say
 from masklet_build.repository.assemble import PRECISIONS, RUNTIMES
 from masklet_build.serve import ServeError
+from tests.golden.scenarios import GoldenError
+from tests.golden.verify import table, verify
 
 EPILOG = """example:
   make golden VARIANT=efficienttam_ti_512 GOLDEN=tests/data/ti_512_synthetic

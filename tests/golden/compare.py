@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
-from tests.golden.replay import Request
-from tests.golden.scenarios import Scenario
 
 from masklet.results import TrackedFrame
+from tests.golden.replay import Request
+from tests.golden.scenarios import Scenario
 
 NEAR_TIE = 0.05  # absolute object score
 MAX_FLIPS = 1  # near ties that may fall to the other side, per scenario

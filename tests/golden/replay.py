@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.golden.scenarios import Scenario
-
 from masklet.results import TrackedFrame
 from masklet.tracker import Tracker, Video
+from tests.golden.scenarios import Scenario
 
 OTHER_OBJECTS = "what a prompt call returned for the other objects (a repetition)"
 DISCARDED = "correction of a prompted frame after tracking (the official predictor computes it and throws it away)"

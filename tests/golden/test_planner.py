@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from tests.golden import scenarios
 from tests.golden.compare import Comparison
 from tests.golden.replay import AFTER_LATE, AHEAD, DISCARDED, FORGOTTEN, OTHER_OBJECTS, Planner

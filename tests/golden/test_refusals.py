@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
+from masklet.families import variant
 from tests.golden import scenarios
 from tests.golden.scenarios import GoldenError
 from tests.golden.verify import export_golden
-
-from masklet.families import variant
 
 FOLDER = Path(__file__).parents[1] / "data" / "sam2.1_t_synthetic"
 

@@ -8,11 +8,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.golden import rebuilt, scenarios
-from tests.golden.compare import EARLY, EARLY_FRAMES, LATE, Comparison, Difference
-from tests.golden.replay import Planner, play
-from tests.golden.scenarios import GoldenError, Scenario
-
 from masklet import families
 from masklet.tracker import Tracker
 from masklet_build.checkpoints.random_weights import save_official
@@ -20,6 +15,10 @@ from masklet_build.export.onnx_export import CHECKED_SIZES, export
 from masklet_build.export.programs import export_programs
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
+from tests.golden import rebuilt, scenarios
+from tests.golden.compare import EARLY, EARLY_FRAMES, LATE, Comparison, Difference
+from tests.golden.replay import Planner, play
+from tests.golden.scenarios import GoldenError, Scenario
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from pathlib import Path
 import onnx
 import pytest
 
-from lint.graphs import model, rules
 from masklet import families
 from masklet.contract import mask_prompt
 from masklet_build import cli, nano
@@ -16,6 +15,7 @@ from masklet_build.export.lint.check import lint_file
 from masklet_build.export.lint.contract import contract, dimensions
 from masklet_build.export.lint.graph import Graph
 from masklet_build.manifest import Manifest
+from tests.lint.graphs import model, rules
 
 NANO = families.NANO
 ENGINE = nano.ENGINES / "mask_prompt.onnx"

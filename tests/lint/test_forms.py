@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from lint.graphs import FUSIBLE, graph, rules
 from masklet_build.export.lint import forms
+from tests.lint.graphs import FUSIBLE, graph, rules
 
 HALF = FUSIBLE.format(q=32, v=32).replace("float[", "float16[").replace("<float scale = {0.125}>", "<float16 scale = {12288}>")  # the bits of 0.125
 

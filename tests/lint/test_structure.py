@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 from onnx import TensorProto, defs
 
-from lint.graphs import graph
 from masklet_build.export.lint import operators, structure
 from masklet_build.export.lint.findings import Finding
 from masklet_build.export.lint.graph import Graph
+from tests.lint.graphs import graph
 
 CLEAN = """
 agraph (uint8[V,8,8,3] IMAGE, int32[B] VIDEO) => (float[B,3,16,16] out)

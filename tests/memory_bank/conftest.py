@@ -7,9 +7,9 @@ from contextlib import nullcontext
 
 import pytest
 
-from fakes.bank_driver import home, service
-from fakes.device_module import Module
 from masklet_bank.arrays import DeviceArrays, HostArrays
+from tests.fakes.bank_driver import home, service
+from tests.fakes.device_module import Module
 
 HOMES = {"host": HostArrays, "device": lambda: DeviceArrays(Module())}
 

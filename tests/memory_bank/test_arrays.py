@@ -9,11 +9,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from fakes import bank_driver
-from fakes.bank_driver import VARIANT, Client, HomeService, RecordingStages, click, home, mask, on_host
-from fakes.device_module import Module, ndarray
 from masklet import contract
 from masklet_bank.arrays import HOST, DeviceArrays, HostArrays, on_gpu
+from tests.fakes import bank_driver
+from tests.fakes.bank_driver import VARIANT, Client, HomeService, RecordingStages, click, home, mask, on_host
+from tests.fakes.device_module import Module, ndarray
 
 RICH = replace(VARIANT, family=replace(VARIANT.family, exclusive_prompts=True, pointer_time=True, occlusion_embedding=True))
 

@@ -10,10 +10,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes.bank_driver import IDENTITY, Client, click, mask, service
 from masklet.errors import BadState, MaskletError, ServerBusy
 from masklet_bank import snapshot
-from memory_bank.test_snapshot_properties import LIMITS, PLAIN, VARIANTS, Good, attempt, sound, state
+from tests.fakes.bank_driver import IDENTITY, Client, click, mask, service
+from tests.memory_bank.test_snapshot_properties import LIMITS, PLAIN, VARIANTS, Good, attempt, sound, state
 
 
 def dumps(held) -> dict[Any, bytes]:

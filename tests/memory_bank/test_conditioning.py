@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, service
 from masklet.errors import BadPrompt
 from masklet.families import SAM3
+from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, service
 
 CAP = 3
 # Reads at most two conditioning frames, whatever the server keeps.

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, service
 from masklet.errors import ServerBusy
 from masklet_bank.service import Service
+from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, service
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, on_host, service
+from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, on_host, service
 
 EXCLUSIVE = replace(VARIANT, family=replace(VARIANT.family, exclusive_prompts=True))
 

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fakes import loading
-from fakes.bank_driver import IDENTITY, VARIANT, RecordingStages, click, mask, request
-from fakes.device_module import Module, ndarray
-from fakes.dlpack import unpacked
-from fakes.sealing import bank_request, opened
 from masklet import contract
 from masklet_bank.arrays import HOST, DeviceArrays
+from tests.fakes import loading
+from tests.fakes.bank_driver import IDENTITY, VARIANT, RecordingStages, click, mask, request
+from tests.fakes.device_module import Module, ndarray
+from tests.fakes.dlpack import unpacked
+from tests.fakes.sealing import bank_request, opened
 
 LIMITS = {"max_videos": 4, "max_objects": 4, "max_points": 8, "max_conditioning": 8, "max_bank_mib": 64, "idle_seconds": 60, "max_engine_batch": 8}
 ENGINES = ("mask_prompt", "memory_attention", "mask_decoder", "memory_encoder")

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, service
 from masklet_bank.integrity import check_video, check_videos
 from masklet_bank.ledger import Footprint
-from memory_bank.test_metrics import RecordingMeters
-from memory_bank.test_selection import SELECTIVE
+from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, service
+from tests.memory_bank.test_metrics import RecordingMeters
+from tests.memory_bank.test_selection import SELECTIVE
 
 
 def lived(variant=VARIANT, **options):

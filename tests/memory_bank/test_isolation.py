@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fakes.bank_driver import Client, RecordingStages, answered, click, mask, request, service
 from masklet.envelope import Envelope
 from masklet.errors import BadFrame, BadState, MaskletError, NotOwner, ServerBusy, ServerFault, VideoLost
 from masklet_bank import service as service_module
 from masklet_bank.request import Request
 from masklet_bank.room import AnswerRoom
 from masklet_bank.service import Service
-from memory_bank.test_metrics import RecordingMeters
+from tests.fakes.bank_driver import Client, RecordingStages, answered, click, mask, request, service
+from tests.memory_bank.test_metrics import RecordingMeters
 
 BAD_FRAME = "MASKLET_BAD_FRAME: no image."
 Answer = dict[str, Any] | MaskletError

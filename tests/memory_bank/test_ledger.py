@@ -5,11 +5,11 @@ import random
 import numpy as np
 import pytest
 
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
 from masklet.errors import MaskletError, ServerBusy, ServerFault
 from masklet_bank.ledger import NOTHING, Footprint, Ledger
 from masklet_bank.video import Video
-from memory_bank.test_selection import SELECTIVE
+from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
+from tests.memory_bank.test_selection import SELECTIVE
 
 OBJECT = VARIANT.object_bytes()
 PROMPTED = VARIANT.object_bytes(2) - OBJECT  # what a further prompted frame adds

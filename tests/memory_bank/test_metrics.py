@@ -9,7 +9,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
 from masklet.errors import BadParameter, MaskletError, ServerBusy, ServerFault, VideoLost
 from masklet_bank import service as service_module
 from masklet_bank import stages as stages_module
@@ -17,6 +16,7 @@ from masklet_bank.arrays import HostArrays
 from masklet_bank.bank import ObjectBank
 from masklet_bank.metrics import TABLE, Metric
 from masklet_bank.service import Service
+from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
 
 
 class RecordingMeters:

@@ -8,15 +8,15 @@ from threading import Event
 
 import pytest
 
-from fakes import loading
-from fakes.bank_driver import IDENTITY, RecordingStages, click, request
-from fakes.sealing import bank_request
-from fakes.triton_python_backend_utils import MetricFamily
 from masklet.contract import CONTRACT_VERSION
 from masklet.errors import MaskletError
 from masklet.stage import MISMATCHES, STOPS
 from masklet_bank import metrics
 from masklet_bank.metrics import REFUSALS, TABLE, Metric
+from tests.fakes import loading
+from tests.fakes.bank_driver import IDENTITY, RecordingStages, click, request
+from tests.fakes.sealing import bank_request
+from tests.fakes.triton_python_backend_utils import MetricFamily
 
 
 @pytest.fixture

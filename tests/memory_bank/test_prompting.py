@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
 from masklet.contract import KIND_CLICK, KIND_MASK, KIND_TRACKED
 from masklet.errors import BadFrameIndex, TooManyObjects, TooManyPoints, UnknownObject
+from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, service
+from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, service
 
 
 def official_read(conditioning: list[int], tracked: set[int], frame: int, direction: int) -> tuple[list, list]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pytest
 
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, on_host, service
 from masklet.families import SAM3
+from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, on_host, service
 
 SELECTIVE = replace(VARIANT, family=replace(SAM3, pointer_time=False, occlusion_embedding=False, soft_masks=False))
 LIMIT = 4  # conditioning frames

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from fakes import bank_driver
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
 from masklet.contract import ENVELOPE, memory_bank
 from masklet.errors import BadParameter, BadRequest, BadState, MaskletError, NotOwner, ServerBusy, ServerFault, VideoLost
 from masklet_bank import service as service_module
+from tests.fakes import bank_driver
+from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fakes.bank_driver import VARIANT, RecordingStages, click, mask, request
-from fakes.sealing import bank_request, opened, sealed
 from masklet.contract import ENVELOPE, memory_bank
 from masklet.envelope import MAX_BYTES, Envelope
 from masklet_bank.request import Request
-from memory_bank.test_metrics_shell import started, triton
+from tests.fakes.bank_driver import VARIANT, RecordingStages, click, mask, request
+from tests.fakes.sealing import bank_request, opened, sealed
+from tests.memory_bank.test_metrics_shell import started, triton
 
 __all__ = ["triton"]  # the fixture
 

@@ -6,9 +6,9 @@ import struct
 import numpy as np
 import pytest
 
-from fakes.bank_driver import IDENTITY, VARIANT, Client, RecordingStages, click, mask, request, service
 from masklet.errors import BadState, TooManyPoints, VideoLost
 from masklet_bank import snapshot
+from tests.fakes.bank_driver import IDENTITY, VARIANT, Client, RecordingStages, click, mask, request, service
 
 
 @pytest.fixture

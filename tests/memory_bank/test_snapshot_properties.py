@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, service
 from masklet.errors import BadState, MaskletError, ServerFault
 from masklet.families import Variant
 from masklet_bank.integrity import check_video, check_videos
-from memory_bank.test_selection import SELECTIVE
+from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, service
+from tests.memory_bank.test_selection import SELECTIVE
 
 VARIANTS = {"newest": VARIANT, "selective": SELECTIVE}
 LIMITS = {"max_objects": 4, "max_points": 6, "max_conditioning": 2}

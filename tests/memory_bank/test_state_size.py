@@ -6,11 +6,11 @@ import struct
 import numpy as np
 import pytest
 
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, service
 from masklet import families
 from masklet.errors import BadState
 from masklet.families import header_bytes, state_bytes
-from memory_bank.test_selection import SELECTIVE
+from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, service
+from tests.memory_bank.test_selection import SELECTIVE
 
 OBJECTS, CAP, POINTS = 2, 3, 4
 LAST = 2**63 - 1  # a frame index as long as they get

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from plans.stubs import compile_driver, compile_tensorrt
+from tests.plans.stubs import compile_driver, compile_tensorrt
 
 # The oldest and the newest 10 that are supported, the first 11, and the newest when this was written.
 VERSIONS = ("10.13.3.9", "10.16.1.11", "11.0.0.114", "11.4.0.106")
@@ -43,7 +43,7 @@ class Bindings:
     @property
     def environment(self) -> dict[str, str]:
         """Of a process that imports masklet_build and this TensorRT."""
-        paths = [*SOURCES, self.packages, ROOT / "tests"]
+        paths = [*SOURCES, self.packages, ROOT]
         return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "LD_LIBRARY_PATH": str(self.libraries)}
 
 

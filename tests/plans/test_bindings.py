@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from plans.bindings import ROOT, SOURCES, VERSIONS, Bindings, bindings
-from plans.planted import PACKAGE, PLANTED, Planted
+from tests.plans.bindings import ROOT, SOURCES, VERSIONS, Bindings, bindings
+from tests.plans.planted import PACKAGE, PLANTED, Planted
 
 pytestmark = pytest.mark.bindings
 

@@ -10,7 +10,7 @@ import pytest
 
 from masklet_build.engines import device as module
 from masklet_build.engines.device import Device, DeviceError
-from plans.stubs import compile_driver
+from tests.plans.stubs import compile_driver
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
 from masklet import families
 from masklet.contract import Model, engines, resolve
 from masklet.errors import MaskletError
 from masklet.families import SAM3, Variant
 from masklet_build.export.profiles import Limits, NoProfile, Profile, choose, profiles
 from masklet_build.repository.assemble import SOURCE, read_config
+from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
 
 SMALL = Limits(videos=3, objects=4, conditioning=3, points=6, objects_per_video=4)
 SELECTIVE = replace(VARIANT, family=replace(SAM3, pointer_time=False, occlusion_embedding=False, soft_masks=False))

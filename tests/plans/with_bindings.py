@@ -23,8 +23,8 @@ from masklet_build.engines.runtime import PlanStages, RunError
 from masklet_build.export.profiles import Limits, NoProfile, profiles
 from masklet_build.manifest import Manifest, file_sha256
 from masklet_build.models.samples import Sizes, sample_inputs
-from plans.planted import PACKAGE, PLANTED, Planted
-from plans.world import MODELS, VARIANT, ParserProblem, World, computed
+from tests.plans.planted import PACKAGE, PLANTED, Planted
+from tests.plans.world import MODELS, VARIANT, ParserProblem, World, computed
 
 OUTCOMES = Path(os.environ.get("MASKLET_OUTCOMES", os.devnull))  # planted mistake -> what became of it, for test_bindings.py
 

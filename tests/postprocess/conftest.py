@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from fakes import loading
+from tests.fakes import loading
 
 sys.path.append(str(loading.MODELS / "postprocess" / "1"))

@@ -7,13 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from fakes import loading
-from fakes.sealing import sealed
 from masklet import rle
 from masklet.contract import POSTPROCESS
 from masklet.envelope import Envelope, Sender, sign
 from masklet.mask_bytes import separated
 from masklet.wire import Options
+from tests.fakes import loading
+from tests.fakes.sealing import sealed
 
 SIZE = (90, 160)
 L = 32

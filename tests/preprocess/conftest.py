@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fakes import loading
+from tests.fakes import loading
 
 sys.path.append(str(loading.MODELS / "preprocess" / "1"))
 

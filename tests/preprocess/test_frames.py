@@ -13,8 +13,8 @@ from PIL import Image, ImageFile
 from masklet.cli.sources import read_image
 from masklet.errors import BadFrame, FrameTooLarge
 from masklet_preprocess import frames
-from preprocess import files
-from preprocess.files import file_bytes
+from tests.preprocess import files
+from tests.preprocess.files import file_bytes
 
 SIDE = 64
 

@@ -11,8 +11,8 @@ from PIL import Image, ImageFile
 from masklet.errors import BadFrame
 from masklet_preprocess import frames
 from masklet_preprocess.pixel_data import pixel_data
-from preprocess import files
-from preprocess.files import file_bytes
+from tests.preprocess import files
+from tests.preprocess.files import file_bytes
 
 SMALL = Image.new("RGB", (50, 50), (90, 120, 30))
 JPEG = file_bytes(SMALL, "JPEG")

@@ -18,7 +18,7 @@ from masklet_preprocess.limits import Limits
 from masklet_preprocess.pixel_data import pixel_data
 from masklet_preprocess.prompts import parse
 from masklet_preprocess.resample import resize
-from preprocess import files, plain_resample
+from tests.preprocess import files, plain_resample
 
 LIMITS = Limits(
     max_frame_side=100,

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fakes import loading
 from masklet.contract import preprocess
 from masklet.envelope import Envelope, Prompt
 from masklet.families import variant
 from masklet.wire import Options
+from tests.fakes import loading
 
 from .conftest import FOLDER, VARIANT, S
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from fakes.toy_tracker import ToyTracker, Video
 from masklet import Answer, MockTransport, Request, Tracker
 from masklet.mask_bytes import joined
 from masklet.wire import Options
 from masklet_build.quality.datasets import LabelledClip
+from tests.fakes.toy_tracker import ToyTracker, Video
 
 Spoil = Callable[[np.ndarray, int], np.ndarray]  # true masks (N, H, W), and how many frames this video has seen before
 

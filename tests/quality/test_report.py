@@ -12,7 +12,7 @@ from masklet_build.quality import report
 from masklet_build.quality.datasets import DrawnClips
 from masklet_build.quality.run import Evaluation, Progress, Series, plan, score_server
 from masklet_build.quality.served import Served
-from quality.oracle import Oracle
+from tests.quality.oracle import Oracle
 
 DATASET = DrawnClips(count=4, frames=9, side=40)
 

@@ -13,8 +13,8 @@ from masklet_build.quality.datasets import DrawnClips
 from masklet_build.quality.methods import METHODS, Answer, prompts
 from masklet_build.quality.run import Evaluation, Progress, Series, plan, score_server
 from masklet_build.quality.scores import mean, presence, returns
-from quality.made_clip import MadeClip, squares
-from quality.oracle import Oracle
+from tests.quality.made_clip import MadeClip, squares
+from tests.quality.oracle import Oracle
 
 DATASET = DrawnClips(count=4, frames=9, side=40)
 

@@ -8,7 +8,7 @@ import pytest
 from masklet_build.quality.datasets import DatasetError
 from masklet_build.quality.methods import Answer, frozen
 from masklet_build.quality.scores import ClipScores, mean, presence, returns, score, subset_means
-from quality.made_clip import MadeClip, squares
+from tests.quality.made_clip import MadeClip, squares
 
 
 def scores(

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from masklet.families import RepViT, Variant
-from reference.plain import State, gelu, norm, part, sine_code
+from tests.reference.plain import State, gelu, norm, part, sine_code
 
 
 def image_encoder(state: State, variant: Variant, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from masklet.families import Hiera, Variant
-from reference.plain import State, gelu, linear, norm, part
+from tests.reference.plain import State, gelu, linear, norm, part
 
 
 def image_encoder(state: State, variant: Variant, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:

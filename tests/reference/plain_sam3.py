@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from masklet.families import Sam3Vit, Variant
-from reference.plain import gelu, linear, norm, norm_channels, part
+from tests.reference.plain import gelu, linear, norm, norm_channels, part
 
 State = Mapping[str, Tensor]
 

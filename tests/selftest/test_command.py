@@ -14,7 +14,7 @@ from masklet_build.cli import main
 from masklet_build.export.profiles import Limits
 from masklet_build.manifest import Manifest, file_sha256
 from masklet_build.repository.assemble import assemble
-from selftest.spoilt import spoil
+from tests.selftest.spoilt import spoil
 
 pytestmark = pytest.mark.engines
 

@@ -12,7 +12,7 @@ from masklet.contract import engines
 from masklet_build.check.engine_check import EngineReport, check_engines
 from masklet_build.check.subject import Subject
 from masklet_build.export.fixtures.fixtures import Fixtures
-from selftest.faults import MAPS, Fault, Faulty, damped, noise
+from tests.selftest.faults import MAPS, Fault, Faulty, damped, noise
 
 pytestmark = pytest.mark.engines
 

@@ -22,7 +22,7 @@ from masklet_build.engines import folder, runtime
 from masklet_build.engines.plans import Layers, Machine, Plan, Plans, Settings
 from masklet_build.export.profiles import Limits, Profile, profiles
 from masklet_build.manifest import FIXTURES, Manifest, file_sha256
-from selftest.spoilt import spoil
+from tests.selftest.spoilt import spoil
 
 pytestmark = pytest.mark.engines
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from tests.golden.compare import EARLY, iou
 
 from masklet import TrackedFrame
+from tests.golden.compare import EARLY, iou
 
 
 def equal(one: TrackedFrame, other: TrackedFrame) -> bool:

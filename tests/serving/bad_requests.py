@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from masklet import errors, rle
-from serving.clips import clip, encoded
+from tests.serving.clips import clip, encoded
 
 FRAME = clip(1)[0]  # 48 x 64, as every clip of the tests of bad input
 HEIGHT, WIDTH = FRAME.shape[:2]

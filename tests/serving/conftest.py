@@ -13,7 +13,7 @@ from masklet import Tracker
 from masklet.families import variant
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
-from serving.small import VARIANT, Serve
+from tests.serving.small import VARIANT, Serve
 
 
 @pytest.fixture(scope="session")

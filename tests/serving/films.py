@@ -12,8 +12,8 @@ import numpy as np
 
 from masklet import AsyncTracker, AsyncVideo, TrackedFrame
 from masklet.errors import RequestError
-from serving.bad_requests import TRUNCATED
-from serving.clips import clip, encoded
+from tests.serving.bad_requests import TRUNCATED
+from tests.serving.clips import clip, encoded
 
 LONGEST = 16  # frames; the bars for early frames hold up to there
 OBJECTS = 6  # ids that a film chooses from

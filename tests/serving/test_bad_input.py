@@ -16,9 +16,9 @@ import pytest
 from masklet import errors, rle
 from masklet.mask_bytes import separated
 from masklet_build.serve import Server
-from serving.bad_requests import ANYWHERE, BOMBS, BY_TRITON, FIRST, FRAME, LATE, LATER, NO_TENSOR, PARAMETERS, PROMPTS, TRUNCATED, Bad
-from serving.clips import clip
-from serving.wire import Answer, Wire
+from tests.serving.bad_requests import ANYWHERE, BOMBS, BY_TRITON, FIRST, FRAME, LATE, LATER, NO_TENSOR, PARAMETERS, PROMPTS, TRUNCATED, Bad
+from tests.serving.clips import clip
+from tests.serving.wire import Answer, Wire
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 

@@ -12,9 +12,9 @@ import pytest
 from masklet import Tracker, errors
 from masklet.families import variant
 from masklet_build.serve import Server
-from serving.clips import clip
-from serving.small import VARIANT, Serve
-from serving.wire import Answer, Wire
+from tests.serving.clips import clip
+from tests.serving.small import VARIANT, Serve
+from tests.serving.wire import Answer, Wire
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 

@@ -14,10 +14,10 @@ from masklet_build import nano
 from masklet_build.repository.assemble import assemble
 from masklet_build.repository.combine import combine
 from masklet_build.serve import Server
-from serving.agreement import equal
-from serving.clips import clip
-from serving.scraping import eventually
-from serving.small import VARIANT
+from tests.serving.agreement import equal
+from tests.serving.clips import clip
+from tests.serving.scraping import eventually
+from tests.serving.small import VARIANT
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 

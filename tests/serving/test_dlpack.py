@@ -13,24 +13,25 @@ from pathlib import Path
 
 import pytest
 
-import fakes
-from fakes import device_module, dlpack
+import tests.fakes
 from masklet import AsyncTracker, TrackedFrame
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
-from serving.agreement import equal
-from serving.films import Film, Outcome, make_film, play
-from serving.scraping import eventually
-from serving.small import VARIANT
+from tests.fakes import device_module, dlpack
+from tests.serving.agreement import equal
+from tests.serving.films import Film, Outcome, make_film, play
+from tests.serving.scraping import eventually
+from tests.serving.small import VARIANT
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 
+ROOT = Path(__file__).resolve().parents[2]
 COPIED = 'bank_copied_bytes_total{direction="to_host"}'
 
 # The bank's HOST becomes a device, whose arrays are no numpy arrays.
 ARRAYS = """
 
-from fakes import device_module
+from tests.fakes import device_module
 
 device_module.ndarray.DEVICE = (1, 0)  # the CPU, for DLPack
 HOST = DeviceArrays(device_module.Module())
@@ -52,9 +53,9 @@ def array_of(tensor, arrays):
 def on_a_device(small_engines: Path, serving_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     repository = assemble(VARIANT, small_engines, tmp_path_factory.mktemp("dlpack") / "repository", target="separate")
     version = repository / "memory_bank" / "1"
-    (version / "fakes").mkdir()
-    for module in (fakes, device_module, dlpack):
-        shutil.copy(module.__file__, version / "fakes")
+    (version / "tests" / "fakes").mkdir(parents=True)
+    for module in (tests, tests.fakes, device_module, dlpack):
+        shutil.copy(module.__file__, version / Path(module.__file__).relative_to(ROOT))
     for name, more in (("masklet_bank/arrays.py", ARRAYS), ("masklet_triton/engines.py", MODEL)):
         with (version / name).open("a") as file:
             file.write(more)

@@ -15,7 +15,7 @@ from masklet_build.quality.datasets import DrawnClips
 from masklet_build.quality.run import evaluate
 from masklet_build.quality.served import Served, running, started
 from masklet_build.serve import Server
-from serving.small import VARIANT
+from tests.serving.small import VARIANT
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 

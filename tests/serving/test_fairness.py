@@ -8,7 +8,7 @@ import pytest
 
 from masklet import AsyncTracker
 from masklet_build.serve import Server
-from serving.clips import clip
+from tests.serving.clips import clip
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 

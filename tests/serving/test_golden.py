@@ -7,15 +7,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from tests.golden import scenarios
-from tests.golden.compare import Comparison
-from tests.golden.replay import OTHER_OBJECTS, Planner, play
-from tests.golden.verify import export_golden, replay, table
 
 from masklet import families
 from masklet.tracker import Tracker
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
+from tests.golden import scenarios
+from tests.golden.compare import Comparison
+from tests.golden.replay import OTHER_OBJECTS, Planner, play
+from tests.golden.verify import export_golden, replay, table
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 

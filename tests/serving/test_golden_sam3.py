@@ -6,16 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.golden import scenarios
-from tests.golden.compare import Comparison
-from tests.golden.replay import Planner, play
-from tests.golden.verify import GoldenError, export_golden, verify
 
 from masklet import families
 from masklet.tracker import Tracker
 from masklet_build.manifest import Manifest
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
+from tests.golden import scenarios
+from tests.golden.compare import Comparison
+from tests.golden.replay import Planner, play
+from tests.golden.verify import GoldenError, export_golden, verify
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 

@@ -21,10 +21,10 @@ from masklet.errors import from_server
 from masklet.families import variant
 from masklet.mask_bytes import separated
 from masklet_build.serve import Server
-from serving.clips import clip
-from serving.small import VARIANT
-from serving.test_bad_input import COUNT, Film, alone, neighbour, same, wire
-from serving.wire import as_sent
+from tests.serving.clips import clip
+from tests.serving.small import VARIANT
+from tests.serving.test_bad_input import COUNT, Film, alone, neighbour, same, wire
+from tests.serving.wire import as_sent
 
 __all__ = ["alone", "neighbour", "wire"]  # fixtures
 

@@ -12,16 +12,16 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from PIL import Image
-from tests.golden.compare import iou
 
 from masklet import AsyncTracker, TrackedFrame, Tracker, Video, errors, rle
 from masklet.contract import TIMING_FIELDS
 from masklet.mask_bytes import separated
 from masklet_build.serve import Server
-from serving.agreement import all_equal, assert_close, equal, only
-from serving.clips import clip, encoded
-from serving.small import Serve
-from serving.wire import Wire
+from tests.golden.compare import iou
+from tests.serving.agreement import all_equal, assert_close, equal, only
+from tests.serving.clips import clip, encoded
+from tests.serving.small import Serve
+from tests.serving.wire import Wire
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 

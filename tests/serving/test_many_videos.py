@@ -15,11 +15,11 @@ import tritonclient.grpc as grpc
 from masklet import AsyncTracker, TrackedFrame
 from masklet.errors import BadFrame, BadPrompt
 from masklet_build.serve import Server
-from serving.agreement import assert_close, equal
-from serving.clips import clip
-from serving.films import Film, Outcome, make_film, play
-from serving.scraping import eventually
-from serving.wire import Wire
+from tests.serving.agreement import assert_close, equal
+from tests.serving.clips import clip
+from tests.serving.films import Film, Outcome, make_film, play
+from tests.serving.scraping import eventually
+from tests.serving.wire import Wire
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 

@@ -12,8 +12,8 @@ from masklet.families import variant
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from memory_slope import after, slope, watch
-from serving.clips import clip
-from serving.small import VARIANT
+from tests.serving.clips import clip
+from tests.serving.small import VARIANT
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 

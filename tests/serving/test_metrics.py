@@ -8,9 +8,9 @@ from masklet import Tracker
 from masklet.errors import ServerBusy
 from masklet.stage import MISMATCHES, STOPS
 from masklet_bank.metrics import TABLE
-from serving.clips import clip
-from serving.scraping import eventually, scrape
-from serving.small import Serve
+from tests.serving.clips import clip
+from tests.serving.scraping import eventually, scrape
+from tests.serving.small import Serve
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 

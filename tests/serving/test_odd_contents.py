@@ -23,10 +23,10 @@ from tritonclient.utils import np_to_triton_dtype, serialize_byte_tensor
 
 from masklet.contract import TRACKER, escorted
 from masklet_build.serve import Server
-from serving.clips import encoded
-from serving.test_bad_input import COUNT, alone, film
-from serving.test_inner_models import CLICK, FRAME, MODELS, TOKEN, Inner, inner
-from serving.wire import Wire, as_sent
+from tests.serving.clips import encoded
+from tests.serving.test_bad_input import COUNT, alone, film
+from tests.serving.test_inner_models import CLICK, FRAME, MODELS, TOKEN, Inner, inner
+from tests.serving.wire import Wire, as_sent
 
 __all__ = ["alone", "inner"]  # fixtures
 

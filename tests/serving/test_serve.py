@@ -19,7 +19,7 @@ from masklet.health import Health
 from masklet_build.serve import ServeError, Server, probe
 from masklet_build.serve.cleanup import live_processes, shared_memory_regions
 from masklet_build.serve.environment import find_environment
-from serving.toy import ask, kill_at_rest, request, write_repository
+from tests.serving.toy import ask, kill_at_rest, request, write_repository
 
 pytestmark = pytest.mark.server
 

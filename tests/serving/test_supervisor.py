@@ -19,7 +19,7 @@ import tritonclient.grpc as grpc
 from masklet_build.serve import Policy, ServeError, Server, Supervisor
 from masklet_build.serve.cleanup import live_processes, shared_memory_regions
 from masklet_build.serve.errors import GaveUp
-from serving.toy import ask, kill_at_rest, request, wait_until_it_hangs, write_repository
+from tests.serving.toy import ask, kill_at_rest, request, wait_until_it_hangs, write_repository
 
 FREE = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
 PATIENCE_S = 60  # only something broken uses it up

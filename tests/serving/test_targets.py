@@ -9,9 +9,9 @@ import tritonclient.grpc as grpc
 
 from masklet import AsyncTracker, TrackedFrame
 from masklet_build.serve import Server
-from serving.agreement import equal
-from serving.films import Film, Outcome, make_film, play
-from serving.small import Serve
+from tests.serving.agreement import equal
+from tests.serving.films import Film, Outcome, make_film, play
+from tests.serving.small import Serve
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 

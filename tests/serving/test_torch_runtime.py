@@ -18,9 +18,9 @@ from masklet_build.export.onnx_export import CHECKED_SIZES
 from masklet_build.export.programs import export_programs
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import ServeError, Server
-from serving.agreement import all_equal, assert_close
-from serving.beside_torch import environment_with_torch
-from serving.scraping import eventually
+from tests.serving.agreement import all_equal, assert_close
+from tests.serving.beside_torch import environment_with_torch
+from tests.serving.scraping import eventually
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from fakes.loading import config
 from masklet.families import VARIANTS, variant
 from masklet_build import cli
 from masklet_build.export.precision.choice import CONDITIONING, PRECISIONS, Choice, most_keys
 from masklet_build.manifest import KeptModule, Manifest
+from tests.fakes.loading import config
 
 
 def test_fp32_for_cpus_is_the_default_and_reduced_precision_is_for_tensorrt() -> None:

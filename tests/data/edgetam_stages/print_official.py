@@ -1,6 +1,8 @@
 """Prints what the official modules of EdgeTAM make of drawn weights and inputs, as JSON: the numbers in printed.json.
 
-PYTHONPATH=EdgeTAM:tests python print_official.py > printed.json       # EdgeTAM: a checkout of facebookresearch/EdgeTAM, whose package is called sam2
+In the root of this repository, with a checkout of facebookresearch/EdgeTAM, whose package is called sam2:
+
+    PYTHONPATH=.:EdgeTAM python tests/data/edgetam_stages/print_official.py > printed.json
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ create_model = timm.models.create_model
 timm.models.create_model = lambda name, **options: create_model(name, **{**options, "pretrained": False})  # the checkpoint brings the weights
 from sam2.build_sam import build_sam2_video_predictor  # noqa: E402
 
-from reference import drawn  # noqa: E402
+from tests.reference import drawn  # noqa: E402
 
 SIDE = 512  # a perceiver's window has 2 x 2 features
 GRID = SIDE // 16

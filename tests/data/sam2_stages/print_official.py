@@ -1,6 +1,8 @@
 """Prints what the official modules of SAM 2 make of drawn weights and inputs, as JSON: the numbers in printed.json.
 
-PYTHONPATH=sam2:tests python print_official.py > printed.json       # sam2: a checkout of facebookresearch/sam2
+In the root of this repository, with a checkout of facebookresearch/sam2:
+
+    PYTHONPATH=.:sam2 python tests/data/sam2_stages/print_official.py > printed.json
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import torch
 from sam2.build_sam import build_sam2_video_predictor
 from sam2.modeling.sam2_utils import get_1d_sine_pe
 
-from reference import drawn
+from tests.reference import drawn
 
 SIDE = 64
 SIZES = [("sam2.1", size) for size in ("t", "s", "b+", "l")] + [("sam2", "t")]
