@@ -22,10 +22,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from crowd import Crowd
-from eager import Eager
-from eager_videos import checked_eager, clicked_eager
-from engines import Say, random_checkpoint_file
+from benchmarks import RESULTS
+from benchmarks.crowd import Crowd
+from benchmarks.eager import Eager
+from benchmarks.eager_videos import checked_eager, clicked_eager
+from benchmarks.engines import Say, random_checkpoint_file
+from benchmarks.report import facts, save
+from benchmarks.steady import STEADY, Setting
 from masklet import TrackedFrame, families
 from masklet.families import Variant
 from masklet.tracker import Tracker
@@ -36,10 +39,7 @@ from masklet_build.compare import iou
 from masklet_build.programs import export_programs
 from masklet_build.serve import Server
 from masklet_build.typed.choice import PRECISIONS, Choice
-from report import facts, save
-from steady import STEADY, Setting
 
-RESULTS = Path(__file__).parent / "results"
 VARIANTS = ("nano", "efficienttam_ti_512")
 SIDE = 256  # pixels of the frames, each way; they travel as JPEG
 FRAMES = 48  # of a block, of all videos together, and 12 of each at least

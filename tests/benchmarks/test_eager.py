@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from eager import Eager, EagerVideo
+from benchmarks.eager import Eager, EagerVideo
+from benchmarks.stagewise import differences
 from masklet.families import NANO, scaled_down, variant
 from masklet_build import nano
 from masklet_build.checkpoints import load_checkpoint
 from masklet_build.random_weights import random_checkpoint
 from masklet_build.torch_stages import TorchStages
-from stagewise import differences
 
 pytestmark = pytest.mark.torch
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.pictures import Pictures
 from fakes.toy_tracker import ToyTracker
 from masklet import MockTransport, Tracker
-from pictures import Pictures
 
 SIZE = (96, 128)
 

@@ -7,8 +7,8 @@ import pytest
 
 pytest.importorskip("transformers")
 
+from benchmarks.session import Session
 from reference import transformers_models
-from session import Session
 
 pytestmark = pytest.mark.torch
 

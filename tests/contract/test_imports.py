@@ -85,12 +85,12 @@ RULES = [
     Rule("build/src/masklet_build/download/*.py", frozenset({"masklet", "masklet_build", "urllib3", "tqdm"})),
     Rule("build/src/masklet_build/tensorrt/*.py", frozenset({"masklet", "masklet_build", "numpy", "tensorrt", "tqdm"})),
     Rule("build/src/masklet_build/machine.py", frozenset()),
-    Rule("benchmarks/load/*.py", frozenset({"load", "masklet", "masklet_build", "numpy", "PIL"}), but=("gevent_cameras", "async_process")),
-    Rule("benchmarks/failover/*.py", frozenset({"failover", "report", "masklet", "masklet_build", "numpy", "yaml"})),
+    Rule("benchmarks/load/*.py", frozenset({"benchmarks.load", "masklet", "masklet_build", "numpy", "PIL"}), but=("gevent_cameras", "async_process")),
     Rule(
         "benchmarks/fuzz/**/*.py",
         frozenset(
-            {"failover.films", "footprint", "fuzz", "report", "supervised", "masklet", "masklet_build", "numpy", "PIL", "grpc", "tritonclient"}
+            {"benchmarks.films", "benchmarks.footprint", "benchmarks.fuzz", "benchmarks.report", "benchmarks.supervised", "benchmarks.RESULTS"}
+            | {"masklet", "masklet_build", "numpy", "PIL", "grpc", "tritonclient"}
         ),
     ),
     Rule("build/setup_env.py", frozenset({"masklet_build.machine", "debian_programs"})),

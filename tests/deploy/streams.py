@@ -13,9 +13,9 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import np_to_triton_dtype
 
 from deploy.message_server import STREAM, UNLIMITED
-from failover.gateways import Gateway
 from masklet.errors import MaskletError, from_server
 from masklet.inputs import bytes_tensor, raw_tensors
+from tests.failover.gateways import Gateway
 
 PATIENCE_S = 60
 

@@ -15,15 +15,15 @@ import pytest
 import tritonclient.grpc as grpc
 from grpc import RpcError
 
+from benchmarks.films import Film, Played, digest, film, play_all
 from deploy.streams import frame_of, opened, raw_frame
 from deploy.tools import tool
-from failover.films import Film, Played, digest, film, play_all
-from failover.fleet import Fleet, Pod
-from failover.gateways import Envoy, Gateway, HAProxy, wait_until_healthy
 from masklet import Resilience, Tracker
 from masklet.cli import main
 from masklet.errors import FrameTooLarge, ServerBusy
 from serving.scraping import scrape
+from tests.failover.fleet import Fleet, Pod
+from tests.failover.gateways import Envoy, Gateway, HAProxy, wait_until_healthy
 
 pytestmark = pytest.mark.server
 

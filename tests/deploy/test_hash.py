@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from deploy.tools import tool
-from failover.gateways import CONFIGS, free_port
+from tests.failover.gateways import CONFIGS, free_port
 
 pytestmark = pytest.mark.programs
 

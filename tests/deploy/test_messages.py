@@ -14,8 +14,8 @@ from deploy.message_server import STREAM, Received, behind
 from deploy.pieces import send_pieces
 from deploy.streams import opened
 from deploy.tools import tool
-from failover.gateways import Envoy, Gateway, HAProxy
 from masklet.errors import BadRequest, FrameTooLarge, ServerBusy
+from tests.failover.gateways import Envoy, Gateway, HAProxy
 
 pytestmark = pytest.mark.programs
 

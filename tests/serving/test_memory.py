@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.memory_slope import after, slope, watch
 from masklet import Tracker
 from masklet.families import variant
 from masklet_build.assemble import assemble
 from masklet_build.serve import Server
-from memory_slope import after, slope, watch
 from serving.clips import clip
 from serving.small import VARIANT
 
