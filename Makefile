@@ -33,10 +33,10 @@ setup-deploy:
 	@$(or $(PYTHON),python3) build/setup_env.py deploy
 
 demo: setup-serving  ## start Triton, track objects in a clip; no torch, no download of weights; pictures go to dist/demo
-	$(SERVING_PY) benchmarks/demo.py --out dist/demo
+	$(SERVING_PY) -m benchmarks.demo --out dist/demo
 
 load: setup-serving setup-load  ## how many live videos a server on this machine carries, and how fast; 10 to 15 minutes
-	$(LOAD_PY) benchmarks/capacity.py
+	$(LOAD_PY) -m benchmarks.capacity
 
 golden: setup-serving setup-build  ## VARIANT=name GOLDEN=folder [SCENARIO= RUNTIME= PRECISION=]: replay what an official predictor answered through a real server
 	$(BUILD_PY) -m tests.golden $(or $(VARIANT),--help) $(if $(GOLDEN),--golden $(GOLDEN)) $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(RUNTIME),--runtime $(RUNTIME)) $(if $(PRECISION),--precision $(PRECISION))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch.utils.flop_counter import FlopCounterMode
 
-from bare import ENGINES, steady_inputs
+from benchmarks.bare import ENGINES, steady_inputs
 from masklet.families import Variant
 from masklet_build.checkpoints.loading import load_checkpoint
 from masklet_build.models.stages import TorchStages

@@ -14,21 +14,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-from load import results
+from benchmarks import RESULTS, ROOT
+from benchmarks.load import results
 from masklet import families
 from masklet_build import nano
 from masklet_build.quality import provenance
 from masklet_build.repository.assemble import PRECISIONS, AssembleError, assemble
 from masklet_build.serve import ServeError, Server
 
-HERE = Path(__file__).parent
-
 
 def main() -> int:
     """Runs the load test. Returns locust's exit code: 0 passed, 1 failed, 3 void."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the server (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=HERE / "results", metavar="DIR", help="for load.json and load.md (default: benchmarks/results)")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="for load.json and load.md (default: benchmarks/results)")
     parser.add_argument("--pages", type=Path, default=Path("dist/load"), metavar="DIR", help="for locust's HTML and CSV (default: %(default)s)")
     args, for_locust = parser.parse_known_args()
     try:
@@ -48,8 +47,9 @@ def main() -> int:
 
 def generate(url: str, out: Path, pages: Path, options: list[str]) -> int:
     """Runs locust in a process of its own: a generator that shared an interpreter with the server's owner would be late. Returns its exit code."""
+    out, pages = out.absolute(), pages.absolute()
     words = ["--headless", "--only-summary", "--host", url, "--results", str(out), "--html", str(pages / "load.html"), "--csv", str(pages / "load")]
-    return subprocess.run([sys.executable, "-m", "locust", "-f", str(HERE / "locustfile.py"), *words, *options]).returncode
+    return subprocess.run([sys.executable, "-m", "locust", "-f", "benchmarks/locustfile.py", *words, *options], cwd=ROOT).returncode
 
 
 def add_facts(out: Path, precision: str) -> None:

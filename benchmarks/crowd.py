@@ -12,8 +12,9 @@ import sys
 import time
 from collections.abc import Iterator
 
+from benchmarks import ROOT
+from benchmarks.steady import STEADY, Setting
 from masklet import AsyncTracker, AsyncVideo
-from steady import STEADY, Setting
 
 IN_FLIGHT = 4
 _READY = "ready"
@@ -27,7 +28,8 @@ class Crowd:
 
     def __init__(self, url: str, videos: int, setting: Setting) -> None:
         words = [url, *map(str, (videos, setting.objects, setting.height, setting.width))]
-        self._process = subprocess.Popen([sys.executable, __file__, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        command = [sys.executable, "-m", "benchmarks.crowd", *words]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if self._answer() != _READY:
             raise AssertionError("the process of the videos said something else than that it is ready")
 

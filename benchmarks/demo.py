@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines import Say, ready_engines
+from benchmarks.engines import Say, ready_engines
+from benchmarks.pictures import Pictures
 from masklet import families
 from masklet.cli.failure import Failure
 from masklet.cli.sources import open_source
@@ -32,7 +33,6 @@ from masklet_build.clips import Clip, inner_point, make_clip
 from masklet_build.quality.measures import boundary_accuracy, region_similarity
 from masklet_build.repository.assemble import AssembleError, assemble
 from masklet_build.serve import ServeError, Server
-from pictures import Pictures
 
 Frame = NDArray[np.uint8]
 Prompt = dict[str, Any]  # of Video.prompt

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from masklet_build.checkpoints.loading.loading import load_checkpoint
 from PIL import Image
 from torch import Tensor
 
-from eager import Eager, EagerVideo
-from engines import Say
+from benchmarks.eager import Eager, EagerVideo
+from benchmarks.engines import Say
+from benchmarks.stagewise import differences
+from benchmarks.steady import STEADY, Setting
 from masklet.families import Variant
-from masklet_build.checkpoints.loading import load_checkpoint
 from masklet_build.models.stages import TorchStages
-from stagewise import differences
-from steady import STEADY, Setting
 
 
 def checked_eager(checkpoint: Path, variant: Variant, threads: int, say: Say, device: str = "cpu") -> Eager:

@@ -22,10 +22,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from crowd import Crowd
-from eager import Eager
-from eager_videos import checked_eager, clicked_eager
-from engines import Say, random_checkpoint_file
+from benchmarks import RESULTS
+from benchmarks.crowd import Crowd
+from benchmarks.eager import Eager
+from benchmarks.eager_videos import checked_eager, clicked_eager
+from benchmarks.engines import Say, random_checkpoint_file
+from benchmarks.report import facts, save
+from benchmarks.steady import STEADY, Setting
 from masklet import TrackedFrame, families
 from masklet.families import Variant
 from masklet.tracker import Tracker
@@ -33,13 +36,10 @@ from masklet_build import nano
 from masklet_build.clips import inner_point, make_clip
 from masklet_build.export.precision.choice import PRECISIONS, Choice
 from masklet_build.export.programs import export_programs
+from masklet_build.quality.measures import region_similarity
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
-from report import facts, save
-from steady import STEADY, Setting
-from tests.golden.compare import iou
 
-RESULTS = Path(__file__).parent / "results"
 VARIANTS = ("nano", "efficienttam_ti_512")
 SIDE = 256  # pixels of the frames, each way; they travel as JPEG
 FRAMES = 48  # of a block, of all videos together, and 12 of each at least
@@ -63,7 +63,7 @@ def answers(server: Server) -> list[TrackedFrame]:
 
 def parity(got: Sequence[TrackedFrame], wanted: Sequence[TrackedFrame]) -> dict[str, float]:
     """How far answers are from those of fp32 on the CPU."""
-    ious = [iou(mask, other) for one, two in zip(got, wanted, strict=True) for mask, other in zip(one.masks, two.masks, strict=True)]
+    ious = np.concatenate([region_similarity(two.masks, one.masks) for one, two in zip(got, wanted, strict=True)])
     off = [np.abs(one.logits - two.logits) for one, two in zip(got, wanted, strict=True)]
     signs = [(one.scores > 0) == (two.scores > 0) for one, two in zip(got, wanted, strict=True)]
     return {

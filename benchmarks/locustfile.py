@@ -1,7 +1,9 @@
 """Live cameras against a masklet server. A user of locust is a camera; `benchmarks/README.md` says how to run this and how to read what comes out.
 
-    locust -f benchmarks/locustfile.py --headless --host localhost:8001 --results results/           # searches how many videos the server carries
-    locust -f benchmarks/locustfile.py --headless --host localhost:8001 --results results/ --videos 8 # measures at 8 videos
+    python -m locust -f benchmarks/locustfile.py --headless --host localhost:8001              # searches how many videos the server carries
+    python -m locust -f benchmarks/locustfile.py --headless --host localhost:8001 --videos 8   # measures at 8 videos
+
+Start it from the root of the repository, where `benchmarks` can be imported.
 
 A camera opens a stream, sends START with its prompts, then its frames when they are due, whether or not the ones before are answered, then END, and
 begins the next video. Latency counts from when a frame was due.
@@ -24,16 +26,14 @@ import grpc.experimental.gevent
 from locust import LoadTestShape, User, events, task
 from locust.runners import MasterRunner, WorkerRunner
 
-sys.path.insert(0, str(Path(__file__).parent))  # locust removes it after this file
-
-from load import results
-from load.async_process import AsyncCameras
-from load.figures import Limits
-from load.gevent_cameras import GeventCameras
-from load.mix import Mix
-from load.plan import Plan, Search
-from load.schedule import Batch
-from load.trials import Book, Trials
+from benchmarks.load import results
+from benchmarks.load.async_process import AsyncCameras
+from benchmarks.load.figures import Limits
+from benchmarks.load.gevent_cameras import GeventCameras
+from benchmarks.load.mix import Mix
+from benchmarks.load.plan import Plan, Search
+from benchmarks.load.schedule import Batch
+from benchmarks.load.trials import Book, Trials
 from masklet_build.quality import provenance
 
 CLIENTS = {"stream": GeventCameras, "async": AsyncCameras}

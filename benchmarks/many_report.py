@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from report import allowed, median, origin, products, spread, with_quartiles
+from benchmarks.report import allowed, median, origin, products, spread, with_quartiles
 
 WAYS = {"batched": "server", "limit_1": "server, engine batch limit 1", "eager": "eager PyTorch"}
 SERVERS = ("batched", "limit_1")

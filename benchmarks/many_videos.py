@@ -20,25 +20,25 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import InferenceServerClient
 
-from arithmetic import frame_gflop
-from bare import BareEngines, steady_inputs
-from crowd import IN_FLIGHT, Crowd
-from eager import Eager, EagerVideo
-from eager_videos import checked_eager, clicked_eager, steady_eager
-from engines import Say
-from many_report import SERVERS, Lengths, Scale, Work, alone, draw, markdown
+from benchmarks import RESULTS
+from benchmarks.arithmetic import frame_gflop
+from benchmarks.bare import BareEngines, steady_inputs
+from benchmarks.crowd import IN_FLIGHT, Crowd
+from benchmarks.eager import Eager, EagerVideo
+from benchmarks.eager_videos import checked_eager, clicked_eager, steady_eager
+from benchmarks.engines import Say
+from benchmarks.many_report import SERVERS, Lengths, Scale, Work, alone, draw, markdown
+from benchmarks.peak import peaks
+from benchmarks.report import facts, save
+from benchmarks.steady import Setting, keep_to, take_turns
+from benchmarks.triton_times import between, cpu_s, engine_calls, read, server_cpu_s
 from masklet.families import NANO
 from masklet.tracker import Tracker
 from masklet_build import nano
 from masklet_build.repository.assemble import PRECISIONS, assemble
 from masklet_build.repository.configs import read_config, write_config
 from masklet_build.serve import Server
-from peak import peaks
-from report import facts, save
-from steady import Setting, keep_to, take_turns
-from triton_times import between, cpu_s, engine_calls, read, server_cpu_s
 
-RESULTS = Path(__file__).parent / "results"
 SIDE = 256  # pixels of the frames, each way; they travel as JPEG
 PER_VIDEO, AT_LEAST = 12, 48  # frames of a block: of each video, and of all together
 EAGER_FRAMES = 8  # of all videos together, at least

@@ -21,16 +21,16 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from engines import ready_engines
-from footprint import memory, slope
+from benchmarks import RESULTS
+from benchmarks.engines import ready_engines
+from benchmarks.footprint import memory, slope
+from benchmarks.report import facts, origin, save
 from masklet import families
 from masklet.tracker import Tracker, Video
 from masklet_build.clips import inner_point, make_clip
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
-from report import facts, origin, save
 
-RESULTS = Path(__file__).parent / "results"
 SETTLED = 200  # frames, or videos, until the allocators have settled
 EVERY = 10  # frames, or videos, between two looks
 OBJECTS = 2

@@ -18,8 +18,14 @@ from pathlib import Path
 import numpy as np
 from tritonclient.grpc import InferenceServerClient, InferInput
 
-from bare import BareEngines, steady_inputs
-from engines import Say, ready_engines
+from benchmarks import RESULTS
+from benchmarks.bare import BareEngines, steady_inputs
+from benchmarks.engines import Say, ready_engines
+from benchmarks.null_repository import null_repository
+from benchmarks.overhead_report import HOPS, Case, Passed, markdown
+from benchmarks.report import facts, save
+from benchmarks.steady import STEADY, Setting, keep_to, take_turns
+from benchmarks.triton_times import between, read
 from masklet import families, rle
 from masklet.families import NANO, Variant
 from masklet.inputs import Frame
@@ -27,13 +33,7 @@ from masklet.tracker import Tracker, Video
 from masklet_build import nano
 from masklet_build.repository.assemble import PRECISIONS, assemble
 from masklet_build.serve import Server
-from null_repository import null_repository
-from overhead_report import HOPS, Case, Passed, markdown
-from report import facts, save
-from steady import STEADY, Setting, keep_to, take_turns
-from triton_times import between, read
 
-RESULTS = Path(__file__).parent / "results"
 VARIANTS = (NANO.name, "efficienttam_ti_512")
 FRAMES = 16  # of a block
 CALLS = 4  # of the bare engines, in a block

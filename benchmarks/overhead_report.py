@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from bare import ENGINES
-from null_repository import CALLS
-from report import median, origin, spread, with_quartiles
+from benchmarks.bare import ENGINES
+from benchmarks.null_repository import CALLS
+from benchmarks.report import median, origin, spread, with_quartiles
 
 Row = dict[str, float]
 

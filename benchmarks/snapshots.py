@@ -14,15 +14,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import RESULTS
+from benchmarks.report import facts, median, origin, save
+from benchmarks.steady import STEADY, Setting
 from masklet import Tracker, Video
 from masklet.families import NANO
 from masklet_build import nano
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
-from report import facts, median, origin, save
-from steady import STEADY, Setting
 
-RESULTS = Path(__file__).parent / "results"
 EVERY = (1, 2, 4, 8, 16, 32)
 RESTORES = 20
 

@@ -16,20 +16,20 @@ from pathlib import Path
 
 from torch import Tensor
 
-from arithmetic import frame_gflop
-from bare import BareEngines, steady_inputs
-from eager import EagerVideo
-from eager_videos import checked_eager, steady_eager
-from engines import Say, ready_engines
+from benchmarks import RESULTS
+from benchmarks.arithmetic import frame_gflop
+from benchmarks.bare import BareEngines, steady_inputs
+from benchmarks.eager import EagerVideo
+from benchmarks.eager_videos import checked_eager, steady_eager
+from benchmarks.engines import Say, ready_engines
+from benchmarks.peak import peaks
+from benchmarks.report import Result, write
+from benchmarks.steady import STEADY, Setting, keep_to, take_turns
 from masklet import families
 from masklet.tracker import Tracker, Video
 from masklet_build.repository.assemble import PRECISIONS, assemble
 from masklet_build.serve import Server
-from peak import peaks
-from report import Result, write
-from steady import STEADY, Setting, keep_to, take_turns
 
-RESULTS = Path(__file__).parent / "results"
 VARIANT = families.variant("efficienttam_ti_512")
 
 Block = Callable[[Result], None]

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from eager import Eager
+from benchmarks.eager import Eager
 from masklet.contract import KIND_CLICK, KIND_TRACKED
 from masklet_build.models.samples import Sizes, sample_inputs
 from masklet_build.models.stages import TorchStages

@@ -4,7 +4,7 @@ Eight resilient videos are in flight. In each round one process of a python mode
 1.1 to 1.7 seconds and goes on (SIGCONT). A round is good when every answer that was given as a success has the bits of the video alone, and every
 frame was answered in the end.
 
-    .venv/build/bin/python benchmarks/stalls.py --each 20
+    .venv/build/bin/python -m benchmarks.stalls --each 20
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from failover.films import Film, Played, film, play_all
-from fuzz.origin import facts
-from report import origin, save
-from supervised import Supervised, signalled
+from benchmarks import RESULTS
+from benchmarks.films import Film, Played, film, play_all
+from benchmarks.fuzz.origin import facts
+from benchmarks.report import origin, save
+from benchmarks.supervised import Supervised, signalled
 
-RESULTS = Path(__file__).parent / "results"
 VIDEOS, FRAMES, FPS = 8, 12, 4.0
 SHORTEST_S, LONGEST_S = 1.1, 1.7
 WHOLE = "everything"

@@ -19,18 +19,18 @@ from typing import Any
 import torch
 import transformers
 
-from engines import Say
+from benchmarks import RESULTS
+from benchmarks.engines import Say
+from benchmarks.report import facts, median, origin, save, spread, with_quartiles
+from benchmarks.session import Session
+from benchmarks.steady import STEADY, Setting, keep_to, take_turns
 from masklet import families
 from masklet.tracker import Tracker, Video
 from masklet_build.export.onnx_export import export
 from masklet_build.models.samples import Sizes
 from masklet_build.repository.assemble import PRECISIONS, assemble
 from masklet_build.serve import Server
-from report import facts, median, origin, save, spread, with_quartiles
-from session import Session
-from steady import STEADY, Setting, keep_to, take_turns
 
-RESULTS = Path(__file__).parent / "results"
 VARIANT = families.variant("sam2.1_t")
 FRAMES = 2  # of a block
 SAME = 3  # frames whose masks are compared, the clicked one and some with memory

@@ -1,6 +1,6 @@
 """nano on a server of its own, supervised by another process, for programs that do it harm and see whether it comes back.
 
-python benchmarks/supervised.py REPOSITORY LOG      # what `Supervised` starts; serves until its standard input closes
+python -m benchmarks.supervised REPOSITORY LOG      # what `Supervised` starts; serves until its standard input closes
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
+from benchmarks import ROOT
 from masklet_build import nano
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Policy, Server, Supervisor
@@ -51,8 +52,8 @@ class Supervised:
         return self._process.pid
 
     def __enter__(self) -> Supervised:
-        words = [sys.executable, __file__, str(self.repository), str(self.log)]
-        self._process = subprocess.Popen(words, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        words = [sys.executable, "-m", "benchmarks.supervised", str(self.repository.absolute()), str(self.log.absolute())]
+        self._process = subprocess.Popen(words, cwd=ROOT, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._listener = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
         self._listener.start()
         try:

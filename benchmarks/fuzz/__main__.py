@@ -3,7 +3,7 @@
 Held must be: no process dies, honest videos get the bits that they get alone, refused requests change nothing, memory stays bounded, every request is
 answered. Bounded in count and time, and only for addresses of this machine.
 
-    cd benchmarks && ../.venv/serving/bin/python -m fuzz --requests 2000
+    .venv/serving/bin/python -m benchmarks.fuzz --requests 2000
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from fuzz import report
-from fuzz.kinds import frames, gone, inner, parameters, prompts, sequences, states, walks
-from fuzz.origin import facts
-from fuzz.registry import chosen
-from fuzz.run import IDLE_S, Plan, Run
-from report import save
-from supervised import Supervised
+from benchmarks import RESULTS
+from benchmarks.fuzz import report
+from benchmarks.fuzz.kinds import frames, gone, inner, parameters, prompts, sequences, states, walks
+from benchmarks.fuzz.origin import facts
+from benchmarks.fuzz.registry import chosen
+from benchmarks.fuzz.run import IDLE_S, Plan, Run
+from benchmarks.report import save
+from benchmarks.supervised import Supervised
 
-RESULTS = Path(__file__).parents[1] / "results"
 FAMILIES = (frames, prompts, parameters, states, sequences, inner, walks, gone)  # importing them fills the registry
 SETTINGS = {"memory_bank.idle_seconds": str(IDLE_S), "memory_bank.max_videos": "256"}  # places enough, so that honest videos find theirs
 
@@ -49,7 +49,7 @@ def local(url: str) -> str:
 
 def arguments() -> argparse.ArgumentParser:
     """What the command takes."""
-    parser = argparse.ArgumentParser(prog="python -m fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, default=2000, metavar="N", help="at most so many, after the warm-up (default: %(default)s)")
     parser.add_argument("--warm-up", type=int, metavar="N", help="requests before memory is first looked at (default: a tenth, at least 1000)")
     parser.add_argument("--minutes", type=float, default=40, metavar="M", help="at most so long (default: %(default)g)")

@@ -9,11 +9,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from fuzz.kinds.sequences import frame
-from fuzz.messages import Content, Message, Raw, some_id, token
-from fuzz.registry import INNER, Kind, Loot, World
-from fuzz.stream import Stream
-from fuzz.tally import BROKEN, GONE, SILENT, SUCCESS, Tally, code
+from benchmarks.fuzz.kinds.sequences import frame
+from benchmarks.fuzz.messages import Content, Message, Raw, some_id, token
+from benchmarks.fuzz.registry import INNER, Kind, Loot, World
+from benchmarks.fuzz.stream import Stream
+from benchmarks.fuzz.tally import BROKEN, GONE, SILENT, SUCCESS, Tally, code
 
 ANSWER_S = 120.0  # longer than this nobody waits for one answer
 _WINDOW = 8  # requests of an attacker that are on their way

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from failover.films import Film, digest, film
-from fuzz.attackers import ANSWER_S
-from fuzz.registry import World
+from benchmarks.films import Film, digest, film
+from benchmarks.fuzz.attackers import ANSWER_S
+from benchmarks.fuzz.registry import World
 from masklet import MaskletError, Tracker
 from masklet.errors import ServerBusy
 

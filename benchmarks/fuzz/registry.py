@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from fuzz.messages import Content, Message, Raw, VideoId
+from benchmarks.fuzz.messages import Content, Message, Raw, VideoId
 
 Outputs = dict[str, Raw]
 INNER = ("preprocess", "image_encoder", "memory_bank", "postprocess")

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fuzz.honest import VIDEOS
-from fuzz.run import ALLOWED_GROWTH, IDLE_S, Outcome, Plan
-from report import origin
+from benchmarks.fuzz.honest import VIDEOS
+from benchmarks.fuzz.run import ALLOWED_GROWTH, IDLE_S, Outcome, Plan
+from benchmarks.report import origin
 
 _NAMED = 12
 

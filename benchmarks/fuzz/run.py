@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from footprint import Slope, memory_by_process, slope
-from fuzz import honest
-from fuzz.attackers import ANSWER_S, Attacker, shots
-from fuzz.registry import INNER, Kind, World
-from fuzz.stream import inputs
-from fuzz.tally import FOREIGN, SILENT, Tally
-from fuzz.twins import Twins
+from benchmarks.footprint import Slope, memory_by_process, slope
+from benchmarks.fuzz import honest
+from benchmarks.fuzz.attackers import ANSWER_S, Attacker, shots
+from benchmarks.fuzz.registry import INNER, Kind, World
+from benchmarks.fuzz.stream import inputs
+from benchmarks.fuzz.tally import FOREIGN, SILENT, Tally
+from benchmarks.fuzz.twins import Twins
+from benchmarks.supervised import Supervised
 from masklet import MaskletError, Tracker
 from masklet.health import Health, probe
-from supervised import Supervised
 
 ALLOWED_GROWTH = 20_000_000  # bytes, from rest to rest
 IDLE_S = 20  # after which the server forgets a silent video; so a rest need not be long

@@ -9,12 +9,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from fuzz.attackers import ANSWER_S, outputs
-from fuzz.kinds.walks import step
-from fuzz.messages import Content, Raw, some_id, token
-from fuzz.registry import Kind, World
-from fuzz.stream import Stream
-from fuzz.tally import SUCCESS, Tally, code
+from benchmarks.fuzz.attackers import ANSWER_S, outputs
+from benchmarks.fuzz.kinds.walks import step
+from benchmarks.fuzz.messages import Content, Raw, some_id, token
+from benchmarks.fuzz.registry import Kind, World
+from benchmarks.fuzz.stream import Stream
+from benchmarks.fuzz.tally import SUCCESS, Tally, code
 
 _ROUNDS = 6
 _PAUSE_S = 0.5  # after each round: they are a sample, and their good requests cost more than hostile ones

@@ -13,9 +13,9 @@ import sys
 import time
 from collections.abc import Coroutine
 
-from load.footage import Footage
-from load.mix import Mix, VideoPlan
-from load.schedule import RETRY_S, TIMEOUT_S, Ledger, Schedule
+from benchmarks.load.footage import Footage
+from benchmarks.load.mix import Mix, VideoPlan
+from benchmarks.load.schedule import RETRY_S, TIMEOUT_S, Ledger, Schedule
 from masklet import AsyncTracker, AsyncVideo, MaskletError
 
 _FAREWELL_S = TIMEOUT_S + 2.0

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 
 import gevent
 from gevent.event import Event
 
-from load.mix import Mix
-from load.schedule import Batch
+from benchmarks import ROOT
+from benchmarks.load.mix import Mix
+from benchmarks.load.schedule import Batch
 
 
 class AsyncCameras:
@@ -23,11 +22,11 @@ class AsyncCameras:
     def __init__(self, url: str, mix: Mix, worker: int, tell: Callable[[Batch], None]) -> None:
         settings = json.dumps({"url": url, "mix": asdict(mix), "worker": worker})
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "load.async_cameras", settings],
+            [sys.executable, "-m", "benchmarks.load.async_cameras", settings],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            cwd=ROOT,
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None

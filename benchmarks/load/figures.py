@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from load.schedule import Sample
+from benchmarks.load.schedule import Sample
 
 PERCENTILES = (50, 90, 95, 99, 100)
 MOST_BUSY = 0.9  # share of one CPU: a generator process has one thread that counts

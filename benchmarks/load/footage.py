@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from load.mix import Mix, VideoPlan
+from benchmarks.load.mix import Mix, VideoPlan
 from masklet_build.clips import inner_point, make_clip
 
 _FRAMES = 16

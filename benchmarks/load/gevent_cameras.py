@@ -9,9 +9,9 @@ from collections.abc import Callable
 import gevent
 from gevent.pool import Group
 
-from load.footage import Footage
-from load.mix import Mix, VideoPlan
-from load.schedule import RETRY_S, TIMEOUT_S, Batch, Ledger, Schedule
+from benchmarks.load.footage import Footage
+from benchmarks.load.mix import Mix, VideoPlan
+from benchmarks.load.schedule import RETRY_S, TIMEOUT_S, Batch, Ledger, Schedule
 from masklet import MaskletError, Tracker, Video
 
 

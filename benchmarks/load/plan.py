@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from load.figures import Verdict
+from benchmarks.load.figures import Verdict
 
 SHARE = 0.8  # of the capacity, at which latency is measured
 _VOIDS = 3  # in a row, after which it is no accident

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from load.figures import Times
-from load.trials import Trial, Trials
+from benchmarks.load.figures import Times
+from benchmarks.load.trials import Trial, Trials
 from masklet_build.quality.provenance import rounded
 
 MEASURED = ("latency", "service", "lag")

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Set
 from dataclasses import dataclass, field
 
-from load.figures import Figures, Limits, Verdict, figures, judge
-from load.plan import GaveUp, Level, Plan
-from load.schedule import TIMEOUT_S, Batch, Sample
+from benchmarks.load.figures import Figures, Limits, Verdict, figures, judge
+from benchmarks.load.plan import GaveUp, Level, Plan
+from benchmarks.load.schedule import TIMEOUT_S, Batch, Sample
 
 _PATIENCE_S = 60.0 + TIMEOUT_S  # for cameras to start, to stop, or to tell of their last frame
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from arithmetic import frame_gflop
+from benchmarks.arithmetic import frame_gflop
 from masklet.families import NANO
 from masklet_build import nano
 

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from crowd import begun, track
+from benchmarks.crowd import begun, track
+from benchmarks.steady import STEADY, Setting
+from benchmarks.triton_times import PHASES, Counts, between, cpu_s
 from masklet import AsyncTracker
-from steady import STEADY, Setting
 from tests.fakes.toy_tracker import Server
-from triton_times import PHASES, Counts, between, cpu_s
 
 
 def test_a_video_begins_with_a_click_on_every_object_and_goes_on_where_it_was() -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-import demo
+from benchmarks import demo
 from masklet import families
 from masklet.cli.failure import Failure
 from masklet_build import nano

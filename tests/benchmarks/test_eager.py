@@ -7,14 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from masklet_build.checkpoints.loading.loading import load_checkpoint
+from masklet_build.checkpoints.loading.random_weights import random_checkpoint
 
-from eager import Eager, EagerVideo
+from benchmarks.eager import Eager, EagerVideo
+from benchmarks.stagewise import differences
 from masklet.families import NANO, scaled_down, variant
 from masklet_build import nano
-from masklet_build.checkpoints.loading import load_checkpoint
-from masklet_build.checkpoints.random_weights import random_checkpoint
 from masklet_build.models.stages import TorchStages
-from stagewise import differences
 
 pytestmark = pytest.mark.torch
 

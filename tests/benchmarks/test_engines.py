@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engines import ready_engines
+from benchmarks.engines import ready_engines
 from masklet.families import variant
 from masklet_build.manifest import Manifest, file_sha256
 

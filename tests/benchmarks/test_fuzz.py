@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from fuzz.__main__ import arguments, main
-from fuzz.attackers import shots
-from fuzz.messages import Content, tensor
-from fuzz.registry import KINDS, World, chosen
-from fuzz.tally import FOREIGN, code
+from benchmarks.fuzz.__main__ import arguments, main
+from benchmarks.fuzz.attackers import shots
+from benchmarks.fuzz.messages import Content, tensor
+from benchmarks.fuzz.registry import KINDS, World, chosen
+from benchmarks.fuzz.tally import FOREIGN, code
 
 MODELS = {
     "preprocess": {"FRAME": ("UINT8", (-1, -1, -1, -1)), "PROMPTS": ("BYTES", (-1, 1))},

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from fuzz.honest import Witness
-from fuzz.messages import Raw
-from fuzz.registry import World
-from fuzz.run import ALLOWED_GROWTH, Outcome, Plan
-from fuzz.tally import SILENT, Tally
-from fuzz.twins import Twins
+from benchmarks.fuzz.honest import Witness
+from benchmarks.fuzz.messages import Raw
+from benchmarks.fuzz.registry import World
+from benchmarks.fuzz.run import ALLOWED_GROWTH, Outcome, Plan
+from benchmarks.fuzz.tally import SILENT, Tally
+from benchmarks.fuzz.twins import Twins
 
 PLAN = Plan(requests=10, warm_up=5, minutes=1, workers=1, fps=1, seed=1)
 

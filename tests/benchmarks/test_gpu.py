@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from gpu import LENGTHS, markdown, parity
+from benchmarks.gpu import LENGTHS, markdown, parity
 from masklet import TrackedFrame
 
 pytestmark = pytest.mark.torch

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from load.figures import Figures, Limits, figures, judge, times
-from load.schedule import Sample
+from benchmarks.load.figures import Figures, Limits, figures, judge, times
+from benchmarks.load.schedule import Sample
 
 LIMITS = Limits(objective_ms=200, lag_ms=10)
 

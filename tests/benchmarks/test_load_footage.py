@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from load.footage import Footage
-from load.mix import Mix, VideoPlan
+from benchmarks.load.footage import Footage
+from benchmarks.load.mix import Mix, VideoPlan
 from masklet_build.clips import make_clip
 
 PLAN = VideoPlan(size=(96, 64), fps=10, objects=2, frames=100, phase_s=0, corrected_at=40)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from load import results
-from load.figures import Limits, Verdict, figures, judge
-from load.plan import Level, Plan, Search
-from load.schedule import Sample
-from load.trials import Book, Trial, Trials
+from benchmarks.load import results
+from benchmarks.load.figures import Limits, Verdict, figures, judge
+from benchmarks.load.plan import Level, Plan, Search
+from benchmarks.load.schedule import Sample
+from benchmarks.load.trials import Book, Trial, Trials
 
 OPTIONS = {"client": "async", "objective_ms": 200.0, "window_s": 20.0}
 LIMITS = Limits(200, 10)

@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from load.mix import Mix
-from load.schedule import Batch, Ledger, Schedule
+from benchmarks.load.mix import Mix
+from benchmarks.load.schedule import Batch, Ledger, Schedule
 
 MIX = Mix.parse("640x360,640x360,1280x720", "10,25", "1,2,4", "10-40", 0.25)
 

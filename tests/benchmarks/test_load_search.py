@@ -6,10 +6,10 @@ import random
 
 import pytest
 
-from load.figures import Limits, Verdict
-from load.plan import GaveUp, Level, Plan, Search
-from load.schedule import Batch, Sample
-from load.trials import Book, Trials
+from benchmarks.load.figures import Limits, Verdict
+from benchmarks.load.plan import GaveUp, Level, Plan, Search
+from benchmarks.load.schedule import Batch, Sample
+from benchmarks.load.trials import Book, Trials
 
 PASSED, FAILED, VOID = (Verdict(outcome, "because") for outcome in ("passed", "failed", "void"))
 CLEAR_PASS, CLEAR_FAIL = Verdict("passed", "because", clear=True), Verdict("failed", "because", clear=True)

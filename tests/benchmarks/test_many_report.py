@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from many_report import Lengths, Scale, Work, alone, draw, markdown
+from benchmarks.many_report import Lengths, Scale, Work, alone, draw, markdown
 
 FACTS = {
     "threads": 2,

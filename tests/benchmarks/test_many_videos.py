@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch")
 
-from many_videos import repository
+from benchmarks.many_videos import repository
 from masklet_build.repository.configs import read_config
 
 pytestmark = pytest.mark.torch

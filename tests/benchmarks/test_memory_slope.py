@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from memory_slope import after, slope
+from benchmarks.memory_slope import after, slope
 
 
 def test_the_slope_of_a_straight_line_is_its_slope() -> None:

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bare import ENGINES, steady_inputs
+from benchmarks.bare import ENGINES, steady_inputs
+from benchmarks.null_repository import null_models, null_repository
+from benchmarks.overhead_report import CALLED, HOPS, STEPS, Case, Passed, hops_and_copies, markdown, taken_apart
+from benchmarks.triton_times import PHASES
 from masklet import contract
 from masklet.contract import TIMING_FIELDS
 from masklet.families import NANO
 from masklet_build import nano
 from masklet_build.repository.assemble import assemble
 from masklet_build.repository.configs import read_config
-from null_repository import null_models, null_repository
-from overhead_report import CALLED, HOPS, STEPS, Case, Passed, hops_and_copies, markdown, taken_apart
 from tests.fakes import loading
-from triton_times import PHASES
 
 
 def passed(slowness: float = 1.0, *, engine: float = 10.0, hop: float = 1.0) -> Passed:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.pictures import Pictures
 from masklet import MockTransport, Tracker
-from pictures import Pictures
 from tests.fakes.toy_tracker import ToyTracker
 
 SIZE = (96, 128)

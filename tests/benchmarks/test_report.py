@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.report import Result, allowed, markdown, spread
 from masklet.contract import TIMING_FIELDS
-from report import Result, allowed, markdown, spread
 
 ENGINES = ("image_encoder", "memory_attention", "mask_decoder", "memory_encoder")
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from report import facts
-from snapshots import Cost, markdown
+from benchmarks.report import facts
+from benchmarks.snapshots import Cost, markdown
 
 
 def test_a_cost_is_shared_out_over_the_frames_between_two_snapshots() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from failover.films import Played
+from benchmarks.films import Played
+from benchmarks.stalls import Round, compare
 from masklet.resilience.report import Interruption
-from stalls import Round, compare
 
 ALONE = [Played([(0, "a"), (1, "b"), (2, "c")])]
 

@@ -102,12 +102,12 @@ RULES = [
     Rule(f"{BUILDER}/export/lint/*.py", frozenset({"masklet", "masklet_build.common", "masklet_build.manifest", "masklet_build.export"}) | ONNX),
     Rule(f"{BUILDER}/serve/machine.py", frozenset()),
     Rule("build/train_nano/*.py", frozenset({"train_nano", "masklet", "masklet_build", "torch", "matplotlib"})),
-    Rule("benchmarks/load/*.py", frozenset({"load", "masklet", "masklet_build", "numpy", "PIL"}), but=("gevent_cameras", "async_process")),
-    Rule("benchmarks/failover/*.py", frozenset({"failover", "report", "masklet", "masklet_build", "numpy", "yaml"})),
+    Rule("benchmarks/load/*.py", frozenset({"benchmarks.load", "masklet", "masklet_build", "numpy", "PIL"}), but=("gevent_cameras", "async_process")),
     Rule(
         "benchmarks/fuzz/**/*.py",
         frozenset(
-            {"failover.films", "footprint", "fuzz", "report", "supervised", "masklet", "masklet_build", "numpy", "PIL", "grpc", "tritonclient"}
+            {"benchmarks.films", "benchmarks.footprint", "benchmarks.fuzz", "benchmarks.report", "benchmarks.supervised", "benchmarks.RESULTS"}
+            | {"masklet", "masklet_build", "numpy", "PIL", "grpc", "tritonclient"}
         ),
     ),
     Rule("build/setup_env.py", frozenset({"machine", "debian_programs"})),

@@ -13,8 +13,8 @@ from typing import Any
 import grpc
 from tritonclient.grpc import service_pb2
 
-from failover.gateways import Gateway, Ports, free_port, wait_until_healthy
-from failover.names import Names
+from tests.failover.gateways import Gateway, Ports, free_port, wait_until_healthy
+from tests.failover.names import Names
 
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 UNLIMITED = (("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1))

@@ -12,10 +12,10 @@ import tritonclient.grpc as tritonclient
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import np_to_triton_dtype
 
-from failover.gateways import Gateway
 from masklet.errors import MaskletError, from_server
 from masklet.inputs import bytes_tensor, raw_tensors
 from tests.deploy.message_server import STREAM, UNLIMITED
+from tests.failover.gateways import Gateway
 
 PATIENCE_S = 60
 

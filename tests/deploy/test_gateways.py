@@ -15,14 +15,14 @@ import pytest
 import tritonclient.grpc as grpc
 from grpc import RpcError
 
-from failover.films import Film, Played, digest, film, play_all
-from failover.fleet import Fleet, Pod
-from failover.gateways import Envoy, Gateway, HAProxy, wait_until_healthy
+from benchmarks.films import Film, Played, digest, film, play_all
 from masklet import Resilience, Tracker
 from masklet.cli import main
 from masklet.errors import FrameTooLarge, ServerBusy
 from tests.deploy.streams import frame_of, opened, raw_frame
 from tests.deploy.tools import tool
+from tests.failover.fleet import Fleet, Pod
+from tests.failover.gateways import Envoy, Gateway, HAProxy, wait_until_healthy
 from tests.serving.scraping import scrape
 
 pytestmark = pytest.mark.server

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from failover.gateways import CONFIGS, free_port
 from tests.deploy.tools import tool
+from tests.failover.gateways import CONFIGS, free_port
 
 pytestmark = pytest.mark.programs
 

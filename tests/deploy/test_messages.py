@@ -10,12 +10,12 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2
 
-from failover.gateways import Envoy, Gateway, HAProxy
 from masklet.errors import BadRequest, FrameTooLarge, ServerBusy
 from tests.deploy.message_server import STREAM, Received, behind
 from tests.deploy.pieces import send_pieces
 from tests.deploy.streams import opened
 from tests.deploy.tools import tool
+from tests.failover.gateways import Envoy, Gateway, HAProxy
 
 pytestmark = pytest.mark.programs
 

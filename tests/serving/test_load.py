@@ -145,7 +145,8 @@ def cameras(python: Path, url: str, folder: Path, *options: str) -> Iterator[tup
 def test_a_run_of_two_workers_gives_pages_and_results_and_every_frame_and_end_is_answered(load_python: Path, tmp_path: Path) -> None:
     command = [
         str(load_python),
-        "benchmarks/capacity.py",
+        "-m",
+        "benchmarks.capacity",
         "--out",
         str(tmp_path),
         "--pages",

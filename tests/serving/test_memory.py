@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.memory_slope import after, slope, watch
 from masklet import Tracker
 from masklet.families import variant
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
-from memory_slope import after, slope, watch
 from tests.serving.clips import clip
 from tests.serving.small import VARIANT
 

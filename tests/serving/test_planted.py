@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from failover.films import digest, film
+from benchmarks.films import digest, film
 from masklet import AsyncTracker, MaskletError, ServerFault, VideoLost
 from masklet_build import nano
 from masklet_build.repository.assemble import assemble

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stalls import LONGEST_S, SHORTEST_S, VIDEOS, WHOLE, run
+from benchmarks.stalls import LONGEST_S, SHORTEST_S, VIDEOS, WHOLE, run
 
 pytestmark = [pytest.mark.server, pytest.mark.engines]
 

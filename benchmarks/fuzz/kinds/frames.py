@@ -11,8 +11,8 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from fuzz.messages import Content, Raw
-from fuzz.registry import World, kind
+from benchmarks.fuzz.messages import Content, Raw
+from benchmarks.fuzz.registry import World, kind
 
 _MIB = 1 << 20
 _FORMS = ("JPEG", "PNG", "WEBP")

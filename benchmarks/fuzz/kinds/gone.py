@@ -11,9 +11,9 @@ from contextlib import suppress
 import grpc
 from tritonclient.grpc import service_pb2_grpc
 
-from fuzz.kinds.sequences import frame
-from fuzz.messages import Message, some_id, token
-from fuzz.registry import kind
+from benchmarks.fuzz.kinds.sequences import frame
+from benchmarks.fuzz.messages import Message, some_id, token
+from benchmarks.fuzz.registry import kind
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _SETTINGS = 0, 1, 4

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from fuzz.kinds.frames import file, picture
-from fuzz.kinds.prompts import click
-from fuzz.messages import Content, Message, Raw, some_id, tensor, token
-from fuzz.registry import INNER, Loot, Outputs, World, kind
+from benchmarks.fuzz.kinds.frames import file, picture
+from benchmarks.fuzz.kinds.prompts import click
+from benchmarks.fuzz.messages import Content, Message, Raw, some_id, tensor, token
+from benchmarks.fuzz.registry import INNER, Loot, Outputs, World, kind
 from masklet.contract import NUMPY_DTYPES
 
 _SIZES = (0, 1, 2, 3, 5)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 
-from fuzz.kinds.frames import picture
-from fuzz.messages import Content
-from fuzz.registry import World, kind
+from benchmarks.fuzz.kinds.frames import picture
+from benchmarks.fuzz.messages import Content
+from benchmarks.fuzz.registry import World, kind
 
 _NAMES = ("masks", "logits", "snapshot", "refine", "track", "frame_index", "reverse", "owner")
 _VALUES = (

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fuzz.kinds.frames import black, picture
-from fuzz.messages import Content
-from fuzz.registry import World, kind
+from benchmarks.fuzz.kinds.frames import black, picture
+from benchmarks.fuzz.messages import Content
+from benchmarks.fuzz.registry import World, kind
 from masklet import rle
 
 _ODD = (None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63), 10**400, 0.5, -0.3, float("nan"), float("inf"), 1e308, "", "1", "x" * 1000, [], {}, [[]])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from fuzz.kinds.frames import file, picture
-from fuzz.kinds.prompts import click
-from fuzz.kinds.states import changed_header, state
-from fuzz.messages import Content, Message, some_id, token
-from fuzz.registry import World, kind
+from benchmarks.fuzz.kinds.frames import file, picture
+from benchmarks.fuzz.kinds.prompts import click
+from benchmarks.fuzz.kinds.states import changed_header, state
+from benchmarks.fuzz.messages import Content, Message, some_id, token
+from benchmarks.fuzz.registry import World, kind
 
 _EMPTY = Content({"PROMPTS": b"[]"})
 _ODD_IDS = (0, "", 1, "1", -1, 2**63 - 1, -(2**63), "x" * 128, "x" * 129, "x" * 100_000, "é" * 64, "a\x00b", "../../etc", "\n", " ")

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from fuzz.kinds.frames import mutated, picture
-from fuzz.messages import Content
-from fuzz.registry import World, kind
+from benchmarks.fuzz.kinds.frames import mutated, picture
+from benchmarks.fuzz.messages import Content
+from benchmarks.fuzz.registry import World, kind
 
 _BEGIN = b"MASKLET\x01"
 _ODD = (None, -1, 0, 1, 2**63, 2**70, 0.5, float("nan"), "", "x", [], {}, [[]], True, [0] * 50, 10**300)

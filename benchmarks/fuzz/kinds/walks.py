@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from fuzz.kinds.frames import file
-from fuzz.kinds.parameters import wrong_values
-from fuzz.kinds.prompts import HEIGHT, WIDTH, click, one_thing_wrong
-from fuzz.messages import Content, Message, some_id, token
-from fuzz.registry import World, kind
+from benchmarks.fuzz.kinds.frames import file
+from benchmarks.fuzz.kinds.parameters import wrong_values
+from benchmarks.fuzz.kinds.prompts import HEIGHT, WIDTH, click, one_thing_wrong
+from benchmarks.fuzz.messages import Content, Message, some_id, token
+from benchmarks.fuzz.registry import World, kind
 
 _FILES = (("JPEG", {"quality": 90}), ("PNG", {}), ("WEBP", {}), ("JPEG", {"quality": 30}))
 

@@ -4,7 +4,7 @@
 started again after the round: loading takes both cores of a small machine, which pods have for themselves. A round is good when every frame of
 every video was answered once, in order, with the masks of an undisturbed run.
 
-    python benchmarks/failover_rounds.py --envoy .venv/deploy/bin/envoy --haproxy .venv/deploy/bin/haproxy
+    python -m tests.failover.rounds --envoy .venv/deploy/bin/envoy --haproxy .venv/deploy/bin/haproxy
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from failover.films import Film, Played, film, play_all
-from failover.fleet import NANO, Fleet, Network, small
-from failover.gateways import Envoy, Gateway, HAProxy, wait_until_healthy
-from failover.report import Round, write
-
-RESULTS = Path(__file__).parent / "results"
+from benchmarks import RESULTS
+from benchmarks.films import Film, Played, film, play_all
+from tests.failover.fleet import NANO, Fleet, Network, small
+from tests.failover.gateways import Envoy, Gateway, HAProxy, wait_until_healthy
+from tests.failover.report import Round, write
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from failover.films import Played
-from report import facts, origin, save
+from benchmarks.films import Played
+from benchmarks.report import facts, origin, save
 
 _OBJECTIVE_S = 2.0  # from the loss until the next new answer
 

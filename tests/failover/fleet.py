@@ -13,13 +13,13 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from failover.gateways import Ports
-from failover.names import Names
 from masklet.families import variant
 from masklet.gauges import Bank, read_banks
 from masklet_build import nano
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Policy, Server, Supervisor
+from tests.failover.gateways import Ports
+from tests.failover.names import Names
 
 _SMALL = "efficienttam_ti_512@64"
 _POLICY = Policy(restarts=1000)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from failover.names import NAME
+from tests.failover.names import NAME
 
 CONFIGS = Path(__file__).resolve().parents[2] / "docker" / "gateways"
 _PATIENCE_S = 60.0
