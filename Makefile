@@ -5,19 +5,15 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$python && break; done)
 BUILD_PY := .venv/build/bin/python
 SERVING_PY := .venv/serving/bin/python
-LOAD_PY := .venv/load/bin/python
-DEPLOY_BIN := .venv/deploy/bin
 
 export MASKLET_SERVING_PYTHON := $(CURDIR)/$(SERVING_PY)
-export MASKLET_LOAD_PYTHON := $(CURDIR)/$(LOAD_PY)
-export MASKLET_DEPLOY_BIN := $(CURDIR)/$(DEPLOY_BIN)
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build setup-serving setup-load setup-deploy demo load golden test test-quick check format clean
+.PHONY: help setup setup-build setup-serving demo load golden test test-quick check format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup:  ## make the environments .venv/serving, .venv/build, .venv/load and .venv/deploy (about 3.2 GB)
+setup:  ## make the environments .venv/serving and .venv/build (3 GB)
 	@$(or $(PYTHON),python3) build/setup_env.py
 
 setup-build:
@@ -26,17 +22,11 @@ setup-build:
 setup-serving:
 	@$(or $(PYTHON),python3) build/setup_env.py serving
 
-setup-load:
-	@$(or $(PYTHON),python3) build/setup_env.py load
-
-setup-deploy:
-	@$(or $(PYTHON),python3) build/setup_env.py deploy
-
 demo: setup-serving  ## start Triton, track objects in a clip; no torch, no download of weights; pictures go to dist/demo
 	$(SERVING_PY) -m benchmarks.demo --out dist/demo
 
-load: setup-serving setup-load  ## how many live videos a server on this machine carries, and how fast; 10 to 15 minutes
-	$(LOAD_PY) -m benchmarks.capacity
+load: setup-serving setup-build  ## how many live videos a server on this machine carries, and how fast; 10 to 15 minutes
+	$(BUILD_PY) -m benchmarks.capacity
 
 golden: setup-serving setup-build  ## VARIANT=name GOLDEN=folder [SCENARIO= RUNTIME= PRECISION=]: replay what an official predictor answered through a real server
 	$(BUILD_PY) -m tests.golden $(or $(VARIANT),--help) $(if $(GOLDEN),--golden $(GOLDEN)) $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(RUNTIME),--runtime $(RUNTIME)) $(if $(PRECISION),--precision $(PRECISION))
@@ -44,7 +34,7 @@ golden: setup-serving setup-build  ## VARIANT=name GOLDEN=folder [SCENARIO= RUNT
 test: setup check  ## check, then all tests
 	$(BUILD_PY) -m pytest
 
-test-quick: setup-build  ## the tests that need no torch, server, engines, download or programs of .venv/deploy
+test-quick: setup-build  ## the tests that need no torch, server, engines, download or programs that check docker/
 	$(BUILD_PY) -m pytest -m "not torch and not server and not engines and not bindings and not programs"
 
 check: setup-build  ## lint, format and types

@@ -22,11 +22,11 @@ def provide(folder: Path) -> None:
     lacking = [package for package, programs in PACKAGES.items() if not all(_found(program, folder) for program in programs)]
     if not lacking:
         return
-    print(f"environment deploy: unpacking Debian's {' and '.join(lacking)}", flush=True)
+    print(f"setup: unpacking Debian's {' and '.join(lacking)}", flush=True)
     problem = "this machine has no apt-get" if not shutil.which("apt-get") or not shutil.which("dpkg-deb") else _unpack(lacking, folder / "debian")
     if problem:
         print(
-            f"environment deploy: no {' and '.join(lacking)}: {problem}. Tests that need them are skipped. Install them with your package manager "
+            f"setup: no {' and '.join(lacking)}: {problem}. Tests that need them are skipped. Install them with your package manager "
             "(Fedora: dnf install haproxy golang-github-prometheus; anywhere: haproxy.org, prometheus.io/download) and have them on PATH.",
             flush=True,
         )

@@ -1,6 +1,7 @@
-"""Makes the virtual environments .venv/serving, .venv/build, .venv/load and .venv/deploy from build/locks/. Standard library only.
+"""Makes the virtual environments .venv/serving and .venv/build from build/locks/. Standard library only.
 
-Run it with the Python that the environments shall use: `python3 build/setup_env.py`. It does nothing where they are up to date.
+Run it with the Python that the environments shall use: `python3 build/setup_env.py`. It does nothing where they are up to date. Without arguments
+it also puts programs of Debian that tests call into .venv/build.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ import debian_programs  # beside this file
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECTS = (ROOT / "client", ROOT / "build")
-DISK_MB = {"serving": 1000, "build": 2500, "load": 400, "deploy": 1000}  # installed size and room for pip to unpack
-TOOLS_ONLY = ("deploy",)  # environments of programs that masklet itself is not installed into
-CPU_TORCH = "https://download.pytorch.org/whl/cpu"  # CPU builds of torch; on Linux the default index has the CUDA build only
+LOCKS = ROOT / "build" / "locks"
+CPU_TORCH = LOCKS / "torch.txt"
+CPU_TORCH_INDEX = "https://download.pytorch.org/whl/cpu"
+ENVIRONMENTS = {"serving": (LOCKS / "serving.txt",), "build": (CPU_TORCH, LOCKS / "build.txt")}
+DISK_MB = {"serving": 1000, "build": 3000}  # installed size and room for pip to unpack
 PYTHONS = ((3, 11), (3, 12))  # the locked packages have wheels for these
 
 sys.path.insert(0, str(ROOT / "build" / "src" / "masklet_build" / "serve"))
@@ -35,16 +38,17 @@ class SetupError(Exception):
 def main() -> int:
     """Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("environments", nargs="*", metavar="serving|build|load|deploy", help="which to make (default: all)")
-    names = parser.parse_args().environments or list(DISK_MB)
-    if set(names) - set(DISK_MB):
-        parser.error(f"unknown environment in {names}; there are {', '.join(DISK_MB)}")
+    parser.add_argument("environments", nargs="*", metavar="serving|build", help="which to make (default: both, and Debian's programs)")
+    chosen = parser.parse_args().environments
+    names = chosen or list(ENVIRONMENTS)
+    if set(names) - set(ENVIRONMENTS):
+        parser.error(f"unknown environment in {names}; there are {', '.join(ENVIRONMENTS)}")
     try:
         check_machine(names)
         for name in names:
             set_up(name)
-        if "deploy" in names:
-            debian_programs.provide(ROOT / ".venv" / "deploy")
+        if not chosen:
+            debian_programs.provide(ROOT / ".venv" / "build")
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
@@ -74,12 +78,11 @@ def check_machine(names: list[str]) -> None:
 def set_up(name: str) -> None:
     """Makes or updates one environment."""
     folder = ROOT / ".venv" / name
-    lock = ROOT / "build" / "locks" / f"{name}.txt"
+    locks = ENVIRONMENTS[name]
     stamp = folder / "masklet-setup.json"
     # Editable installs and the scripts in bin/ hold absolute paths, hence ROOT: a repository that was moved is set up anew.
-    packages = _digest(lock, sys.version, str(ROOT))
-    installed = () if name in TOOLS_ONLY else PROJECTS
-    projects = _digest(*(project / "pyproject.toml" for project in installed))
+    packages = _digest(*locks, sys.version, str(ROOT))
+    projects = _digest(*(project / "pyproject.toml" for project in PROJECTS))
     done = json.loads(stamp.read_text()) if stamp.exists() else {}
     if done == {"packages": packages, "projects": projects}:
         print(f"environment {name}: up to date")
@@ -87,11 +90,10 @@ def set_up(name: str) -> None:
     began = time.monotonic()
     stamp.unlink(missing_ok=True)  # stays away if anything below fails
     if done.get("packages") != packages:
-        _make_environment(name, folder, lock)
-    if installed:
-        print(f"environment {name}: installing masklet and masklet-build from this repository", flush=True)
-        editable = [word for project in installed for word in ("--editable", str(project))]
-        _pip(folder, "--no-deps", "--no-build-isolation", *editable)
+        _make_environment(name, folder, locks)
+    print(f"environment {name}: installing masklet and masklet-build from this repository", flush=True)
+    editable = [word for project in PROJECTS for word in ("--editable", str(project))]
+    _pip(folder, "--no-build-isolation", *editable)
     stamp.write_text(json.dumps({"packages": packages, "projects": projects}))
     print(f"environment {name}: ready in {folder} ({time.monotonic() - began:.0f} s)", flush=True)
 
@@ -100,32 +102,41 @@ def _digest(*parts: Path | str) -> str:
     return hashlib.sha256(b"\0".join(part.read_bytes() if isinstance(part, Path) else part.encode() for part in parts)).hexdigest()
 
 
-def _make_environment(name: str, folder: Path, lock: Path) -> None:
-    pins = [line.split("#")[0].strip() for line in lock.read_text().splitlines()]
-    pins = [pin for pin in pins if pin]
+def _make_environment(name: str, folder: Path, locks: tuple[Path, ...]) -> None:
     folder.parent.mkdir(exist_ok=True)
     free = shutil.disk_usage(folder.parent).free // 10**6
     if free < DISK_MB[name]:
         raise SetupError(f"environment {name} needs {DISK_MB[name]} MB and {folder.parent} has {free} MB free. Make room or move the repository.")
-    print(f"environment {name}: installing {len(pins)} packages, the first time takes some minutes", flush=True)
+    packages = sum(line[:1].isalnum() for lock in locks for line in lock.read_text().splitlines())
+    print(f"environment {name}: installing {packages} packages, the first time takes some minutes", flush=True)
     _run([sys.executable, "-m", "venv", "--clear", str(folder)], f"cannot make the virtual environment {folder}")
-    for torch in (pin for pin in pins if pin.startswith("torch==")):
-        _install_cpu_torch(folder, torch)
-    _pip(folder, "--no-deps", "--requirement", str(lock))
+    for lock in locks:
+        _install(folder, lock)
 
 
-def _install_cpu_torch(folder: Path, pin: str) -> None:
-    """Installs `torch==X+cpu`. Where pip is not configured with an index that has it, pytorch.org's is asked."""
+def _install(folder: Path, lock: Path) -> None:
+    """Installs what is locked: wheels with these hashes only. Where no index of pip's configuration has torch for CPUs, pytorch.org's is asked."""
+    arguments = ("--only-binary=:all:", "--require-hashes", "--requirement", str(lock))
     try:
-        _pip(folder, "--no-deps", pin)
+        _pip(folder, *arguments)
     except SetupError as error:
-        if "No matching distribution" not in str(error):
+        if lock != CPU_TORCH or "No matching distribution" not in str(error):
             raise
-        _pip(folder, "--no-deps", "--extra-index-url", CPU_TORCH, pin)
+        _pip(folder, "--extra-index-url", CPU_TORCH_INDEX, *arguments)
 
 
 def _pip(folder: Path, *arguments: str) -> None:
-    command = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", *arguments]
+    command = [
+        str(folder / "bin" / "python"),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--no-input",
+        "--no-deps",
+        *arguments,
+    ]
     _run(command, f"pip could not install {' '.join(arguments)}", "Check the network and `pip config list`, then run the command again.")
 
 

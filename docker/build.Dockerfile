@@ -8,12 +8,12 @@ ARG BASE=nvcr.io/nvidia/tensorrt:26.08-py3
 
 FROM ${BASE}
 WORKDIR /src
-COPY build/locks/image_build.txt build/locks/image_tools.txt ./
-# A virtual environment that sees the base's packages, for TensorRT's python bindings, and has everything else in exact versions.
+COPY build/locks/torch.txt build/locks/image_build.txt ./
+# A virtual environment that sees the base's packages, for TensorRT's python bindings, and has everything else in exact versions, checked by their hashes.
 # torch is the CPU build: a tenth of the CUDA build's size, and exporting needs no GPU.
 RUN python3 -m venv --without-pip --system-site-packages /opt/masklet \
-    && python3 -m pip --python /opt/masklet/bin/python install --no-cache-dir --no-deps \
-        --extra-index-url https://download.pytorch.org/whl/cpu -r image_build.txt -r image_tools.txt
+    && python3 -m pip --python /opt/masklet/bin/python install --no-cache-dir --no-deps --require-hashes \
+        --extra-index-url https://download.pytorch.org/whl/cpu -r torch.txt -r image_build.txt
 COPY client/ client/
 COPY build/ build/
 # build/src/masklet_build/model_repository is a link to this folder.

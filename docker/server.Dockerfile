@@ -11,11 +11,11 @@ FROM ${BASE} AS packages
 WORKDIR /src
 COPY build/locks/image_server.txt build/locks/image_tools.txt ./
 # A virtual environment, so that nothing of the base is changed and everything in it has an exact version. Triton's python stub takes its packages
-# from the first python3 on PATH. --without-pip: the base has pip, but not necessarily ensurepip. --no-deps: the lock is complete.
+# from the first python3 on PATH. --without-pip: the base has pip, but not necessarily ensurepip. --no-deps: the lock is complete, and has hashes.
 RUN python3 -m venv --without-pip /opt/masklet \
-    && python3 -m pip --python /opt/masklet/bin/python install --no-cache-dir --no-deps -r image_server.txt \
+    && python3 -m pip --python /opt/masklet/bin/python install --no-cache-dir --no-deps --require-hashes -r image_server.txt \
     && python3 -m venv --without-pip /build \
-    && python3 -m pip --python /build/bin/python install --no-cache-dir --no-deps -r image_tools.txt
+    && python3 -m pip --python /build/bin/python install --no-cache-dir --no-deps --require-hashes -r image_tools.txt
 COPY client/ client/
 # The client: `masklet probe` and `masklet drain`, which the manifests call inside the container.
 RUN python3 -m pip --python /build/bin/python wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels ./client \

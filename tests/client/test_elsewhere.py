@@ -98,11 +98,8 @@ def test_another_event_loop_is_told_to_open_a_video_of_its_own(resilient):
     ("extra", "resilient"), [("", False), ("", True), (TOLD, False), (TOLD, True)], ids=["plain", "resilient", "told", "told_resilient"]
 )
 def test_a_process_that_gevent_has_patched_is_told_what_to_add_and_works_with_it(extra, resilient):
-    python = os.environ.get("MASKLET_LOAD_PYTHON", Path(__file__).parents[2] / ".venv" / "load" / "bin" / "python")
-    if not Path(python).exists():
-        pytest.skip("the environment .venv/load, which has gevent, is not there")
     with serving(ToyTracker()) as (url, _, _):
         code = PATCHED.format(extra=extra, resilient=resilient)
-        done = subprocess.run([python, "-c", code, url], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run([sys.executable, "-c", code, url], capture_output=True, text=True, timeout=60, check=False)
     says = "[0, 1, 2]" if extra else "Add these two lines"
     assert says in done.stdout, done.stderr

@@ -98,23 +98,6 @@ def test_every_rendering_names_what_is_there(kind: str, name: str) -> None:
     assert claims == {name for kind, name in ids if kind == "PersistentVolumeClaim"}
 
 
-@pytest.mark.parametrize(("kind", "name"), RENDERED)
-def test_every_pod_is_closed_down(kind: str, name: str) -> None:
-    for item in rendered(kind, name):
-        if item["kind"] == "Deployment":
-            spec = item["spec"]["template"]["spec"]
-            (made,) = spec["containers"]
-            assert spec["securityContext"]["runAsNonRoot"]
-            assert made["securityContext"] == {
-                "allowPrivilegeEscalation": False,
-                "readOnlyRootFilesystem": True,
-                "capabilities": {"drop": ["ALL"]},
-            }
-            assert spec["automountServiceAccountToken"] is False
-            assert made["resources"]["limits"]["memory"] == made["resources"]["requests"]["memory"]
-            assert all("sizeLimit" in volume["emptyDir"] for volume in spec["volumes"] if "emptyDir" in volume)
-
-
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_the_memory_of_a_pod_holds_its_bank_and_its_shared_memory(name: str) -> None:
     config = (ROOT / "model_repository" / "memory_bank" / "config.pbtxt").read_text()

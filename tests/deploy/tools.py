@@ -7,18 +7,19 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(os.environ.get("MASKLET_DEPLOY_BIN", ROOT / ".venv" / "deploy" / "bin"))
+BIN = Path(sys.executable).parent  # of the environment that `make setup` puts them into
 SYSTEM_PATH = ":".join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 KUBECTL_NEEDED = (1, 27)  # the first whose kustomize knows all fields that the manifests use
 
 
 def tool(name: str) -> str:
-    """Path of a program of `make setup`: envoy, hadolint, kubernetes-validate, check-jsonschema, checkov, haproxy, prometheus, promtool."""
+    """Path of a program of `make setup`: envoy, hadolint, kubernetes-validate, check-jsonschema, haproxy, prometheus, promtool."""
     found = shutil.which(name, path=f"{BIN}:{SYSTEM_PATH}")
     if found is None:
         pytest.skip(f"there is no {name} in {BIN} nor on PATH: run `make setup`, which says what it could not install")

@@ -4,7 +4,7 @@
 started again after the round: loading takes both cores of a small machine, which pods have for themselves. A round is good when every frame of
 every video was answered once, in order, with the masks of an undisturbed run.
 
-    python -m tests.failover.rounds --envoy .venv/deploy/bin/envoy --haproxy .venv/deploy/bin/haproxy
+    python -m tests.failover.rounds --envoy .venv/build/bin/envoy --haproxy .venv/build/bin/haproxy
 """
 
 from __future__ import annotations

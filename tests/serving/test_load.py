@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -43,14 +44,6 @@ LIGHT = [
     str(WINDOW_S),
 ]
 LENIENT = ["--objective-ms", "5000", "--lag-ms", "1000"]  # a busy machine may be slow here, only wrong it may not be
-
-
-@pytest.fixture(scope="module")
-def load_python() -> Path:
-    """Interpreter of the environment with locust."""
-    python = Path(os.environ.get("MASKLET_LOAD_PYTHON", ROOT / ".venv" / "load" / "bin" / "python"))
-    assert python.exists(), f"{python} is missing: run `make setup`"
-    return python
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +116,9 @@ def valve(server: Server) -> Iterator[Valve]:
 
 
 @contextmanager
-def cameras(python: Path, url: str, folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen, list[str]]]:
+def cameras(url: str, folder: Path, *options: str) -> Iterator[tuple[subprocess.Popen, list[str]]]:
     """Locust in a session of its own, once it says that it measures; and the lines that it said, all of them in the end."""
-    command = [str(python), "-m", "locust", "-f", "benchmarks/locustfile.py", "--headless", "--only-summary", "--host", url]
+    command = [sys.executable, "-m", "locust", "-f", "benchmarks/locustfile.py", "--headless", "--only-summary", "--host", url]
     command += ["--results", str(folder), *LIGHT, *options]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     said: list[str] = []
@@ -142,9 +135,9 @@ def cameras(python: Path, url: str, folder: Path, *options: str) -> Iterator[tup
         process.wait()
 
 
-def test_a_run_of_two_workers_gives_pages_and_results_and_every_frame_and_end_is_answered(load_python: Path, tmp_path: Path) -> None:
+def test_a_run_of_two_workers_gives_pages_and_results_and_every_frame_and_end_is_answered(tmp_path: Path) -> None:
     command = [
-        str(load_python),
+        sys.executable,
         "-m",
         "benchmarks.capacity",
         "--out",
@@ -175,12 +168,10 @@ def test_a_run_of_two_workers_gives_pages_and_results_and_every_frame_and_end_is
 
 
 @pytest.mark.parametrize("client", ["stream", "async"])
-def test_a_server_that_is_silent_for_a_while_delays_every_frame_that_was_due_meanwhile(
-    client: str, load_python: Path, valve: Valve, tmp_path: Path
-) -> None:
+def test_a_server_that_is_silent_for_a_while_delays_every_frame_that_was_due_meanwhile(client: str, valve: Valve, tmp_path: Path) -> None:
     """A generator that waited for answers would show one slow frame per video, 2 or 3 % of them, and p90 would know nothing of it."""
     options = ["--client", client, "--lag-ms", "1000", "--lifetime-s", "60-60"]
-    with cameras(load_python, valve.url, tmp_path, *options) as (process, said):
+    with cameras(valve.url, tmp_path, *options) as (process, said):
         time.sleep(1)
         valve.turn(open=False)
         time.sleep(PAUSE_S)
@@ -193,8 +184,8 @@ def test_a_server_that_is_silent_for_a_while_delays_every_frame_that_was_due_mea
     assert run["latency"]["p50"] < 500
 
 
-def test_a_generator_that_stops_for_a_while_voids_the_window_and_measures_again(load_python: Path, server: Server, tmp_path: Path) -> None:
-    with cameras(load_python, server.grpc_url, tmp_path, "--objective-ms", "5000", "--lag-ms", "200") as (process, said):
+def test_a_generator_that_stops_for_a_while_voids_the_window_and_measures_again(server: Server, tmp_path: Path) -> None:
+    with cameras(server.grpc_url, tmp_path, "--objective-ms", "5000", "--lag-ms", "200") as (process, said):
         time.sleep(1)
         with stopped(process):
             time.sleep(PAUSE_S)
