@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from fakes.toy_tracker import ToyTracker
-from masklet import MockTransport, Tracker
+from masklet import Tracker
+from masklet.testing import MockTransport
 from pictures import Pictures
 
 SIZE = (96, 128)

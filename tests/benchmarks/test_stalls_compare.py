@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from failover.films import Played
-from masklet.resilience.report import Interruption
+from masklet.connection.interruption import Interruption
 from stalls import Round, compare
 
 ALONE = [Played([(0, "a"), (1, "b"), (2, "c")])]

@@ -9,13 +9,14 @@ import pytest
 
 from fakes.plays import Outcome, shown
 from fakes.toy_replicas import Replica, replicas
-from masklet import MockTransport, Resilience, Tracker
+from masklet import Resilience, Tracker
+from masklet.testing import MockTransport
 
 
 @pytest.fixture(autouse=True)
 def short_end(monkeypatch):
     """Tests of a silent server need not wait as long as users."""
-    monkeypatch.setattr("masklet.session._END_AFTER_LOSS_S", 0.05)
+    monkeypatch.setattr("masklet.connection.session._END_AFTER_LOSS_S", 0.05)
 
 
 @pytest.fixture

@@ -17,10 +17,11 @@ from PIL import Image
 
 from fakes.toy_grpc import serving
 from fakes.toy_tracker import ToyTracker, toy_mask
-from masklet import Broken, MockTransport, Refusal, Tracker, rle
+from masklet import Tracker, rle
 from masklet.cli import main
 from masklet.cli.arguments import parse
 from masklet.cli.sources import natural_order, open_source
+from masklet.testing import Broken, MockTransport, Refusal
 
 SIZE = (48, 64)
 FRAMES = 10

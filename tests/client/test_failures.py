@@ -8,16 +8,8 @@ import numpy as np
 import pytest
 
 from fakes.toy_tracker import Server
-from masklet import (
-    BadPrompt,
-    Broken,
-    MaskletError,
-    NotOwner,
-    Refusal,
-    ServerBusy,
-    ServerUnavailable,
-    VideoLost,
-)
+from masklet import BadPrompt, MaskletError, NotOwner, ServerBusy, ServerUnavailable, VideoLost
+from masklet.testing import Broken, Refusal
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
 LOST = Refusal("in ensemble 'tracker', inference request for sequence 1 to model 'memory_bank' must specify the START flag on the first request")

@@ -14,7 +14,7 @@ import pytest
 from fakes.toy_grpc import serving
 from fakes.toy_tracker import ENCODED_SIZE, ToyTracker, toy_mask
 from masklet import AsyncTracker, ServerUnavailable, Tls, Tracker, VideoLost
-from masklet.session import Session
+from masklet.connection.session import Session
 
 FRAME = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 BLACK = np.zeros_like(FRAME)

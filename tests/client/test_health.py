@@ -13,11 +13,12 @@ import pytest
 
 from fakes.toy_grpc import serving
 from fakes.toy_tracker import ToyTracker
-from masklet import Answer, MaskletError, NotOwner, Refusal, Request, ServerBusy, ServerFault, ServerUnavailable
+from masklet import MaskletError, NotOwner, ServerBusy, ServerFault, ServerUnavailable
 from masklet.envelope import Envelope
 from masklet.gauges import Bank, read_banks
 from masklet.health import Health, probe
 from masklet.stage import Stage
+from masklet.testing import Answer, Refusal, Request
 
 GAUGES = """\
 # HELP masklet_videos Live videos

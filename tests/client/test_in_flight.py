@@ -10,13 +10,9 @@ import numpy as np
 import pytest
 
 from fakes.toy_tracker import Server
-from masklet import (
-    BadFrame,
-    Refusal,
-    ServerBusy,
-    Tracker,
-)
-from masklet.mock import MockStream
+from masklet import BadFrame, ServerBusy, Tracker
+from masklet.testing import Refusal
+from masklet.testing.mock import MockStream
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
 

@@ -11,7 +11,8 @@ import pytest
 
 from fakes.toy_replicas import at
 from fakes.toy_tracker import Server
-from masklet import BadFrame, BadPrompt, MaskletError, Refusal, ServerBusy, ServerFault, TooManyObjects, TooManyPoints
+from masklet import BadFrame, BadPrompt, MaskletError, ServerBusy, ServerFault, TooManyObjects, TooManyPoints
+from masklet.testing import Refusal
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
 POINT = {"points": [(1, 2)]}

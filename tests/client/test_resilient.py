@@ -14,8 +14,9 @@ from client.conftest import LONG_S
 from fakes.plays import shown
 from fakes.toy_grpc import serving
 from fakes.toy_replicas import BAD_FRAME, Replica, at, frames, replicas, sent
-from masklet import BadFrame, Refusal, Resilience, ServerBusy, ServerFault, Tracker, UnknownObject
-from masklet.resilience.journal import Entry
+from masklet import BadFrame, Resilience, ServerBusy, ServerFault, Tracker, UnknownObject
+from masklet.recovery.replay_log import Entry
+from masklet.testing import Refusal
 
 POINT = {"points": [(1, 2)]}
 

@@ -6,7 +6,8 @@ import pytest
 
 from fakes.plays import shown
 from fakes.toy_replicas import at, frames, replicas
-from masklet import BadState, FrameTooLarge, Refusal, Resilience, VideoLost
+from masklet import BadState, FrameTooLarge, Resilience, VideoLost
+from masklet.testing import Refusal
 
 PATIENT = Resilience(snapshot_every=4, watchdog_s=2, give_up_s=3600)
 POINT = {"points": [(1, 2)]}
@@ -57,7 +58,7 @@ def test_behind_one_address_it_is_asked_once(make_tracker):
 
 
 def test_a_server_that_refuses_is_passed_over_and_one_that_comes_back_is_taken(make_tracker, undisturbed, monkeypatch):
-    monkeypatch.setattr("masklet.resilience.options._LONGEST_DELAY_S", 0.001)
+    monkeypatch.setattr("masklet.recovery.options._LONGEST_DELAY_S", 0.001)
     servers, transports = replicas(3)
     with make_tracker(list(servers), transport=transports).open(resilient=PATIENT) as video:
         results = begin(video)

@@ -9,20 +9,8 @@ import numpy as np
 import pytest
 
 from fakes.toy_tracker import ENCODED_SIZE, Server, toy_mask
-from masklet import (
-    BadFrame,
-    BadParameter,
-    BadRequest,
-    BadVideoId,
-    MaskletError,
-    MockTransport,
-    Refusal,
-    Request,
-    ServerFault,
-    Tracker,
-    UnknownObject,
-    VideoLost,
-)
+from masklet import BadFrame, BadParameter, BadRequest, BadVideoId, MaskletError, ServerFault, Tracker, UnknownObject, VideoLost
+from masklet.testing import MockTransport, Refusal, Request
 
 SIZE = (24, 32)
 FRAME = np.zeros((*SIZE, 3), dtype=np.uint8)

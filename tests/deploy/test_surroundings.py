@@ -9,8 +9,9 @@ import pytest
 
 from deploy.manifests import OVERLAYS, component, container, one, overlay
 from deploy.tools import ROOT, tool
-from masklet import MockTransport, Tracker
+from masklet import Tracker
 from masklet.cli.arguments import parse
+from masklet.testing import MockTransport
 
 pytestmark = pytest.mark.programs
 
