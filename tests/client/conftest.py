@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from masklet import MockTransport, Resilience, Tracker
+from masklet import Resilience, Tracker
+from masklet.testing import MockTransport
 from tests.fakes.plays import Outcome, shown
 from tests.fakes.toy_replicas import Replica, replicas
 
@@ -15,7 +16,7 @@ from tests.fakes.toy_replicas import Replica, replicas
 @pytest.fixture(autouse=True)
 def short_end(monkeypatch):
     """Tests of a silent server need not wait as long as users."""
-    monkeypatch.setattr("masklet.session._END_AFTER_LOSS_S", 0.05)
+    monkeypatch.setattr("masklet.connection.session._END_AFTER_LOSS_S", 0.05)
 
 
 @pytest.fixture

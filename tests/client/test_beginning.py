@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from masklet import BadFrame, Refusal, ServerBusy, Tracker, results
-from masklet.mock import answered
-from masklet.session import Session
+from masklet import BadFrame, ServerBusy, Tracker, results
+from masklet.connection.session import Session
+from masklet.testing import Refusal, answered
 from tests.fakes.toy_tracker import Server, ToyTracker
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
@@ -19,7 +19,7 @@ FULL = Refusal("MASKLET_SERVER_BUSY: 64 videos are live. Retry later.")
 
 def test_frames_behind_the_first_are_held_until_it_is_answered():
     session, toy = Session("test:1", 1, 30), ToyTracker()
-    tickets = [session.frame(FRAME) for _ in range(3)]
+    asked = [session.frame(FRAME) for _ in range(3)]
     (first,) = session.ready()
     assert first.start
     assert list(session.ready()) == []
@@ -28,7 +28,7 @@ def test_frames_behind_the_first_are_held_until_it_is_answered():
     assert [request.start for request in rest] == [False, False]
     for request in rest:
         session.resolve(answered(request, toy(request)))
-    assert [ticket.result().frame_index for ticket in tickets] == [0, 1, 2]
+    assert [pending.result().frame_index for pending in asked] == [0, 1, 2]
 
 
 def test_what_is_held_may_be_used_again_by_the_caller():

@@ -15,10 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from masklet import Broken, MockTransport, Refusal, Tracker, rle
+from masklet import Tracker, rle
 from masklet.cli import main
 from masklet.cli.arguments import parse
 from masklet.cli.sources import natural_order, open_source
+from masklet.testing import Broken, MockTransport, Refusal
 from tests.fakes.toy_grpc import serving
 from tests.fakes.toy_tracker import ToyTracker, toy_mask
 

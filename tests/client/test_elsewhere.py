@@ -72,7 +72,7 @@ def test_a_forked_child_is_told_that_the_video_is_the_parents_and_does_not_distu
 
 
 def test_a_tracker_in_a_child_of_a_process_that_used_grpc_warns(monkeypatch):
-    monkeypatch.setattr("masklet.grpc_transport._used_in", os.getppid())
+    monkeypatch.setattr("masklet.transport.grpc_transport._used_in", os.getppid())
     with pytest.warns(RuntimeWarning, match="forked from process .* 'spawn'"):
         Tracker("localhost:1")
     Tracker("localhost:1")

@@ -7,16 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from masklet import (
-    BadPrompt,
-    Broken,
-    MaskletError,
-    NotOwner,
-    Refusal,
-    ServerBusy,
-    ServerUnavailable,
-    VideoLost,
-)
+from masklet import BadPrompt, MaskletError, NotOwner, ServerBusy, ServerUnavailable, VideoLost
+from masklet.testing import Broken, Refusal
 from tests.fakes.toy_tracker import Server
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)

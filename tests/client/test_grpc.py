@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from masklet import AsyncTracker, ServerUnavailable, Tls, Tracker, VideoLost
-from masklet.session import Session
+from masklet.connection.session import Session
 from tests.fakes.toy_grpc import serving
 from tests.fakes.toy_tracker import ENCODED_SIZE, ToyTracker, toy_mask
 

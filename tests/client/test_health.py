@@ -11,11 +11,12 @@ from threading import Thread
 import numpy as np
 import pytest
 
-from masklet import Answer, MaskletError, NotOwner, Refusal, Request, ServerBusy, ServerFault, ServerUnavailable
+from masklet import MaskletError, NotOwner, ServerBusy, ServerFault, ServerUnavailable
 from masklet.envelope import Envelope
 from masklet.gauges import Bank, read_banks
 from masklet.health import Health, probe
 from masklet.stage import Stage
+from masklet.testing import Answer, Refusal, Request
 from tests.fakes.toy_grpc import serving
 from tests.fakes.toy_tracker import ToyTracker
 

@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from masklet import Answer, MockTransport, Refusal, Request, ServerFault, VideoLost
+from masklet import ServerFault, VideoLost
+from masklet.connection.session import Session
 from masklet.inputs import raw_tensors
-from masklet.mock import answered
-from masklet.session import Session
-from masklet.transport import Broken
+from masklet.testing import Answer, Broken, MockTransport, Refusal, Request, answered
 from tests.fakes.toy_replicas import at, frames
 from tests.fakes.toy_tracker import Server, ToyTracker
 
@@ -21,12 +20,12 @@ FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
 
 
 def asked(count: int) -> tuple[Session, list[Any], list[Any], ToyTracker]:
-    """A session whose server has the video, and so many frames that are on their way: their tickets and the answers to them."""
+    """A session whose server has the video, and so many frames that are on their way: what their callers hold, and the answers to them."""
     session, toy = Session("test:1", 1, 30), ToyTracker()
     session.frame(FRAME)
     session.resolve(said(toy, *session.ready()))
-    tickets = [session.frame(FRAME) for _ in range(count)]
-    return session, tickets, [said(toy, request) for request in session.ready()], toy
+    results = [session.frame(FRAME) for _ in range(count)]
+    return session, results, [said(toy, request) for request in session.ready()], toy
 
 
 def said(toy: ToyTracker, request: Request) -> Any:
@@ -35,43 +34,43 @@ def said(toy: ToyTracker, request: Request) -> Any:
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))), ids=str)
 def test_answers_in_any_order_become_the_results_of_their_own_requests(order):
-    session, tickets, answers, _ = asked(3)
+    session, results, answers, _ = asked(3)
     for number in order:
-        assert session.resolve(answers[number]) is tickets[number]
-    assert [ticket.result().frame_index for ticket in tickets] == [1, 2, 3]
+        assert session.resolve(answers[number]) is results[number]
+    assert [pending.result().frame_index for pending in results] == [1, 2, 3]
 
 
 def test_an_event_that_comes_twice_because_of_an_interrupt_changes_nothing():
-    session, tickets, answers, _ = asked(2)
+    session, results, answers, _ = asked(2)
     for event in (answers[0], answers[0], answers[1], answers[1]):
         session.resolve(event)
-    assert [ticket.result().frame_index for ticket in tickets] == [1, 2]
+    assert [pending.result().frame_index for pending in results] == [1, 2]
     assert session.lost is None
 
 
 def test_an_answer_to_nothing_that_was_asked_loses_the_video():
-    session, tickets, answers, _ = asked(2)
+    session, results, answers, _ = asked(2)
     session.resolve(answers[0])
     assert session.resolve(dataclasses.replace(answers[0])) is None, "the same id in another event: it was answered before"
     with pytest.raises(ServerFault, match=r"not asked.*out of step"):
-        tickets[1].result()
+        results[1].result()
     with pytest.raises(VideoLost):
         session.frame(FRAME)
 
 
 def test_an_answer_without_an_id_is_nobodys():
-    session, tickets, answers, _ = asked(1)
+    session, results, answers, _ = asked(1)
     session.resolve(dataclasses.replace(answers[0], id=""))
     with pytest.raises(ServerFault, match="not asked"):
-        tickets[0].result()
+        results[0].result()
 
 
 def test_a_refusal_without_an_id_belongs_to_the_oldest_request_and_to_the_stream_if_there_is_none():
-    session, tickets, answers, _ = asked(2)
+    session, results, answers, _ = asked(2)
     session.resolve(Refusal("MASKLET_BAD_FRAME: no."))
     session.resolve(answers[1])
-    assert str(tickets[0].outcome) == "no."
-    assert tickets[1].result().frame_index == 2
+    assert str(results[0].outcome) == "no."
+    assert results[1].result().frame_index == 2
     session.resolve(Refusal("the stream could not be read"))
     assert isinstance(session.lost, VideoLost)
 
@@ -147,7 +146,7 @@ def test_handlers_of_tests_need_not_name_the_request():
 def test_the_id_crosses_the_wire_both_ways_in_refusals_too():
     from tritonclient.grpc import service_pb2
 
-    from masklet.grpc_messages import to_event, to_message
+    from masklet.transport.grpc_messages import to_event, to_message
 
     request = Request(1, True, False, {}, {})
     assert to_message(request, "tracker").id == request.id

@@ -9,13 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from masklet import (
-    BadFrame,
-    Refusal,
-    ServerBusy,
-    Tracker,
-)
-from masklet.mock import MockStream
+from masklet import BadFrame, ServerBusy, Tracker
+from masklet.testing import Refusal
+from masklet.testing.mock import MockStream
 from tests.fakes.toy_tracker import Server
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)

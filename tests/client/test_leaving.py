@@ -11,12 +11,18 @@ import numpy as np
 import pytest
 
 from masklet import VideoLost
-from masklet.mock import answered
-from masklet.session import Session
+from masklet.connection.session import Session
+from masklet.testing import answered
 from tests.fakes.toy_grpc import serving
 from tests.fakes.toy_tracker import Server, ToyTracker
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
+
+
+def connection_of(video):
+    """What the calls of a video of either kind go through."""
+    return getattr(video, "_video", video)._connection
+
 
 LEAVING = """
 import sys, threading
@@ -38,7 +44,7 @@ sys.stdin.readline()
 
 
 def test_a_server_that_does_not_answer_holds_close_up_for_seconds_whatever_a_frame_may_take(open_video, monkeypatch):
-    monkeypatch.setattr("masklet.session._END_S", 0.05)
+    monkeypatch.setattr("masklet.connection.session._END_S", 0.05)
     video = open_video(Server({1: None, 2: None}), timeout_s=3600)
     video.track(FRAME)
     with pytest.raises(VideoLost, match=r"no answer for END from test:1 within 0.05 s"):
@@ -46,11 +52,11 @@ def test_a_server_that_does_not_answer_holds_close_up_for_seconds_whatever_a_fra
 
 
 def test_frames_that_are_still_on_their_way_do_not_make_it_longer(open_video, monkeypatch):
-    monkeypatch.setattr("masklet.session._END_S", 0.05)
+    monkeypatch.setattr("masklet.connection.session._END_S", 0.05)
     video = open_video(Server({1: None, 2: None, 3: None}), timeout_s=3600)
     video.track(FRAME)
     video.prompt(1, points=[(1, 2)])
-    video._line.frame(FRAME)
+    connection_of(video).frame(FRAME)
     with pytest.raises(VideoLost, match=r"within 0.05 s"):
         video.close()
 
@@ -72,11 +78,11 @@ def test_a_server_that_is_slow_with_many_frames_is_not_waited_for_frame_by_frame
 
 
 def test_what_was_not_sent_yet_is_not_sent_by_close(open_video, monkeypatch):
-    monkeypatch.setattr("masklet.session._END_S", 0.05)
+    monkeypatch.setattr("masklet.connection.session._END_S", 0.05)
     server = Server({0: None, 1: None, 2: None})
     video = open_video(server, timeout_s=3600)
     for _ in range(3):
-        video._line.frame(FRAME)
+        connection_of(video).frame(FRAME)
     with pytest.raises(Exception, match=r"within 0.05 s"):
         video.close()
     assert server.flags == ["S", "E", "E"]
@@ -84,15 +90,15 @@ def test_what_was_not_sent_yet_is_not_sent_by_close(open_video, monkeypatch):
 
 def test_what_was_held_is_not_sent_after_the_end_when_the_first_answer_comes():
     session, toy = Session("test:1", 1, 30), ToyTracker()
-    tickets = [session.frame(FRAME) for _ in range(3)]
+    pending = [session.frame(FRAME) for _ in range(3)]
     (first,) = session.ready()
     session.end()
     session.resolve(answered(first, toy(first)))
     assert list(session.ready()) == []
-    assert tickets[0].result().frame_index == 0
-    for ticket in tickets[1:]:
+    assert pending[0].result().frame_index == 0
+    for held in pending[1:]:
         with pytest.raises(VideoLost, match="closed before the request was sent"):
-            ticket.result()
+            held.result()
 
 
 @pytest.mark.parametrize("resilient", [False, True])

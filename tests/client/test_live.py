@@ -10,12 +10,13 @@ import time
 import numpy as np
 import pytest
 
-from masklet import AsyncTracker, MockTransport, Tracker, VideoLost
-from masklet.inbox import Inbox
-from masklet.line import PlainLine
-from masklet.resilience.calls import Calls
-from masklet.resilience.keeper import Keeper
-from masklet.session import Session
+from masklet import AsyncTracker, Tracker, VideoLost
+from masklet.connection.connection import PlainConnection
+from masklet.connection.session import Session
+from masklet.recovery.connection import ResilientConnection
+from masklet.recovery.session import ResilientSession
+from masklet.testing import MockTransport
+from masklet.transport.inbox import Inbox
 from tests.fakes.toy_grpc import serving
 from tests.fakes.toy_tracker import Server, ToyTracker
 
@@ -186,7 +187,14 @@ class Stopped(BaseException):
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize(
     ("kind", "method"),
-    [(Session, "resolve"), (Session, "_outcome"), (PlainLine, "_take"), (Calls, "_take"), (Inbox, "advance"), (Keeper, "_answered")],
+    [
+        (Session, "resolve"),
+        (Session, "_outcome"),
+        (PlainConnection, "_take"),
+        (ResilientConnection, "_take"),
+        (Inbox, "advance"),
+        (ResilientSession, "_answered"),
+    ],
 )
 def test_an_interrupt_between_receiving_and_resolving_loses_and_shifts_nothing(monkeypatch, kind, method, after, resilient):
     plain, seen = getattr(kind, method), []
@@ -211,7 +219,7 @@ def test_an_interrupt_between_receiving_and_resolving_loses_and_shifts_nothing(m
                 got.append(next(results))
             except Stopped:
                 stops += 1
-    assert stops == (kind not in ([PlainLine] if resilient else [Calls, Keeper]))
+    assert stops == (kind not in ([PlainConnection] if resilient else [ResilientConnection, ResilientSession]))
     assert "silent" not in [interruption.cause for interruption in video.interruptions]
     assert [result.masks.shape for result in got] == [(1, 20 + number, 32) for number in range(7)]
     assert [result.frame_index for result in got] == list(range(7))

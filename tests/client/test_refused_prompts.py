@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from masklet import BadFrame, BadPrompt, MaskletError, Refusal, ServerBusy, ServerFault, TooManyObjects, TooManyPoints
+from masklet import BadFrame, BadPrompt, MaskletError, ServerBusy, ServerFault, TooManyObjects, TooManyPoints
+from masklet.testing import Refusal
 from tests.fakes.toy_replicas import at
 from tests.fakes.toy_tracker import Server
 

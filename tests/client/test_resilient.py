@@ -10,8 +10,9 @@ from weakref import WeakSet
 import numpy as np
 import pytest
 
-from masklet import BadFrame, Refusal, Resilience, ServerBusy, ServerFault, Tracker, UnknownObject
-from masklet.resilience.journal import Entry
+from masklet import BadFrame, Resilience, ServerBusy, ServerFault, Tracker, UnknownObject
+from masklet.recovery.replay_log import Entry
+from masklet.testing import Refusal
 from tests.client.conftest import LONG_S
 from tests.fakes.plays import shown
 from tests.fakes.toy_grpc import serving

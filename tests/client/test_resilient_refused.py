@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from masklet import BadState, FrameTooLarge, Refusal, Resilience, VideoLost
+from masklet import BadState, FrameTooLarge, Resilience, VideoLost
+from masklet.testing import Refusal
 from tests.fakes.plays import shown
 from tests.fakes.toy_replicas import at, frames, replicas
 
@@ -57,7 +58,7 @@ def test_behind_one_address_it_is_asked_once(make_tracker):
 
 
 def test_a_server_that_refuses_is_passed_over_and_one_that_comes_back_is_taken(make_tracker, undisturbed, monkeypatch):
-    monkeypatch.setattr("masklet.resilience.options._LONGEST_DELAY_S", 0.001)
+    monkeypatch.setattr("masklet.recovery.options._LONGEST_DELAY_S", 0.001)
     servers, transports = replicas(3)
     with make_tracker(list(servers), transport=transports).open(resilient=PATIENT) as video:
         results = begin(video)

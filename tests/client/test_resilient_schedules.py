@@ -18,9 +18,9 @@ SETTINGS = Resilience(snapshot_every=5, watchdog_s=0.004, give_up_s=20)
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch):
     """Faults are many here, and time is short. Requests are lost by chance more often than by their own fault."""
-    monkeypatch.setattr("masklet.resilience.options._FIRST_DELAY_S", 0.0005)
-    monkeypatch.setattr("masklet.resilience.options._LONGEST_DELAY_S", 0.002)
-    monkeypatch.setattr("masklet.resilience.keeper._LOSSES", 1000)
+    monkeypatch.setattr("masklet.recovery.options._FIRST_DELAY_S", 0.0005)
+    monkeypatch.setattr("masklet.recovery.options._LONGEST_DELAY_S", 0.002)
+    monkeypatch.setattr("masklet.recovery.session._LOSSES", 1000)
 
 
 def disturb(servers: dict[str, Replica], seed: int, rate: float) -> Counter[str]:

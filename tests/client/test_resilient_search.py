@@ -7,7 +7,7 @@ import time
 import pytest
 
 from masklet import BadFrame, BadRequest, BadState, Resilience, ServerBusy, VideoLost
-from masklet.resilience.options import delay_s
+from masklet.recovery.options import delay_s
 from tests.client.conftest import LONG_S
 from tests.fakes.plays import shown
 from tests.fakes.toy_replicas import BAD_FRAME, at, frames, replicas
@@ -17,7 +17,7 @@ POINT = {"points": [(1, 2)]}
 
 def test_a_busy_server_is_left_at_once_for_another(pair, monkeypatch):
     for name in ("_FIRST_DELAY_S", "_LONGEST_DELAY_S"):  # who waits gives up
-        monkeypatch.setattr(f"masklet.resilience.options.{name}", 10_000.0)
+        monkeypatch.setattr(f"masklet.recovery.options.{name}", 10_000.0)
     servers = pair()
     servers.one.draining = True
     with servers.video as video:
@@ -151,7 +151,7 @@ def test_several_servers_are_for_resilient_videos_others_take_the_first(make_tra
 
 
 def test_close_says_nothing_of_a_server_that_is_gone(pair, monkeypatch):
-    monkeypatch.setattr("masklet.session._END_S", LONG_S)
+    monkeypatch.setattr("masklet.connection.session._END_S", LONG_S)
     servers = pair()
     servers.video.track(b"0")
     servers.one.fault = lambda request: "silent before"

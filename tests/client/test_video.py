@@ -8,20 +8,8 @@ import weakref
 import numpy as np
 import pytest
 
-from masklet import (
-    BadFrame,
-    BadParameter,
-    BadRequest,
-    BadVideoId,
-    MaskletError,
-    MockTransport,
-    Refusal,
-    Request,
-    ServerFault,
-    Tracker,
-    UnknownObject,
-    VideoLost,
-)
+from masklet import BadFrame, BadParameter, BadRequest, BadVideoId, MaskletError, ServerFault, Tracker, UnknownObject, VideoLost
+from masklet.testing import MockTransport, Refusal, Request
 from tests.fakes.toy_tracker import ENCODED_SIZE, Server, toy_mask
 
 SIZE = (24, 32)

@@ -13,6 +13,7 @@ from PIL import Image
 
 import masklet
 from masklet.cli.arguments import parse
+from masklet.testing import MockTransport
 from tests.fakes.toy_tracker import ToyTracker
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +99,7 @@ def test_the_python_of_a_document_runs(path, tmp_path, monkeypatch):
     for number in range(60):
         (tmp_path / "clip" / f"{number:05}.jpg").write_bytes(picture.getvalue())
     monkeypatch.chdir(tmp_path)
-    transport = masklet.MockTransport(ToyTracker())
+    transport = MockTransport(ToyTracker())
     monkeypatch.setattr(masklet, "Tracker", functools.partial(masklet.Tracker, transport=transport))
     seen = {"frames": [picture.getvalue()] * 60}
     exec(compile(code, str(path), "exec"), seen)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ RULES = [
     Rule(f"{CLIENT}/envelope.py", SHARED),
     Rule(f"{CLIENT}/stage.py", SHARED | {"masklet.envelope", "numpy"}),
     Rule(f"{CLIENT}/families/*.py", frozenset({"masklet.families"})),
-    Rule(f"{CLIENT}/grpc_*.py", frozenset({"masklet", "numpy"}) | GRPC),
+    Rule(f"{CLIENT}/transport/grpc_*.py", frozenset({"masklet", "numpy"}) | GRPC),
     Rule(f"{CLIENT}/cli/**/*.py", frozenset({"masklet", "numpy", "av", "PIL", "tqdm"})),
     Rule(f"{CLIENT}/**/*.py", frozenset({"masklet", "numpy"}), but=("grpc_", "/cli/")),
     Rule("model_repository/memory_bank/1/masklet_bank/**/*.py", SHARED | {"masklet.envelope"} - {"masklet.rle"} | {"masklet_bank", "numpy", "cupy"}),
@@ -185,6 +186,42 @@ def test_the_command_starts_without_what_downloads_need() -> None:
 @pytest.mark.parametrize("module", ["engines.command", "engines.folder", "engines.plans", "export.profiles", "engines.runtime"])
 def test_everything_about_plans_but_making_and_running_them_works_without_tensorrt(module: str) -> None:
     _run(f"import sys; sys.modules['tensorrt'] = sys.modules['torch'] = None; import masklet_build.{module}")
+
+
+def graph(package: Path) -> dict[str, set[str]]:
+    """The modules of a package, and what each imports of it, wherever in the module: at its head, for types only, or in a function."""
+    paths = {".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__"): path for path in package.rglob("*.py")}
+    return {module: {found for _, name in imports(path) if (found := _module(name, paths))} for module, path in paths.items()}
+
+
+def _module(name: str, modules: Collection[str]) -> str | None:
+    return name if name in modules else parent if (parent := name.rpartition(".")[0]) in modules else None
+
+
+def test_the_clients_modules_import_each_other_in_one_direction() -> None:
+    """And so do its folders."""
+    modules = graph(ROOT / CLIENT)
+    assert len(modules) > 40
+    TopologicalSorter(modules).prepare()
+    folders: dict[str, set[str]] = {}
+    for module, imported in modules.items():
+        folders.setdefault(_folder(module), set()).update({_folder(name) for name in imported} - {_folder(module)})
+    TopologicalSorter(folders).prepare()
+
+
+def _folder(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def test_a_circle_of_imports_is_found(tmp_path: Path) -> None:
+    """Also one that is there for types only, or in a function."""
+    package = tmp_path / "pack"
+    package.mkdir()
+    (package / "one.py").write_text("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pack.two import Two\n")
+    (package / "two.py").write_text("def late():\n    from pack import one\n")
+    assert graph(package) == {"pack.one": {"pack.two"}, "pack.two": {"pack.one"}}
+    with pytest.raises(CycleError):
+        TopologicalSorter(graph(package)).prepare()
 
 
 def test_importing_the_client_loads_no_grpc() -> None:

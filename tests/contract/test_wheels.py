@@ -11,10 +11,10 @@ from importlib import metadata
 from pathlib import Path
 
 import pytest
-from masklet_build.assemble import assemble
 from packaging.requirements import Requirement
 
 from masklet_build import nano
+from masklet_build.repository.assemble import assemble
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECTS = {"masklet": "client", "masklet_build": "build"}

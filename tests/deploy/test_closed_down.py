@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from deploy.manifests import COMPONENTS, OVERLAYS, Object, component, container, one, overlay
+
+from tests.deploy.manifests import COMPONENTS, OVERLAYS, Object, component, container, one, overlay
 
 pytestmark = pytest.mark.programs
 

@@ -7,8 +7,9 @@ import subprocess
 
 import pytest
 
-from masklet import MockTransport, Tracker
+from masklet import Tracker
 from masklet.cli.arguments import parse
+from masklet.testing import MockTransport
 from tests.deploy.manifests import OVERLAYS, component, container, one, overlay
 from tests.deploy.tools import ROOT, tool
 

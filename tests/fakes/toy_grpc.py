@@ -16,9 +16,8 @@ import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import deserialize_bytes_tensor, np_to_triton_dtype, serialize_byte_tensor, triton_to_np_dtype
 
-from masklet import Answer, Refusal, Request
 from masklet.contract import TRACKER
-from masklet.mock import answered
+from masklet.testing import Answer, Refusal, Request, answered
 
 Handler = Callable[[Request], Answer | Refusal]
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from masklet import Answer, BadFrame, BadState, Broken, MaskletError, MockTransport, Refusal, Request, ServerBusy, UnknownObject, rle
+from masklet import BadFrame, BadState, MaskletError, ServerBusy, UnknownObject, rle
 from masklet.mask_bytes import joined
+from masklet.testing import Answer, Broken, MockTransport, Refusal, Request
 from masklet.wire import Options
 
 Reply = Answer | Refusal | Broken | MaskletError | None

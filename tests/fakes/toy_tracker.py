@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from masklet import Answer, MockTransport, NotOwner, Refusal, Request, UnknownObject, rle
+from masklet import NotOwner, UnknownObject, rle
 from masklet.mask_bytes import joined
+from masklet.testing import Answer, MockTransport, Refusal, Request
 from masklet.wire import Options
 
 ENCODED_SIZE = (30, 40)  # of every frame that comes as bytes

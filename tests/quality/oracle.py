@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from masklet import Answer, MockTransport, Request, Tracker
+from masklet import Tracker
 from masklet.mask_bytes import joined
+from masklet.testing import Answer, MockTransport, Request
 from masklet.wire import Options
 from masklet_build.quality.datasets import LabelledClip
 from tests.fakes.toy_tracker import ToyTracker, Video

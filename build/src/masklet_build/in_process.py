@@ -22,8 +22,7 @@ from masklet.contract import CONTRACT_VERSION
 from masklet.envelope import Envelope
 from masklet.errors import MaskletError
 from masklet.families import Variant, state_bytes
-from masklet.mock import MockTransport, Reply
-from masklet.transport import Answer, Request
+from masklet.testing import Answer, MockTransport, Reply, Request
 from masklet.wire import owner_of
 
 # The modules of the models lie where Triton finds them.

@@ -7,10 +7,11 @@
         for result in video.track_many(frames):
             result.frame_index, result.object_ids, result.masks
 
-Importing it needs numpy only; what talks to servers is imported by the first Tracker.
+Importing it needs numpy only; what talks to servers is imported by the first Tracker. Tests of programs that use it: `masklet.testing`.
 """
 
 from masklet.aio import AsyncTracker, AsyncVideo
+from masklet.connection.interruption import Interruption
 from masklet.errors import (
     BadFrame,
     BadFrameIndex,
@@ -31,15 +32,12 @@ from masklet.errors import (
     UnknownObject,
     VideoLost,
 )
-from masklet.mock import MockTransport
-from masklet.resilience.options import Resilience
-from masklet.resilience.report import Interruption
+from masklet.recovery.options import Resilience
 from masklet.results import TrackedFrame
 from masklet.tracker import Tracker, Video
-from masklet.transport import Answer, Broken, Refusal, Request, Tls
+from masklet.transport.protocol import Tls
 
 __all__ = [
-    "Answer",
     "AsyncTracker",
     "AsyncVideo",
     "BadFrame",
@@ -49,14 +47,10 @@ __all__ = [
     "BadRequest",
     "BadState",
     "BadVideoId",
-    "Broken",
     "FrameTooLarge",
     "Interruption",
     "MaskletError",
-    "MockTransport",
     "NotOwner",
-    "Refusal",
-    "Request",
     "RequestError",
     "Resilience",
     "ServerBusy",

@@ -1,11 +1,10 @@
-"""The asyncio twin of `masklet.tracker`: the same names, arguments, results and errors; what waits is awaited.
+"""The client, written once: for asyncio as it stands here, and for threads behind `masklet.tracker`.
 
-What is not said here is said there.
+The names, arguments, results and errors are the same there; what waits is awaited here. What is not said here is said there.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext, suppress
 from functools import partial
@@ -14,22 +13,62 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from masklet.aio_line import AsyncLine, AsyncPlainLine
+from masklet.concurrency.event_loop import EventLoop
+from masklet.concurrency.protocol import Concurrency
+from masklet.connection.connection import Connection, PlainConnection
+from masklet.connection.in_flight import FramesInFlight
+from masklet.connection.interruption import Interruption
+from masklet.connection.pending import PendingResult
+from masklet.connection.session import Session
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError, UnknownObject
-from masklet.grpc_transport import GrpcTransport
-from masklet.home import Home
 from masklet.inputs import Frame
-from masklet.pipeline import AsyncResults, as_async, check_in_flight
-from masklet.replicas import Replicas
-from masklet.resilience.aio_line import AsyncResilientLine
-from masklet.resilience.keeper import Keeper
-from masklet.resilience.options import Resilience
-from masklet.resilience.report import Interruption
+from masklet.recovery.connection import ResilientConnection
+from masklet.recovery.options import Resilience
+from masklet.recovery.session import ResilientSession
 from masklet.results import TrackedFrame
-from masklet.session import Session
-from masklet.ticket import Ticket
-from masklet.transport import AsyncStream, AsyncTransport, Tls
+from masklet.transport.grpc_transport import GrpcTransport
+from masklet.transport.protocol import AsyncTransport, Tls
+from masklet.transport.servers import Servers
+
+
+class Videos:
+    """Opens the videos of one tracker, and closes those that are still open.
+
+    timeout_s    of an answer
+    concurrency  makes that of a video
+    """
+
+    def __init__(self, servers: Servers, timeout_s: float, concurrency: Callable[[], Concurrency]) -> None:
+        self._servers = servers
+        self._timeout_s = timeout_s
+        self._concurrency = concurrency
+        self._open: set[AsyncVideo] = set()
+
+    def connector(self, video_id: int | str | None, resilient: bool | Resilience) -> Callable[[Concurrency], Connection]:
+        """What will connect a new video. Wrong arguments are told now."""
+        settings = Resilience() if resilient is True else resilient
+        if settings:
+            resilient_session = ResilientSession(self._servers.urls, video_id, self._timeout_s, settings)
+            return lambda concurrency: ResilientConnection(resilient_session, self._servers.open_stream, concurrency)
+        url = self._servers.urls[0]
+        session = Session(url, video_id, self._timeout_s)
+        return lambda concurrency: PlainConnection(session, lambda: self._servers.open_stream(url, session.video_id), concurrency)
+
+    async def open(self, connect: Callable[[Concurrency], Connection], state: bytes | None) -> AsyncVideo:
+        """A new video; with a state, once the server has taken it."""
+        concurrency = self._concurrency()
+        video = AsyncVideo(connect(concurrency), concurrency, self._open.discard)
+        self._open.add(video)
+        if state is not None:
+            await video._restore(state)
+        return video
+
+    async def close(self) -> None:
+        """Closes them all, whatever error one of them has."""
+        async with AsyncExitStack() as stack:
+            for video in self._open:
+                stack.push_async_callback(video.close)
 
 
 class AsyncTracker:
@@ -45,39 +84,17 @@ class AsyncTracker:
         model: str = TRACKER.name,
         transport: AsyncTransport | Mapping[str, AsyncTransport] | None = None,
     ) -> None:
-        self._replicas: Replicas[AsyncTransport] = Replicas(url, transport, partial(GrpcTransport, tls=tls, model=model), headers or {})
-        self._timeout_s = timeout_s
-        self._videos: set[AsyncVideo] = set()
+        servers = Servers(url, transport, partial(GrpcTransport, tls=tls, model=model), headers or {}, blocking=False)
+        self._videos = Videos(servers, timeout_s, EventLoop)
 
     def open(self, video_id: int | str | None = None, state: bytes | None = None, *, resilient: bool | Resilience = False) -> Opening:
         """A new video: `async with tracker.open() as video`, or `video = await tracker.open()`. See `Tracker.open`."""
-        make = self._line_maker(video_id, resilient)  # what is wrong with the arguments is told here
-        return Opening(lambda: self._open(make(), state))
-
-    async def _open(self, line: AsyncLine, state: bytes | None) -> AsyncVideo:
-        video = AsyncVideo(line, self._videos.discard)
-        self._videos.add(video)
-        if state is not None:
-            await video._restore(state)
-        return video
-
-    def _line_maker(self, video_id: int | str | None, resilient: bool | Resilience) -> Callable[[], AsyncLine]:
-        settings = Resilience() if resilient is True else resilient
-        if settings:
-            keeper = Keeper(self._replicas.urls, video_id, self._timeout_s, settings)
-            return lambda: AsyncResilientLine(keeper, self._stream)
-        url = self._replicas.urls[0]
-        session = Session(url, video_id, self._timeout_s)
-        return lambda: AsyncPlainLine(session, lambda: self._stream(url, session.video_id))
-
-    def _stream(self, url: str, video_id: int | str) -> AsyncStream:
-        return self._replicas.transport(url).open_async_stream(self._replicas.headers(video_id))
+        connect = self._videos.connector(video_id, resilient)
+        return Opening(lambda: self._videos.open(connect, state))
 
     async def close(self) -> None:
         """See `Tracker.close`."""
-        async with AsyncExitStack() as stack:
-            for video in self._videos:
-                stack.push_async_callback(video.close)
+        await self._videos.close()
 
     async def __aenter__(self) -> AsyncTracker:
         return self
@@ -110,21 +127,21 @@ class AsyncVideo:
     It belongs to the event loop that it was opened in: in another its calls raise RuntimeError.
     """
 
-    def __init__(self, line: AsyncLine, forget: Callable[[AsyncVideo], None]) -> None:
-        self._line = line
-        self._home = Home(asyncio.get_running_loop())
+    def __init__(self, connection: Connection, concurrency: Concurrency, forget: Callable[[AsyncVideo], None]) -> None:
+        self._connection = connection
+        self._concurrency = concurrency
         self._forget = forget
         self._closed = False
 
     @property
     def video_id(self) -> int | str:
         """See `Video.video_id`."""
-        return self._line.video_id
+        return self._connection.video_id
 
     @property
     def interruptions(self) -> list[Interruption]:
         """See `Video.interruptions`."""
-        return list(self._line.interruptions)
+        return list(self._connection.interruptions)
 
     def prompt(
         self,
@@ -138,15 +155,15 @@ class AsyncVideo:
         clear: bool = False,
     ) -> None:
         """See `Video.prompt`. Not awaited: it sends nothing itself."""
-        self._home.check_process()
-        self._line.prompt(object_id, points=points, labels=labels, box=box, mask=mask, append=append, clear=clear)
+        self._concurrency.check_process()
+        self._connection.prompt(object_id, points=points, labels=labels, box=box, mask=mask, append=append, clear=clear)
 
     async def remove(self, object_id: int) -> None:
         """See `Video.remove`."""
-        self._home.check()
-        dropped = self._line.drop(object_id)
-        with suppress(UnknownObject) if dropped else nullcontext():
-            await self._wait(self._line.remove(object_id))
+        self._concurrency.check()
+        dropped = self._connection.drop(object_id)
+        with suppress(UnknownObject) if dropped else nullcontext():  # the server need not know what was only prompted
+            await self._wait(self._connection.remove(object_id))
 
     async def track(
         self,
@@ -160,32 +177,33 @@ class AsyncVideo:
         reverse: bool = False,
     ) -> TrackedFrame:
         """See `Video.track`."""
+        self._concurrency.check()
         options = {"logits": logits, "snapshot": snapshot, "refine": refine, "track": track, "frame_index": frame_index, "reverse": reverse}
-        return await self._wait(self._send_frame(frame, **options))
+        return await self._wait(self._connection.frame(frame, **options))
 
     def track_many(self, frames: Iterable[Frame] | AsyncIterable[Frame], in_flight: int = 4) -> AsyncIterator[TrackedFrame]:
         """See `Video.track_many`. A task of its own takes the frames, which goes on where a wait for a result is cancelled or times out.
 
         `frames` may be an asynchronous iterable, as of a camera; a plain one must not block. When the loop is left early the task is cancelled.
         """
-        check_in_flight(in_flight)
-        return AsyncResults(self, aiter(frames) if isinstance(frames, AsyncIterable) else as_async(frames), in_flight)
+        self._concurrency.check_process()
+        return FramesInFlight(self._connection, self._concurrency, frames, in_flight)
 
     async def snapshot(self) -> bytes:
         """See `Video.snapshot`."""
-        self._home.check()
-        state = (await self._wait(self._line.snapshot())).snapshot
+        self._concurrency.check()
+        state = (await self._wait(self._connection.snapshot())).snapshot
         assert state is not None
         return state
 
     async def close(self) -> None:
         """See `Video.close`."""
-        if self._closed or self._home.is_another_process:
+        if self._closed or self._concurrency.is_another_process:
             return
-        self._home.check()
+        self._concurrency.check()
         self._closed = True
         try:
-            await self._line.close()
+            await self._connection.close()
         finally:
             self._forget(self)
 
@@ -198,16 +216,12 @@ class AsyncVideo:
 
     async def _restore(self, state: bytes) -> None:
         try:
-            await self._wait(self._line.restore(state))
+            await self._wait(self._connection.restore(state))
         except BaseException:
             with suppress(MaskletError):  # the first error is the one to see
                 await self.close()
             raise
 
-    def _send_frame(self, frame: Frame, **options: Any) -> Ticket:
-        self._home.check()
-        return self._line.frame(frame, **options)
-
-    async def _wait(self, ticket: Ticket) -> TrackedFrame:
-        await self._line.settle(ticket)
-        return ticket.result()
+    async def _wait(self, pending: PendingResult) -> TrackedFrame:
+        await self._connection.settle(pending)
+        return pending.result()

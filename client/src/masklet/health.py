@@ -16,10 +16,10 @@ from masklet import results
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError, ServerFault, from_server
 from masklet.gauges import read_banks
-from masklet.grpc_transport import GrpcTransport
 from masklet.inputs import bytes_tensor, raw_tensors
 from masklet.stage import ANOTHER
-from masklet.transport import Answer, Event, Request, Tls, stream_headers
+from masklet.transport.grpc_transport import GrpcTransport
+from masklet.transport.protocol import Answer, Event, Request, Tls, stream_headers
 
 _FRAME = np.zeros((32, 32, 3), np.uint8)
 _PROMPTS = b'[{"object": 1, "points": [[16, 16]], "labels": [1]}]'

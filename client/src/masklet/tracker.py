@@ -1,31 +1,25 @@
-"""The client: `Tracker` knows a server, `Video` is one live video on it."""
+"""The client for threads: `Tracker` knows a server, `Video` is one live video on it. Each call runs that of `masklet.aio` to its end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from functools import partial
 from types import TracebackType
-from typing import Any
 
 from numpy.typing import ArrayLike
 
+from masklet.aio import AsyncVideo, Videos
+from masklet.concurrency.threads import Threads, finish
+from masklet.connection.interruption import Interruption
 from masklet.contract import TRACKER
-from masklet.errors import MaskletError, UnknownObject
-from masklet.grpc_transport import GrpcTransport
-from masklet.home import Home
+from masklet.errors import MaskletError
 from masklet.inputs import Frame
-from masklet.line import Line, PlainLine
-from masklet.pipeline import Results, check_in_flight
-from masklet.replicas import Replicas
-from masklet.resilience.keeper import Keeper
-from masklet.resilience.line import ResilientLine
-from masklet.resilience.options import Resilience
-from masklet.resilience.report import Interruption
+from masklet.recovery.options import Resilience
 from masklet.results import TrackedFrame
-from masklet.session import Session
-from masklet.ticket import Ticket
-from masklet.transport import Stream, Tls, Transport
+from masklet.transport.grpc_transport import GrpcTransport
+from masklet.transport.protocol import Tls, Transport
+from masklet.transport.servers import Servers
 
 
 class Tracker:
@@ -36,7 +30,7 @@ class Tracker:
     headers    sent with every stream, for gateways (authorisation, routing)
     timeout_s  how long an answer may take, counted from when its request was sent or the answer before it came
     model      name of the server's public model: tracker_VARIANT where it serves several variants
-    transport  another way to reach the server, or a dict by url, for tests: see `masklet.MockTransport`
+    transport  another way to reach the server, or a dict by url, for tests: see `masklet.testing`
 
     Videos of one tracker may be used in different threads, and a video in several, though its frames then have no certain order. In a forked child
     they raise RuntimeError, and a new tracker warns: gRPC does not survive every fork. RuntimeError also where gevent has patched gRPC's threads.
@@ -52,9 +46,8 @@ class Tracker:
         model: str = TRACKER.name,
         transport: Transport | Mapping[str, Transport] | None = None,
     ) -> None:
-        self._replicas: Replicas[Transport] = Replicas(url, transport, partial(GrpcTransport, tls=tls, model=model), headers or {})
-        self._timeout_s = timeout_s
-        self._videos: set[Video] = set()
+        servers = Servers(url, transport, partial(GrpcTransport, tls=tls, model=model), headers or {}, blocking=True)
+        self._videos = Videos(servers, timeout_s, Threads)
 
     def open(self, video_id: int | str | None = None, state: bytes | None = None, *, resilient: bool | Resilience = False) -> Video:
         """A new video. Nothing is sent before its first frame, unless there is a `state`: then the server's answer is waited for.
@@ -67,28 +60,11 @@ class Tracker:
 
         Raises BadVideoId, and with a state also BadState and whatever `Video.track` raises.
         """
-        video = Video(self._line(video_id, resilient), self._videos.discard)
-        self._videos.add(video)
-        if state is not None:
-            video._restore(state)
-        return video
-
-    def _line(self, video_id: int | str | None, resilient: bool | Resilience) -> Line:
-        settings = Resilience() if resilient is True else resilient
-        if settings:
-            return ResilientLine(Keeper(self._replicas.urls, video_id, self._timeout_s, settings), self._stream)
-        url = self._replicas.urls[0]
-        session = Session(url, video_id, self._timeout_s)
-        return PlainLine(session, lambda: self._stream(url, session.video_id))
-
-    def _stream(self, url: str, video_id: int | str) -> Stream:
-        return self._replicas.transport(url).open_stream(self._replicas.headers(video_id))
+        return Video(finish(self._videos.open(self._videos.connector(video_id, resilient), state)))
 
     def close(self) -> None:
         """Closes the videos that are still open, all of them, whatever error one of them has."""
-        with ExitStack() as stack:
-            for video in self._videos:
-                stack.callback(video.close)
+        finish(self._videos.close())
 
     def __enter__(self) -> Tracker:
         return self
@@ -113,21 +89,18 @@ class Video:
     A resilient video goes on elsewhere instead. It is over when no server takes it any more; then VideoLost has the newest snapshot.
     """
 
-    def __init__(self, line: Line, forget: Callable[[Video], None]) -> None:
-        self._line = line
-        self._home = Home()
-        self._forget = forget
-        self._closed = False
+    def __init__(self, video: AsyncVideo) -> None:
+        self._video = video
 
     @property
     def video_id(self) -> int | str:
         """The id of the video on the server, its correlation id."""
-        return self._line.video_id
+        return self._video.video_id
 
     @property
     def interruptions(self) -> list[Interruption]:
         """What a resilient video has survived so far, oldest first."""
-        return list(self._line.interruptions)
+        return self._video.interruptions
 
     def prompt(
         self,
@@ -154,15 +127,11 @@ class Video:
 
         Raises BadPrompt.
         """
-        self._home.check()
-        self._line.prompt(object_id, points=points, labels=labels, box=box, mask=mask, append=append, clear=clear)
+        self._video.prompt(object_id, points=points, labels=labels, box=box, mask=mask, append=append, clear=clear)
 
     def remove(self, object_id: int) -> None:
         """Forgets an object, at once. Raises UnknownObject."""
-        self._home.check()
-        dropped = self._line.drop(object_id)
-        with suppress(UnknownObject) if dropped else nullcontext():  # the server need not know what was only prompted
-            self._wait(self._line.remove(object_id))
+        finish(self._video.remove(object_id))
 
     def track(
         self,
@@ -187,8 +156,8 @@ class Video:
 
         Raises any MaskletError; the errors of `Video` say what each means for the video.
         """
-        options = {"logits": logits, "snapshot": snapshot, "refine": refine, "track": track, "frame_index": frame_index, "reverse": reverse}
-        return self._wait(self._send_frame(frame, **options))
+        tracked = self._video.track(frame, logits=logits, snapshot=snapshot, refine=refine, track=track, frame_index=frame_index, reverse=reverse)
+        return finish(tracked)
 
     def track_many(self, frames: Iterable[Frame], in_flight: int = 4) -> Iterator[TrackedFrame]:
         """Tracks through many frames, with up to `in_flight` of them (1 to 64) on their way. Gives the results in order, each as soon as it is there.
@@ -201,16 +170,11 @@ class Video:
 
         When the loop is left early the thread drops the frame that it waits for, and ends: do not go on with the same generator elsewhere.
         """
-        self._home.check()
-        check_in_flight(in_flight)
-        return Results(self, iter(frames), in_flight)
+        return _Results(self._video.track_many(frames, in_flight))
 
     def snapshot(self) -> bytes:
         """The state of the video after the last frame. `Tracker.open(state=...)` goes on from it, here or on another server."""
-        self._home.check()
-        state = self._wait(self._line.snapshot()).snapshot
-        assert state is not None
-        return state
+        return finish(self._video.snapshot())
 
     def close(self) -> None:
         """Ends the video and frees what the server holds of it. Closing twice does nothing.
@@ -219,13 +183,7 @@ class Video:
         video was fine until now and the server does not answer; it then frees the video by itself after a while. Where the video is resilient nothing
         is raised. In a forked child it does nothing: the video is the parent's.
         """
-        if self._closed or self._home.is_another_process:
-            return
-        self._closed = True
-        try:
-            self._line.close()
-        finally:
-            self._forget(self)
+        finish(self._video.close())
 
     def __enter__(self) -> Video:
         return self
@@ -234,18 +192,18 @@ class Video:
         with suppress(MaskletError) if error else nullcontext():  # the first error is the one to see
             self.close()
 
-    def _restore(self, state: bytes) -> None:
+
+class _Results(Iterator[TrackedFrame]):
+    """The iterator of `track_many`."""
+
+    def __init__(self, results: AsyncIterator[TrackedFrame]) -> None:
+        self._results = results
+
+    def __next__(self) -> TrackedFrame:
         try:
-            self._wait(self._line.restore(state))
-        except BaseException:
-            with suppress(MaskletError):  # the first error is the one to see
-                self.close()
-            raise
+            return finish(self._next())
+        except StopAsyncIteration:
+            raise StopIteration from None
 
-    def _send_frame(self, frame: Frame, **options: Any) -> Ticket:
-        self._home.check()
-        return self._line.frame(frame, **options)
-
-    def _wait(self, ticket: Ticket) -> TrackedFrame:
-        self._line.settle(ticket)
-        return ticket.result()
+    async def _next(self) -> TrackedFrame:
+        return await anext(self._results)

@@ -12,7 +12,7 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from masklet.errors import ServerUnavailable
-from masklet.transport import Transport
+from masklet.transport.protocol import Transport
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from masklet.contract import TRACKER
-from masklet.transport import Tls
+from masklet.transport.protocol import Tls
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:

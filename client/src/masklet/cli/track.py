@@ -13,7 +13,7 @@ from masklet.cli.connection import tls_of
 from masklet.cli.failure import need
 from masklet.cli.sources import Frame, Source, open_source, read_image
 from masklet.cli.writers import Writer
-from masklet.resilience.report import Interruption
+from masklet.connection.interruption import Interruption
 from masklet.results import TrackedFrame
 from masklet.tracker import Tracker, Video
 

@@ -6,18 +6,18 @@ import secrets
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-from masklet.resilience.journal import Entry
-from masklet.session import Session
-from masklet.ticket import Ticket
-from masklet.transport import Request
+from masklet.connection.pending import PendingResult
+from masklet.connection.session import Session
+from masklet.recovery.replay_log import Entry
+from masklet.transport.protocol import Request
 
 
-class Link:
+class Attempt:
     """A video on a server, or on its way to it: one stream, one session. An answer may take `patience_s`.
 
     accepted  the server has answered, so it holds the video
     waiting   what is sent once it is accepted
-    on_way    what is sent and not answered, by the session's ticket, oldest first
+    on_way    what is sent and not answered, by the session's pending result, oldest first
     dirty     a request may have been sent in part, or an answer was taken in part: nothing that comes can be believed
     """
 
@@ -27,7 +27,7 @@ class Link:
         self.session = Session(url, video_id, patience_s)
         self.accepted = False
         self.waiting = deque(entries)
-        self.on_way: dict[Ticket, Entry] = {}
+        self.on_way: dict[PendingResult, Entry] = {}
         self.dirty = False
 
     @property
@@ -39,8 +39,8 @@ class Link:
         """What can be sent now. Until the server has taken the video that is one request: a refused one costs it and us least."""
         while self.waiting and (self.accepted or not self.on_way):
             entry = self.waiting.popleft()
-            ticket, request = self.session.issue(entry.order)
-            self.on_way[ticket] = entry
+            pending, request = self.session.issue(entry.operation)
+            self.on_way[pending] = entry
             yield request
 
     def overdue(self) -> bool:

@@ -5,26 +5,31 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from masklet.orders import Order
+from masklet.connection.operations import Operation
 from masklet.results import TrackedFrame
-from masklet.transport import Request
 from masklet.wire import Options
 
 
 @dataclass(eq=False)
-class Ticket:
+class PendingResult:
     """Something asked. `outcome` is set once its event has come, and then never changes.
 
-    prompted  the frame whose prompts are kept if it is refused, without its pixels; None where somebody else sees to that
+    operation  without its tensors
+    heard      the server has answered or refused it
+    end        it is the last request
+    prompted   its prompts are kept if it is refused; False where somebody else sees to that
     """
 
-    waits_for: str  # for people: "frame 3"
-    options: Options
-    size: tuple[int, int] | None
+    operation: Operation
     outcome: TrackedFrame | BaseException | None = None
-    heard: bool = False  # the server has answered or refused it
+    heard: bool = False
     end: bool = False
-    prompted: Order | None = None
+    prompted: bool = False
+
+    @property
+    def waits_for(self) -> str:
+        """What is waited for, for people."""
+        return self.operation.waits_for
 
     @property
     def unheard(self) -> BaseException | None:
@@ -39,44 +44,41 @@ class Ticket:
         return self.outcome
 
 
-Made = tuple[Ticket, Request]
+def failed(error: BaseException) -> PendingResult:
+    """The result of what never became a request."""
+    return PendingResult(Operation("nothing", Options()), outcome=error)
 
 
-def failed(error: BaseException) -> Ticket:
-    """A ticket for what never became a request."""
-    return Ticket("nothing", Options(), None, outcome=error)
+class Outstanding:
+    """The results of one video that have no outcome yet.
 
-
-class Tickets:
-    """The tickets of one video that have no outcome yet.
-
-    held     asked and not sent, with the order
-    pending  sent, by the id of the request; oldest first, as asked
+    held  asked and not sent, with the operation
+    sent  by the id of the request; oldest first, as asked
     """
 
     def __init__(self) -> None:
-        self.held: deque[tuple[Ticket, Order]] = deque()
-        self.pending: dict[str, Ticket] = {}
+        self.held: deque[tuple[PendingResult, Operation]] = deque()
+        self.sent: dict[str, PendingResult] = {}
 
     @property
     def oldest_id(self) -> str | None:
         """The id of the oldest request that was sent."""
-        return next(iter(self.pending), None)
+        return next(iter(self.sent), None)
 
     @property
-    def oldest(self) -> Ticket | None:
-        """The ticket of that."""
-        return next(iter(self.pending.values()), None)
+    def oldest(self) -> PendingResult | None:
+        """What waits for its answer."""
+        return next(iter(self.sent.values()), None)
 
     def fail(self, error: Exception) -> None:
         """The outcome of all of them."""
-        for ticket in self.pending.values():
-            ticket.outcome = ticket.outcome or error
-        self.pending.clear()
+        for pending in self.sent.values():
+            pending.outcome = pending.outcome or error
+        self.sent.clear()
         self.fail_held(error)
 
     def fail_held(self, error: Exception) -> None:
         """What was not sent will not be."""
-        for ticket, _ in self.held:
-            ticket.outcome = error
+        for pending, _ in self.held:
+            pending.outcome = error
         self.held.clear()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from masklet.connection.interruption import Cause, Interruption
 from masklet.errors import MaskletError
-from masklet.resilience.options import delay_s
-from masklet.resilience.report import Cause, Interruption
+from masklet.recovery.options import delay_s
 
 
-class Trouble:
+class Recovery:
     """The search for another server, from its reason to the first new result there.
 
     urls      in the order in which they are tried, over and over

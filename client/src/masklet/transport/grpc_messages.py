@@ -11,7 +11,7 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 
 from masklet.contract import NUMPY_DTYPES, TRACKER
-from masklet.transport import Answer, Event, Refusal, Request
+from masklet.transport.protocol import Answer, Event, Refusal, Request
 
 _INPUT_DTYPES = {tensor.name: tensor.dtype for tensor in TRACKER.inputs}
 

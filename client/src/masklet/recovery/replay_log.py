@@ -5,55 +5,55 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from masklet.orders import Order
+from masklet.connection.operations import Operation, restoring
+from masklet.connection.pending import PendingResult
 from masklet.results import TrackedFrame
-from masklet.ticket import Ticket
 
 
 class Entry:
-    """An order of the caller, and what became of it. It keeps no result: masks are large.
+    """An operation that the caller asked for, and what became of it. It keeps no result: masks are large.
 
-    ticket       the caller's; None once it has its outcome
+    pending      the caller's; None once it has its outcome
     frame_index  that it was answered with
     losses       servers that were lost while they had it in hand
     """
 
-    def __init__(self, order: Order, *, snapshot: bool = False) -> None:
-        self.order = replace(order, options=replace(order.options, snapshot=True)) if snapshot else order
-        self.ticket: Ticket | None = Ticket(order.waits_for, order.options, order.size)
+    def __init__(self, operation: Operation, *, snapshot: bool = False) -> None:
+        self.operation = replace(operation, options=replace(operation.options, snapshot=True)) if snapshot else operation
+        self.pending: PendingResult | None = PendingResult(operation.without_tensors())
         self.asked = time.monotonic()
         self.frame_index: int | None = None
         self.losses = 0
 
     @classmethod
-    def own(cls, order: Order) -> Entry:
-        """An order that no caller waits for."""
-        entry = cls(order)
-        entry.ticket = None
+    def own(cls, operation: Operation) -> Entry:
+        """An operation that no caller waits for."""
+        entry = cls(operation)
+        entry.pending = None
         return entry
 
     @property
     def answered(self) -> bool:
         """Whether the caller has its outcome."""
-        return self.ticket is None
+        return self.pending is None
 
     @property
     def replayed(self) -> bool:
         """Whether it is a frame that was answered, so that to send it once more is a replay."""
-        return self.answered and self.order.is_frame
+        return self.answered and self.operation.is_frame
 
     def give(self, outcome: TrackedFrame | Exception) -> None:
         """Tells the caller; what was told before is not told again."""
-        if self.ticket is None:
+        if self.pending is None:
             return
         if isinstance(outcome, TrackedFrame):
             self.frame_index = outcome.frame_index
-            outcome = outcome if self.ticket.options.snapshot else replace(outcome, snapshot=None)
-        self.ticket.outcome = outcome
-        self.ticket = None
+            outcome = outcome if self.pending.operation.options.snapshot else replace(outcome, snapshot=None)
+        self.pending.outcome = outcome
+        self.pending = None
 
 
-class Journal:
+class ReplayLog:
     """The newest snapshot and the entries after it, in order: together they give the video on any server.
 
     state        the snapshot; None before the first
@@ -68,7 +68,7 @@ class Journal:
 
     def due(self, soon: bool) -> bool:
         """Whether the next frame is to bring a snapshot. `soon`: whatever their number, one is wanted."""
-        asked = any(entry.order.options.snapshot for entry in self.entries)
+        asked = any(entry.operation.options.snapshot for entry in self.entries)
         return not asked and (soon or len(self.entries) + 1 >= self._every)
 
     def rebase(self, entry: Entry, result: TrackedFrame) -> bool:
@@ -87,6 +87,11 @@ class Journal:
         """Forgets an entry that changed nothing."""
         if entry in self.entries:
             self.entries.remove(entry)
+
+    def replay(self) -> list[Entry]:
+        """What gives the video on another server."""
+        restore = [Entry.own(restoring(self.state))] if self.state else []
+        return [*restore, *self.entries]
 
     def oldest(self) -> Entry | None:
         """The oldest entry that somebody waits for."""

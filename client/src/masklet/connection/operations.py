@@ -1,4 +1,4 @@
-"""What callers ask, before it is known which server gets it: orders. A session makes requests of them."""
+"""What callers ask, before it is known which server gets it: operations. A session makes requests of them."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ from masklet.errors import (
 from masklet.inputs import Frame, bytes_tensor, frame_tensors
 from masklet.wire import Options
 
+_LET_GO = np.empty(0)  # in the place of pixels
 _NAMED = re.compile(r"^object (\d+)\b")  # how the server begins what it says against one prompt
 _PROMPTS_FAULT = (BadPrompt, TooManyPoints, TooManyObjects, ServerFault)  # what a prompt may have brought about
 
 
 @dataclass(frozen=True, eq=False)
-class Order:
+class Operation:
     """One thing asked of a server.
 
     waits_for  for people: "frame 3"
@@ -53,9 +54,13 @@ class Order:
         """Whether it carries a frame."""
         return not {"FRAME", "FRAME_ENCODED"}.isdisjoint(self.tensors)
 
+    def without_tensors(self) -> Operation:
+        """All that is small of it."""
+        return replace(self, tensors=dict.fromkeys(self.tensors, _LET_GO))
 
-class Orders:
-    """Makes the orders of one video: keeps its prompts until their frame comes, and counts frames. Not for two threads at once."""
+
+class Operations:
+    """Makes the operations of one video: keeps its prompts until their frame comes, and counts frames. Not for two threads at once."""
 
     def __init__(self) -> None:
         self._prompts: dict[int, prompts.Item] = {}  # by object: the server takes one of each per frame
@@ -74,40 +79,40 @@ class Orders:
         dropped = [kept.pop(number, None) for kept in (self._prompts, self._returned)]
         return dropped != [None, None]
 
-    def frame(self, frame: Frame, **options: Any) -> Order:
+    def frame(self, frame: Frame, **options: Any) -> Operation:
         """A frame, with the prompts kept so far. Raises BadFrame and BadParameter, and then keeps the prompts."""
         tensors, size = frame_tensors(frame)
         parsed = Options.parse({**_plain(options), "masks": "bitmap" if size else "rle"})
         items, self._prompts = list(self._prompts.values()), {}
         waits_for = "the first frame" if self._frames == 0 else f"frame {self._frames}"
         self._frames += 1
-        return self.with_returned(Order(waits_for, parsed, items, tensors, size))
+        return self.with_returned(Operation(waits_for, parsed, items, tensors, size))
 
-    def with_returned(self, order: Order) -> Order:
-        """The order of a frame, with the prompts of refused frames as far as it has no newer ones. Other orders as they are."""
-        if not order.is_frame or not self._returned:
-            return order
+    def with_returned(self, operation: Operation) -> Operation:
+        """The operation of a frame, with the prompts of refused frames as far as it has no newer ones. Other operations as they are."""
+        if not operation.is_frame or not self._returned:
+            return operation
         items, self._returned = dict(self._returned), {}
         again, self._again = self._again, frozenset()
-        for item in order.items:
+        for item in operation.items:
             items[item["object"]] = _newer(items.get(item["object"]), item)
-        return replace(order, items=list(items.values()), again=again - {item["object"] for item in order.items})
+        return replace(operation, items=list(items.values()), again=again - {item["object"] for item in operation.items})
 
-    def take_back(self, order: Order, error: MaskletError, *, runs: bool) -> MaskletError:
+    def take_back(self, operation: Operation, error: MaskletError, *, runs: bool) -> MaskletError:
         """Keeps the prompts of a refused frame for the next one; which ones, `Video` says. `runs`: the server has the video.
 
         Gives the error, which then says what became of the prompts.
         """
-        if not order.is_frame or not order.items:
+        if not operation.is_frame or not operation.items:
             return error
         named = _NAMED.match(str(error)) if isinstance(error, BadPrompt | TooManyPoints) else None
         suspected = named is None and isinstance(error, (*_PROMPTS_FAULT, ServerBusy) if runs else _PROMPTS_FAULT)
-        gone = {int(named[1])} if named else order.again if suspected else frozenset()
-        kept = {item["object"]: item for item in order.items if item["object"] not in gone}
+        gone = {int(named[1])} if named else operation.again if suspected else frozenset()
+        kept = {item["object"]: item for item in operation.items if item["object"] not in gone}
         for object_id, item in kept.items():
             self._returned[object_id] = _newer(self._returned.get(object_id), item)
-        self._again |= frozenset(kept) if suspected else order.again & frozenset(kept)
-        lost = sorted({item["object"] for item in order.items} & gone)
+        self._again |= frozenset(kept) if suspected else operation.again & frozenset(kept)
+        lost = sorted({item["object"] for item in operation.items} & gone)
         told = [f"The prompts of objects {lost} are dropped."] if lost else []
         told += [f"The prompts of objects {sorted(kept)} go with the next frame."] if kept else []
         return type(error)(" ".join((str(error), *told)))
@@ -126,31 +131,31 @@ def changed_nothing(error: MaskletError, text: str) -> bool:
     return isinstance(error, RequestError | ServerBusy) or (isinstance(error, ServerFault) and from_masklet(text))
 
 
-def restoring(state: bytes) -> Order:
-    """The order that begins a video from a snapshot. Raises BadRequest."""
+def restoring(state: bytes) -> Operation:
+    """The operation that begins a video from a snapshot. Raises BadRequest."""
     if not isinstance(state, bytes | bytearray | memoryview) or len(state) == 0:
         raise BadRequest("state must be the bytes of a snapshot, as Video.snapshot() gives them.")
-    return Order("the restored video", Options(masks="none"), tensors={"STATE": np.frombuffer(state, dtype=np.uint8)[None]})
+    return Operation("the restored video", Options(masks="none"), tensors={"STATE": np.frombuffer(state, dtype=np.uint8)[None]})
 
 
-def removal(object_id: int) -> Order:
-    """The order that forgets an object. Raises BadPrompt."""
-    return Order(f"the removal of object {object_id}", Options(masks="none"), [prompts.removal(object_id)])
+def removal(object_id: int) -> Operation:
+    """The operation that forgets an object. Raises BadPrompt."""
+    return Operation(f"the removal of object {object_id}", Options(masks="none"), [prompts.removal(object_id)])
 
 
-def snapshot() -> Order:
-    """The order for a snapshot."""
-    return Order("the snapshot", Options(masks="none", snapshot=True))
+def snapshot() -> Operation:
+    """The operation for a snapshot."""
+    return Operation("the snapshot", Options(masks="none", snapshot=True))
 
 
-def end() -> Order:
-    """The order that frees the video."""
-    return Order("END", Options(masks="none"))
+def end() -> Operation:
+    """The operation that frees the video."""
+    return Operation("END", Options(masks="none"))
 
 
-def prompts_tensor(order: Order) -> np.ndarray:
-    """The tensor PROMPTS of an order."""
-    text = json.dumps(list(order.items), separators=(",", ":"), allow_nan=False).encode()
+def prompts_tensor(operation: Operation) -> np.ndarray:
+    """The tensor PROMPTS of an operation."""
+    text = json.dumps(list(operation.items), separators=(",", ":"), allow_nan=False).encode()
     return bytes_tensor(text)
 
 

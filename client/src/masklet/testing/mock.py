@@ -7,9 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from masklet.concurrency.event_loop import LoopCondition
+from masklet.concurrency.protocol import Condition
+from masklet.concurrency.threads import ThreadCondition, finish
 from masklet.errors import MaskletError
-from masklet.inbox import AsyncInbox, Inbox
-from masklet.transport import Answer, Broken, Event, Refusal, Request
+from masklet.transport.inbox import Inbox
+from masklet.transport.protocol import Answer, Broken, Event, Refusal, Request
 
 Reply = Event | MaskletError | None
 
@@ -32,14 +35,14 @@ class MockTransport:
         self._handler = handler
 
     def open_stream(self, headers: Mapping[str, str]) -> MockStream:
-        """See `masklet.transport.Transport`."""
+        """See `masklet.transport.protocol.Transport`."""
         self.headers.append(headers)
-        return MockStream(self._reply)
+        return MockStream(self._reply, ThreadCondition())
 
     def open_async_stream(self, headers: Mapping[str, str]) -> AsyncMockStream:
-        """See `masklet.transport.AsyncTransport`."""
+        """See `masklet.transport.protocol.AsyncTransport`."""
         self.headers.append(headers)
-        return AsyncMockStream(self._reply)
+        return AsyncMockStream(self._reply, LoopCondition())
 
     def _reply(self, request: Request) -> Event | None:
         self.requests.append(request)
@@ -56,14 +59,14 @@ def answered(request: Request, event: Event | None) -> Event | None:
     return Answer({**event.tensors, "TOKEN": np.frombuffer(request.id.encode(), np.uint8)}, request.id)
 
 
-class MockStream:
-    """See `masklet.transport.Stream`. There is nobody to wait for, so it waits only where nothing will come."""
+class _Mock:
+    """What both streams have in common. There is nobody to wait for, so they wait only where nothing will come."""
 
-    def __init__(self, reply: Callable[[Request], Event | None]) -> None:
+    def __init__(self, reply: Callable[[Request], Event | None], changed: Condition) -> None:
         self._reply = reply
-        self._inbox = Inbox()
+        self._inbox = Inbox(changed)
         self._silent = False
-        self.receive, self.poll, self.advance, self.wake = self._inbox.receive, self._inbox.poll, self._inbox.advance, self._inbox.wake
+        self.poll, self.advance, self.wake = self._inbox.poll, self._inbox.advance, self._inbox.wake
 
     def send(self, request: Request) -> None:
         """See `Stream`. An answer that never comes holds up all behind it, as on a real stream."""
@@ -72,26 +75,25 @@ class MockStream:
             self._inbox.put(event)
         self._silent = self._silent or event is None or isinstance(event, Broken)
 
+
+class MockStream(_Mock):
+    """See `masklet.transport.protocol.Stream`."""
+
+    def receive(self, timeout_s: float) -> Event | None:
+        """See `Stream`."""
+        return finish(self._inbox.receive(timeout_s))
+
     def close(self, *, cancel: bool = False) -> None:
         """See `Stream`."""
         self._silent = True
 
 
-class AsyncMockStream:
-    """See `masklet.transport.AsyncStream`."""
+class AsyncMockStream(_Mock):
+    """See `masklet.transport.protocol.AsyncStream`."""
 
-    def __init__(self, reply: Callable[[Request], Event | None]) -> None:
-        self._reply = reply
-        self._inbox = AsyncInbox()
-        self._silent = False
-        self.receive, self.poll, self.advance = self._inbox.receive, self._inbox.poll, self._inbox.advance
-
-    def send(self, request: Request) -> None:
-        """See `MockStream`."""
-        event = self._reply(request)
-        if event and not self._silent:
-            self._inbox.put(event)
-        self._silent = self._silent or event is None or isinstance(event, Broken)
+    async def receive(self, timeout_s: float) -> Event | None:
+        """See `AsyncStream`."""
+        return await self._inbox.receive(timeout_s)
 
     async def close(self, *, cancel: bool = False) -> None:
         """See `AsyncStream`."""

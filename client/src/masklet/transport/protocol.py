@@ -1,4 +1,4 @@
-"""How requests reach a server: the protocol that `Tracker` needs, and TLS settings.
+"""What a tracker needs of whatever reaches a server, and TLS settings.
 
 A transport opens streams; a video has one. A stream takes requests and gives one event per request, which carries the id of that request.
 Nothing of one stream ever appears on another.
@@ -88,14 +88,17 @@ class AsyncStream(Protocol):
     def send(self, request: Request) -> None:
         """As `Stream.send`."""
 
-    async def receive(self, timeout_s: float) -> Event:
-        """As `Stream.receive`; there is no `wake`."""
+    async def receive(self, timeout_s: float) -> Event | None:
+        """As `Stream.receive`."""
 
     def poll(self) -> Event | None:
         """As `Stream.poll`."""
 
     def advance(self) -> None:
         """As `Stream.advance`."""
+
+    def wake(self) -> None:
+        """As `Stream.wake`; called in the event loop."""
 
     async def close(self, *, cancel: bool = False) -> None:
         """As `Stream.close`."""

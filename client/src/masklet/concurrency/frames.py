@@ -1,4 +1,4 @@
-"""Taking frames from where they come from, one at a time and only when asked, while somebody waits for something else."""
+"""Taking frames from where they come from: see `Puller`."""
 
 from __future__ import annotations
 
@@ -8,35 +8,36 @@ import contextvars
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from masklet.inputs import Frame
+T = TypeVar("T")
+Taken = tuple[Any, BaseException | None]  # a frame, or the error in its place
 
 _END = object()
 
 
-class Puller:
-    """Frames of an iterator that may block, such as a camera's: a thread of its own takes them. `arrived` is called there for each.
+class ThreadPuller(Generic[T]):
+    """Frames of an iterator that may block, such as a camera's: a thread of its own takes them, and calls `arrived` for each.
 
     The thread begins with the first frame asked for, and ends with the iterator or with `stop`. It must not keep alive who wanted the frames, or
     nobody would call `stop` for somebody who forgot them: so `arrived` is held weakly.
     """
 
-    def __init__(self, frames: Iterator[Frame], arrived: Callable[[], None]) -> None:
+    def __init__(self, frames: Iterator[T], arrived: Callable[[], None]) -> None:
         self._frames = frames
         self._arrived = weakref.WeakMethod(arrived)
         self._changed = threading.Condition()
         self._asked = self._stopped = False
-        self._got: tuple[Any, BaseException | None] | None = None
+        self._got: Taken | None = None
         self._thread: threading.Thread | None = None
 
     @property
     def ready(self) -> bool:
-        """Whether `take` has something to give."""
+        """See `Puller`."""
         return self._got is not None
 
     def ask(self) -> None:
-        """Asks for a frame; once, until it was taken."""
+        """See `Puller`."""
         with self._changed:
             if self._asked or self._got:
                 return
@@ -47,20 +48,20 @@ class Puller:
                 self._thread = threading.Thread(target=context.run, args=(self._run,), name="masklet-frames", daemon=True)
                 self._thread.start()
 
-    def wait(self) -> None:
-        """Until there is something to take."""
+    async def wait(self) -> None:
+        """See `Puller`."""
         with self._changed:
             self._changed.wait_for(lambda: self._got is not None)
 
-    def take(self) -> Frame:
-        """The frame. Raises what the iterator raised, StopIteration at its end."""
+    def take(self) -> T:
+        """See `Puller`."""
         with self._changed:
             assert self._got is not None
-            (frame, error), self._got = self._got, None
-        return _given(frame, error)
+            got, self._got = self._got, None
+        return _given(*got)  # type: ignore[no-any-return]
 
     def stop(self) -> None:
-        """No more frames are wanted. The thread ends when the iterator gives it the one that it waits for, if it does; that one is dropped."""
+        """See `Puller`. The thread ends when the iterator gives it the frame that it waits for, if it does; that one is dropped."""
         with self._changed:
             self._stopped = True
             self._changed.notify_all()
@@ -72,7 +73,7 @@ class Puller:
                 self._changed.wait_for(lambda: self._asked or self._stopped)
                 if self._stopped:
                     break
-            got: tuple[Any, BaseException | None]
+            got: Taken
             try:
                 got = (next(self._frames, _END), None)
             except BaseException as error:
@@ -88,12 +89,13 @@ class Puller:
         self._frames = iter(())  # a generator is closed now, here where it ran
 
 
-class AsyncPuller:
+class TaskPuller(Generic[T]):
     """Frames of an asynchronous iterator: a task takes them, which goes on when nobody waits for it any more."""
 
-    def __init__(self, frames: AsyncIterator[Frame]) -> None:
+    def __init__(self, frames: AsyncIterator[T], arrived: Callable[[], None]) -> None:
         self._frames = frames
-        self._task: asyncio.Task[Any] | None = None
+        self._arrived = weakref.WeakMethod(arrived)
+        self._task: asyncio.Task[Taken] | None = None
 
     @property
     def ready(self) -> bool:
@@ -104,26 +106,31 @@ class AsyncPuller:
         """See `Puller`."""
         if self._task is None:
             self._task = asyncio.create_task(_next(self._frames))
+            self._task.add_done_callback(self._tell)
 
     async def wait(self) -> None:
-        """See `Puller`. Cancelling it does not cancel the taking."""
+        """See `Puller`."""
         assert self._task is not None
         await asyncio.wait({self._task})
 
-    def take(self) -> Frame:
+    def take(self) -> T:
         """See `Puller`."""
         assert self._task is not None
         task, self._task = self._task, None
-        return _given(None, asyncio.CancelledError()) if task.cancelled() else _given(*task.result())
+        return _given(None, asyncio.CancelledError()) if task.cancelled() else _given(*task.result())  # type: ignore[no-any-return]
 
     def stop(self) -> None:
-        """Cancels the taking of a frame, whatever thread this is called in."""
+        """See `Puller`. Cancels the taking of a frame."""
         if self._task and not self._task.done():
             with contextlib.suppress(RuntimeError):  # the loop is closed, and has cancelled its tasks
                 self._task.get_loop().call_soon_threadsafe(self._task.cancel)
 
+    def _tell(self, _task: object) -> None:
+        if arrived := self._arrived():
+            arrived()
 
-async def _next(frames: AsyncIterator[Frame]) -> tuple[Any, BaseException | None]:
+
+async def _next(frames: AsyncIterator[Any]) -> Taken:
     try:
         return await anext(frames), None
     except StopAsyncIteration:
@@ -132,9 +139,9 @@ async def _next(frames: AsyncIterator[Frame]) -> tuple[Any, BaseException | None
         return None, error
 
 
-def _given(frame: Any, error: BaseException | None) -> Frame:
+def _given(frame: Any, error: BaseException | None) -> Any:
     if error is not None:
         raise error
     if frame is _END:
         raise StopIteration
-    return frame  # type: ignore[no-any-return]
+    return frame

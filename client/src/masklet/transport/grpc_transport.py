@@ -13,10 +13,12 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from masklet.concurrency.event_loop import LoopCondition
+from masklet.concurrency.threads import ThreadCondition, finish
 from masklet.contract import TRACKER
 from masklet.errors import from_server
-from masklet.inbox import AsyncInbox, Inbox
-from masklet.transport import Broken, Event, Request, Tls
+from masklet.transport.inbox import Inbox
+from masklet.transport.protocol import Broken, Event, Request, Tls
 
 _used_in: int | None = None  # the process in which gRPC was used
 _CLOSE_S = 2.0  # how long a graceful end of a stream may take before it is cut
@@ -35,7 +37,7 @@ class GrpcTransport:
         import grpc.aio
         from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-        from masklet import grpc_messages
+        from masklet.transport import grpc_messages
 
         _check_url(url)
         _check_gevent()
@@ -148,8 +150,8 @@ class GrpcStream:
         self._channel = channel
         self._messages, self._model = messages, model
         self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._inbox = Inbox()
-        self.receive, self.poll, self.advance, self.wake = self._inbox.receive, self._inbox.poll, self._inbox.advance, self._inbox.wake
+        self._inbox = Inbox(ThreadCondition())
+        self.poll, self.advance, self.wake = self._inbox.poll, self._inbox.advance, self._inbox.wake
         self._call = call(iter(self._outbox.get, None), metadata=metadata)
         # The thread must not hold the stream, or a forgotten one would never be freed.
         self._reader = threading.Thread(target=_read, args=(self._call, messages.to_event, self._inbox.put), name="masklet-stream", daemon=True)
@@ -158,6 +160,10 @@ class GrpcStream:
     def send(self, request: Request) -> None:
         """See `Stream`."""
         self._outbox.put(self._messages.to_message(request, self._model))
+
+    def receive(self, timeout_s: float) -> Event | None:
+        """See `Stream`."""
+        return finish(self._inbox.receive(timeout_s))
 
     def close(self, *, cancel: bool = False) -> None:
         """See `Stream`."""
@@ -189,8 +195,8 @@ class AsyncGrpcStream:
         self._channel = channel
         self._messages, self._model = messages, model
         self._outbox: asyncio.Queue[Any] = asyncio.Queue()
-        self._inbox = AsyncInbox()
-        self.receive, self.poll, self.advance = self._inbox.receive, self._inbox.poll, self._inbox.advance
+        self._inbox = Inbox(LoopCondition())
+        self.receive, self.poll, self.advance, self.wake = self._inbox.receive, self._inbox.poll, self._inbox.advance, self._inbox.wake
         self._call = call(_drain(self._outbox), metadata=metadata)
         self._reader = asyncio.create_task(_read_async(self._call, messages.to_event, self._inbox.put))
 

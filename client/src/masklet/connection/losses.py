@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from masklet.connection.pending import PendingResult
 from masklet.errors import MaskletError, ServerBusy, ServerFault, ServerUnavailable, VideoLost, from_server
-from masklet.ticket import Ticket
 
 
-def expired(url: str, oldest: Ticket | None, timeout_s: float, *, started: bool) -> MaskletError:
+def expired(url: str, oldest: PendingResult | None, timeout_s: float, *, started: bool) -> MaskletError:
     """The oldest request has taken too long. `started`: the server has answered before."""
     waited = f"no answer for {oldest.waits_for if oldest else 'a request'} from {url} within {timeout_s:g} s."
     if started:
@@ -15,7 +15,7 @@ def expired(url: str, oldest: Ticket | None, timeout_s: float, *, started: bool)
     return ServerBusy(f"{waited} {advice}")
 
 
-def broken(url: str, oldest: Ticket | None, text: str, *, started: bool) -> MaskletError:
+def broken(url: str, oldest: PendingResult | None, text: str, *, started: bool) -> MaskletError:
     """What a broken stream means: for a video that runs, always a loss."""
     place = f"while waiting for {oldest.waits_for}" if oldest else "between two requests"
     error = from_server(text)
@@ -24,9 +24,9 @@ def broken(url: str, oldest: Ticket | None, text: str, *, started: bool) -> Mask
     return VideoLost(f"the stream to {url} broke {place}: {text}. Open a new video and prompt again, or restore a snapshot.")
 
 
-def out_of_step(url: str, ticket: Ticket | None) -> ServerFault:
+def out_of_step(url: str, pending: PendingResult | None) -> ServerFault:
     """An answer that belongs to another request than this one, or to none that was asked."""
-    what = f"{ticket.waits_for} with the answer to another request" if ticket else "something that was not asked"
+    what = f"{pending.waits_for} with the answer to another request" if pending else "something that was not asked"
     return ServerFault(
         f"{url} answered {what}: its stages are out of step, and what the video's memories hold is not known. Open a new video and prompt again, or "
         "restore a snapshot, and have the server restarted."

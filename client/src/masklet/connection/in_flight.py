@@ -1,0 +1,76 @@
+"""Several frames of one video on their way at a time."""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Iterable
+
+from masklet.concurrency.protocol import Concurrency
+from masklet.connection.connection import Connection, never
+from masklet.connection.pending import PendingResult, failed
+from masklet.errors import RequestError
+from masklet.inputs import Frame
+from masklet.results import TrackedFrame
+
+_MOST = 64
+
+
+class FramesInFlight(AsyncIterator[TrackedFrame]):
+    """The iterator of `Video.track_many`: frames are taken and sent, in order, while the oldest result is waited for. Raises ValueError."""
+
+    def __init__(self, connection: Connection, concurrency: Concurrency, frames: Iterable[Frame] | AsyncIterable[Frame], in_flight: int) -> None:
+        if not 1 <= in_flight <= _MOST:
+            advice = "The server holds every frame that is on its way; a few keep it busy."
+            raise ValueError(f"in_flight must be at least 1 and at most {_MOST}, got {in_flight}. {advice}")
+        self._connection = connection
+        self._concurrency = concurrency
+        self._in_flight = in_flight
+        self._pending: deque[PendingResult] = deque()
+        self._more = True  # `frames` may have some
+        self._puller = concurrency.puller(frames, connection.wake)
+        weakref.finalize(self, self._puller.stop).atexit = False
+
+    async def __anext__(self) -> TrackedFrame:
+        while True:
+            self._concurrency.check()
+            self._send_taken()
+            oldest = self._pending[0] if self._pending else None
+            if oldest and await self._connection.settled(oldest):
+                self._pending.popleft()  # not before: a wait that is interrupted loses no result
+                return oldest.result()
+            if self._wants:
+                self._puller.ask()
+            elif oldest is None:
+                raise StopAsyncIteration
+            if oldest is None:
+                await self._puller.wait()
+            else:
+                await self._connection.settle(oldest, unless=self._has_frame if self._wants else never)
+
+    @property
+    def _wants(self) -> bool:
+        """Whether a frame is to be taken: while the oldest result is waited for, and not too many are on their way."""
+        return self._more and len(self._pending) < self._in_flight
+
+    def _has_frame(self) -> bool:
+        return self._puller.ready
+
+    def _send_taken(self) -> None:
+        """Sends the frame that was taken, if there is one. Errors come in its place, behind the results of the frames before."""
+        if not self._puller.ready:
+            return
+        try:
+            frame = self._puller.take()
+        except StopIteration:
+            self._more = False
+            return
+        except BaseException as error:
+            self._pending.append(failed(error))
+            self._more = False
+            return
+        try:
+            self._pending.append(self._connection.frame(frame))
+        except Exception as error:
+            self._pending.append(failed(error))
+            self._more = isinstance(error, RequestError)

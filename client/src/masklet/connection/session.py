@@ -1,0 +1,213 @@
+"""A video on one server, without input or output: what to send next, and what an event means.
+
+An event belongs to the pending result of the request whose id it carries, whatever the order in which events come. What went through the stages of
+the server names the request once more: an answer in its tensor TOKEN, an error at its end. Where the two differ, or nobody asked, a stage has handed
+out the answer to another request. That never becomes a result: what the video's memories hold is not known then, so the video is lost on that server.
+A resilient video goes on from its snapshot elsewhere.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from masklet import results
+from masklet.connection import losses, operations
+from masklet.connection.asking import Asking
+from masklet.connection.operations import Operation
+from masklet.connection.pending import Outstanding, PendingResult
+from masklet.errors import MaskletError, NotOwner, ServerFault, ServerUnavailable, VideoLost, from_server, token_of
+from masklet.inputs import checked_id
+from masklet.results import TrackedFrame
+from masklet.transport.protocol import Answer, Broken, Event, Refusal, Request
+
+_END_S = 5.0  # how long END may take: callers of `close` want to go on, and a server that does not hear it frees the video by itself
+_END_AFTER_LOSS_S = 5.0  # how long a lost video may take to end; not worth more of anybody's time, nor less if frames are given less
+
+
+class Session(Asking):
+    """The state of one video on this side. Methods that ask for something raise VideoLost once the video is lost or closed.
+
+    What is asked is held until `ready` gives the request for it.
+    """
+
+    def __init__(self, url: str, video_id: int | str | None, timeout_s: float) -> None:
+        super().__init__()
+        self._video_id = secrets.randbelow(2**63 - 1) + 1 if video_id is None else checked_id(video_id)
+        self._url = url
+        self._timeout_s = timeout_s
+        self._owner = secrets.token_hex(16)
+        self._outstanding = Outstanding()
+        self._done: tuple[Callable[[], object], Callable[[], PendingResult | None]] | None = None  # the last event and its result, weakly
+        self._started = False  # a request was answered without an error: the server holds the video
+        self._may_exist = False  # a START was sent: the server may hold something
+        self._foreign = False  # another client owns the video of this id
+        self._lost: MaskletError | None = None
+        self._closed = False
+        self._waiting_since = 0.0
+        self._end_by: float | None = None  # deadline of END and all before it
+
+    @property
+    def video_id(self) -> int | str:
+        """See `Asking`."""
+        return self._video_id
+
+    @property
+    def began(self) -> bool:
+        """See `Asking`."""
+        return self._may_exist
+
+    @property
+    def lost(self) -> MaskletError | None:
+        """Why the video is lost, if it is."""
+        return self._lost
+
+    def check(self) -> None:
+        """See `Asking`."""
+        if self._closed:
+            raise VideoLost("this video is closed. Open a new one.")
+        if self._lost:
+            first = str(self._lost)
+            raise VideoLost(first if isinstance(self._lost, VideoLost) else f"this video was lost before: {first}") from self._lost
+
+    def add(self, operation: Operation) -> PendingResult:
+        """See `Asking`."""
+        pending = PendingResult(operation.without_tensors(), prompted=operation.is_frame)
+        if not self._started and (self._outstanding.sent or self._outstanding.held):  # it will be held, and the caller may use its array again
+            operation = replace(operation, tensors={name: array.copy() for name, array in operation.tensors.items()})
+        self._outstanding.held.append((pending, operation))
+        return pending
+
+    @property
+    def must_end(self) -> bool:
+        """Whether the server may hold something that END would free."""
+        # Triton ends the sequence of an id whoever asks, so never for a video of somebody else. And where no server answers nobody hears it.
+        return self._may_exist and not self._foreign and not isinstance(self._lost, ServerUnavailable)
+
+    def end(self) -> tuple[PendingResult, Request]:
+        """The request that frees the video on the server, lost or not. What was not sent yet will not be."""
+        with self._lock:
+            self._timeout_s = _END_AFTER_LOSS_S if self._lost else min(self._timeout_s, _END_S)
+            self._outstanding.fail_held(VideoLost("this video was closed before the request was sent."))
+            self._end_by = time.monotonic() + self._timeout_s
+            return self.issue(operations.end(), end=True)
+
+    def ready(self) -> Iterator[Request]:
+        """What can be sent now, in the order in which it was asked.
+
+        Until the server has answered the first request, which carries START, that is this one alone: where it is refused nothing was sent in vain,
+        and the next one begins the video. It costs the time of a round trip, once in a video.
+        """
+        while True:
+            with self._lock:
+                if not self._outstanding.held or not (self._started or not self._outstanding.sent):
+                    return
+                pending, operation = self._outstanding.held[0]
+                request = self._request(pending, self.operations.with_returned(operation), end=False)
+                self._outstanding.held.popleft()
+            yield request
+
+    def issue(self, operation: Operation, *, end: bool = False) -> tuple[PendingResult, Request]:
+        """The request for an operation, to be sent at once; `end`: it also frees the video."""
+        with self._lock:
+            pending = PendingResult(operation.without_tensors(), end=end)
+            return pending, self._request(pending, operation, end=end)
+
+    def close(self) -> None:
+        """No request can be made any more."""
+        self._closed = True
+
+    def patience(self) -> float:
+        """Seconds that the oldest request may still take: `timeout_s` since it was sent or since the answer before it; at the end in all."""
+        until = self._waiting_since + self._timeout_s if self._end_by is None else self._end_by
+        return max(0.0, until - time.monotonic())
+
+    def resolve(self, event: Event) -> PendingResult | None:
+        """Gives the result that an event belongs to its outcome, and gives that result.
+
+        None where no result is concerned more than others: a broken stream is the outcome of all of them, and so is an answer to nothing that was
+        asked; the video is lost then. To be told of the same event once more, since an interrupt came between, changes nothing.
+        """
+        with self._lock:
+            if self._done and self._done[0]() is event:
+                return self._done[1]()
+            if isinstance(event, Broken):
+                self._break(event.text)
+                return None
+            request_id = self._asked(event)
+            if request_id is None:
+                return None
+            self._waiting_since = time.monotonic()
+            pending = self._outstanding.sent[request_id]
+            outcome = self._outcome(event, pending, request_id)
+            pending.heard = True
+            pending.prompted = False
+            pending.outcome = pending.outcome or outcome
+            self._may_exist = self._may_exist and not pending.end  # even a refused END leaves nothing to free
+            self._done = weakref.ref(event), weakref.ref(pending)
+            self._outstanding.sent.pop(request_id, None)
+            return pending
+
+    def expire(self) -> None:
+        """The oldest request has taken too long: the video is lost."""
+        with self._lock:
+            self._lose(losses.expired(self._url, self._outstanding.oldest, self._timeout_s, started=self._started))
+
+    def _request(self, pending: PendingResult, operation: Operation, *, end: bool) -> Request:
+        # START goes with every request until one is on its way or accepted: a refused START has started nothing.
+        start = not self._started and not self._outstanding.sent and not end
+        options = replace(operation.options, owner=self._owner)
+        request = Request(self.video_id, start, end, {**operation.tensors, "PROMPTS": operations.prompts_tensor(operation)}, options.parameters())
+        pending.operation = operation.without_tensors()
+        if not self._outstanding.sent:
+            self._waiting_since = time.monotonic()
+        self._outstanding.sent[request.id] = pending
+        self._may_exist = True
+        return request
+
+    def _asked(self, event: Answer | Refusal) -> str | None:
+        """The id of the request that the event belongs to; None, and the video is lost, where there is none."""
+        if event.id in self._outstanding.sent:
+            return event.id
+        if isinstance(event, Answer) or event.id:
+            self._lose(losses.out_of_step(self._url, None))
+        elif not self._outstanding.sent:
+            self._break(event.text)
+        return self._outstanding.oldest_id  # Triton's own refusal, from before it had read the request
+
+    def _outcome(self, event: Answer | Refusal, pending: PendingResult, request_id: str) -> TrackedFrame | MaskletError:
+        try:
+            told = results.token(event.tensors) if isinstance(event, Answer) else token_of(event.text) or request_id
+            if told != request_id:
+                error = losses.out_of_step(self._url, pending)
+                self._lose(error)
+                return error
+            if isinstance(event, Answer):
+                result = results.read(event.tensors, pending.operation.options, pending.operation.size)
+                self._started = True
+                return result
+            return self._refused(event, pending)
+        except ServerFault as unreadable:
+            return unreadable
+
+    def _refused(self, refusal: Refusal, pending: PendingResult) -> MaskletError:
+        error = from_server(refusal.text)
+        self._foreign |= isinstance(error, NotOwner)
+        # Whatever else was refused, the video goes on, or begins with the next request.
+        if isinstance(error, VideoLost):
+            self._lost = self._lost or error
+            self._outstanding.fail_held(error)
+        prompted, pending.prompted = pending.prompted, False  # once, even if an interrupt makes this happen again
+        if prompted and operations.changed_nothing(error, refusal.text):
+            error = self.operations.take_back(pending.operation, error, runs=self._started)
+        return error
+
+    def _break(self, text: str) -> None:
+        self._lose(losses.broken(self._url, self._outstanding.oldest, text, started=self._started))
+
+    def _lose(self, error: MaskletError) -> None:
+        self._lost = self._lost or error
+        self._outstanding.fail(error)
