@@ -41,7 +41,7 @@ def _reads(profile: Profile, memories: int, pointers: int) -> bool:
 
 def _reading(source: Seen, frames: int, pointers: int, most: int) -> dict[str, np.ndarray]:
     """Inputs with so many memories and pointers: one of a prompted frame, or what is above `most` - 1, the others of the frames before, as
-    masklet_bank.bank.ObjectBank.read puts them together."""
+    masklet_bank.policies has them read."""
     memory, pointer = source.inputs["MEMORY"], source.inputs["POINTERS"]
     prompted = max(1, frames - (most - 1))
     rank = np.arange(frames - prompted)[::-1]  # far to near; the last row of the temporal code is that of prompted frames
