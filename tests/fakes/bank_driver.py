@@ -20,7 +20,7 @@ from masklet_bank.metrics import Meters
 from masklet_bank.request import Request
 from masklet_bank.service import Service
 from masklet_bank.stages import EngineError, Stages
-from masklet_bank.video import Limits
+from masklet_bank.video import VideoLimits
 from masklet_bank.videos import Capacity
 from tests.fakes.device_module import ndarray
 from tests.fakes.dlpack import unpacked
@@ -162,7 +162,7 @@ def service(
     values = {"max_objects": 32, "max_points": 64, "max_videos": 64, "max_bytes": 1 << 30, "idle_seconds": 60, **limits}
     settings = Settings(
         variant,
-        Limits(values["max_objects"], values["max_points"], max_conditioning),
+        VideoLimits(values["max_objects"], values["max_points"], max_conditioning),
         Capacity(values["max_videos"], values["max_bytes"], values["idle_seconds"], variant.object_bytes),
         engine_limit,
         IDENTITY,

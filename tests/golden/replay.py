@@ -46,7 +46,7 @@ class _Object:
     lost: str | None = None  # why nothing more can be compared
 
     def advance(self, frame: int, direction: int) -> None:
-        """What a live video forgets when `frame` arrives (masklet_bank.bank.ObjectBank.advance)."""
+        """What a live video forgets when `frame` arrives (MemoryPolicy.keeps of masklet_bank)."""
         self.memories = {past for past in self.memories if 0 < direction * (frame - past) < 7}
         self.pointers = {past for past in self.pointers if 0 < direction * (frame - past) < 16}
 

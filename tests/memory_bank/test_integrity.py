@@ -31,8 +31,23 @@ def video_of(held):
     return held.videos.find(1)
 
 
-def bank_of(held, object_id: int = 1):
-    return video_of(held).objects[object_id]
+def with_bank(video, object_id: int, **parts):
+    return replace(video, objects={**video.objects, object_id: replace(video.objects[object_id], **parts)})
+
+
+def with_answer(video, object_id: int, on: int, **parts):
+    bank = video.objects[object_id]
+    return with_bank(video, object_id, conditioning={**bank.conditioning, on: replace(bank.conditioning[on], **parts)}, last=None)
+
+
+def with_result(video, **parts):
+    """Another result of object 2 on its prompted frame."""
+    return with_answer(video, 2, 0, result=replace(video.objects[2].conditioning[0].result, **parts))
+
+
+def with_pointers(video, pointers):
+    """More, or other, pointers of object 1."""
+    return with_bank(video, 1, pointers={**video.objects[1].pointers, **pointers})
 
 
 @pytest.mark.parametrize("variant", [VARIANT, SELECTIVE], ids=["newest", "selective"])
@@ -42,48 +57,47 @@ def test_a_sound_bank_has_nothing_to_say(variant):
     assert [check_video(held.videos.find(video_id), variant) for video_id in (1, "other")] == [[], []]
 
 
-def swap(bank, frame: int, **parts):
-    bank.conditioning[frame] = replace(bank.conditioning[frame], **parts)
-    bank.last = None
+def pointer(video, frame: int = 20):
+    return video.objects[1].pointers[frame]
 
 
-def with_result(bank, **parts):
-    swap(bank, 0, result=replace(bank.conditioning[0].result, **parts))
+def without(held, frame: int):
+    return {other: array for other, array in held.items() if other != frame}
 
 
-def forget_pointer(bank):
-    del bank.pointers[next(iter(bank.memories))]
+def limited(video, **limits):
+    return replace(video, limits=replace(video.limits, **limits))
 
 
 DAMAGE = {
-    "direction": (lambda video: setattr(video, "direction", 0), "travels 0"),
-    "frame gone": (lambda video: setattr(video, "frame", None), "no frame was answered"),
-    "frame out of range": (lambda video: setattr(video, "frame", 2**63), "stands at frame"),
-    "too many objects": (lambda video: setattr(video, "limits", replace(video.limits, max_objects=2)), "3 objects, over 2"),
-    "too many prompted frames": (
-        lambda video: setattr(video, "limits", replace(video.limits, max_objects=3, max_conditioning=1)),
-        "prompted frames, over 3",
+    "direction": (lambda video: replace(video, direction=0), "travels 0"),
+    "frame gone": (lambda video: replace(video, frame=None), "no frame was answered"),
+    "frame out of range": (lambda video: replace(video, frame=2**63), "stands at frame"),
+    "too many objects": (lambda video: limited(video, max_objects=2), "3 objects, over 2"),
+    "too many prompted frames": (lambda video: limited(video, max_objects=3, max_conditioning=1), "prompted frames, over 3"),
+    "over the cap": (lambda video: replace(video, policy=replace(video.policy, max_conditioning=2)), "over the cap"),
+    "never prompted": (lambda video: with_bank(video, 2, conditioning={}), "object 2: it was never prompted"),
+    "kept as another": (lambda video: with_answer(video, 2, 0, frame=1), "kept as another"),
+    "prompted and ordinary": (lambda video: with_pointers(video, {0: pointer(video)}), "a prompted one and an ordinary"),
+    "memory without pointer": (
+        lambda video: with_bank(video, 1, pointers=without(video.objects[1].pointers, next(iter(video.objects[1].memories)))),
+        "a memory and no pointer",
     ),
-    "over the cap": (lambda video: setattr(video.objects[3], "max_conditioning", 2), "over the cap"),
-    "never prompted": (lambda video: video.objects[2].conditioning.clear(), "object 2: it was never prompted"),
-    "kept as another": (lambda video: video.objects[2].conditioning.update({1: video.objects[2].conditioning[0]}), "kept as another"),
-    "prompted and ordinary": (lambda video: video.objects[1].pointers.update({0: video.objects[1].pointers[20]}), "a prompted one and an ordinary"),
-    "memory without pointer": (lambda video: forget_pointer(video.objects[1]), "a memory and no pointer"),
-    "trusted": (lambda video: video.objects[1].trusted.add(19), "does not select"),
-    "no index": (lambda video: video.objects[1].pointers.update({-4: video.objects[1].pointers[20]}), "has no index"),
-    "too many pointers": (
-        lambda video: video.objects[1].pointers.update({frame: video.objects[1].pointers[20].copy() for frame in range(1, 5)}),
-        "20 pointers, over 16",
+    "trusted": (lambda video: with_bank(video, 1, trusted=frozenset({19})), "not judged"),
+    "no index": (lambda video: with_pointers(video, {-4: pointer(video)}), "has no index"),
+    "too many pointers": (lambda video: with_pointers(video, {frame: pointer(video).copy() for frame in range(1, 5)}), "20 pointers, over 16"),
+    "ahead": (lambda video: with_bank(video, 1, pointers={**without(video.objects[1].pointers, 20), 21: pointer(video)}), "lie ahead of frame 20"),
+    "newest answer of another": (lambda video: with_bank(video, 1, last=video.objects[3].conditioning[13]), "newest answer"),
+    "newest answer not remembered": (
+        lambda video: with_bank(video, 1, memories={**video.objects[1].memories, 20: video.objects[1].memories[20].copy()}),
+        "newest answer",
     ),
-    "ahead": (lambda video: video.objects[1].pointers.update({21: video.objects[1].pointers.pop(20)}), "lie ahead of frame 20"),
-    "newest answer of another": (lambda video: setattr(video.objects[1], "last", video.objects[3].conditioning[13]), "newest answer"),
-    "newest answer not remembered": (lambda video: video.objects[1].memories.update({20: video.objects[1].memories[20].copy()}), "newest answer"),
-    "shape": (lambda video: with_result(video.objects[2], low=np.zeros((3, 3), np.float32)), "logits of shape (3, 3)"),
-    "type": (lambda video: with_result(video.objects[2], memory=np.zeros((VARIANT.memory_tokens, 64), np.float32)), "memory of shape"),
-    "points": (lambda video: swap(video.objects[1], 0, points=np.zeros((2, 2), np.float32)), "points of shape (2, 2)"),
-    "score": (lambda video: with_result(video.objects[2], score=float("nan")), "a score is nan"),
-    "shared between frames": (lambda video: video.objects[1].pointers.update({18: video.objects[1].pointers[19]}), "also that of object 1"),
-    "shared between objects": (lambda video: video.objects[2].memories.update({20: video.objects[3].memories[20]}), "also that of object"),
+    "shape": (lambda video: with_result(video, low=np.zeros((3, 3), np.float32)), "logits of shape (3, 3)"),
+    "type": (lambda video: with_result(video, memory=np.zeros((VARIANT.memory_tokens, 64), np.float32)), "memory of shape"),
+    "points": (lambda video: with_answer(video, 1, 0, points=np.zeros((2, 2), np.float32)), "points of shape (2, 2)"),
+    "score": (lambda video: with_result(video, score=float("nan")), "a score is nan"),
+    "shared between frames": (lambda video: with_pointers(video, {18: pointer(video, 19)}), "also that of object 1"),
+    "shared between objects": (lambda video: with_bank(video, 2, memories={20: video.objects[3].memories[20]}), "also that of object"),
 }
 
 
@@ -91,8 +105,7 @@ DAMAGE = {
 def test_damage_to_a_video_is_named(name):
     held = lived()
     damage, says = DAMAGE[name]
-    damage(video_of(held))
-    found = check_video(video_of(held), VARIANT)
+    found = check_video(damage(video_of(held)), VARIANT)
     assert any(says in problem for problem in found), found
 
 
@@ -125,7 +138,8 @@ def test_between_requests_every_video_has_its_turn_and_a_mistake_is_said_and_cou
         for _ in range(4):
             held.idle()
     assert not caplog.records
-    bank_of(held).pointers[25] = bank_of(held).pointers.pop(20)
+    video = video_of(held)
+    held.videos.change(1, video, with_bank(video, 1, pointers={**without(video.objects[1].pointers, 20), 25: pointer(video)}))
     with caplog.at_level(logging.ERROR, "masklet"):
         for _ in range(10):
             held.idle()

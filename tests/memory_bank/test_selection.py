@@ -80,7 +80,9 @@ class Unbounded:
 
 def recorded(held, frame: int, direction: int) -> tuple[set, set]:
     """The same of the bank; memories and pointers are filled with the numbers of their frames."""
-    reading = held.videos.get(1, None).objects[1].read(frame, direction)
+    video = held.videos.find(1)
+    bank = video.objects[1]
+    reading = bank.read(video.policy.reads(bank.frames, frame, direction))
     memories = {(_number(on_host(memory)[0, 0]), slot) for memory, slot in zip(reading.memories, reading.slots, strict=True)}
     return memories, {(int(on_host(pointer)[0]), distance) for pointer, distance in zip(reading.pointers, reading.distances, strict=True)}
 

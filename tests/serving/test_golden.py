@@ -86,9 +86,9 @@ def test_every_mask_is_the_official_predictors_in_other_families(folder, name, e
 @pytest.mark.parametrize(
     "broken",
     [
-        pytest.param(("bank.py", "(memory, rank - 1)", "(memory, conditioning_slot - rank)"), id="temporal index flipped"),
-        pytest.param(("bank.py", "past[: self.family.num_memories - 1]", "past[: self.family.num_memories - 2]"), id="memory missing"),
-        pytest.param(("step.py", "job.prompted and family.binarise_prompts", "False"), id="prompt mask not binarised"),
+        pytest.param(("policies/official.py", "(earlier, rank - 1)", "(earlier, last_row - rank)"), id="temporal index flipped"),
+        pytest.param(("policies/official.py", "past[: self.family.num_memories - 1]", "past[: self.family.num_memories - 2]"), id="memory missing"),
+        pytest.param(("calls.py", "item.job.prompted and family.binarise_prompts", "False"), id="prompt mask not binarised"),
     ],
     indirect=True,
 )

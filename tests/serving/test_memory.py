@@ -39,8 +39,8 @@ def leaky_server(small_engines: Path, serving_python: Path, tmp_path: Path) -> I
     repository = assemble(VARIANT, small_engines, tmp_path / "repository")
     file = repository / "memory_bank" / "1" / "masklet_bank" / "bank.py"
     source = file.read_text()
-    assert source.count("del kept[forgotten]") == 1
-    file.write_text(source.replace("del kept[forgotten]", "pass"))
+    assert source.count("if frame in frames}") == 1
+    file.write_text(source.replace("if frame in frames}", "}"))
     with Server(repository, python=serving_python, grpc_port=0, http_port=0, metrics_port=0, exit_timeout_s=1) as server:
         yield server
 

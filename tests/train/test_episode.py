@@ -10,6 +10,7 @@ import torch
 
 from masklet.families import variant
 from masklet_bank.bank import Answer, ObjectBank, Result
+from masklet_bank.policies import policy_of
 from train_nano import prompts
 from train_nano.episode import Plan, run_episode
 from train_nano.network import Trainable
@@ -73,16 +74,15 @@ def read(clip):
 
 
 def test_every_frame_reads_what_the_served_bank_reads(read):
-    bank = ObjectBank(NANO.family, max_conditioning=0)
-    bank.condition(answer(0))
+    policy = policy_of(NANO.family, max_conditioning=0)
+    bank = ObjectBank().conditioned(answer(0))
     for frame in range(1, FRAMES):
-        reading = bank.read(frame, 1)
+        reading = bank.read(policy.reads(bank.frames, frame, 1))
         frames, slots, pointers = read[frame - 1]
         assert frames == [int(memory[0]) for memory in reading.memories]
         assert slots == reading.slots
         assert pointers == {int(pointer[0]) for pointer in reading.pointers}
-        bank.advance(frame, 1)
-        bank.remember(answer(frame))
+        bank = bank.kept(policy.keeps(bank.trusted, frame, 1)).remembered(answer(frame), trusted=False)
 
 
 def test_a_forgetful_episode_reads_the_prompted_frame_only(clip):

@@ -31,7 +31,7 @@ sys.path.extend(str(Path(__file__).parent / "model_repository" / model / "1") fo
 from masklet_bank.admission import Settings
 from masklet_bank.request import Request as BankRequest
 from masklet_bank.service import Service
-from masklet_bank.video import Limits as BankLimits
+from masklet_bank.video import VideoLimits
 from masklet_bank.videos import Capacity
 from masklet_postprocess.request import finish
 from masklet_preprocess.limits import Limits
@@ -99,7 +99,7 @@ def _settings(variant: Variant, objects: int | None) -> Settings:
     value = _parameters("memory_bank")
     return Settings(
         variant,
-        BankLimits(int(value["max_objects"]), int(value["max_points"]), int(value["max_conditioning"])),
+        VideoLimits(int(value["max_objects"]), int(value["max_points"]), int(value["max_conditioning"])),
         Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, float(value["idle_seconds"]), variant.object_bytes),
         objects or min(int(value["max_engine_batch"]), variant.max_objects),
         {"contract_version": str(CONTRACT_VERSION), "variant": variant.name, "checkpoint_sha256": "", "precision": ""},

@@ -20,7 +20,7 @@ from masklet_bank.arrays import HOST, on_gpu
 from masklet_bank.request import Request
 from masklet_bank.room import AnswerRoom
 from masklet_bank.service import Service
-from masklet_bank.video import Limits
+from masklet_bank.video import VideoLimits
 from masklet_bank.videos import Capacity
 from masklet_triton.engines import EmbeddedStages, TritonStages, array_of
 from masklet_triton.meters import meters_of
@@ -40,7 +40,7 @@ def _settings(value):
         raise ValueError("max_conditioning is 1. Use 0 for no limit, or at least 2.")
     return Settings(
         variant=variant,
-        limits=Limits(int(value["max_objects"]), int(value["max_points"]), max_conditioning),
+        limits=VideoLimits(int(value["max_objects"]), int(value["max_points"]), max_conditioning),
         capacity=Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, float(value["idle_seconds"]), variant.object_bytes),
         engine_limit=int(value["max_engine_batch"]),
         identity={key: value[key] for key in ("contract_version", "variant", "checkpoint_sha256", "precision")},

@@ -6,12 +6,12 @@ client sends may lead here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from math import isfinite
 
 from masklet.families import MEMORY_WIDTH, Variant
 from masklet_bank.arrays import Array
-from masklet_bank.bank import Answer, ObjectBank, Result
+from masklet_bank.bank import ObjectBank, Result
 from masklet_bank.ledger import NOTHING, Footprint, VideoId
 from masklet_bank.video import Video
 from masklet_bank.videos import Videos
@@ -85,13 +85,12 @@ def _position(video: Video) -> Iterator[str]:
         yield f"it stands at frame {video.frame}"
     if len(video.objects) > limits.max_objects:
         yield f"{len(video.objects)} objects, over {limits.max_objects}"
-    prompted = sum(len(bank.conditioning) for bank in video.objects.values())
-    if limits.max_prompted and prompted > limits.max_prompted:
-        yield f"{prompted} prompted frames, over {limits.max_prompted}"
+    if limits.max_prompted and video.prompted > limits.max_prompted:
+        yield f"{video.prompted} prompted frames, over {limits.max_prompted}"
 
 
 def _frames(video: Video, bank: ObjectBank) -> Iterator[str]:
-    family, conditioning = bank.family, set(bank.conditioning)
+    family, conditioning = video.policy.family, set(bank.conditioning)
     if not conditioning:
         yield "it was never prompted"
     if any(frame != answer.frame for frame, answer in bank.conditioning.items()):
@@ -100,8 +99,8 @@ def _frames(video: Video, bank: ObjectBank) -> Iterator[str]:
         yield "a frame is a prompted one and an ordinary one"
     if not bank.memories.keys() <= bank.pointers.keys():
         yield "a frame has a memory and no pointer"
-    if bank.trusted and family.selection is None:
-        yield "frames are trusted in a family that does not select"
+    if bank.trusted and not video.policy.judges:
+        yield "frames are trusted where masks are not judged"
     if any(not 0 <= frame < 2**63 for frame in (*conditioning, *bank.pointers, *bank.trusted)):
         yield "a frame has no index"
     if not video.travelled or video.frame is None:
@@ -112,7 +111,7 @@ def _frames(video: Video, bank: ObjectBank) -> Iterator[str]:
             yield f"{len(frames)} {what}, over {most}"
         if ahead := [frame for frame in frames if video.direction * (video.frame - frame) < 0]:
             yield f"{what} of frames {ahead} lie ahead of frame {video.frame}"
-    if overdue := bank.overdue(video.frame, video.direction):
+    if overdue := video.policy.overdue(bank.conditioning, video.frame, video.direction):
         yield f"the prompted frames {overdue} are over the cap"
 
 
@@ -126,12 +125,8 @@ def _last(bank: ObjectBank) -> Iterator[str]:
         yield f"its newest answer is not what is remembered of frame {last.frame}"
 
 
-def _answers(bank: ObjectBank) -> Iterable[Answer]:
-    return {id(answer): answer for answer in (*bank.conditioning.values(), *([bank.last] if bank.last else []))}.values()
-
-
 def _results(bank: ObjectBank) -> Iterator[tuple[int, Result]]:
-    for answer in _answers(bank):
+    for answer in bank.answers:
         yield from ((answer.frame, result) for result in (answer.result, answer.tracked) if result is not None)
 
 
@@ -144,7 +139,7 @@ def _arrays(bank: ObjectBank, variant: Variant) -> Iterator[str]:
         held += [("logits", result.low, low), ("memory", result.memory, memory), ("pointer", result.pointer, pointer)]
         if not (isfinite(result.score) and isfinite(result.iou)):
             yield f"a score is {result.score}, an IoU {result.iou}"
-    for answer in _answers(bank):
+    for answer in bank.answers:
         held += [("points", answer.points, ((len(answer.labels), 2), 4)), ("labels", answer.labels, ((len(answer.labels),), 4))]
     for what, array, (shape, itemsize) in held:
         size = itemsize
@@ -158,7 +153,7 @@ def _shared(object_id: int, bank: ObjectBank, owners: dict[int, tuple[int, int]]
     """An array belongs to one object and one frame: it is counted once, and is forgotten with them."""
     held = [*bank.memories.items(), *bank.pointers.items()]
     held += [(frame, array) for frame, result in _results(bank) for array in (result.low, result.memory, result.pointer)]
-    held += [(answer.frame, array) for answer in _answers(bank) for array in (answer.points, answer.labels) if array.nbytes]
+    held += [(answer.frame, array) for answer in bank.answers for array in (answer.points, answer.labels) if array.nbytes]
     for frame, array in held:
         owner = owners.setdefault(id(array), (object_id, frame))
         if owner != (object_id, frame):

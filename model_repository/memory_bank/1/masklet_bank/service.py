@@ -1,10 +1,10 @@
-"""Answers the requests of one execution: admits, plans, runs all jobs together, commits. Knows nothing of Triton."""
+"""Answers the requests of one execution: admits them, runs all jobs together, commits. Knows nothing of Triton."""
 
 from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from threading import Lock
 from time import monotonic
@@ -16,16 +16,19 @@ from masklet.contract import TIMING_FIELDS
 from masklet.envelope import Envelope
 from masklet.errors import MaskletError, ServerFault
 from masklet_bank import snapshot
-from masklet_bank.admission import Admission, Planned, Settings, State
+from masklet_bank.admission import Admission, Admitted, Restored, Settings
 from masklet_bank.arrays import HOST, Arrays
-from masklet_bank.bank import Answer
+from masklet_bank.bank import Result
+from masklet_bank.calls import Engines, Failure
 from masklet_bank.integrity import Inspector
+from masklet_bank.job import Job
 from masklet_bank.ledger import VideoId
 from masklet_bank.metrics import Meters, Observer, Unmetered
 from masklet_bank.request import Request
 from masklet_bank.snapshot import Parsed
 from masklet_bank.stages import Stages, Stopwatch
-from masklet_bank.step import Engines, Job, step
+from masklet_bank.step import step
+from masklet_bank.video import Outcome
 from masklet_bank.videos import Videos
 
 _log = logging.getLogger("masklet")
@@ -83,18 +86,18 @@ class Service:
             return None
         return snapshot.parse(request.state, self.settings.variant, self.settings.limits, self.settings.identity)
 
-    def _answer(self, requests: Sequence[Request], states: Sequence[State], respond: Respond[T]) -> list[T | MaskletError]:
+    def _answer(self, requests: Sequence[Request], states: Sequence[Restored], respond: Respond[T]) -> list[T | MaskletError]:
         begin = monotonic()
         self._look([request.video_id for request in requests])
         engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, self._arrays, Stopwatch())
-        planned = []
+        admitted = []
         for request, state in zip(requests, states, strict=True):
-            planned.append(_caught(self._admission.plan, request, state))
-            if request.end:  # at once, since the next request may begin a video of the same id; what is planned holds the video
+            admitted.append(_caught(self._admission.admit, request, state))
+            if request.end:  # at once, since the next request may begin a video of the same id; what is admitted holds the video
                 self._admission.end(request)
         try:
-            self._run([job for item in planned if isinstance(item, Planned) and item.frame for job in item.frame.jobs], engines)
-            answers = [_caught(self._commit, item, respond, engines.watch, begin) for item in planned]
+            made = iter(self._run([job for one in admitted if isinstance(one, Admitted) for job in one.decision.jobs], engines))
+            answers = [_caught(self._commit, one, made, respond, engines.watch, begin) for one in admitted]
         finally:
             self.videos.settle(request.video_id for request in requests)
         self._observe(requests, answers, begin, engines.watch)
@@ -106,46 +109,34 @@ class Service:
         for _ in self.videos.expire(waiting):
             self.observer.ended("expired")
 
-    def _run(self, jobs: list[Job], engines: Engines) -> None:
-        """Every job gets a result or an error."""
+    def _run(self, jobs: list[Job], engines: Engines) -> list[Result | Failure]:
+        """What became of each job."""
         try:
-            step(jobs, engines)
+            return step(jobs, engines)
         except Exception as error:  # not in an engine's group, which `step` looks after
             _log.exception("an execution failed in the memory bank")
-            for job in jobs:
-                job.error = job.error or f"{type(error).__name__}: {error}"
+            return [Failure(f"{type(error).__name__}: {error}")] * len(jobs)
 
-    def _commit(self, planned: Planned | MaskletError, respond: Respond[T], watch: Stopwatch, begin: float) -> T:
-        """Writes what was computed, and answers. If either fails, the video is as it was before."""
-        if isinstance(planned, MaskletError):
-            raise planned
-        video, before = planned.video, planned.video.saved()
+    def _commit(self, admitted: Admitted | MaskletError, made: Iterator[Result | Failure], respond: Respond[T], watch: Stopwatch, begin: float) -> T:
+        """Takes the results of the request's jobs from `made` and answers; if that succeeds the video is what they make of it, else as before."""
+        if isinstance(admitted, MaskletError):
+            raise admitted
+        request, video, replaced = admitted.request, admitted.video, admitted.replaced
         try:
-            answers = self._write(planned)
-            tensors = self._tensors(planned, answers)
-            times = _times(planned.request, begin, watch)
-            envelope = replace(planned.request.envelope, prompts=(), restores=False, objects=len(answers), times=times)
-            response = respond(envelope, tensors)
+            outcome = admitted.decision.outcome(video, _results([next(made) for _ in admitted.decision.jobs]))
+            times = _times(request, begin, watch)
+            envelope = replace(request.envelope, prompts=(), restores=False, objects=len(outcome.answers), times=times)
+            response = respond(envelope, self._tensors(request, outcome))
         except BaseException:
-            video.restore(before)
-            self._admission.withdraw(planned)
+            self._admission.withdraw(request, video, replaced)
             raise
-        if planned.request.start:
+        self.videos.change(request.video_id, video, outcome.video)
+        if request.start:
             self.observer.started()
-        if planned.replaced is not None:
+        if replaced is not None:
             self.observer.ended("replaced")
-        if planned.frame is not None:
-            self.observer.evicted(planned.frame.evicted)
+        self.observer.evicted(outcome.evicted)
         return response
-
-    def _write(self, planned: Planned) -> list[tuple[int, Answer]]:
-        if planned.frame is None:
-            planned.video.remove(planned.removed)
-            return []
-        errors = [job.error for job in planned.frame.jobs if job.error is not None]
-        if errors:
-            raise ServerFault(f"{errors[0]}. The frame changed nothing; send it again, and look at the server's log if it fails again.")
-        return planned.video.commit(planned.frame)
 
     def _observe(self, requests: Sequence[Request], answers: Sequence[object], begin: float, watch: Stopwatch) -> None:
         """Tells the observer what became of the requests."""
@@ -160,20 +151,28 @@ class Service:
         self.observer.executed(len(requests), watch, now - begin - sum(watch.seconds.values()))
         self.observer.holds(self.videos)
 
-    def _tensors(self, planned: Planned, answers: list[tuple[int, Answer]]) -> dict[str, np.ndarray]:
+    def _tensors(self, request: Request, outcome: Outcome) -> dict[str, np.ndarray]:
         """The output tensors of one answer but ENVELOPE."""
-        low, video = self.settings.variant.low_size, planned.video
-        results = [answer.result for _, answer in answers]
-        asked = planned.request.envelope.options.snapshot
+        low, video = self.settings.variant.low_size, outcome.video
+        results = [answer.result for _, answer in outcome.answers]
+        asked = request.envelope.options.snapshot
         return {
             "FRAME_INDEX": np.array([-1 if video.frame is None else video.frame], np.int64),
-            "OBJECT_IDS": np.array([object_id for object_id, _ in answers], np.int64),
+            "OBJECT_IDS": np.array([object_id for object_id, _ in outcome.answers], np.int64),
             "SCORES": np.array([result.score for result in results], np.float32),
             "IOUS": np.array([result.iou for result in results], np.float32),
             "LOW": self._arrays.get(self._arrays.stack([result.low for result in results])) if results else np.zeros((0, low, low), np.float32),
             "SNAPSHOT": snapshot.dump(video, self.settings.identity, self._arrays) if asked else np.zeros(0, np.uint8),
             "DRAINING": np.array([self._admission.draining], np.uint8),
         }
+
+
+def _results(made: Sequence[Result | Failure]) -> list[Result]:
+    """The results of one request's jobs, if there are all."""
+    for one in made:
+        if isinstance(one, Failure):
+            raise ServerFault(f"{one.reason}. The frame changed nothing; send it again, and look at the server's log if it fails again.")
+    return [one for one in made if isinstance(one, Result)]
 
 
 def _caught(function: Callable[P, R], *arguments: P.args, **options: P.kwargs) -> R | MaskletError:

@@ -12,9 +12,9 @@ its own video's masks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,15 +23,17 @@ from masklet.families import MEMORY_WIDTH, Variant, header_bytes, most_prompted
 from masklet_bank.arrays import HOST, Array, Arrays
 from masklet_bank.bank import Answer, ObjectBank, Result
 from masklet_bank.integrity import check_video
+from masklet_bank.policies import policy_of
 from masklet_bank.snapshot_format import damaged, integer, join, listed, read_arrays, real, short, split
-from masklet_bank.video import Limits, Video
+from masklet_bank.video import Video, VideoLimits
 
 _LABELS = (0, 1, 2, 3)
+T = TypeVar("T")
 
 
 def dump(video: Video, identity: Mapping[str, str], arrays: Arrays = HOST) -> np.ndarray:
     """The video as uint8 [k]. `identity` is what the server that restores it must agree on; `arrays`: where those of the video live."""
-    writer = _Writer(arrays)
+    writer = _Writer(arrays, judges=video.policy.judges)
     header = {
         "identity": dict(identity),
         "frame": video.frame,
@@ -49,14 +51,14 @@ class Parsed:
     header: Mapping[str, Any]
     arrays: list[np.ndarray]
     variant: Variant
-    limits: Limits
+    limits: VideoLimits
 
     def video(self, owner: str | None, arrays: Arrays = HOST) -> Video:
         """The video, its arrays where `arrays` says. Takes milliseconds and, on a GPU, the copies."""
         return _Reader(self, arrays).video(owner)
 
 
-def parse(state: np.ndarray, variant: Variant, limits: Limits, identity: Mapping[str, str]) -> Parsed:
+def parse(state: np.ndarray, variant: Variant, limits: VideoLimits, identity: Mapping[str, str]) -> Parsed:
     """Reads a snapshot, uint8 [k]: all that takes time, and touches nothing that others use. Raises BadState if it is damaged, foreign or over the
     limits."""
     prompted = limits.max_prompted or most_prompted(variant, len(state))
@@ -79,11 +81,11 @@ def parse(state: np.ndarray, variant: Variant, limits: Limits, identity: Mapping
 
 
 class _Writer:
-    """Collects the arrays of a video, each once, and describes what refers to them."""
+    """Collects the arrays of a video, each once, and describes what refers to them. `judges`: whether its policy does."""
 
-    def __init__(self, home: Arrays) -> None:
+    def __init__(self, home: Arrays, *, judges: bool) -> None:
         self.arrays: list[np.ndarray] = []
-        self._home = home
+        self._home, self._judges = home, judges
         self._numbers: dict[int, int] = {}
 
     def bank(self, bank: ObjectBank) -> dict[str, Any]:
@@ -91,7 +93,7 @@ class _Writer:
             "conditioning": [self._answer(answer) for answer in bank.conditioning.values()],
             "memories": [[frame, self._number(memory)] for frame, memory in bank.memories.items()],
             "pointers": [[frame, self._number(pointer)] for frame, pointer in bank.pointers.items()],
-            **({"trusted": sorted(bank.trusted)} if bank.family.selection else {}),
+            **({"trusted": sorted(bank.trusted)} if self._judges else {}),
             "last": self._answer(bank.last) if bank.last else None,
         }
 
@@ -125,7 +127,7 @@ class _Reader:
         self._low = ((variant.low_size, variant.low_size), "<f4")
         self._memory = ((variant.memory_tokens, MEMORY_WIDTH), "<u2")
         self._pointer = ((variant.hidden,), "<f4")
-        self._family = variant.family
+        self._policy = policy_of(variant.family, parsed.limits.max_conditioning)
 
     @property
     def unused(self) -> int:
@@ -133,34 +135,27 @@ class _Reader:
         return len(self._parsed.arrays) - len(self._read)
 
     def video(self, owner: str | None) -> Video:
-        header, limits = self._parsed.header, self._parsed.limits
-        video = Video(self._family, limits, owner)
-        video.frame = None if header["frame"] is None else integer(header["frame"])
-        video.direction, video.travelled = header["direction"], header["travelled"]
+        header = self._parsed.header
+        frame = None if header["frame"] is None else integer(header["frame"])
+        direction, travelled = header["direction"], header["travelled"]
+        objects: dict[int, ObjectBank] = {}
         for item in header["objects"]:
             object_id = integer(item["id"])
-            if object_id in video.objects:
+            if object_id in objects:
                 raise ValueError(f"object {object_id} twice")
-            video.objects[object_id] = bank = self._bank(item, limits)
-            if video.travelled and video.frame is not None:  # the server that it comes from may keep more
-                bank.evict(video.frame, video.direction)
-        return video
+            objects[object_id] = bank = self._bank(item)
+            if travelled and frame is not None:  # the server that it comes from may keep more
+                objects[object_id] = bank.evicted(self._policy.evicts(bank.frames, frame, direction))
+        return Video(self._policy, self._parsed.limits, owner, objects, frame, direction, travelled)
 
-    def _bank(self, item: Mapping[str, Any], limits: Limits) -> ObjectBank:
-        bank = ObjectBank(self._family, limits.max_conditioning)
-        for answer in map(self._answer, listed(item["conditioning"])):
-            if answer.frame in bank.conditioning:
-                raise ValueError(f"frame {answer.frame} twice")
-            bank.condition(answer)
-        for kept, entries, kind in ((bank.memories, item["memories"], self._memory), (bank.pointers, item["pointers"], self._pointer)):
-            kept.update({integer(frame): self._state(number, kind) for frame, number in listed(entries)})
-            if len(kept) != len(entries):
-                raise ValueError("a frame twice")
-        if self._family.selection is not None:
-            bank.trusted = {integer(frame) for frame in listed(item["trusted"])}
+    def _bank(self, item: Mapping[str, Any]) -> ObjectBank:
+        conditioning = _by_frame((answer.frame, answer) for answer in map(self._answer, listed(item["conditioning"])))
+        memories = _by_frame((integer(frame), self._state(number, self._memory)) for frame, number in listed(item["memories"]))
+        pointers = _by_frame((integer(frame), self._state(number, self._pointer)) for frame, number in listed(item["pointers"]))
+        trusted = frozenset(integer(frame) for frame in listed(item["trusted"])) if self._policy.judges else frozenset()
         last = item["last"]
-        bank.last = None if last is None else bank.conditioning.get(integer(last["frame"])) or self._answer(last)
-        return bank
+        newest = None if last is None else conditioning.get(integer(last["frame"])) or self._answer(last)
+        return ObjectBank(conditioning, memories, pointers, trusted, newest)
 
     def _answer(self, item: Mapping[str, Any]) -> Answer:
         count, limit = len(self._numbered(item["labels"])), self._parsed.limits.max_points
@@ -196,7 +191,16 @@ class _Reader:
         return array
 
 
-def _check_counts(objects: Any, limits: Limits) -> None:
+def _by_frame(pairs: Iterable[tuple[int, T]]) -> dict[int, T]:
+    found: dict[int, T] = {}
+    for frame, one in pairs:
+        if frame in found:
+            raise ValueError(f"frame {frame} twice")
+        found[frame] = one
+    return found
+
+
+def _check_counts(objects: Any, limits: VideoLimits) -> None:
     """Before anything is built; what an object remembers is bounded by the length of the header, and checked when it is built."""
     if len(listed(objects)) > limits.max_objects:
         raise BadState(f"the snapshot holds {len(objects)} objects; this server allows {limits.max_objects} per video. Remove some before taking it.")

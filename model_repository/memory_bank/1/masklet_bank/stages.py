@@ -6,10 +6,10 @@ recording fakes in tests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import monotonic
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 
 class EngineError(Exception):
@@ -24,7 +24,6 @@ class Stages(Protocol):
 
         Outputs lie on the host or where the bank's arrays live (see arrays.py), and may live only until the next call.
         """
-        ...
 
 
 class Stopwatch:
@@ -43,16 +42,3 @@ class Stopwatch:
             yield
         finally:
             self.seconds[engine] = self.seconds.get(engine, 0.0) + monotonic() - begin
-
-
-T = TypeVar("T")
-
-
-def groups(items: Sequence[T], key: Callable[[T], object], limit: int) -> Iterator[list[T]]:
-    """Lists of at most `limit` items with equal keys, each list and the lists themselves in the order of the items."""
-    by_key: dict[object, list[T]] = {}
-    for item in items:
-        by_key.setdefault(key(item), []).append(item)
-    for group in by_key.values():
-        for start in range(0, len(group), limit):
-            yield group[start : start + limit]

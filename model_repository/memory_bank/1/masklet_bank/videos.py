@@ -104,6 +104,11 @@ class Videos:
                 self._last_used[video_id] = self._clock()
         self._working.clear()
 
+    def change(self, video_id: VideoId, before: Video, after: Video) -> None:
+        """A request was carried out; unless the video ended with it, or another has begun under its id."""
+        if self._videos.get(video_id) is before:
+            self._videos[video_id] = after
+
     def get(self, video_id: VideoId, owner: str | None) -> Video:
         """The live video of that id; its silence ends. Raises VideoLost or NotOwner."""
         video = self._videos.get(video_id)
