@@ -85,7 +85,11 @@ RULES = [
     Rule("build/src/masklet_build/download/*.py", frozenset({"masklet", "masklet_build", "urllib3", "tqdm"})),
     Rule("build/src/masklet_build/tensorrt/*.py", frozenset({"masklet", "masklet_build", "numpy", "tensorrt", "tqdm"})),
     Rule("build/src/masklet_build/machine.py", frozenset()),
-    Rule("benchmarks/load/*.py", frozenset({"benchmarks.load", "masklet", "masklet_build", "numpy", "PIL"}), but=("gevent_cameras", "async_process")),
+    Rule(
+        "benchmarks/load/*.py",
+        frozenset({"benchmarks.load", "benchmarks.report", "masklet", "masklet_build", "numpy", "PIL"}),
+        but=("gevent_cameras", "async_process"),
+    ),
     Rule(
         "benchmarks/fuzz/**/*.py",
         frozenset(
