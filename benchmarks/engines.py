@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from masklet.contract import CONTRACT_VERSION
-from masklet.families import Variant
+from masklet.families import NANO, Variant
+from masklet_build import nano
 from masklet_build.manifest import Manifest, file_sha256
 
 Say = Callable[[str], None]
@@ -59,3 +60,20 @@ def _fits(engines: Path, variant: Variant, checkpoint: Path | None, random_name:
     if checkpoint is not None and (not checkpoint.is_file() or manifest.checkpoint["sha256"] != file_sha256(checkpoint)):
         return False
     return all((engines / name).is_file() and file_sha256(engines / name) == expected for name, expected in manifest.files.items())
+
+
+def prepared(variant: Variant, given: Path | None, folder: Path, say: Say) -> tuple[Path, Path]:
+    """Checkpoint and engines to measure with, exported into `folder`; nano has its own. `given`: None for random weights."""
+    from masklet_build.export.onnx_export import export
+    from masklet_build.models.samples import Sizes
+
+    if variant is NANO and given is None:
+        return nano.CHECKPOINT, nano.ENGINES
+    if given is None and variant.name == "sam2.1_t":
+        from benchmarks.baseline.session import random_weights
+
+        given = random_weights(folder)
+    checkpoint = given or random_checkpoint_file(folder, variant, say)
+    say(f"exporting {variant.name}")
+    export(variant, checkpoint, folder / "engines", sizes=(Sizes(),))
+    return checkpoint, folder / "engines"

@@ -28,19 +28,19 @@ from locust.runners import MasterRunner, WorkerRunner
 
 from benchmarks.load import results
 from benchmarks.load.async_process import AsyncCameras
-from benchmarks.load.figures import Limits
+from benchmarks.load.figures import ENOUGH, Limits
 from benchmarks.load.gevent_cameras import GeventCameras
 from benchmarks.load.mix import Mix
 from benchmarks.load.plan import Plan, Search
 from benchmarks.load.schedule import Batch
-from benchmarks.load.trials import Book, Trials
+from benchmarks.load.trials import Book, Times, Trials
 from masklet_build.quality import provenance
 
 CLIENTS = {"stream": GeventCameras, "async": AsyncCameras}
 RAMP_S = 2.0  # for switching all cameras on
 BOOK = Book()  # of the process that judges: the master, or the only one
 FACTS: dict[str, Any] = {}  # where it ran
-SHOWN = ("client", "sizes", "fps", "objects", "lifetime_s", "corrected", "objective_ms", "lag_ms", "warmup_s", "window_s")
+SHOWN = ("client", "sizes", "fps", "objects", "lifetime_s", "corrected", "objective_ms", "lag_ms", "warmup_s", "window_s", "longest_s")
 
 
 def say(line: str) -> None:
@@ -63,6 +63,8 @@ def add_arguments(parser: Any) -> None:
     group.add_argument("--lag-ms", type=float, default=10.0, help="p99 of the generator's own lag; above, a window is void (default: %(default)g)")
     group.add_argument("--warmup-s", type=float, default=10.0, help="of every level, not measured (default: %(default)g)")
     group.add_argument("--window-s", type=float, default=20.0, help="of every level, measured (default: %(default)g)")
+    said = f"of a run at the end, which lasts until {ENOUGH} frames were due, for the sake of its p99 (default: %(default)g)"
+    group.add_argument("--longest-s", type=float, default=240.0, help=said)
     group.add_argument("--runs", type=int, default=3, help="measured one after the other at the end (default: %(default)s)")
     group.add_argument("--results", default="results", metavar="DIR", help="for load.json and load.md (default: %(default)s)")
 
@@ -143,7 +145,8 @@ class Course(LoadTestShape):
         runner, options = self.runner, self.runner.environment.parsed_options
         if self.trials is None:
             plan = Plan(options.runs, options.videos or None, Search(options.most))
-            self.trials = Trials(plan, Limits(options.objective_ms, options.lag_ms), options.warmup_s, options.window_s, BOOK, say)
+            times = Times(options.warmup_s, options.window_s, options.longest_s)
+            self.trials = Trials(plan, Limits(options.objective_ms, options.lag_ms), times, BOOK, say)
         sources = {client.id for client in runner.clients.all if client.state != "missing"} if isinstance(runner, MasterRunner) else {"here"}
         wanted = self.trials.tick(time.time(), runner.user_count, sources)
         if wanted is None:

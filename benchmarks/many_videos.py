@@ -1,39 +1,34 @@
 """How many frames per second does one server answer for many videos of nano, and what does batching across videos give?
 
-Three take turns in short blocks: the server, the same server whose engines take one frame and one object at a time, and eager PyTorch going from
-video to video in one process. Read the ratios, not the frames per second.
+They take turns in short blocks: the server, the same server whose engines take one frame and one object at a time, and the ways that PyTorch has in
+the same precision, which go from video to video in one process. Read the ratios, not the frames per second.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import torch
 from tritonclient.grpc import InferenceServerClient
 
 from benchmarks import RESULTS
-from benchmarks.arithmetic import frame_gflop
-from benchmarks.bare import BareEngines, steady_inputs
+from benchmarks.baseline import Baseline, Video, baseline
+from benchmarks.comparisons import SERVERS, Scale, Work, many_videos_tables
 from benchmarks.crowd import IN_FLIGHT, Crowd
-from benchmarks.eager import Eager, EagerVideo
-from benchmarks.eager_videos import checked_eager, clicked_eager, steady_eager
 from benchmarks.engines import Say
-from benchmarks.many_report import SERVERS, Lengths, Scale, Work, alone, draw, markdown
-from benchmarks.peak import peaks
+from benchmarks.floor import frame_gflop, peaks
 from benchmarks.report import facts, save
-from benchmarks.steady import Setting, keep_to, take_turns
+from benchmarks.steady import STEADY, Setting, keep_to, take_turns
 from benchmarks.triton_times import between, cpu_s, engine_calls, read, server_cpu_s
 from masklet.families import NANO
-from masklet.tracker import Tracker
 from masklet_build import nano
 from masklet_build.repository.assemble import PRECISIONS, assemble
 from masklet_build.repository.configs import read_config, write_config
@@ -41,10 +36,7 @@ from masklet_build.serve import Server
 
 SIDE = 256  # pixels of the frames, each way; they travel as JPEG
 PER_VIDEO, AT_LEAST = 12, 48  # frames of a block: of each video, and of all together
-EAGER_FRAMES = 8  # of all videos together, at least
-LENGTH = 24  # frames after the clicked one: past that nothing more is remembered
-BATCHES = (1, 2, 4, 8)
-CALLS = 4  # of the bare engines, in a block
+TORCH_FRAMES = 8  # of all videos together, at least
 
 
 def repository(out: Path, precision: str, threads: int, *, limited: bool) -> Path:
@@ -77,33 +69,46 @@ def _cpu(server: Server, crowd: Crowd) -> dict[str, float]:
     return {**server_cpu_s(server), "clients": cpu_s([crowd.pid])}
 
 
-def eager_block(model_videos: list[EagerVideo], frames: Iterator[Any]) -> Callable[[], float]:
+def torch_block(videos: Sequence[Video]) -> Callable[[], float]:
     """Gives frames per second: one frame of each video after the other, as often as fits."""
-    passes = -(-EAGER_FRAMES // len(model_videos))
+    passes = -(-TORCH_FRAMES // len(videos))
 
     def run() -> float:
-        begin = time.perf_counter()
-        for frame in itertools.islice(frames, passes):
-            for video in model_videos:
-                video.track(frame)
-        return passes * len(model_videos) / (time.perf_counter() - begin)
+        with videos[0].block():
+            videos[0].track()  # casts weights
+            begin = time.perf_counter()
+            for _ in range(passes):
+                for video in videos:
+                    video.track()
+            return passes * len(videos) / (time.perf_counter() - begin)
 
     return run
 
 
-def scaled(servers: Mapping[str, Server], eager: tuple[EagerVideo, list[Any]], scale: Scale, rounds: int, say: Say) -> None:
-    """Measures one number of videos and objects."""
-    setting = Setting(scale.objects, SIDE, SIDE)
+def full(model: Baseline, setting: Setting) -> Video:
+    """A video of PyTorch whose memory is full."""
+    video = model.begin(setting)
+    with video.block():
+        for _ in range(STEADY):
+            video.track()
+    return video
+
+
+def scaled(servers: Mapping[str, Server], video: Video, setting: Setting, videos: int, rounds: int, say: Say) -> dict[str, Any]:
+    """Measures one number of videos and objects. video: of PyTorch, with the objects of `setting`."""
+    torch_ways = {way: torch_block(twins) for way, twins in video.late(videos).items()}
+    for way in torch_ways.values():
+        way()  # compiles
+    scale = Scale(videos, setting.objects, {way: [] for way in (*SERVERS, *torch_ways)})
     with ExitStack() as stack:
-        crowds = {way: stack.enter_context(Crowd(server.grpc_url, scale.videos, setting)) for way, server in servers.items()}
-        serve = {way: server_block(servers[way], crowds[way], scale.videos) for way in SERVERS}
-        loop = eager_block([eager[0].copy(scale.objects) for _ in range(scale.videos)], itertools.cycle(eager[1]))
+        crowds = {way: stack.enter_context(Crowd(server.grpc_url, videos, setting)) for way, server in servers.items()}
+        serve = {way: server_block(servers[way], crowds[way], videos) for way in SERVERS}
 
         def turn(way: str) -> None:
             waiting = [server for name, server in servers.items() if name != way]
             begin, cpu = time.perf_counter(), sum(sum(server_cpu_s(server).values()) for server in waiting)
-            if way == "eager":
-                scale.fps[way].append(loop())
+            if way in torch_ways:
+                scale.fps[way].append(torch_ways[way]())
             else:
                 fps, work = serve[way]()
                 scale.fps[way].append(fps)
@@ -112,76 +117,32 @@ def scaled(servers: Mapping[str, Server], eager: tuple[EagerVideo, list[Any]], s
             scale.idle.append(idle / (time.perf_counter() - begin))
 
         take_turns({way: partial(turn, way) for way in scale.fps}, rounds, lambda number: None)
-    say(f"  {scale.videos} video(s) of {scale.objects} object(s): {scale.line()}")
-
-
-def memory_length(url: str, model: Eager, rounds: int) -> Lengths:
-    """The time of every frame of short videos, through the server and through eager PyTorch in turn."""
-    setting, lengths = Setting(1, SIDE, SIDE), Lengths()
-
-    def server() -> None:
-        first, later = setting.files()
-        lengths.server.append([])
-        lengths.attention.append([])
-        with Tracker(url, timeout_s=120) as tracker, tracker.open() as video:
-            video.prompt(1, points=[setting.clicks[0]])
-            video.track(first)
-            for frame in itertools.islice(later, LENGTH):
-                begin = time.perf_counter()
-                answer = video.track(frame)
-                lengths.server[-1].append(1000 * (time.perf_counter() - begin))
-                lengths.attention[-1].append(answer.timing["memory_attention"])
-
-    def eager() -> None:
-        video, pixels = clicked_eager(model, setting)
-        lengths.eager.append([])
-        for frame in itertools.islice(itertools.cycle(pixels), 1, LENGTH + 1):
-            begin = time.perf_counter()
-            video.track(frame)
-            lengths.eager[-1].append(1000 * (time.perf_counter() - begin))
-
-    take_turns({"server": server, "eager": eager}, rounds, lambda number: None)
-    return lengths
-
-
-def engines_alone(precision: str, threads: int, rounds: int) -> dict[int, list[dict[str, float]]]:
-    """Milliseconds of a call of each engine for so many videos of one object: batch -> the medians of each round."""
-    engines = BareEngines(nano.ENGINES, precision, threads)
-    inputs = {batch: steady_inputs(NANO, batch, videos=batch) for batch in BATCHES}
-    found: dict[int, list[dict[str, float]]] = {batch: [] for batch in BATCHES}
-
-    def turn(batch: int) -> None:
-        calls = [engines.frame_ms(inputs[batch]) for _ in range(CALLS + 1)][1:]  # the first one makes room for another size
-        found[batch].append({name: float(np.median([call[name] for call in calls])) for name in calls[0]})
-
-    take_turns({str(batch): partial(turn, batch) for batch in BATCHES}, rounds, lambda number: None)
-    return found
+    say(f"  {videos} video(s) of {setting.objects} object(s): {scale.line()}")
+    return scale.summary()
 
 
 def run(args: argparse.Namespace, folder: Path, say: Say) -> dict[str, Any]:
     """All of it."""
-    model = checked_eager(nano.CHECKPOINT, NANO, args.threads, say)
-    eager = steady_eager(model, Setting(1, SIDE, SIDE))
-    engines = engines_alone(args.precision, args.threads, args.rounds)
+    torch.set_num_threads(args.threads)
+    model = baseline(NANO, nano.CHECKPOINT, args.precision)
     with ExitStack() as stack:
         servers = {}
         for way in SERVERS:
-            made = repository(folder / way, args.precision, args.threads, limited=way == "limit_1")
+            made = repository(folder / way.replace(" ", "_"), args.precision, args.threads, limited=way == "limit 1")
             servers[way] = stack.enter_context(Server(made, grpc_port=0, http_port=0, metrics_port=0))
-        scales = [Scale(videos, objects) for objects in args.objects for videos in args.videos]
-        for scale in scales:
-            scaled(servers, eager, scale, args.rounds, say)
-        lengths = memory_length(servers["batched"].grpc_url, model, args.rounds)
+        scales = []
+        for objects in args.objects:
+            setting = Setting(objects, SIDE, SIDE)
+            video = full(model, setting)
+            scales += [scaled(servers, video, setting, videos, args.rounds, say) for videos in args.videos]
     return {
         "variant": NANO.name,
         "precision": args.precision,
         "frames": f"{SIDE}x{SIDE} JPEG",
         "in_flight": IN_FLIGHT,
-        "scales": [scale.summary() for scale in scales],
-        "gflop": {str(objects): frame_gflop(nano.CHECKPOINT, NANO, objects) for objects in args.objects},
-        "matrix_product_gflops": peaks(args.threads),
-        "engines_alone": alone(engines),
-        "memory_length_ms": lengths.summary(),
+        "scales": scales,
+        "gflop": {str(objects): sum(frame_gflop(nano.CHECKPOINT, NANO, objects).values()) for objects in args.objects},
+        "peaks": peaks(args.threads),
     }
 
 
@@ -190,10 +151,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", nargs="+", type=int, default=[1, 2, 4, 8, 16], metavar="N", help="at a time (default: 1 2 4 8 16)")
     parser.add_argument("--objects", nargs="+", type=int, default=[1, 4], metavar="N", help="in each video (default: 1 4)")
-    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of the servers; PyTorch: fp32 (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=8, metavar="N", help="turns that each of the three gets (default: %(default)s)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="fp32", help="of all ways (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=8, metavar="N", help="turns that each gets (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="and the CPUs that all processes are kept on (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="for many_videos.json, .md, .svg (default: benchmarks/results)")
+    parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="for many_videos.json and .md (default: benchmarks/results)")
     args = parser.parse_args()
     load = keep_to(args.threads, parser)
     try:
@@ -202,10 +163,9 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\nstopped; nothing was written", file=sys.stderr)
         return 130
-    content |= facts(args.threads, load)
+    content |= facts(load, args.threads)
     name = "many_videos" if args.precision == "fp32" else f"many_videos_{args.precision}"
-    save(args.out, name, content, markdown(content))
-    draw(content, args.out / f"{name}.svg")
+    save(args.out, name, content, many_videos_tables(content))
     return 0
 
 

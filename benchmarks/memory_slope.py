@@ -24,7 +24,7 @@ from tqdm import tqdm
 from benchmarks import RESULTS
 from benchmarks.engines import ready_engines
 from benchmarks.footprint import memory, slope
-from benchmarks.report import facts, origin, save
+from benchmarks.report import facts, save, table
 from masklet import families
 from masklet.tracker import Tracker, Video
 from masklet_build.clips import inner_point, make_clip
@@ -95,7 +95,7 @@ def summary(seen: Seen) -> dict[str, Any]:
     return {"lines": lines, "way": way}
 
 
-def markdown(content: dict[str, Any]) -> str:
+def markdown(content: dict[str, Any]) -> list[str]:
     """The result in words and tables."""
     lines = [
         "# Does the server's memory grow?",
@@ -106,11 +106,11 @@ def markdown(content: dict[str, Any]) -> str:
     ]
     for name, each in (("frames of one video", "frame"), (f"videos of {SHORT} frames", "video")):
         part = content[each]
-        lines += [f"{part['count']:,} {name}:", "", f"| from {each} | bytes per {each} | standard error |", "|---|---|---|"]
-        lines += [f"| {first} | {line['per_frame']:+.1f} | {line['error']:.1f} |" for first, line in part["lines"].items()]
-        lines += ["", f"| {each} | MiB |", "|---|---|", *(f"| {number} | {size / 2**20:.2f} |" for number, size in part["way"]), ""]
+        slopes = ((first, f"{line['per_frame']:+.1f}", f"{line['error']:.1f}") for first, line in part["lines"].items())
+        lines += [f"{part['count']:,} {name}:", "", *table([f"from {each}", f"bytes per {each}", "standard error"], slopes)]
+        lines += table([each, "MiB"], ((number, f"{size / 2**20:.2f}") for number, size in part["way"]))
     left = ", ".join(f"{name} {value:.0f}" for name, value in content["left_behind"].items())
-    return "\n".join([*lines, f"What the bank holds afterwards: {left}.", "", *origin(content)]) + "\n"
+    return [*lines, f"What the bank holds afterwards: {left}.", ""]
 
 
 def run(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
@@ -149,7 +149,7 @@ def main() -> int:
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory(prefix="masklet-memory-") as scratch:
         content = run(args, Path(scratch))
-    content |= facts(len(os.sched_getaffinity(0)), load)
+    content |= facts(load)
     save(args.out, "memory", content, markdown(content))
     return 0
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import RESULTS
-from benchmarks.report import facts, median, origin, save
+from benchmarks.report import facts, median, save, table
 from benchmarks.steady import STEADY, Setting
 from masklet import Tracker, Video
 from masklet.families import NANO
@@ -72,7 +72,7 @@ def restored(tracker: Tracker, state: bytes) -> float:
         return 1000 * (time.perf_counter() - begin)
 
 
-def markdown(content: dict[str, Any]) -> str:
+def markdown(content: dict[str, Any]) -> list[str]:
     """The report."""
     lines = ["# What a snapshot costs", "", "`nano` on a CPU, 256x256 JPEG, one frame on its way. `benchmarks/README.md` says how to read it.", ""]
     for cost in (Cost(**made) for made in content["costs"]):
@@ -81,16 +81,20 @@ def markdown(content: dict[str, Any]) -> str:
             f"{cost.objects} object(s): a frame takes {cost.plain_ms:.1f} ms, with a snapshot {extra:.1f} ms more; "
             f"the snapshot has {cost.nbytes / 2**20:.2f} MiB; a restore takes {cost.restore_ms:.1f} ms.",
             "",
-            "| a snapshot with every | more time per frame | more bytes per frame | restore and longest replay |",
-            "|---|---|---|---|",
-            *(
-                f"| {every} | {100 * extra / every / cost.plain_ms:.1f} % | {cost.nbytes / every / 1024:.0f} KiB "
-                f"| {cost.restore_ms + (every - 1) * cost.plain_ms:.0f} ms |"
-                for every in EVERY
+            *table(
+                ["a snapshot with every", "more time per frame", "more bytes per frame", "restore and longest replay"],
+                (
+                    [
+                        every,
+                        f"{100 * extra / every / cost.plain_ms:.1f} %",
+                        f"{cost.nbytes / every / 1024:.0f} KiB",
+                        f"{cost.restore_ms + (every - 1) * cost.plain_ms:.0f} ms",
+                    ]
+                    for every in EVERY
+                ),
             ),
-            "",
         ]
-    return "\n".join([*lines, *origin(content)]) + "\n"
+    return lines
 
 
 def main() -> int:
@@ -107,7 +111,7 @@ def main() -> int:
             for objects in args.objects:
                 costs.append(measured(tracker, objects, args.frames))
                 print(costs[-1], flush=True)
-    content = {"costs": [asdict(cost) for cost in costs], **facts(len(os.sched_getaffinity(0)), load)}
+    content = {"costs": [asdict(cost) for cost in costs], **facts(load)}
     save(args.out, "snapshots", content, markdown(content))
     return 0
 

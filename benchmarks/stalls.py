@@ -20,12 +20,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from benchmarks import RESULTS
 from benchmarks.films import Film, Played, film, play_all
-from benchmarks.fuzz.origin import facts
-from benchmarks.report import origin, save
+from benchmarks.report import facts, save, table
 from benchmarks.supervised import Supervised, signalled
 
 VIDEOS, FRAMES, FPS = 8, 12, 4.0
@@ -140,34 +138,35 @@ def run(folder: Path, each: int, seed: int, only: Sequence[str] = (), python: Pa
     return rounds
 
 
-def markdown(content: dict[str, Any], rounds: Sequence[Round]) -> str:
+def markdown(rounds: Sequence[Round]) -> list[str]:
     """The report."""
-    lines = [
+    return [
         "# A server that stands still for a second",
         "",
         f"{VIDEOS} resilient videos of `nano`, {FRAMES} frames at {FPS:g} frames/s each, one supervised server. In every "
         f"round a process is stopped for {SHORTEST_S:g} to {LONGEST_S:g} s (SIGSTOP, SIGCONT); everything: Triton, its stubs and the supervisor.",
         "",
-        "| stopped | rounds | answered | wrong | videos ended early | interruptions | stood still: median, longest | restarts |",
-        "|---|---|---|---|---|---|---|---|",
-        *(_row(target, [one for one in rounds if one.target == target]) for target in dict.fromkeys(one.target for one in rounds)),
-        "",
+        *table(
+            ["stopped", "rounds", "answered", "wrong", "videos ended early", "interruptions", "stood still: median, longest", "restarts"],
+            (_row(target, [one for one in rounds if one.target == target]) for target in dict.fromkeys(one.target for one in rounds)),
+        ),
         "Wrong: an answer given as a success whose bits are not those of the video alone. Stood still: for each interruption, what the oldest",
         "request had waited when it was noticed, and the time from then until the next new result.",
         "",
-        *origin(content),
     ]
-    return "\n".join(lines) + "\n"
 
 
-def _row(target: str, rounds: Sequence[Round]) -> str:
+def _row(target: str, rounds: Sequence[Round]) -> list[object]:
     still = sorted(seconds for one in rounds for seconds in one.still_s)
     stood = f"{still[len(still) // 2]:.1f}, {still[-1]:.1f} s" if still else "never"
-    return (
-        f"| {target} | {len(rounds)} | {sum(one.answered for one in rounds)} of {sum(one.frames for one in rounds)} "
-        f"| {sum(len(one.wrong) for one in rounds)} | {sum(len(one.errors) for one in rounds)} | {sum(len(one.causes) for one in rounds)} "
-        f"| {stood} | {sum(len(one.restarts) for one in rounds)} |"
-    )
+    return [
+        target,
+        len(rounds),
+        f"{sum(one.answered for one in rounds)} of {sum(one.frames for one in rounds)}",
+        *(sum(len(found) for found in each) for each in zip(*((one.wrong, one.errors, one.causes) for one in rounds), strict=True)),
+        stood,
+        sum(len(one.restarts) for one in rounds),
+    ]
 
 
 def main() -> int:
@@ -182,7 +181,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="masklet-stalls-") as folder:
         rounds = run(Path(folder), args.each, args.seed, args.only)
     content = {"rounds": [asdict(one) for one in rounds], **facts(load)}
-    save(args.out, "stalls", content, markdown(content, rounds))
+    save(args.out, "stalls", content, markdown(rounds))
     return 0 if all(one.good for one in rounds) else 1
 
 

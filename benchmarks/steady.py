@@ -14,6 +14,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from masklet.inputs import Frame
+from masklet.tracker import Video
 from masklet_build.clips import inner_point, make_clip
 
 STEADY = 20  # frames after which every memory and pointer is in place
@@ -30,25 +32,34 @@ class Setting:
     objects: int
     height: int = 360
     width: int = 640
-    frames: list[np.ndarray] = field(init=False)
+    frames: list[np.ndarray] = field(init=False)  # as their JPEG files show them
     clicks: list[tuple[int, int]] = field(init=False)
 
     def __post_init__(self) -> None:
         made = make_clip("test", 1, frames=16, height=self.height, width=self.width, objects=self.objects)
-        self.frames, self.clicks = list(made.frames), [inner_point(mask) for mask in made.masks[0]]
+        self._files, self.clicks = [_jpeg(frame) for frame in made.frames], [inner_point(mask) for mask in made.masks[0]]
+        self.frames = [np.array(Image.open(io.BytesIO(file))) for file in self._files]
 
     def later_frames(self) -> Iterator[np.ndarray]:
         """The frames after the first."""
-        return _to_and_fro(self.frames)
+        return to_and_fro(self.frames)
 
     def files(self) -> tuple[bytes, Iterator[bytes]]:
         """The first frame as a JPEG file, and those after it."""
-        files = [_jpeg(frame) for frame in self.frames]
-        return files[0], _to_and_fro(files)
+        return self._files[0], to_and_fro(self._files)
 
 
-def _to_and_fro(frames: list[T]) -> Iterator[T]:
-    """What follows the first frame."""
+def begin(video: Video, setting: Setting, *, jpeg: bool) -> Iterator[Frame]:
+    """Clicks every object on the first frame, and tracks that. Gives the frames after it, as JPEG files or as they are."""
+    for object_id, point in enumerate(setting.clicks, 1):
+        video.prompt(object_id, points=[point])
+    first, later = setting.files() if jpeg else (setting.frames[0], setting.later_frames())
+    video.track(first)
+    return later
+
+
+def to_and_fro(frames: list[T]) -> Iterator[T]:
+    """What follows the first frame, for ever."""
     return itertools.islice(itertools.cycle([*frames, *frames[-2:0:-1]]), 1, None)
 
 

@@ -22,10 +22,9 @@ from pathlib import Path
 from benchmarks import RESULTS
 from benchmarks.fuzz import report
 from benchmarks.fuzz.kinds import frames, gone, inner, parameters, prompts, sequences, states, walks
-from benchmarks.fuzz.origin import facts
 from benchmarks.fuzz.registry import chosen
 from benchmarks.fuzz.run import IDLE_S, Plan, Run
-from benchmarks.report import save
+from benchmarks.report import facts, save
 from benchmarks.supervised import Supervised
 
 FAMILIES = (frames, prompts, parameters, states, sequences, inner, walks, gone)  # importing them fills the registry

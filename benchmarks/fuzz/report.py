@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks.fuzz.honest import VIDEOS
 from benchmarks.fuzz.run import ALLOWED_GROWTH, IDLE_S, Outcome, Plan
-from benchmarks.report import origin
+from benchmarks.report import table
 
 _NAMED = 12
 
@@ -54,11 +54,11 @@ def content(plan: Plan, outcome: Outcome, facts: dict[str, Any]) -> dict[str, An
     }
 
 
-def markdown(found: dict[str, Any]) -> str:
+def markdown(found: dict[str, Any]) -> list[str]:
     """The report in words and tables."""
     plan, people, twins = found["plan"], found["honest"], found["twins"]
     waited = people["waited_s"]
-    lines = [
+    return [
         "# Hostile requests",
         "",
         f"{found['sent']:,} requests (the first {plan['warm_up']:,} to warm up) of {len(found['kinds'])} kinds from {plan['workers']} attackers, "
@@ -77,18 +77,13 @@ def markdown(found: dict[str, Any]) -> str:
         f"{len(twins['differences'])} different.",
         *_memory(found["memory"]),
         "",
-        "| answer | requests |",
-        "|---|---|",
-        *(f"| {what} | {count:,} |" for what, count in found["codes"].items()),
-        "",
-        "| kind | requests | what came back | slowest, with what was before it on its stream |",
-        "|---|---|---|---|",
-        *(_row(kind, counts, found["longest_s"].get(kind, 0.0)) for kind, counts in found["kinds"].items()),
-        "",
+        *table(["answer", "requests"], ([what, f"{count:,}"] for what, count in found["codes"].items())),
+        *table(
+            ["kind", "requests", "what came back", "slowest, with what was before it on its stream"],
+            (_row(kind, counts, found["longest_s"].get(kind, 0.0)) for kind, counts in found["kinds"].items()),
+        ),
         *_lost(found["lost_with_a_stream"]),
-        *origin(found),
     ]
-    return "\n".join(lines) + "\n"
 
 
 def _memory(found: dict[str, Any]) -> list[str]:
@@ -107,9 +102,9 @@ def _memory(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _row(kind: str, counts: dict[str, int], longest: float) -> str:
+def _row(kind: str, counts: dict[str, int], longest: float) -> list[str]:
     said = ", ".join(f"{what} {count:,}" for what, count in counts.items())
-    return f"| {kind} | {sum(counts.values()):,} | {said} | {longest:.1f} s |"
+    return [kind, f"{sum(counts.values()):,}", said, f"{longest:.1f} s"]
 
 
 def _lost(lost: dict[str, int]) -> list[str]:

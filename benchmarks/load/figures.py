@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.load.schedule import Sample
 
 PERCENTILES = (50, 90, 95, 99, 100)
+ENOUGH = 1000  # frames of a run, for a p99 that is not one of its few slowest
 MOST_BUSY = 0.9  # share of one CPU: a generator process has one thread that counts
 
 Times = dict[str, float]  # "p50" ... "p99", "max" in milliseconds

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.load.figures import Times
+from benchmarks.load.figures import ENOUGH, Times
 from benchmarks.load.trials import Trial, Trials
+from benchmarks.report import table
 from masklet_build.quality.provenance import rounded
 
 MEASURED = ("latency", "service", "lag")
-_ENOUGH_FRAMES = 1000  # of a run, for a p99 that is not one of its few slowest frames
 
 
 def content(trials: Trials, options: dict[str, Any]) -> dict[str, Any]:
@@ -61,31 +61,17 @@ def write(folder: Path, made: dict[str, Any]) -> None:
 
 def markdown(made: dict[str, Any]) -> str:
     """The tables."""
-    options, videos, capacity = made["options"], made["videos"], made["capacity_videos"]
-    lines = ["# Live videos on one server", "", "`benchmarks/README.md` says how to read this.", ""]
-    if made["gave_up"]:
-        lines += [f"**No result**: {made['gave_up']}", ""]
-    if capacity is not None:
-        doubt = _doubt(made)
-        found = f"**{capacity} live videos** within the objective" if not doubt else f"**Not confirmed**: {capacity} live videos within the objective"
-        lines += [f"{found}: p99 from due to answered at most {options['objective_ms']:g} ms, none lost.{doubt}", ""]
+    options, videos = made["options"], made["videos"]
+    lines = ["# Live videos on one server", "", "`benchmarks/README.md` says how to read this.", "", _headline(made), ""]
     if made["runs"]:
-        share = f", {videos / capacity:.0%} of that" if capacity else ""
-        lines += [
-            f"At {videos} videos{share}: medians of {made['runs']} runs of {options['window_s']:g} s (least-most), in ms.",
-            "",
-            "| | p50 | p90 | p95 | p99 | max |",
-            "|---|---|---|---|---|---|",
-            *(_row(label, made["milliseconds"][name]) for name, label in zip(MEASURED, _LABELS, strict=True)),
-            "",
-        ]
+        label = f"At {videos} videos, medians of {made['runs']} runs (least-most), in ms"
+        rows = ([name, *_cells(made["milliseconds"][key])] for key, name in zip(MEASURED, _LABELS, strict=True))
+        lines += table([label, "p50", "p90", "p95", "p99", "max"], rows)
+    heads = ["for", "videos", "", "frames", "lost", "latency p50", "p99", "lag p99", "CPU of a generator", ""]
     lines += [
         "Every level that was tried, in order:",
         "",
-        "| for | videos | | frames | lost | latency p50 | p99 | lag p99 | CPU of a generator | |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-        *(_tried(trial) for trial in made["tried"]),
-        "",
+        *table(heads, map(_tried, made["tried"])),
         "; ".join(f"{name} {_words(value)}" for name, value in options.items()) + ".",
         "",
         *(f"{name}: {_words(value)}  " for name, value in made.get("facts", {}).items()),
@@ -93,39 +79,50 @@ def markdown(made: dict[str, Any]) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _doubt(made: dict[str, Any]) -> str:
-    """Why the capacity is not confirmed by the runs below it; empty where it is."""
+def _headline(made: dict[str, Any]) -> str:
+    """The result: a number of videos only where runs at that number were made; whether they confirm it; and what the search found."""
+    objective = f"within the objective: p99 from due to answered at most {made['options']['objective_ms']:g} ms, none lost"
+    searched = made["capacity_videos"]
+    found = "" if searched is None else f" The search, in windows of {made['options']['window_s']:g} s, went up to {searched}."
+    if made["gave_up"]:
+        return f"**No result**: {made['gave_up']}{found}"
+    if searched == 0:
+        return f"**Not one live video** is {objective}."
+    doubts = doubt(made)
+    if doubts:
+        return f"**Not confirmed**: {made['videos'] or searched} live videos {objective}. {'; '.join(doubts).capitalize()}.{found}"
+    return f"**{made['videos']} live videos** are {objective}, in each of {made['runs']} runs of {ENOUGH} frames or more.{found}"
+
+
+def doubt(made: dict[str, Any]) -> list[str]:
+    """Why runs do not confirm that so many videos are within the objective; empty where they do."""
     runs = [trial for trial in made["tried"] if trial["purpose"] == "run" and trial["outcome"] != "void"]
     if not runs:
-        return " No run below it was made."
-    failed = sum(trial["outcome"] == "failed" for trial in runs)
-    fewest = min(trial.get("frames", 0) for trial in runs)
-    parts = [f"{failed} of {len(runs)} runs at {made['videos']} videos failed"] if failed else []
-    if fewest < _ENOUGH_FRAMES:
-        parts.append(f"a run has {fewest} frames, too few for a 99th percentile (take a longer --window-s, for {_ENOUGH_FRAMES} or more)")
-    return f" {'; '.join(parts).capitalize()}." if parts else ""
+        return ["no run was made"]
+    failed, fewest = sum(trial["outcome"] == "failed" for trial in runs), min(trial.get("frames", 0) for trial in runs)
+    parts = [f"{failed} of {len(runs)} runs failed"] if failed else []
+    return parts + ([f"the shortest run had time for {fewest} frames only, and a p99 needs {ENOUGH} (--longest-s)"] if fewest < ENOUGH else [])
 
 
 _LABELS = ("from due to answered", "from sent to answered", "the generator's own lag")
 
 
-def _row(label: str, percentiles: dict[str, dict[str, float | None]]) -> str:
-    cells = (f"{_ms(value['median'])} ({_ms(value['least'])}-{_ms(value['most'])})" for value in percentiles.values())
-    return f"| {label} | " + " | ".join(cells) + " |"
+def _cells(percentiles: dict[str, dict[str, float | None]]) -> list[str]:
+    return [f"{_ms(value['median'])} ({_ms(value['least'])}-{_ms(value['most'])})" for value in percentiles.values()]
 
 
 def _ms(value: float | None) -> str:
     return "lost" if value is None else f"{value:.1f}"
 
 
-def _tried(trial: dict[str, Any]) -> str:
+def _tried(trial: dict[str, Any]) -> list[object]:
     cells = [trial["purpose"], trial["videos"], trial["outcome"]]
     if "frames" in trial:
         latency = trial["latency"]
         cells += [trial["frames"], trial["lost"], _ms(latency["p50"]), _ms(latency["p99"]), _ms(trial["lag"]["p99"]), f"{trial['busy']:.0%}"]
     else:
         cells += [""] * 6
-    return "| " + " | ".join(str(cell) for cell in [*cells, "" if trial["outcome"] == "passed" else trial["reason"]]) + " |"
+    return [*cells, "" if trial["outcome"] == "passed" else trial["reason"]]
 
 
 def _words(value: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Set
 from dataclasses import dataclass, field
 
-from benchmarks.load.figures import Figures, Limits, Verdict, figures, judge
+from benchmarks.load.figures import ENOUGH, Figures, Limits, Verdict, figures, judge
 from benchmarks.load.plan import GaveUp, Level, Plan
 from benchmarks.load.schedule import TIMEOUT_S, Batch, Sample
 
@@ -48,6 +48,15 @@ class Book:
 
 
 @dataclass(frozen=True)
+class Times:
+    """In seconds. longest_s: of a run that has fewer than ENOUGH frames; other windows last for window_s."""
+
+    warmup_s: float
+    window_s: float
+    longest_s: float
+
+
+@dataclass(frozen=True)
 class Trial:
     """A level that was tried. figures: None if nothing could be measured."""
 
@@ -59,14 +68,13 @@ class Trial:
 class Trials:
     """Carries a plan out.
 
-    warmup_s, window_s  how long a level runs before it is measured, and how long it is measured
-    done                what was tried, in order
-    gave_up             why there is no result; None: there is one, or not yet
+    times    how long a level runs before it is measured, and how long it is measured
+    done     what was tried, in order
+    gave_up  why there is no result; None: there is one, or not yet
     """
 
-    def __init__(self, plan: Plan, limits: Limits, warmup_s: float, window_s: float, book: Book, say: Callable[[str], None]) -> None:
-        self._plan, self._limits, self._warmup_s, self._window_s = plan, limits, warmup_s, window_s
-        self._book, self._say = book, say
+    def __init__(self, plan: Plan, limits: Limits, times: Times, book: Book, say: Callable[[str], None]) -> None:
+        self._plan, self._limits, self._times, self._book, self._say = plan, limits, times, book, say
         self._steps = self._course()
         self._level: Level | None = None
         self.done: list[Trial] = []
@@ -120,12 +128,12 @@ class Trials:
             if self._now > asked + _PATIENCE_S:
                 return Trial(level, Verdict("void", f"only {self._live} of {level.videos} cameras started"))
             yield level.videos
-        begin = self._now + self._warmup_s
-        end = begin + self._window_s
+        begin = self._now + self._times.warmup_s
+        end = begin + self._times.window_s
         while self._now < begin:
             yield level.videos
-        self._say(f"{level.purpose}, {level.videos} videos: measuring for {self._window_s:g} s")
-        while self._now < end or self._book.told_until(self._sources) < end:
+        self._say(f"{level.purpose}, {level.videos} videos: measuring for {self._times.window_s:g} s")
+        while (told := min(self._now, self._book.told_until(self._sources))) < end or (end := self._longer(level, begin, end)) > told:
             if self._now > end + _PATIENCE_S:
                 return Trial(level, Verdict("void", "the generator did not tell what became of its last frames"))
             yield level.videos
@@ -133,3 +141,10 @@ class Trials:
             return Trial(level, Verdict("void", "a process of the generator came or went"))
         found = figures(*self._book.window(begin, end))
         return Trial(level, judge(found, self._limits), found)
+
+    def _longer(self, level: Level, begin: float, end: float) -> float:
+        """When a window ends that has lasted until `end`: a run with too few frames goes on, as long as it may. Latencies have no say in it."""
+        frames = sum(sample.kind == "frame" for sample in self._book.window(begin, end)[0])
+        if level.purpose == "search" or frames >= ENOUGH:
+            return end
+        return max(end, min(self._now + 1, begin + self._times.longest_s))

@@ -11,10 +11,10 @@ from benchmarks.load import results
 from benchmarks.load.figures import Limits, Verdict, figures, judge
 from benchmarks.load.plan import Level, Plan, Search
 from benchmarks.load.schedule import Sample
-from benchmarks.load.trials import Book, Trial, Trials
+from benchmarks.load.trials import Book, Times, Trial, Trials
 
 OPTIONS = {"client": "async", "objective_ms": 200.0, "window_s": 20.0}
-LIMITS = Limits(200, 10)
+LIMITS, TIMES = Limits(200, 10), Times(10, 20, 240)
 
 
 def trial(purpose: str, videos: int, latency_ms: float | None, lag_ms: float = 1.0, frames: int = 100) -> Trial:
@@ -26,7 +26,7 @@ def trial(purpose: str, videos: int, latency_ms: float | None, lag_ms: float = 1
 
 
 def made(*done: Trial, capacity: int | None = 10) -> dict:
-    trials = Trials(Plan(3, 8, Search(64), capacity), LIMITS, 10, 20, Book(), print)
+    trials = Trials(Plan(3, 8, Search(64), capacity), LIMITS, TIMES, Book(), print)
     trials.done += done
     return results.content(trials, OPTIONS) | {"facts": {"generator": {"cores": 2}}}
 
@@ -57,20 +57,44 @@ def test_the_files_are_json_and_tables_with_as_many_cells_as_their_heads(latency
         assert len({line.count("|") for line in table.splitlines()}) == 1
 
 
-def test_a_capacity_is_confirmed_only_by_runs_that_all_passed_and_have_enough_frames() -> None:
-    def headline(*runs: Trial) -> str:
-        return next(line for line in results.markdown(made(*runs)).splitlines() if "10 live videos" in line)
+def headline(*done: Trial, capacity: int | None = 10) -> str:
+    return results.markdown(made(*done, capacity=capacity)).splitlines()[4]
 
-    good = [trial("run", 8, 60.0, frames=1000)] * 3
-    assert headline(*good).startswith("**10 live videos**")
-    assert "1 of 3 runs at 8 videos failed" in headline(*good[:2], trial("run", 8, 900.0, frames=1000))
-    assert "999 frames" in headline(*good[:2], trial("run", 8, 60.0, frames=999))
-    assert headline().startswith("**Not confirmed**")
-    assert headline(*good[:2], trial("run", 8, 900.0, frames=1000)).startswith("**Not confirmed**")
+
+GOOD = [trial("run", 8, 60.0, frames=1000)] * 3
+
+
+@pytest.mark.parametrize("capacity", [10, None])
+def test_a_number_of_videos_is_confirmed_by_runs_at_that_number_and_never_the_greater_one_of_the_search(capacity: int | None) -> None:
+    said = headline(*GOOD, capacity=capacity)
+    assert said.startswith("**8 live videos** are within the objective")
+    assert said.endswith("The search, in windows of 20 s, went up to 10." if capacity else "in each of 3 runs of 1000 frames or more.")
+
+
+@pytest.mark.parametrize(
+    ("runs", "reason"),
+    [
+        ([*GOOD[:2], trial("run", 8, 900.0, frames=1000)], "1 of 3 runs failed."),
+        ([*GOOD[:2], trial("run", 8, None, frames=1000)], "1 of 3 runs failed."),
+        ([*GOOD[:2], trial("run", 8, 60.0, frames=999)], "The shortest run had time for 999 frames only, and a p99 needs 1000"),
+        ([trial("run", 8, 900.0, frames=20)], "1 of 1 runs failed; the shortest run had time for 20 frames only"),
+        ([], "No run was made."),
+        ([trial("run", 8, 60.0, lag_ms=11.0, frames=1000)], "No run was made."),
+    ],
+)
+def test_one_run_that_failed_or_was_short_leaves_it_unconfirmed_and_the_first_line_says_why(runs: list[Trial], reason: str) -> None:
+    said = headline(*runs)
+    assert said.startswith("**Not confirmed**: ")
+    assert reason in said
+    assert "live videos**" not in said
+
+
+def test_a_server_that_carries_no_video_is_said_to_carry_none() -> None:
+    assert headline(trial("search", 1, 900.0), capacity=0).startswith("**Not one live video**")
 
 
 def test_a_test_without_a_result_says_why() -> None:
-    trials = Trials(Plan(3, None, Search(64)), LIMITS, 10, 20, Book(), print)
+    trials = Trials(Plan(3, None, Search(64)), LIMITS, TIMES, Book(), print)
     trials.gave_up = "3 windows in a row were void."
     content = results.content(trials, OPTIONS)
     assert (content["passed"], content["capacity_videos"]) == (False, None)

@@ -9,7 +9,7 @@ import pytest
 from benchmarks.load.figures import Limits, Verdict
 from benchmarks.load.plan import GaveUp, Level, Plan, Search
 from benchmarks.load.schedule import Batch, Sample
-from benchmarks.load.trials import Book, Trials
+from benchmarks.load.trials import Book, Times, Trials
 
 PASSED, FAILED, VOID = (Verdict(outcome, "because") for outcome in ("passed", "failed", "void"))
 CLEAR_PASS, CLEAR_FAIL = Verdict("passed", "because", clear=True), Verdict("failed", "because", clear=True)
@@ -115,11 +115,14 @@ class World:
 
     late_ms  the generator's lag
     cold_s   how long the server is slow after every change
+    longest_s  of a run
     """
 
-    def __init__(self, plan: Plan, capacity: int = 5, late_ms: float = 1.0, answer_after_s: float = 0.0, cold_s: float = 0.0) -> None:
+    def __init__(
+        self, plan: Plan, capacity: int = 5, late_ms: float = 1.0, answer_after_s: float = 0.0, cold_s: float = 0.0, longest_s: float = 20.0
+    ) -> None:
         self.book, self.said, self.sources = Book(), [], {"a"}
-        self.trials = Trials(plan, Limits(200, 10), warmup_s=10, window_s=20, book=self.book, say=self.said.append)
+        self.trials = Trials(plan, Limits(200, 10), Times(10, 20, longest_s), book=self.book, say=self.said.append)
         self.capacity, self.late_ms, self.answer_after_s, self.cold_s = capacity, late_ms, answer_after_s, cold_s
         self.now, self.live, self.changed = 1000.0, 0, 1000.0
 
@@ -156,6 +159,23 @@ def test_a_window_waits_for_answers_that_come_after_its_end() -> None:
     assert world.trials.done[0].figures.frames == 3 * 20 * 10
 
 
+@pytest.mark.parametrize("answer_after_s", [0.0, 5.0])
+def test_a_run_lasts_until_a_thousand_frames_were_due_and_a_search_does_not(answer_after_s: float) -> None:
+    world = World(Plan(2, None, Search(64)), capacity=4, longest_s=100.0, answer_after_s=answer_after_s)
+    world.run()
+    frames = [(trial.level.purpose, trial.level.videos, trial.figures.frames) for trial in world.trials.done]
+    assert {count for purpose, videos, count in frames if purpose == "search" and videos == 4} == {4 * 20 * 10}
+    runs = [(videos, count) for purpose, videos, count in frames if purpose == "run"]
+    assert [videos for videos, _ in runs] == [3, 3]
+    assert all(1000 <= count <= 1000 + 30 * (3 + answer_after_s) for _, count in runs), "30 a second, known when they are answered"
+
+
+def test_a_run_ends_when_its_time_is_over() -> None:
+    world = World(Plan(1, 3, Search(64)), longest_s=25.0)
+    world.run()
+    assert world.trials.done[0].figures.frames == 3 * 25 * 10
+
+
 def test_what_is_slow_only_while_it_warms_up_is_not_measured() -> None:
     world = World(Plan(1, 3, Search(64)), cold_s=9.0)
     world.run()
@@ -179,7 +199,7 @@ def test_a_process_of_the_generator_that_goes_away_voids_its_window() -> None:
 
 def test_a_level_does_not_begin_before_all_is_quiet() -> None:
     book, plan = Book(), Plan(1, 3, Search(64))
-    trials = Trials(plan, Limits(200, 10), warmup_s=1, window_s=1, book=book, say=lambda line: None)
+    trials = Trials(plan, Limits(200, 10), Times(1, 1, 1), book=book, say=lambda line: None)
     for source in ("a", "b"):
         book.add(source, Batch([], at=-1.0, until=-1.0, pending=0, busy=0))
     assert trials.tick(0.0, 0, {"a", "b"}) == 0, "what was told before does not count"

@@ -103,7 +103,11 @@ RULES = [
     Rule(f"{BUILDER}/export/lint/*.py", frozenset({"masklet", "masklet_build.common", "masklet_build.manifest", "masklet_build.export"}) | ONNX),
     Rule(f"{BUILDER}/serve/machine.py", frozenset()),
     Rule("build/train_nano/*.py", frozenset({"train_nano", "masklet", "masklet_build", "torch", "matplotlib"})),
-    Rule("benchmarks/load/*.py", frozenset({"benchmarks.load", "masklet", "masklet_build", "numpy", "PIL"}), but=("gevent_cameras", "async_process")),
+    Rule(
+        "benchmarks/load/*.py",
+        frozenset({"benchmarks.load", "benchmarks.report", "masklet", "masklet_build", "numpy", "PIL"}),
+        but=("gevent_cameras", "async_process"),
+    ),
     Rule(
         "benchmarks/fuzz/**/*.py",
         frozenset(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.films import Played
-from benchmarks.report import facts, origin, save
+from benchmarks.report import facts, save, table
 
 _OBJECTIVE_S = 2.0  # from the loss until the next new answer
 
@@ -81,10 +80,9 @@ def write(out: Path, plan: Mapping[str, Any], programs: Mapping[str, str], round
         "plan": dict(plan),
         "gateways": {name: _version(program) for name, program in programs.items()},
         "rounds": {name: [asdict(one) for one in done] for name, done in rounds.items()},
-        **facts(len(os.sched_getaffinity(0)), load),
+        **facts(load),
     }
-    text = markdown(content, rounds)
-    save(out, f"failover_{plan['network']}", content, text)
+    save(out, f"failover_{plan['network']}", content, markdown(content, rounds))
     return all(one.complete for one in every)
 
 
@@ -96,37 +94,43 @@ def _version(program: str) -> str:
     return "unknown"
 
 
-def markdown(content: Mapping[str, Any], rounds: Mapping[str, Sequence[Round]]) -> str:
+def markdown(content: Mapping[str, Any], rounds: Mapping[str, Sequence[Round]]) -> list[str]:
     """The report."""
     plan = content["plan"]
-    lines = [
+    return [
         "# A server killed without warning",
         "",
         f"{plan['videos']} videos of `{plan['network']}`, {plan['frames']} frames at {plan['fps']:g} frames/s each, go through a gateway to "
         "two servers on one machine. In the middle of every round the server with more of them is killed (SIGKILL), and started again after it. "
         "Videos are opened with `resilient=True`; undisturbed: each film alone.",
         "",
-        "| gateway | rounds | answered once | equal to the undisturbed run | videos moved | noticed after | back after: median, 95 %, longest "
-        f"| above {_OBJECTIVE_S:g} s | frames replayed | servers asked |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-        *(_row(name, done) for name, done in rounds.items()),
-        "",
+        *table(
+            [
+                *("gateway", "rounds", "answered once", "equal to the undisturbed run", "videos moved", "noticed after"),
+                *("back after: median, 95 %, longest", f"above {_OBJECTIVE_S:g} s", "frames replayed", "servers asked"),
+            ],
+            (_row(name, done) for name, done in rounds.items()),
+        ),
         "Noticed: from the kill until the client knew. The gateway ends the stream at once; the client looks when its next frame is due. Back: from "
         "then until its next new answer, so with the connection, the restored snapshot and the frames computed again. All share the CPUs.",
         "",
         *(f"{name}: {version}." for name, version in content["gateways"].items()),
-        *origin(dict(content)),
     ]
-    return "\n".join(lines) + "\n"
 
 
-def _row(name: str, done: Sequence[Round]) -> str:
+def _row(name: str, done: Sequence[Round]) -> list[object]:
     frames, back = sum(one.frames for one in done), np.concatenate([one.back_s for one in done])
     median, most, worst = np.percentile(back, (50, 95, 100)).tolist() if len(back) else (0.0, 0.0, 0.0)
     noticed = max((seconds for one in done for seconds in one.noticed_s), default=0.0)
-    return (
-        f"| {name} | {len(done)} | {sum(one.answered_once for one in done)} of {frames} | {sum(one.equal for one in done)} of {frames} "
-        f"| {len(back)} | at most {noticed:.2f} s | {median:.2f}, {most:.2f}, {worst:.2f} s | {int((back > _OBJECTIVE_S).sum())} of {len(back)} "
-        f"| at most {max((count for one in done for count in one.replayed), default=0)} "
-        f"| at most {max((count for one in done for count in one.attempts), default=0)} |"
-    )
+    return [
+        name,
+        len(done),
+        f"{sum(one.answered_once for one in done)} of {frames}",
+        f"{sum(one.equal for one in done)} of {frames}",
+        len(back),
+        f"at most {noticed:.2f} s",
+        f"{median:.2f}, {most:.2f}, {worst:.2f} s",
+        f"{int((back > _OBJECTIVE_S).sum())} of {len(back)}",
+        f"at most {max((count for one in done for count in one.replayed), default=0)}",
+        f"at most {max((count for one in done for count in one.attempts), default=0)}",
+    ]

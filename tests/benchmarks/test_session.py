@@ -7,7 +7,7 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from benchmarks.session import Session
+from benchmarks.baseline.session import Session
 from tests.reference import transformers_models
 
 pytestmark = pytest.mark.torch

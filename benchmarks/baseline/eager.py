@@ -1,15 +1,14 @@
 """EfficientTAM as plain eager PyTorch, object by object in the official order: what masklet's speed is compared with.
 
-Written in the shape of the official code (commit in `masklet.families`): values are projected, the rotary code turns interleaved pairs as complex
-numbers, windows are cut from a padded map, all masks are multiplied out and upsampled. Only the parameters and constant tables are shared with
-masklet's own stages. It tracks objects that were clicked once on the first frame.
+In the shape of the official code (commit in `masklet.families`): values are projected, the rotary code turns interleaved pairs as complex numbers,
+windows are cut from a padded map, all masks are multiplied out and upsampled. It shares only parameters and constant tables with masklet's stages.
+Prompts are single clicks.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -35,8 +34,9 @@ class Decoded:
 
 
 class Eager:
-    """The stages for one object, in float32. Raises ValueError for variants that pool their memory, and for other families'."""
+    """The stages for one object, in float32 or under autocast. Raises ValueError for variants that pool their memory, and for other families'."""
 
+    @torch.no_grad()
     def __init__(self, parameters: Mapping[str, Tensor], variant: Variant, device: str = "cpu") -> None:
         """`parameters`: the official state dict, complete."""
         if variant.pooling != "none" or not isinstance(variant.trunk, PlainVit):
@@ -44,7 +44,7 @@ class Eager:
         self.variant, self.trunk = variant, variant.trunk
         self.network = Network(variant)
         self.network.load_state_dict(dict(parameters))
-        self.network.eval().requires_grad_(False)
+        self.network.eval()  # its weights require gradients, else autocast would cast each of them at every use
         grid, encoder = variant.grid, self.network.sam_prompt_encoder
         self.trunk_position = resized_position_embedding(self.network.image_encoder.trunk.pos_embed, grid)
         self.position = sine_table(variant.hidden, grid).flatten(1).T[None]
@@ -157,66 +157,9 @@ class Eager:
         return network.out_proj(x)[0].flatten(1).T
 
 
-@dataclass
-class _Object:
-    """What is remembered of one object: the clicked frame, the last memories and pointers, oldest first."""
-
-    conditioning: tuple[Tensor, Tensor]  # memory, pointer
-    memories: deque[Tensor] = field(default_factory=deque)
-    pointers: deque[Tensor] = field(default_factory=deque)
-
-
-class EagerVideo:
-    """Objects through the frames of one video, one object after the other."""
-
-    def __init__(self, model: Eager, height: int, width: int) -> None:
-        """height, width: of the masks."""
-        self.model, self.size = model, (height, width)
-        self.objects: list[_Object] = []
-
-    @torch.inference_mode()
-    def click(self, image: np.ndarray, points: Iterable[tuple[float, float]]) -> None:
-        """The first frame, uint8 [S, S, 3], and a click (x, y in model pixels) on each object."""
-        embedding = self.model.embed(self.model.normalised(image))
-        for point in points:
-            point_there = torch.tensor(point, device=self.model.device)
-            decoded = self.model.decode(embedding + self.model.network.no_mem_embed.reshape(1, -1, 1, 1), point_there)
-            self.objects.append(_Object((_rounded(self.model.memory(embedding, decoded.high, prompted=True)), decoded.pointer)))
-
-    def copy(self, count: int) -> EagerVideo:
-        """Another video with the first object `count` times, and what is remembered of it."""
-        first, twin = self.objects[0], EagerVideo(self.model, *self.size)
-        twin.objects = [_Object(first.conditioning, first.memories.copy(), first.pointers.copy()) for _ in range(count)]
-        return twin
-
-    @torch.inference_mode()
-    def track(self, pixels: Tensor) -> Tensor:
-        """A further frame, normalised -> masks [N, H, W] bool."""
-        embedding = self.model.embed(pixels)
-        logits = torch.cat([self._track(known, embedding) for known in self.objects])
-        return functional.interpolate(logits, self.size, mode="bilinear", align_corners=False)[:, 0] > 0
-
-    def _track(self, known: _Object, embedding: Tensor) -> Tensor:
-        family = self.model.variant.family
-        slots = [family.num_memories - 1, *range(len(known.memories) - 1, -1, -1)]
-        conditioned = self.model.attend(
-            embedding, [known.conditioning[0], *known.memories], slots, [known.conditioning[1], *reversed(known.pointers)]
-        )
-        decoded = self.model.decode(conditioned, None)
-        memory = _rounded(self.model.memory(embedding, decoded.high, prompted=False))
-        known.memories = deque([*known.memories, memory], family.num_memories - 1)
-        known.pointers = deque([*known.pointers, decoded.pointer], family.num_pointers - 1)
-        return decoded.low
-
-
-def _rounded(memory: Tensor) -> Tensor:
-    """Memories are kept as bfloat16, also by the official predictor in float32 (efficienttam_video_predictor.py:790)."""
-    return memory.to(torch.bfloat16)
-
-
 def _turn(x: Tensor, turns: Tensor) -> Tensor:
     """Interleaved pairs [1, 1, n, hidden] times complex numbers [1, 1, n, hidden / 2]."""
-    return torch.view_as_real(torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2)) * turns).flatten(3)
+    return torch.view_as_real(torch.view_as_complex(x.float().reshape(*x.shape[:-1], -1, 2)) * turns).flatten(3).type_as(x)
 
 
 def _norm_channels(x: Tensor, norm: nn.LayerNorm) -> Tensor:
