@@ -7,12 +7,14 @@ BUILD_PY := .venv/build/bin/python
 SERVING_PY := .venv/serving/bin/python
 LOAD_PY := .venv/load/bin/python
 DEPLOY_BIN := .venv/deploy/bin
+# Two files at a time: a test of a server waits more than it works.
+PYTEST = $(BUILD_PY) -m pytest --numprocesses 2 --dist loadfile
 
 export MASKLET_SERVING_PYTHON := $(CURDIR)/$(SERVING_PY)
 export MASKLET_LOAD_PYTHON := $(CURDIR)/$(LOAD_PY)
 export MASKLET_DEPLOY_BIN := $(CURDIR)/$(DEPLOY_BIN)
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build setup-serving setup-load setup-deploy demo load test test-quick check format clean
+.PHONY: help setup setup-build setup-serving setup-load setup-deploy demo load test test-all test-quick check format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,11 +40,14 @@ demo: setup-serving  ## start Triton, track objects in a clip; no torch, no down
 load: setup-serving setup-load  ## how many live videos a server on this machine carries, and how fast; 10 to 15 minutes
 	$(LOAD_PY) benchmarks/capacity.py
 
-test: setup check  ## check, then all tests
-	$(BUILD_PY) -m pytest
+test: setup check  ## check, then the tests that are not slow; under 15 minutes on two CPUs
+	$(PYTEST) -m "not slow"
+
+test-all: setup check  ## check, then all tests
+	$(PYTEST)
 
 test-quick: setup-build  ## the tests that need no torch, server, engines, download or programs of .venv/deploy
-	$(BUILD_PY) -m pytest -m "not torch and not server and not engines and not bindings and not programs"
+	$(PYTEST) -m "not slow and not torch and not server and not engines and not bindings and not programs"
 
 check: setup-build  ## lint, format and types
 	$(BUILD_PY) -m ruff check
