@@ -5,10 +5,12 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$python && break; done)
 BUILD_PY := .venv/build/bin/python
 SERVING_PY := .venv/serving/bin/python
+# Two files at a time: a test of a server waits more than it works.
+PYTEST = $(BUILD_PY) -m pytest --numprocesses 2 --dist loadfile
 
 export MASKLET_SERVING_PYTHON := $(CURDIR)/$(SERVING_PY)
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-build setup-serving demo load golden test test-quick check format clean
+.PHONY: help setup setup-build setup-serving demo load golden test test-all test-quick check format clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,11 +33,14 @@ load: setup-serving setup-build  ## how many live videos a server on this machin
 golden: setup-serving setup-build  ## VARIANT=name GOLDEN=folder [SCENARIO= RUNTIME= PRECISION=]: replay what an official predictor answered through a real server
 	$(BUILD_PY) -m tests.golden $(or $(VARIANT),--help) $(if $(GOLDEN),--golden $(GOLDEN)) $(if $(SCENARIO),--scenario $(SCENARIO)) $(if $(RUNTIME),--runtime $(RUNTIME)) $(if $(PRECISION),--precision $(PRECISION))
 
-test: setup check  ## check, then all tests
-	$(BUILD_PY) -m pytest
+test: setup check  ## check, then the tests that are not slow; under 15 minutes on two CPUs
+	$(PYTEST) -m "not slow"
+
+test-all: setup check  ## check, then all tests
+	$(PYTEST)
 
 test-quick: setup-build  ## the tests that need no torch, server, engines, download or programs that check docker/
-	$(BUILD_PY) -m pytest -m "not torch and not server and not engines and not bindings and not programs"
+	$(PYTEST) -m "not slow and not torch and not server and not engines and not bindings and not programs"
 
 check: setup-build  ## lint, format and types
 	$(BUILD_PY) -m ruff check

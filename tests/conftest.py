@@ -13,6 +13,15 @@ import pytest
 
 from masklet import AsyncTracker, Tracker
 from tests.fakes.blocking import Blocking
+from tests.peak_memory import PeakMemory
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """With workers: tells the memory that all take, and gives each as many threads as there are CPUs for it."""
+    if config.getoption("numprocesses", None):
+        config.pluginmanager.register(PeakMemory(os.getpid()))
+    elif workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // int(workers))))  # torch reads it when it is imported
 
 
 @pytest.fixture(scope="session")
