@@ -26,13 +26,14 @@ from crowd import Crowd
 from eager import Eager
 from eager_videos import checked_eager, clicked_eager
 from engines import Say, random_checkpoint_file
-from masklet import TrackedFrame, families
+from masklet import TrackedFrame
 from masklet.families import Variant
 from masklet.tracker import Tracker
 from masklet_build import nano
 from masklet_build.assemble import assemble
 from masklet_build.clips import inner_point, make_clip
 from masklet_build.compare import iou
+from masklet_build.models import variants
 from masklet_build.programs import export_programs
 from masklet_build.serve import Server
 from masklet_build.typed.choice import PRECISIONS, Choice
@@ -186,7 +187,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="masklet-gpu-") as folder:
         for name in args.variants:
             (made := Path(folder) / name).mkdir()
-            content[name] = measured(families.variant(name), args, made, lambda line: print(line, flush=True))
+            content[name] = measured(variants.variant(name), args, made, lambda line: print(line, flush=True))
     gpu = torch.cuda.get_device_name() if args.device != "cpu" else "no GPU, on the CPU"
     found = {"gpu": gpu, "variants": content} | facts(torch.get_num_threads(), load)
     save(args.out, "gpu", found, markdown(found))

@@ -20,12 +20,13 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 
 from bare import BareEngines, steady_inputs
 from engines import Say, ready_engines
-from masklet import families, rle
+from masklet import rle
 from masklet.families import NANO, Variant
 from masklet.inputs import Frame
 from masklet.tracker import Tracker, Video
 from masklet_build import nano
 from masklet_build.assemble import PRECISIONS, assemble
+from masklet_build.models import variants
 from masklet_build.serve import Server
 from null_repository import null_repository
 from overhead_report import HOPS, Case, Passed, markdown
@@ -168,7 +169,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="masklet-overhead-") as scratch:
             cases = []
-            for variant in map(families.variant, args.variant):
+            for variant in map(variants.variant, args.variant):
                 folder = Path(scratch) / variant.name
                 engines = nano.ENGINES if variant is NANO else ready_engines(folder, variant, None, say)
                 cases += [measured(variant, engines, precision, folder, args, say) for precision in args.precision]

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from failover.gateways import Ports
 from failover.names import Names
-from masklet.families import variant
 from masklet.gauges import Bank, read_banks
 from masklet_build import nano
 from masklet_build.assemble import assemble
+from masklet_build.models.variants import variant
 from masklet_build.serve import Policy, Server, Supervisor
 
 _SMALL = "efficienttam_ti_512@64"

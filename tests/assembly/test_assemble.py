@@ -17,9 +17,10 @@ from masklet import contract, families
 from masklet_build.assemble import VENDORED, AssembleError, assemble
 from masklet_build.cli import main
 from masklet_build.manifest import Manifest
+from masklet_build.models import variants
 from masklet_build.output import OutputExists
 
-VARIANT = families.variant("efficienttam_ti_512")
+VARIANT = variants.variant("efficienttam_ti_512")
 
 
 @pytest.fixture

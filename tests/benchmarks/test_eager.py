@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from eager import Eager, EagerVideo
-from masklet.families import NANO, scaled_down, variant
+from masklet.families import NANO
 from masklet_build import nano
 from masklet_build.checkpoints import load_checkpoint
+from masklet_build.models.variants import scaled_down, variant
 from masklet_build.random_weights import random_checkpoint
 from masklet_build.torch_stages import TorchStages
 from stagewise import differences

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 STANDARD = frozenset(sys.stdlib_module_names)
 SHARED = frozenset({"masklet.contract", "masklet.families", "masklet.errors", "masklet.wire", "masklet.rle", "masklet.mask_bytes"})
+PACKAGES = {"masklet.contract", "masklet.families"}
 SERVER = SHARED | {"masklet.envelope", "masklet.stage"}  # the python models of the server
 GRPC = frozenset({"grpc", "google", "tritonclient"})
 NEVER = ("tests", "benchmarks", "fakes", "serving", "build", "client")
@@ -36,7 +37,8 @@ MODEL = frozenset({"triton_python_backend_utils"})
 ONNX = frozenset({"onnx", "numpy"})
 CLIENT = "client/src/masklet"
 RULES = [
-    *(Rule(f"{CLIENT}/{name.removeprefix('masklet.')}.py", SHARED | {"numpy"}) for name in sorted(SHARED - {"masklet.families"})),
+    *(Rule(f"{CLIENT}/{name.removeprefix('masklet.')}.py", SHARED | {"numpy"}) for name in sorted(SHARED - PACKAGES)),
+    Rule(f"{CLIENT}/contract/*.py", frozenset({"masklet.contract", "masklet.families", "numpy"})),
     Rule(f"{CLIENT}/envelope.py", SHARED),
     Rule(f"{CLIENT}/stage.py", SHARED | {"masklet.envelope", "numpy"}),
     Rule(f"{CLIENT}/families/*.py", frozenset({"masklet.families"})),
@@ -73,11 +75,12 @@ RULES = [
     # Copies files and writes configs, on any machine.
     Rule(
         "build/src/masklet_build/assembly/*.py",
-        frozenset({"masklet_build.assembly", "masklet_build.manifest", "masklet", "google", "tritonclient"})
+        frozenset({"masklet_build.assembly", "masklet_build.manifest", "masklet_build.models.variants", "masklet", "google", "tritonclient"})
         | {"masklet_build.tensorrt.plans", "masklet_build.tensorrt.profiles"},
     ),
     Rule(
-        "build/src/masklet_build/lint/*.py", frozenset({"masklet", "masklet_build.lint", "masklet_build.manifest", "masklet_build.onnx_files"}) | ONNX
+        "build/src/masklet_build/lint/*.py",
+        frozenset({"masklet", "masklet_build.lint", "masklet_build.manifest", "masklet_build.onnx_files"}) | {"masklet_build.models.variants"} | ONNX,
     ),
     Rule("build/src/masklet_build/typed/*.py", frozenset({"masklet", "masklet_build", "torch", "onnxruntime", "PIL"}) | ONNX),
     Rule("build/src/masklet_build/typed/choice.py", frozenset({"masklet.families"})),
@@ -85,6 +88,7 @@ RULES = [
     Rule("build/src/masklet_build/hugging_face/*.py", frozenset({"masklet_build.hugging_face", "torch"})),
     Rule("build/src/masklet_build/download/*.py", frozenset({"masklet", "masklet_build", "urllib3", "tqdm"})),
     Rule("build/src/masklet_build/tensorrt/*.py", frozenset({"masklet", "masklet_build", "numpy", "tensorrt", "tqdm"})),
+    Rule("build/src/masklet_build/models/*.py", frozenset({"masklet.families", "masklet_build.models"})),
     Rule("build/src/masklet_build/machine.py", frozenset()),
     Rule("benchmarks/load/*.py", frozenset({"load", "masklet", "masklet_build", "numpy", "PIL"}), but=("gevent_cameras", "async_process")),
     Rule("benchmarks/failover/*.py", frozenset({"failover", "report", "masklet", "masklet_build", "numpy", "yaml"})),

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from masklet.families import Variant, scaled_down, variant
+from masklet.families import Variant
+from masklet_build.models.variants import scaled_down, step_of, variant
 from masklet_build.onnx_export import export
 from masklet_build.random_weights import random_checkpoint
 from masklet_build.rebuilt import save_checkpoint
@@ -42,7 +43,7 @@ def network() -> Callable[[str, int], Network]:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Network, Path]]:
     @cache
     def export_small(name: str) -> tuple[Network, Path]:
-        small = make_network(name, max(SMALL, variant(name).step))
+        small = make_network(name, max(SMALL, step_of(variant(name))))
         folder = tmp_path_factory.mktemp(name)
         save_checkpoint(small.state, folder / "checkpoint.pt")
         export(small.variant, folder / "checkpoint.pt", folder / "engines")

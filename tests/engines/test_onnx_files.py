@@ -10,11 +10,11 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from masklet.families import scaled_down, variant
 from masklet_build import onnx_files
 from masklet_build.assemble import AssembleError, assemble
 from masklet_build.half_storage import store_as_half
 from masklet_build.manifest import WEIGHTS, Manifest
+from masklet_build.models.variants import scaled_down, variant
 from masklet_build.onnx_export import export
 from masklet_build.random_weights import random_checkpoint
 from masklet_build.rebuilt import save_checkpoint

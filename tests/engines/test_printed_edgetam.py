@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from masklet.contract import KIND_TRACKED
-from masklet.families import variant
+from masklet_build.models.variants import variant
 from masklet_build.network import parameter_shapes
 from masklet_build.torch_stages import TorchStages
 from reference import drawn

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from masklet.families import variant
 from masklet_build.checkpoints import CheckpointError, load_checkpoint
+from masklet_build.models.variants import trunk_of, variant
 from masklet_build.network import parameter_shapes
 from masklet_build.onnx_export import worst_excess
 from masklet_build.random_weights import random_checkpoint
@@ -89,8 +89,8 @@ def test_a_soft_mask_is_present_if_any_pixel_has_a_trace_of_it(state, stages):
 
 def official_file(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What the official file holds besides: the detector, its neck, an unused level of the tracker's, rotary tables as complex numbers."""
-    tables = rotary_tables(SMALL.trunk, SMALL.grid)
-    stored = {f"{VISION}trunk.blocks.{index}.attn.freqs_cis": torch.complex(*tables[index in SMALL.trunk.global_blocks]) for index in range(2)}
+    tables = rotary_tables(trunk_of(SMALL), SMALL.grid)
+    stored = {f"{VISION}trunk.blocks.{index}.attn.freqs_cis": torch.complex(*tables[index in trunk_of(SMALL).global_blocks]) for index in range(2)}
     others = ("detector.transformer.x", f"{VISION}convs.0.conv_1x1.weight", f"{VISION}sam2_convs.3.conv_3x3.bias", "detector.backbone.language.y")
     return {**state, **stored, **{name: torch.zeros(2) for name in others}}
 

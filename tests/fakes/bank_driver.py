@@ -24,9 +24,10 @@ from masklet_bank.service import Service
 from masklet_bank.stages import EngineError, Stages
 from masklet_bank.video import Limits
 from masklet_bank.videos import Capacity
+from masklet_build.models import variants
 
-VARIANT = families.scaled_down(families.variant("efficienttam_ti_512"), 32)
-IDENTITY = {"contract_version": "3", "variant": VARIANT.name, "checkpoint_sha256": "0", "precision": "fp32"}
+VARIANT = variants.scaled_down(variants.variant("efficienttam_ti_512"), 32)
+IDENTITY = {"contract_version": "3", "variant": variants.served_name(VARIANT), "checkpoint_sha256": "0", "precision": "fp32"}
 
 
 class RecordingStages:

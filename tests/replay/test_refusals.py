@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from masklet.families import variant
 from masklet_build import golden
 from masklet_build.golden import GoldenError
+from masklet_build.models.variants import variant
 from masklet_build.verify import export_golden
 
 FOLDER = Path(__file__).parents[1] / "data" / "sam2.1_t_synthetic"

@@ -12,8 +12,9 @@ import pytest
 pytest.importorskip("torch")
 
 from masklet.contract import engines
-from masklet.families import NANO, Variant, scaled_down, variant
+from masklet.families import NANO, Variant
 from masklet_build.checkpoints import load_checkpoint
+from masklet_build.models.variants import scaled_down, step_of, variant
 from masklet_build.nano import CHECKPOINT
 from masklet_build.random_weights import random_checkpoint
 from masklet_build.selftest.bars import BARS, compare
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.torch
 
 def small(name: str) -> Variant:
     known = variant(name)
-    return known if "@" in name else scaled_down(known, max(64, known.step))
+    return known if "@" in name else scaled_down(known, max(64, step_of(known)))
 
 
 EVERY = "image_encoder mask_prompt memory_attention mask_decoder memory_encoder"

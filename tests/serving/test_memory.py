@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from masklet import Tracker
-from masklet.families import variant
 from masklet_build.assemble import assemble
+from masklet_build.models.variants import variant
 from masklet_build.serve import Server
 from memory_slope import after, slope, watch
 from serving.clips import clip

@@ -12,11 +12,12 @@ import pytest
 from onnx import TensorProto, defs
 
 from masklet.contract import engines
-from masklet.families import NANO, variant
+from masklet.families import NANO
 from masklet_build import cli, nano, onnx_export
 from masklet_build.lint.check import lint_file
 from masklet_build.lint.graph import Graph
 from masklet_build.manifest import Manifest
+from masklet_build.models.variants import variant
 from masklet_build.onnx_export import BF16_OPSET, CHECKED_SIZES, ExportError, export, export_engine, opset_of
 from masklet_build.random_weights import random_checkpoint
 from masklet_build.samples import Sizes, sample_inputs

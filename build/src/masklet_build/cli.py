@@ -15,6 +15,7 @@ from masklet_build.assemble import DEVICES, PRECISIONS, RUNTIMES, TARGETS, Assem
 from masklet_build.combine import combine
 from masklet_build.download import command as download
 from masklet_build.lint import command as lint
+from masklet_build.models import variants
 from masklet_build.output import OutputExists
 from masklet_build.quality import command as quality
 from masklet_build.selftest import command as selftest
@@ -95,7 +96,7 @@ def _variant_argument(parser: argparse.ArgumentParser) -> None:
 
 def _variant_name(text: str) -> str:
     try:
-        return families.variant(text).name
+        return variants.variant(text).name
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

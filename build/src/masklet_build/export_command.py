@@ -7,9 +7,9 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from masklet import families
 from masklet.errors import MaskletError
 from masklet_build import nano
+from masklet_build.models import variants
 from masklet_build.output import OutputExists
 from masklet_build.typed import choice
 from masklet_build.typed.frames import FilmError, folder_film
@@ -78,7 +78,7 @@ def _add_types(group: argparse._ArgumentGroup) -> None:
 def run_export(args: argparse.Namespace) -> int:
     """Exports. Returns the exit code."""
     checkpoint = args.checkpoint or nano.shipped(args, "--checkpoint", nano.CHECKPOINT, f"Fetch others: masklet-build download {args.variant}")
-    variant = families.variant(args.variant)
+    variant = variants.variant(args.variant)
     try:
         wanted = choice.Choice.of(variant, args.precision, args.attention, args.purpose)
     except ValueError as error:

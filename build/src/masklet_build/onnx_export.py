@@ -19,6 +19,7 @@ from masklet_build.checkpoints import checkpoint_sha256, load_checkpoint
 from masklet_build.half_storage import store_as_half
 from masklet_build.lint.check import lint_file
 from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
+from masklet_build.models.variants import trunk_of
 from masklet_build.onnx_files import ONNX_TYPES, engine_dims, save
 from masklet_build.output import fresh_directory
 from masklet_build.samples import Sizes, fitting_sizes, sample_inputs
@@ -129,7 +130,7 @@ def _manifest(variant: Variant, checkpoint: Path, folder: Path, plan: Plan, diff
 
 def export_engine(stage: nn.Module, model: Model, variant: Variant, path: Path, opset: int = OPSET) -> None:
     """Traces one stage and writes it with the names, types and dimensions of the contract."""
-    sizes = Sizes(V=min(_TRACED_SIZES.V, variant.trunk.max_images)) if model.batched else _TRACED_SIZES
+    sizes = Sizes(V=min(_TRACED_SIZES.V, trunk_of(variant).max_images)) if model.batched else _TRACED_SIZES
     samples = sample_inputs(model.name, variant, sizes, seed=0)
     inputs = tuple(torch.from_numpy(samples[tensor.name]) for tensor in model.inputs)
     shapes = {tensor.name: engine_dims(tensor, model, variant) for tensor in (*model.inputs, *model.outputs)}

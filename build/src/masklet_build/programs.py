@@ -22,6 +22,7 @@ from masklet.families import Variant
 from masklet_build.checkpoints import checkpoint_sha256, load_checkpoint
 from masklet_build.embedded.torch_runner import ONE_FRAME, SUFFIX, TENSORS, TorchRunner
 from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
+from masklet_build.models.variants import trunk_of
 from masklet_build.onnx_export import CHECKED_SIZES, ExportError, compare
 from masklet_build.output import fresh_directory
 from masklet_build.samples import Sizes, fitting_sizes, sample_inputs
@@ -107,7 +108,7 @@ def write_programs(stage: nn.Module, model: Model, variant: Variant, folder: Pat
     Returns the first. Raises what torch.export raises where a stage fixes a size that the contract leaves free.
     """
     path = folder / f"{model.name}{SUFFIX}"
-    sizes = Sizes(V=min(_TRACED.V, variant.trunk.max_images)) if model.batched else _TRACED
+    sizes = Sizes(V=min(_TRACED.V, trunk_of(variant).max_images)) if model.batched else _TRACED
     pools = model.name == "memory_attention" and variant.pooling != "none"
     _write(stage, model, variant, path, sizes, {"F": 2} if pools else {})
     if pools:

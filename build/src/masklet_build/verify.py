@@ -14,6 +14,7 @@ from masklet_build import golden
 from masklet_build.assemble import assemble
 from masklet_build.compare import EARLY, EARLY_FRAMES, LATE, Comparison, Difference
 from masklet_build.golden import GoldenError, Scenario
+from masklet_build.models import variants
 from masklet_build.replay import Planner, play
 from masklet_build.serve import Server
 
@@ -41,7 +42,7 @@ def verify(
 
     Raises GoldenError and whatever the steps raise. Needs torch.
     """
-    variant = families.variant(variant_name)
+    variant = variants.variant(variant_name)
     loaded = [golden.load(folder, name) for name in names or golden.scenarios(folder)]
     if not loaded:
         raise GoldenError(f"{folder} has no expected_<scenario>.npz.")

@@ -8,8 +8,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from masklet import families
 from masklet_build.manifest import file_sha256
+from masklet_build.models import variants
 from masklet_build.official_files import DownloadError, OfficialFile, address, official_file
 
 EPILOG = """examples:
@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_download(args: argparse.Namespace) -> int:
     """Runs the command. Returns the exit code."""
-    variant = families.variant(args.variant)
+    variant = variants.variant(args.variant)
     if not variant.official:
         args.refuse(f"{variant.name} is in the package: there is nothing to download. Next: masklet-build assemble {variant.name} --out REPO")
     if args.mirror and not args.mirror.startswith(("https://", "http://")):

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import PlainVit, Variant
+from masklet.families import Variant
+from masklet_build.models.trunks import PlainVit
+from masklet_build.models.variants import trunk_of
 from masklet_build.sam import windows
 from masklet_build.sam.layers import Attending, Conv1x1, LayerNorm2d, Linear, Mlp, image_of, tokens_of
 from masklet_build.sam.pixels import Pixels
@@ -159,9 +161,10 @@ class Encoder(nn.Module):
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
-        assert isinstance(variant.trunk, PlainVit)
-        self.trunk = Trunk(variant.trunk, variant.grid)
-        self.neck = Neck(variant.trunk.embed_dim, variant.hidden, variant.grid)
+        trunk = trunk_of(variant)
+        assert isinstance(trunk, PlainVit)
+        self.trunk = Trunk(trunk, variant.grid)
+        self.neck = Neck(trunk.embed_dim, variant.hidden, variant.grid)
 
 
 class ImageEncoder(nn.Module):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import Hiera
+from masklet_build.models.trunks import Hiera
 from masklet_build.sam import windows
 from masklet_build.sam.layers import Attending, Linear, Mlp, tokens_of
 

@@ -7,7 +7,7 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from masklet import families
+from masklet_build.models import variants
 from masklet_build.output import OutputExists
 from masklet_build.tensorrt.plans import Plans, Settings
 from masklet_build.tensorrt.profiles import Limits
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_engine(args: argparse.Namespace) -> int:
     """Builds plans. Returns the exit code."""
-    variant = families.variant(args.variant)
+    variant = variants.variant(args.variant)
     try:
         limits = Limits.of(variant, videos=args.videos, objects=args.objects)
     except ValueError as error:

@@ -1,0 +1,1 @@
+"""The networks in PyTorch, and the numbers of their backbones."""
