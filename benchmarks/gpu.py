@@ -23,11 +23,11 @@ from benchmarks.engines import Say, random_checkpoint_file
 from benchmarks.many_videos import SIDE, full, torch_block
 from benchmarks.report import facts, save, spread, table, with_quartiles
 from benchmarks.steady import Setting
-from masklet import families
 from masklet.families import NANO, Variant
 from masklet_build import nano
 from masklet_build.export.precision.choice import PRECISIONS, Choice
 from masklet_build.export.programs import export_programs
+from masklet_build.models import variants
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 
@@ -78,7 +78,7 @@ def main() -> int:
         for name in args.variants:
             for precision in args.precision:
                 (made := Path(folder) / name / precision).mkdir(parents=True)
-                rows += measured(families.variant(name), precision, args, made, partial(print, flush=True))
+                rows += measured(variants.variant(name), precision, args, made, partial(print, flush=True))
     gpu = torch.cuda.get_device_name() if args.device != "cpu" else "no GPU, on the CPU"
     content: dict[str, Any] = {"gpu": gpu, "rows": rows, **facts(load, torch.get_num_threads())}
     lines = ["# PyTorch on a GPU", "", f"{gpu}. Frames per second of all videos together, {SIDE}x{SIDE} as JPEG, one object each.", ""]

@@ -25,9 +25,9 @@ from benchmarks import RESULTS
 from benchmarks.engines import ready_engines
 from benchmarks.footprint import memory, slope
 from benchmarks.report import facts, save, table
-from masklet import families
 from masklet.tracker import Tracker, Video
 from masklet_build.clips import inner_point, make_clip
+from masklet_build.models import variants
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 
@@ -117,7 +117,7 @@ def run(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """Serves random weights and tracks."""
     made = make_clip("test", 1, frames=16, height=90, width=160, objects=OBJECTS)
     frames, clicks = list(made.frames), [inner_point(mask) for mask in made.masks[0]]
-    repository = assemble(args.variant, ready_engines(scratch, families.variant(args.variant), None, print), scratch / "repository")
+    repository = assemble(args.variant, ready_engines(scratch, variants.variant(args.variant), None, print), scratch / "repository")
     with (
         Server(repository, grpc_port=0, http_port=0, metrics_port=0) as server,
         Tracker(server.grpc_url, timeout_s=60) as tracker,
@@ -129,7 +129,7 @@ def run(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
             short = come_and_go(server, tracker, frames, clicks, args.videos, progress.update)
         left = left_behind(server)
     parts = {"frame": {"count": args.frames, **summary(long)}, "video": {"count": args.videos, **summary(short)}}
-    return {"variant": args.variant, "objects": OBJECTS, "object_bytes": families.variant(args.variant).object_bytes(), **parts, "left_behind": left}
+    return {"variant": args.variant, "objects": OBJECTS, "object_bytes": variants.variant(args.variant).object_bytes(), **parts, "left_behind": left}
 
 
 def main() -> int:

@@ -27,9 +27,9 @@ from benchmarks.floor import ENGINES, BareEngines, frame_gflop, peaks, steady_in
 from benchmarks.report import facts, median, save
 from benchmarks.steady import STEADY, Setting, begin, keep_to, take_turns
 from benchmarks.triton_times import between, read
-from masklet import families
 from masklet.families import NANO
 from masklet.tracker import Tracker, Video
+from masklet_build.models import variants
 from masklet_build.repository.assemble import PRECISIONS, assemble
 from masklet_build.serve import Server
 
@@ -119,7 +119,7 @@ def measured(
 def run(args: argparse.Namespace, folder: Path, say: Say) -> dict[str, Any]:
     """All precisions and numbers of objects."""
     torch.set_num_threads(args.threads)
-    variant, best = families.variant(args.variant), peaks(args.threads)
+    variant, best = variants.variant(args.variant), peaks(args.threads)
     checkpoint, engines = prepared(variant, args.checkpoint, folder, say)
     results, jpeg = [], variant is NANO
     for precision in args.precision:

@@ -17,7 +17,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from benchmarks.steady import Setting
-from masklet.families import PlainVit, Variant
+from masklet.families import Variant
+from masklet_build.models.trunks import PlainVit
+from masklet_build.models.variants import trunk_of
 
 Ways = Mapping[str, Sequence["Video"]]  # way -> its videos
 
@@ -47,7 +49,7 @@ class Baseline(Protocol):
 
 def baseline(variant: Variant, checkpoint: Path, precision: str, device: str = "cpu") -> Baseline:
     """The one that there is for a variant. checkpoint: for SAM 2.1 a folder as transformers saves it. Raises ValueError for other families."""
-    if isinstance(variant.trunk, PlainVit):
+    if isinstance(trunk_of(variant), PlainVit):
         from benchmarks.baseline.plain import Plain
 
         return Plain(variant, checkpoint, precision, device)

@@ -15,12 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import MEMORY_WIDTH, PlainVit, Variant
+from masklet.families import MEMORY_WIDTH, Variant
 from masklet_build.models.network import Network
 from masklet_build.models.sam.layers import LayerNorm2d, Projections
 from masklet_build.models.sam.mask_decoder import HEADS, TwoWayBlock
 from masklet_build.models.sam.memory_attention import LayerParameters
 from masklet_build.models.sam.tables import dense_code, fourier_code, resized_position_embedding, rotary_table, sine_table
+from masklet_build.models.trunks import PlainVit
+from masklet_build.models.variants import trunk_of
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,9 @@ class Eager:
     @torch.no_grad()
     def __init__(self, parameters: Mapping[str, Tensor], variant: Variant, device: str = "cpu") -> None:
         """`parameters`: the official state dict, complete."""
-        if variant.pooling != "none" or not isinstance(variant.trunk, PlainVit):
+        if variant.pooling != "none" or not isinstance(trunk_of(variant), PlainVit):
             raise ValueError(f"{variant.name} pools its memory or is no EfficientTAM, which this comparison does not do.")
-        self.variant, self.trunk = variant, variant.trunk
+        self.variant, self.trunk = variant, trunk_of(variant)
         self.network = Network(variant)
         self.network.load_state_dict(dict(parameters))
         self.network.eval()  # its weights require gradients, else autocast would cast each of them at every use

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import MEMORY_WIDTH, PlainVit, Variant
+from masklet.families import MEMORY_WIDTH, Variant
 from masklet_build.models.efficienttam.image_encoder import TrunkBlock
 from masklet_build.models.network import Network
 from masklet_build.models.sam.layers import Projections, image_of, tokens_of
@@ -23,6 +23,8 @@ from masklet_build.models.sam.layers import attention as dense_attention
 from masklet_build.models.sam.mask_decoder import MASK_TOKENS, in_image_order
 from masklet_build.models.sam.memory_attention import LayerParameters
 from masklet_build.models.sam.tables import dense_code, resized_position_embedding, rotary_table, sine_table
+from masklet_build.models.trunks import PlainVit
+from masklet_build.models.variants import trunk_of
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Trainable(nn.Module):
     def __init__(self, variant: Variant) -> None:
         """Raises ValueError for variants that pool their memory or cut windows, and for other trunks: those are trained by their authors."""
         super().__init__()
-        trunk = variant.trunk
+        trunk = trunk_of(variant)
         if variant.pooling != "none" or not isinstance(trunk, PlainVit) or trunk.window_blocks:
             raise ValueError(f"{variant.name} cannot be trained here: only variants without pooled memory and without windows.")
         self.variant = variant

@@ -17,9 +17,10 @@ from masklet import contract, families
 from masklet_build.cli import main
 from masklet_build.common import OutputExists
 from masklet_build.manifest import Manifest
+from masklet_build.models import variants
 from masklet_build.repository.assemble import VENDORED, AssembleError, assemble
 
-VARIANT = families.variant("efficienttam_ti_512")
+VARIANT = variants.variant("efficienttam_ti_512")
 
 
 @pytest.fixture

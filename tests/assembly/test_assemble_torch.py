@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from masklet import families
 from masklet_build.cli import main
 from masklet_build.manifest import Manifest, file_sha256
+from masklet_build.models import variants
 from masklet_build.repository.assemble import AssembleError, assemble, read_config
 from tests.assembly.standins import engines_of
 
-VARIANT = families.variant("efficienttam_ti_1")
+VARIANT = variants.variant("efficienttam_ti_1")
 IN_THE_BANK = ("mask_prompt", "memory_attention", "mask_decoder", "memory_encoder")
 
 

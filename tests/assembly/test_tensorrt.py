@@ -15,6 +15,7 @@ from masklet_build.cli import main
 from masklet_build.engines.plans import Plans
 from masklet_build.export.profiles import Limits, Shapes
 from masklet_build.manifest import file_sha256
+from masklet_build.models.variants import trunk_of
 from masklet_build.repository.assemble import AssembleError, assemble
 from masklet_build.repository.combine import combine
 from masklet_build.repository.configs import KIND_CPU, KIND_GPU, read_config
@@ -124,7 +125,7 @@ def test_limits_of_the_server_are_lowered_to_those_of_the_plans(tmp_path: Path) 
         bank = read_config(repository / "memory_bank").parameters
         names = ("max_engine_batch", "max_conditioning", "max_points", "max_objects")
         assert tuple(bank[name].string_value for name in names) == expected, "SAM 3 itself keeps 4 conditioning frames; only its objects are rivals"
-        assert read_config(repository / "image_encoder").max_batch_size == min(2, of.trunk.max_images)
+        assert read_config(repository / "image_encoder").max_batch_size == min(2, trunk_of(of).max_images)
 
 
 def test_a_limit_that_the_plans_allow_is_kept(plans: Path) -> None:

@@ -12,12 +12,13 @@ from torch.nn import functional
 from benchmarks.baseline.eager import Eager
 from benchmarks.baseline.plain import EagerVideo
 from masklet.contract import KIND_CLICK, KIND_TRACKED
-from masklet.families import NANO, scaled_down, variant
+from masklet.families import NANO
 from masklet_build import nano
 from masklet_build.checkpoints.loading import load_checkpoint
 from masklet_build.checkpoints.random_weights import random_checkpoint
 from masklet_build.models.samples import Sizes, sample_inputs
 from masklet_build.models.stages import TorchStages
+from masklet_build.models.variants import scaled_down, variant
 
 pytestmark = pytest.mark.torch
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from stalls import Round, compare
-from tests.failover.films import Played
 
+from benchmarks.films import Played
 from masklet.connection.interruption import Interruption
 
 ALONE = [Played([(0, "a"), (1, "b"), (2, "c")])]

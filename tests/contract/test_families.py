@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
-from masklet.families import VARIANTS, Family, Perceiver, Trunk, Variant, scaled_down, shallow, variant
+from masklet import families
+from masklet.families import VARIANTS, Family, Perceiver, Variant
+from masklet_build.models.trunks import TRUNKS, Trunk
+from masklet_build.models.variants import commanded_name, scaled_down, served_name, shallow, step_of, trunk_of, variant
 
 NOT_READ_FROM_A_LINE = {"name", "official", "root", "licence", "weights", "family", "checkpoint", "sources"}
 FAMILIES = {id(variant.family): variant.family for variant in VARIANTS.values()}
 VARIANTS_OF_OTHERS = [variant for variant in VARIANTS.values() if variant.official]
 SELECTIONS = [family.selection for family in FAMILIES.values() if family.selection]
-PARTS = [part for variant in VARIANTS_OF_OTHERS for part in (variant.trunk, variant.perceiver) if part is not None]
+PARTS = [part for variant in VARIANTS_OF_OTHERS for part in (trunk_of(variant), variant.perceiver) if part is not None]
 OFFICIAL = [*FAMILIES.values(), *SELECTIONS, *VARIANTS_OF_OTHERS, *PARTS]
 
 
@@ -71,7 +74,7 @@ def test_variants_are_listed_under_their_names() -> None:
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_a_scaled_down_variant_is_found_by_the_name_that_it_has(name: str) -> None:
-    side = 2 * VARIANTS[name].step
+    side = 2 * step_of(VARIANTS[name])
     small = scaled_down(VARIANTS[name], side)
     assert variant(small.name) == small
     assert (small.image_size, small.grid) == (side, side // small.stride)
@@ -79,8 +82,22 @@ def test_a_scaled_down_variant_is_found_by_the_name_that_it_has(name: str) -> No
 
 def test_a_shallow_variant_is_found_by_the_name_that_it_has() -> None:
     small = scaled_down(shallow(VARIANTS["sam3"], 4), 672)
-    assert (small.name, small.trunk.depth, small.trunk.global_blocks, small.grid) == ("sam3:4@672", 4, (1, 3), 48)
+    assert (small.name, trunk_of(small).depth, trunk_of(small).global_blocks, small.grid) == ("sam3:4@672", 4, (1, 3), 48)
     assert variant(small.name) == small
+
+
+@pytest.mark.parametrize("name", ["efficienttam_ti_512@64", "sam3:4", "sam3:2@336"])
+def test_small_variants_are_the_builders_and_a_server_is_told_their_size(name: str) -> None:
+    small = variant(name)
+    with pytest.raises(ValueError, match="unknown variant"):
+        families.variant(name)
+    served = families.variant(served_name(small), small.image_size)
+    assert replace(served, name=name) == small
+    assert commanded_name(served.name, served.image_size) == re.sub(r":\d+", "", name)
+
+
+def test_every_variant_has_a_trunk_and_no_other() -> None:
+    assert set(TRUNKS) == set(VARIANTS)
 
 
 @pytest.mark.parametrize("name", ["sam3:0", "sam3:3", "nano:4"])

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 STANDARD = frozenset(sys.stdlib_module_names)
 SHARED = frozenset({"masklet.contract", "masklet.families", "masklet.errors", "masklet.wire", "masklet.rle", "masklet.mask_bytes"})
+PACKAGES = {"masklet.contract", "masklet.families"}
 SERVER = SHARED | {"masklet.envelope", "masklet.stage"}  # the python models of the server
 GRPC = frozenset({"grpc", "google", "tritonclient"})
 NEVER = ("tests", "benchmarks", "build", "client")
@@ -39,12 +40,13 @@ TENSORRT = frozenset({"tensorrt", "tqdm"})
 PROTOBUF = frozenset({"google", "tritonclient"})
 
 BUILDER = "build/src/masklet_build"
+VARIANTS = frozenset({"masklet_build.models.variants"})  # names and numbers
 # What every station of masklet_build may stand on, and what of other packages each of it imports.
 GROUND = {
-    "common.py": frozenset(),
+    "common.py": VARIANTS,
     "manifest.py": frozenset(),
     "in_process.py": NUMPY | PROTOBUF | {"masklet_bank", "masklet_preprocess", "masklet_postprocess"},
-    "nano/*.py": frozenset(),
+    "nano/*.py": VARIANTS,
     "clips/**/*.py": NUMPY | {"PIL"},
 }
 # The stations of masklet_build, from a checkpoint to a running server and what is asked of it: each imports from those before it only.
@@ -68,7 +70,8 @@ def standing_on(floor: int) -> frozenset[str]:
 
 CLIENT = "client/src/masklet"
 RULES = [
-    *(Rule(f"{CLIENT}/{name.removeprefix('masklet.')}.py", SHARED | {"numpy"}) for name in sorted(SHARED - {"masklet.families"})),
+    *(Rule(f"{CLIENT}/{name.removeprefix('masklet.')}.py", SHARED | {"numpy"}) for name in sorted(SHARED - PACKAGES)),
+    Rule(f"{CLIENT}/contract/*.py", frozenset({"masklet.contract", "masklet.families", "numpy"})),
     Rule(f"{CLIENT}/envelope.py", SHARED),
     Rule(f"{CLIENT}/stage.py", SHARED | {"masklet.envelope", "numpy"}),
     Rule(f"{CLIENT}/families/*.py", frozenset({"masklet.families"})),

@@ -22,8 +22,8 @@ timm.models.create_model = lambda name, **options: create_model(name, **{**optio
 from record_sam2 import BOX, FRAMES, MASK, Recorder, points, propagate, write  # noqa: E402
 from sam2.build_sam import build_sam2_video_predictor  # noqa: E402
 
-from masklet.families import variant  # noqa: E402
 from masklet_build.checkpoints import random_weights  # noqa: E402
+from masklet_build.models.variants import variant  # noqa: E402
 from tests.golden.rebuilt import rebuild  # noqa: E402
 
 SIDE, SEED = 512, 41  # at 512 pixels a perceiver's window has 2 x 2 features

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from masklet.families import Variant, scaled_down, variant
+from masklet.families import Variant
 from masklet_build.checkpoints.random_weights import random_checkpoint, save_official
 from masklet_build.export.onnx_export import export
 from masklet_build.models.stages import TorchStages
+from masklet_build.models.variants import scaled_down, step_of, variant
 
 SMALL = 64  # pixels: a grid of 4 x 4, smaller than a window; where a network cannot take that, the smallest size that it can
 
@@ -41,7 +42,7 @@ def network() -> Callable[[str, int], Network]:
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Network, Path]]:
     @cache
     def export_small(name: str) -> tuple[Network, Path]:
-        small = make_network(name, max(SMALL, variant(name).step))
+        small = make_network(name, max(SMALL, step_of(variant(name))))
         folder = tmp_path_factory.mktemp(name)
         save_official(small.state, folder / "checkpoint.pt")
         export(small.variant, folder / "checkpoint.pt", folder / "engines")

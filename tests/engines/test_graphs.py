@@ -11,9 +11,11 @@ import openvino
 import pytest
 
 from masklet.contract import engines, resolve
-from masklet.families import VARIANTS, Hiera, RepViT, Sam3Vit, Trunk
+from masklet.families import VARIANTS
 from masklet_build.export.onnx_export import OPSET, worst_excess
 from masklet_build.models.samples import Sizes, sample_inputs
+from masklet_build.models.trunks import Hiera, RepViT, Sam3Vit, Trunk
+from masklet_build.models.variants import trunk_of
 
 pytestmark = pytest.mark.torch
 
@@ -139,7 +141,7 @@ def norms_of_perceiver(layers: int) -> int:
 def test_norms_of_tokens_are_one_node_and_norms_of_maps_turn_nothing_over(small, engine, model):
     variant = small[0].variant
     tokens_and_maps = {
-        "image_encoder": norms_of_encoder(variant.trunk),
+        "image_encoder": norms_of_encoder(trunk_of(variant)),
         "mask_prompt": (0, 0),
         "memory_attention": (3 * variant.memory_layers + 1, 0),
         "mask_decoder": (2 * 4 + 1 + 1, 2),  # two blocks, the last look and upscaling; the mask prompt

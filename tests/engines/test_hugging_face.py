@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from masklet.families import VARIANTS, Hiera, variant
+from masklet.families import VARIANTS
 from masklet_build.checkpoints.hugging_face import to_official
 from masklet_build.checkpoints.loading import CheckpointError, load_checkpoint
 from masklet_build.models.network import BACKBONES, parameter_shapes
+from masklet_build.models.trunks import Hiera
+from masklet_build.models.variants import trunk_of, variant
 
 pytest.importorskip("transformers")
 
@@ -20,7 +22,7 @@ pytestmark = pytest.mark.torch
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 EDGETAM = [name for name, variant in VARIANTS.items() if variant.perceiver]
-SAM2 = [name for name, variant in VARIANTS.items() if isinstance(variant.trunk, Hiera)]
+SAM2 = [name for name, variant in VARIANTS.items() if isinstance(trunk_of(variant), Hiera)]
 
 
 def shapes(state) -> dict[str, tuple[int, ...]]:
@@ -51,7 +53,7 @@ def test_a_model_of_sam3_has_the_official_names_and_shapes_of_the_tracker(detect
         model = transformers_models.sam3_with_detector(small) if detector else transformers_models.sam3_model(small)
     assert any(name.startswith("detector_model.mask_decoder.") for name in model.state_dict()) == detector
     official = to_official(without_memory(model))
-    assert shapes(BACKBONES[type(small.trunk)].used(official, small)) == parameter_shapes(small)
+    assert shapes(BACKBONES[type(trunk_of(small))].used(official, small)) == parameter_shapes(small)
 
 
 @pytest.mark.parametrize("name", EDGETAM)
@@ -81,7 +83,7 @@ def test_what_transformers_saves_is_read_whole_or_in_parts(tmp_path, name, shard
     theirs.save_pretrained(tmp_path, max_shard_size=shard)
     assert (len(list(tmp_path.glob("*.safetensors"))) == 1) == (shard == "50GB")
     loaded = load_checkpoint(tmp_path, small)
-    expected = BACKBONES[type(small.trunk)].used(to_official(theirs.state_dict()), small)
+    expected = BACKBONES[type(trunk_of(small))].used(to_official(theirs.state_dict()), small)
     assert loaded.keys() == expected.keys()
     assert all(torch.equal(loaded[name], expected[name]) for name in expected)
 

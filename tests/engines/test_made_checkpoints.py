@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from masklet.contract import KIND_CLICK
-from masklet.families import scaled_down, variant
 from masklet_build.checkpoints.random_weights import random_checkpoint
 from masklet_build.models.network import parameter_shapes
 from masklet_build.models.samples import Sizes, sample_inputs
+from masklet_build.models.variants import scaled_down, step_of, variant
 from tests.golden import scenarios
 from tests.golden.rebuilt import rebuild, weights_sha256
 
@@ -47,7 +47,7 @@ def test_a_random_checkpoint_belongs_to_its_seed():
 
 @pytest.mark.parametrize("name", ["efficienttam_ti_512", "efficienttam_s_2", "nano", "sam2.1_t", "sam2_t", "edgetam"])
 def test_a_random_checkpoint_is_complete_and_its_masks_are_neither_empty_nor_full(network, name):
-    small = network(name, max(128, variant(name).step))
+    small = network(name, max(128, step_of(variant(name))))
     assert {key: tuple(value.shape) for key, value in small.state.items()} == parameter_shapes(small.variant)
     for seed in range(4):
         inputs = sample_inputs("mask_decoder", small.variant, Sizes(), seed)

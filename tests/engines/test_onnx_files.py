@@ -10,12 +10,12 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
-from masklet.families import scaled_down, variant
 from masklet_build.checkpoints.random_weights import random_checkpoint, save_official
 from masklet_build.export import onnx_files
 from masklet_build.export.half_storage import store_as_half
 from masklet_build.export.onnx_export import export
 from masklet_build.manifest import WEIGHTS, Manifest
+from masklet_build.models.variants import scaled_down, variant
 from masklet_build.repository.assemble import AssembleError, assemble
 
 pytestmark = pytest.mark.torch

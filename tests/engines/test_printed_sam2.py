@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from masklet.contract import KIND_TRACKED
-from masklet.families import variant
 from masklet_build.models.network import parameter_shapes
 from masklet_build.models.stages import TorchStages
+from masklet_build.models.variants import variant
 from tests.reference import drawn
 
 pytestmark = pytest.mark.torch

@@ -11,7 +11,6 @@ import pytest
 import torch
 from torch.export.passes import move_to_device_pass
 
-from masklet.families import variant
 from masklet_build.checkpoints.random_weights import save_official
 from masklet_build.embedded.torch_runner import TorchRunner
 from masklet_build.export import programs
@@ -22,6 +21,7 @@ from masklet_build.export.precision.plan import Plan
 from masklet_build.export.programs import check_program, export_programs, write_programs
 from masklet_build.manifest import Manifest, file_sha256
 from masklet_build.models.samples import Sizes, sample_inputs
+from masklet_build.models.variants import step_of, trunk_of, variant
 
 pytestmark = pytest.mark.torch
 
@@ -54,7 +54,7 @@ def written(network, tmp_path_factory) -> Written:
 
     @cache
     def write(name: str, engine: str):
-        made = network(name, max(64, variant(name).step))
+        made = network(name, max(64, step_of(variant(name))))
         return made, write_programs(made.stages.stages[engine], made.stages.models[engine], made.variant, tmp_path_factory.mktemp("programs"))
 
     return write
@@ -71,7 +71,7 @@ def test_a_program_computes_what_the_stage_does_for_every_size(written, name, en
 def test_a_program_moves_to_another_device_as_a_whole(written, name, engine):
     """Device meta has shapes and no values. As on a GPU, an operator refuses tensors of which one stayed on the CPU."""
     made, path = written(name, engine)
-    sizes = Sizes(V=made.variant.trunk.max_images if engine == "image_encoder" else 2, B=3, F=2, P=3, N=2, R=2)
+    sizes = Sizes(V=trunk_of(made.variant).max_images if engine == "image_encoder" else 2, B=3, F=2, P=3, N=2, R=2)
     inputs = sample_inputs(engine, made.variant, sizes, seed=0)
     module = move_to_device_pass(torch.export.load(path), "meta").module()
     outputs = module(*(torch.tensor(array, device="meta") for array in inputs.values()))

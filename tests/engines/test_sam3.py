@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 
-from masklet.families import variant
 from masklet_build.checkpoints.loading import CheckpointError, load_checkpoint
 from masklet_build.checkpoints.random_weights import random_checkpoint, save_official
 from masklet_build.export.onnx_export import worst_excess
@@ -16,6 +15,7 @@ from masklet_build.models.network import parameter_shapes
 from masklet_build.models.sam3.image_encoder import rotary_tables
 from masklet_build.models.samples import Sizes, sample_inputs
 from masklet_build.models.stages import TorchStages
+from masklet_build.models.variants import trunk_of, variant
 from tests.reference import plain_sam3
 
 pytestmark = pytest.mark.torch
@@ -88,8 +88,8 @@ def test_a_soft_mask_is_present_if_any_pixel_has_a_trace_of_it(state, stages):
 
 def official_file(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What the official file holds besides: the detector, its neck, an unused level of the tracker's, rotary tables as complex numbers."""
-    tables = rotary_tables(SMALL.trunk, SMALL.grid)
-    stored = {f"{VISION}trunk.blocks.{index}.attn.freqs_cis": torch.complex(*tables[index in SMALL.trunk.global_blocks]) for index in range(2)}
+    tables = rotary_tables(trunk_of(SMALL), SMALL.grid)
+    stored = {f"{VISION}trunk.blocks.{index}.attn.freqs_cis": torch.complex(*tables[index in trunk_of(SMALL).global_blocks]) for index in range(2)}
     others = ("detector.transformer.x", f"{VISION}convs.0.conv_1x1.weight", f"{VISION}sam2_convs.3.conv_3x3.bias", "detector.backbone.language.y")
     return {**state, **stored, **{name: torch.zeros(2) for name in others}}
 

@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from masklet.families import variant
 from masklet.gauges import Bank, read_banks
 from masklet_build import nano
+from masklet_build.models.variants import variant
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Policy, Server, Supervisor
 from tests.failover.gateways import Ports

@@ -22,11 +22,12 @@ from masklet_bank.service import Service
 from masklet_bank.stages import EngineError, Stages
 from masklet_bank.video import VideoLimits
 from masklet_bank.videos import Capacity
+from masklet_build.models import variants
 from tests.fakes.device_module import ndarray
 from tests.fakes.dlpack import unpacked
 
-VARIANT = families.scaled_down(families.variant("efficienttam_ti_512"), 32)
-IDENTITY = {"contract_version": "3", "variant": VARIANT.name, "checkpoint_sha256": "0", "precision": "fp32"}
+VARIANT = variants.scaled_down(variants.variant("efficienttam_ti_512"), 32)
+IDENTITY = {"contract_version": "3", "variant": variants.served_name(VARIANT), "checkpoint_sha256": "0", "precision": "fp32"}
 
 
 class RecordingStages:

@@ -11,19 +11,18 @@ import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from masklet import BadFrame, BadState, MaskletError, ServerBusy, UnknownObject, rle
-from masklet.mask_bytes import joined
-from masklet.testing import Answer, Broken, MockTransport, Refusal, Request
+from masklet import BadFrame, BadState, MaskletError, ServerBusy, UnknownObject
+from masklet.testing import Answer, Broken, MockTransport, Refusal, Request, answer
 from masklet.wire import Options
 
 Reply = Answer | Refusal | Broken | MaskletError | None
 FORGOTTEN = Refusal("in ensemble 'tracker', inference request for sequence 1 to model 'memory_bank' must specify the START flag on the first request")
 DEAD_STUB = Refusal("Failed to process the request(s) for model instance 'memory_bank_0_0', message: Stub process 'memory_bank_0_0' is not healthy.")
 BAD_FRAME = b"no image"
+EMPTY = np.zeros((4, 4), dtype=np.bool_)
 FAULTS = ("cut before", "cut after", "silent before", "silent after", "restart", "stub", "fault after", "busy")  # the request itself was done, or not
 
 
@@ -119,26 +118,13 @@ class Replica:
         video.objects = [*(known for known in video.objects if known not in removed)]
         video.objects += [item["object"] for item in items if item["object"] not in (*video.objects, *removed)]
         video.index += frame is not None and not options.refine
-        return self._tensors(video, options, shown=video.objects if frame is not None else [])
+        return self._answer_of(request, video, shown=video.objects if frame is not None else [])
 
-    def _tensors(self, video: Video, options: Options, shown: list[int]) -> Answer:
-        count = len(shown)
-        masks = [json.dumps(rle.encode(np.zeros((4, 4), dtype=np.bool_))).encode()] * count
-        seen = np.frombuffer(bytes.fromhex(video.past or "00" * 4)[:4], np.uint32) % 2**20
+    def _answer_of(self, request: Request, video: Video, shown: list[int]) -> Answer:
+        seen = int.from_bytes(bytes.fromhex(video.past or "00" * 4)[:4], "little") % 2**20
         state = json.dumps({"past": video.past, "index": video.index, "objects": video.objects}).encode()
-        tensors: dict[str, Any] = {
-            "FRAME_INDEX": np.array([video.index], np.int64),
-            "OBJECT_IDS": np.array(shown, np.int64),
-            **joined(masks),
-            "BOXES": np.zeros((count, 4), np.float32),
-            "SCORES": np.full(count, seen, np.float32),
-            "IOUS": np.zeros(count, np.float32),
-            "LOGITS": np.zeros((count, 8, 8) if options.logits else (0, 0, 0), np.float32),
-            "SNAPSHOT": np.frombuffer(state, np.uint8) if options.snapshot else np.zeros(0, np.uint8),
-            "DRAINING": np.array([self.draining], np.uint8),
-            "TIMING": np.arange(7, dtype=np.float32),
-        }
-        return Answer(tensors)
+        masks, scores = dict.fromkeys(shown, EMPTY), dict.fromkeys(shown, float(seen))
+        return answer(request, masks, video.index, scores=scores, snapshot=state, draining=self.draining)
 
 
 def replicas(count: int) -> tuple[dict[str, Replica], dict[str, MockTransport]]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from masklet.families import variant
+from masklet_build.models.variants import variant
 from tests.golden import scenarios
 from tests.golden.scenarios import GoldenError
 from tests.golden.verify import export_golden

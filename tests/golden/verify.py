@@ -13,6 +13,7 @@ from masklet.tracker import Tracker
 from masklet_build.checkpoints.random_weights import save_official
 from masklet_build.export.onnx_export import CHECKED_SIZES, export
 from masklet_build.export.programs import export_programs
+from masklet_build.models import variants
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from tests.golden import rebuilt, scenarios
@@ -44,7 +45,7 @@ def verify(
 
     Raises GoldenError and whatever the steps raise. Needs torch.
     """
-    variant = families.variant(variant_name)
+    variant = variants.variant(variant_name)
     loaded = [scenarios.load(folder, name) for name in names or scenarios.scenarios(folder)]
     if not loaded:
         raise GoldenError(f"{folder} has no expected_<scenario>.npz.")

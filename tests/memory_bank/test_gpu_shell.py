@@ -46,7 +46,7 @@ class Bank:
         for engine in ENGINES:
             utils.InferenceRequest.models[engine] = lambda asked, engine=engine: self._run(engine, asked)
         config = loading.config("memory_bank")
-        for key, value in {**IDENTITY, **LIMITS, "contract_version": contract.CONTRACT_VERSION}.items():
+        for key, value in {**IDENTITY, **LIMITS, "image_size": VARIANT.image_size, "contract_version": contract.CONTRACT_VERSION}.items():
             config.parameters[key].string_value = str(value)
         module = loading.load(loading.MODELS / "memory_bank" / "1" / "model.py")
         module.on_gpu = lambda device: {3: self.arrays}[device]

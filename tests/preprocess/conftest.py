@@ -42,7 +42,7 @@ class Shell:
     def __init__(self, utils: Any, limits: Limits) -> None:
         self.utils = utils
         config = loading.config("preprocess")
-        for name, value in {**vars(limits), "variant": VARIANT}.items():
+        for name, value in {**vars(limits), "variant": VARIANT, "image_size": S}.items():
             config.parameters[name].string_value = str(value)
         self.module = loading.load(FOLDER / "model.py")
         self.model = loading.started(self.module, loading.arguments(config, FOLDER.parent))

@@ -10,7 +10,7 @@ import pytest
 from masklet import rle
 from masklet.envelope import Prompt
 from masklet.errors import BadPrompt, TooManyPoints
-from masklet.families import variant
+from masklet_build.models.variants import variant
 from masklet_preprocess.prompts import parse
 from masklet_preprocess.tensors import for_model, mask_tensors, scale_points
 

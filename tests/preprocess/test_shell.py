@@ -178,10 +178,12 @@ def test_an_id_over_the_limit_is_answered_with_an_error_to_that_very_id(shell, p
         assert bool(status(answer)) == refused
 
 
-@pytest.mark.parametrize(("name", "value"), [("max_points", ""), ("max_points", "0"), ("max_frame_side", "-3"), ("variant", "no_such")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("max_points", ""), ("max_points", "0"), ("max_frame_side", "-3"), ("variant", "no_such"), ("image_size", "")]
+)
 def test_a_wrong_config_parameter_is_named(shell, name, value):
     config = loading.config("preprocess")
-    config.parameters["variant"].string_value = VARIANT
+    config.parameters["variant"].string_value, config.parameters["image_size"].string_value = VARIANT, "512"
     config.parameters[name].string_value = value
     with pytest.raises(ValueError, match="no_such" if name == "variant" else name):
         shell.module.TritonPythonModel().initialize(loading.arguments(config, FOLDER.parent))

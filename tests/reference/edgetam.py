@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from masklet.families import RepViT, Variant
+from masklet.families import Variant
+from masklet_build.models.trunks import RepViT
+from masklet_build.models.variants import trunk_of
 from tests.reference.plain import State, gelu, norm, part, sine_code
 
 
@@ -16,8 +18,9 @@ def image_encoder(state: State, variant: Variant, image: Tensor) -> tuple[Tensor
     """uint8 [S, S, 3] -> [hidden, G, G], [32, 4G, 4G], [64, 2G, 2G]."""
     mean, std = torch.tensor(variant.family.pixel_mean), torch.tensor(variant.family.pixel_std)
     pixels = ((image.double() / 255).float() - mean) / std
-    assert isinstance(variant.trunk, RepViT)
-    levels = _trunk(pixels.permute(2, 0, 1)[None], part(state, "image_encoder.trunk.body"), variant.trunk)
+    trunk = trunk_of(variant)
+    assert isinstance(trunk, RepViT)
+    levels = _trunk(pixels.permute(2, 0, 1)[None], part(state, "image_encoder.trunk.body"), trunk)
     sides = [_conv(x, state, f"image_encoder.neck.convs.{3 - index}.conv") for index, x in enumerate(levels)]
     doubled = sides[3].repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
     finest, fine = (_conv(sides[index], state, f"sam_mask_decoder.conv_s{index}") for index in (0, 1))

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from masklet.families import Hiera, Variant
+from masklet.families import Variant
+from masklet_build.models.trunks import Hiera
+from masklet_build.models.variants import trunk_of
 from tests.reference.plain import State, gelu, linear, norm, part
 
 
@@ -27,7 +29,7 @@ def _conv(x: Tensor, state: State, name: str) -> Tensor:
 
 def trunk(own: State, variant: Variant, image: Tensor) -> list[Tensor]:
     """The four stages' maps [n, n, C], the finest first."""
-    shape = variant.trunk
+    shape = trunk_of(variant)
     assert isinstance(shape, Hiera)
     mean, std = torch.tensor(variant.family.pixel_mean), torch.tensor(variant.family.pixel_std)
     pixels = ((image.double() / 255).float() - mean) / std

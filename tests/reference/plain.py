@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from masklet.families import PlainVit, Variant
+from masklet.families import Variant
+from masklet_build.models.trunks import PlainVit
+from masklet_build.models.variants import trunk_of
 
 State = Mapping[str, Tensor]
 
@@ -141,7 +143,7 @@ def _cross(layer: State, variant: Variant, q: Tensor, spatial: Tensor, placed: T
 
 def image_encoder(state: State, variant: Variant, image: Tensor) -> Tensor:
     """uint8 [S, S, 3] -> [hidden, G, G]; windows are cut from a map padded with zeros."""
-    trunk, grid, shape = part(state, "image_encoder.trunk"), variant.grid, variant.trunk
+    trunk, grid, shape = part(state, "image_encoder.trunk"), variant.grid, trunk_of(variant)
     assert isinstance(shape, PlainVit)
     mean, std = torch.tensor(variant.family.pixel_mean), torch.tensor(variant.family.pixel_std)
     pixels = ((image.double() / 255).float() - mean) / std

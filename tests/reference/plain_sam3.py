@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from masklet.families import Sam3Vit, Variant
+from masklet.families import Variant
+from masklet_build.models.trunks import Sam3Vit
+from masklet_build.models.variants import trunk_of
 from tests.reference.plain import gelu, linear, norm, norm_channels, part
 
 State = Mapping[str, Tensor]
@@ -34,7 +36,7 @@ def attend(x: Tensor, block: State, heads: int, step: float) -> Tensor:
 
 def image_encoder(state: State, variant: Variant, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """uint8 [S, S, 3] -> [hidden, G, G], [32, 4 G, 4 G], [64, 2 G, 2 G]."""
-    own, shape, grid = part(state, "detector.backbone.vision_backbone"), variant.trunk, variant.grid
+    own, shape, grid = part(state, "detector.backbone.vision_backbone"), trunk_of(variant), variant.grid
     assert isinstance(shape, Sam3Vit)
     trunk, window = part(own, "trunk"), shape.window_size
     pixels = ((image.double() / 255).float() - 0.5) / 0.5

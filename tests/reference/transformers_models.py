@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import torch
 import transformers
 
-from masklet.families import Variant, variant
+from masklet.families import Variant
 from masklet_build.checkpoints.hugging_face import to_official
 from masklet_build.checkpoints.random_weights import random_checkpoint
 from masklet_build.models.network import BACKBONES
 from masklet_build.models.stages import TorchStages
+from masklet_build.models.variants import trunk_of, variant
 
 
 class Pair(NamedTuple):
@@ -26,7 +27,7 @@ class Pair(NamedTuple):
 
 def sam2_model(wanted: Variant) -> Any:
     """transformers' counterpart of a variant of SAM 2 or 2.1, with its initial weights."""
-    trunk, grid, side = wanted.trunk, wanted.grid, wanted.image_size
+    trunk, grid, side = trunk_of(wanted), wanted.grid, wanted.image_size
     widths = [trunk.embed_dim << stage for stage in range(4)]
     backbone = transformers.Sam2HieraDetConfig(
         image_size=[side, side],
@@ -54,7 +55,7 @@ def sam2_model(wanted: Variant) -> Any:
 
 def sam3_config(wanted: Variant) -> Any:
     """transformers' configuration of a SAM 3 tracker. Its default of layer_norm_eps is 1e-6, that of the official trunk 1e-5."""
-    trunk, grid, side = wanted.trunk, wanted.grid, wanted.image_size
+    trunk, grid, side = trunk_of(wanted), wanted.grid, wanted.image_size
     backbone = transformers.Sam3ViTConfig(
         image_size=side,
         num_hidden_layers=trunk.depth,
@@ -92,7 +93,7 @@ def pair(wanted: Variant, make: Callable[[Variant], Any]) -> Pair:
         tensor += 0.02 * torch.randn(tensor.shape)
     model.prompt_encoder.shared_embedding.positional_embedding.copy_(model.shared_image_embedding.positional_embedding)  # one in every checkpoint
     model.mask_decoder.pred_obj_score_head.proj_out.bias += 5  # else no object is present, and every mask is empty
-    state = BACKBONES[type(wanted.trunk)].used(to_official(model.state_dict()), wanted)
+    state = BACKBONES[type(trunk_of(wanted))].used(to_official(model.state_dict()), wanted)
     if wanted.perceiver:  # see edgetam_model
         state = random_checkpoint(wanted, seed=0) | {name: tensor for name, tensor in state.items() if not name.startswith("image_encoder.")}
     return Pair(model, TorchStages(state, wanted), wanted)

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 from masklet.contract import engines
-from masklet.families import NANO, Variant, scaled_down, variant
+from masklet.families import NANO, Variant
 from masklet_build.check.calls import calls
 from masklet_build.check.clip_check import check_clip
 from masklet_build.check.engine_check import check_engines
@@ -25,6 +25,7 @@ from masklet_build.export.precision.choice import Choice
 from masklet_build.export.precision.plan import Plan
 from masklet_build.export.profiles import Limits, profiles
 from masklet_build.models.stages import TorchStages
+from masklet_build.models.variants import scaled_down, step_of, variant
 from masklet_build.nano import CHECKPOINT
 
 pytestmark = pytest.mark.torch
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.torch
 
 def small(name: str) -> Variant:
     known = variant(name)
-    return known if "@" in name else scaled_down(known, max(64, known.step))
+    return known if "@" in name else scaled_down(known, max(64, step_of(known)))
 
 
 EVERY = "image_encoder mask_prompt memory_attention mask_decoder memory_encoder"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from masklet import Tracker
-from masklet.families import variant
+from masklet_build.models.variants import variant
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from tests.serving.small import VARIANT, Serve

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from masklet import Tracker, errors
-from masklet.families import variant
+from masklet_build.models.variants import variant
 from masklet_build.serve import Server
 from tests.serving.clips import clip
 from tests.serving.small import VARIANT, Serve

@@ -10,6 +10,7 @@ import pytest
 
 from masklet import families
 from masklet.tracker import Tracker
+from masklet_build.models import variants
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from tests.golden import scenarios
@@ -20,7 +21,7 @@ from tests.golden.verify import export_golden, replay, table
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 
 DATA = Path(__file__).parents[1] / "data"
-FOLDER, VARIANT = DATA / "efficienttam_ti_512_synthetic", families.variant("efficienttam_ti_512")
+FOLDER, VARIANT = DATA / "efficienttam_ti_512_synthetic", variants.variant("efficienttam_ti_512")
 BROKEN_FRAMES = 9  # frames that show a broken bank
 
 # Folder, variant, and per scenario the records that are compared and those of prompt calls for other objects, which are repetitions.
@@ -72,7 +73,7 @@ def test_every_mask_is_the_official_predictors(repository, scenario, serving_pyt
 @pytest.mark.parametrize(("folder", "name", "expected"), OTHERS, ids=lambda value: value if isinstance(value, str) else "")
 def test_every_mask_is_the_official_predictors_in_other_families(folder, name, expected, serving_python, tmp_path):
     loaded = [scenarios.load(DATA / folder, scenario) for scenario in expected]
-    made = build(DATA / folder, families.variant(name), loaded[0], tmp_path)
+    made = build(DATA / folder, variants.variant(name), loaded[0], tmp_path)
     with Server(made, python=serving_python, grpc_port=0, http_port=0, metrics_port=0) as server:
         reports = [replay(server.grpc_url, scenario) for scenario in loaded]
     print(table(reports))

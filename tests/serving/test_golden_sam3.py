@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from masklet import families
 from masklet.tracker import Tracker
 from masklet_build.manifest import Manifest
+from masklet_build.models import variants
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from tests.golden import scenarios
@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parents[1] / "data" / "sam3_synthetic"
 
 @pytest.fixture(scope="module")
 def engines(tmp_path_factory) -> Path:
-    return export_golden(families.variant("sam3:4"), FOLDER, scenarios.load(FOLDER, "p4"), tmp_path_factory.mktemp("golden"), print)
+    return export_golden(variants.variant("sam3:4"), FOLDER, scenarios.load(FOLDER, "p4"), tmp_path_factory.mktemp("golden"), print)
 
 
 @pytest.mark.parametrize(("name", "scenario", "frames"), [("sam3:4", "p4", 4), ("sam3_newest:4", "p3", 2)])

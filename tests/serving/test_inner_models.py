@@ -18,8 +18,8 @@ from masklet import errors
 from masklet.contract import POSTPROCESS, image_encoder, memory_bank, preprocess
 from masklet.envelope import MAX_BYTES
 from masklet.errors import from_server
-from masklet.families import variant
 from masklet.mask_bytes import separated
+from masklet_build.models.variants import variant
 from masklet_build.serve import Server
 from tests.serving.clips import clip
 from tests.serving.small import VARIANT

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks.memory_slope import after, slope, watch
 from masklet import Tracker
-from masklet.families import variant
+from masklet_build.models.variants import variant
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from tests.serving.clips import clip

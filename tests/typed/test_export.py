@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, defs
 
 from masklet.contract import engines
-from masklet.families import NANO, variant
+from masklet.families import NANO
 from masklet_build import cli, nano
 from masklet_build.checkpoints.random_weights import random_checkpoint
 from masklet_build.export import onnx_export
@@ -26,6 +26,7 @@ from masklet_build.export.precision.rewrite import layers
 from masklet_build.manifest import Manifest
 from masklet_build.models.samples import Sizes, sample_inputs
 from masklet_build.models.stages import TorchStages
+from masklet_build.models.variants import variant
 
 pytestmark = pytest.mark.torch
 

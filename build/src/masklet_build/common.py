@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from masklet import families
+from masklet_build.models import variants
 
 _NAMES = {"PIL": "Pillow"}  # of distributions that are not called as their module is
 
@@ -41,7 +41,7 @@ def add_variant(parser: argparse.ArgumentParser) -> None:
 
 def _variant_name(text: str) -> str:
     try:
-        return families.variant(text).name
+        return variants.variant(text).name
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -32,7 +32,7 @@ _IDLE_S = 1.0  # how often the bank looks around without requests
 
 def _settings(value):
     """Settings from the config's parameters."""
-    variant = families.variant(value["variant"])
+    variant = families.variant(value["variant"], int(value["image_size"]))
     if int(value["contract_version"]) != contract.CONTRACT_VERSION:
         raise ValueError(f"assembled for contract {value['contract_version']}, these modules are {contract.CONTRACT_VERSION}. Assemble again.")
     max_conditioning = int(value["max_conditioning"])

@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from masklet import families
 from masklet.contract import engines
 from masklet.families import Variant
 from masklet_build.embedded.runners import OnnxRuntimeRunner
@@ -21,6 +20,7 @@ from masklet_build.export.profiles import Limits, Profile, profiles
 from masklet_build.in_process import Stages
 from masklet_build.manifest import FILE_NAME as MANIFEST
 from masklet_build.manifest import Manifest, file_sha256
+from masklet_build.models import variants
 from masklet_build.quality.provenance import machine_facts, versions
 
 Run = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]  # of one engine
@@ -126,7 +126,7 @@ def engine_files(path: Path, variant: Variant) -> dict[str, Path]:
 
 def _of_onnx(path: Path, home: Path) -> Subject:
     manifest = Manifest.read(home)
-    variant = families.variant(manifest.variant)
+    variant = variants.variant(manifest.variant)
     files, limits = engine_files(path, variant), Limits.of(variant)
     reduced = {manifest.precision, manifest.attention} != {"fp32"}
     return Subject(
@@ -150,7 +150,7 @@ def _of_plans(path: Path, home: Path, scratch: Path) -> Subject:
     from masklet_build.engines.runtime import PlanStages
 
     plans = Plans.read(home)
-    variant = families.variant(plans.variant)
+    variant = variants.variant(plans.variant)
     for engine, file in engine_files(path, variant).items():
         (scratch / f"{engine}.plan").symlink_to(file.absolute())
     (scratch / PLANS).symlink_to((home / PLANS).absolute())

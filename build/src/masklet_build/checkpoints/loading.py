@@ -16,6 +16,7 @@ from masklet.families import VARIANTS, Variant
 from masklet_build.checkpoints.hugging_face import safetensors_files, to_official
 from masklet_build.manifest import file_sha256
 from masklet_build.models.network import BACKBONES, parameter_shapes
+from masklet_build.models.variants import trunk_of
 
 _SHOWN = 3  # names listed of each kind of mismatch
 
@@ -36,7 +37,7 @@ def load_checkpoint(path: str | Path, variant: Variant) -> dict[str, Tensor]:
         fetch = f"Fetch it: masklet-build download {variant.name}" if variant.official else "Correct the path."
         raise CheckpointError(f"There is no checkpoint {path}. {fetch}")
     try:
-        state = BACKBONES[type(variant.trunk)].used(to_official(_read(Path(path))), variant)
+        state = BACKBONES[type(trunk_of(variant))].used(to_official(_read(Path(path))), variant)
     except ValueError as error:
         raise CheckpointError(f"{path} does not fit {variant.name}: {error}") from error
     expected = parameter_shapes(variant)

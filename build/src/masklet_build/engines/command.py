@@ -6,10 +6,10 @@ import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
-from masklet import families
 from masklet_build.common import OutputExists, fail, missing, say
 from masklet_build.engines.plans import Plans, Settings
 from masklet_build.export.profiles import Limits
+from masklet_build.models import variants
 
 EPILOG = """Run it on the machine that will serve, with the server's TensorRT: a plan runs on the TensorRT version and GPU model that built it, and
 nowhere else. NVIDIA's image nvcr.io/nvidia/tensorrt:TAG-py3 has the version of tritonserver:TAG-py3.
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_engine(args: argparse.Namespace) -> int:
     """Builds plans. Returns the exit code."""
-    variant = families.variant(args.variant)
+    variant = variants.variant(args.variant)
     try:
         limits = Limits.of(variant, videos=args.videos, objects=args.objects)
     except ValueError as error:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from masklet import contract, families
+from masklet import contract
 from masklet_build.engines.device import Device
 from masklet_build.engines.here import this_machine
 from masklet_build.engines.network import sizes
 from masklet_build.engines.plans import Plan, Plans
 from masklet_build.export.profiles import choose
+from masklet_build.models import variants
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -37,7 +38,7 @@ class PlanStages:
         self.plans = Plans.read(folder)
         self.plans.check(folder, this_machine())
         self._folder = folder
-        self._models = {model.name: model for model in contract.engines(families.variant(self.plans.variant))}
+        self._models = {model.name: model for model in contract.engines(variants.variant(self.plans.variant))}
         self._device = Device()
         self._device.use()
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.Severity.WARNING))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from masklet import families
 from masklet.errors import MaskletError
 from masklet_build import nano
 from masklet_build.common import OutputExists, fail, missing, say
 from masklet_build.export.precision import choice
 from masklet_build.export.precision.frames import FilmError, folder_film
+from masklet_build.models import variants
 
 EPILOG = """examples:
   masklet-build export sam2.1_t --checkpoint sam2.1_hiera_tiny.pt --out engines/                            for CPUs
@@ -76,7 +76,7 @@ def _add_types(group: argparse._ArgumentGroup) -> None:
 def run_export(args: argparse.Namespace) -> int:
     """Exports. Returns the exit code."""
     checkpoint = args.checkpoint or nano.shipped(args, "--checkpoint", nano.CHECKPOINT, f"Fetch others: masklet-build download {args.variant}")
-    variant = families.variant(args.variant)
+    variant = variants.variant(args.variant)
     try:
         wanted = choice.Choice.of(variant, args.precision, args.attention, args.purpose)
     except ValueError as error:

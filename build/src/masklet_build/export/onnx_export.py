@@ -27,6 +27,7 @@ from masklet_build.export.precision.plan import Plan, make_plan
 from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
 from masklet_build.models.samples import Sizes, fitting_sizes, sample_inputs
 from masklet_build.models.stages import TorchStages
+from masklet_build.models.variants import trunk_of
 
 OPSET = 17  # the first with LayerNormalization; read by every runtime that masklet targets
 BF16_OPSET = 22  # the first whose convolutions take bfloat16
@@ -129,7 +130,7 @@ def _manifest(variant: Variant, checkpoint: Path, folder: Path, plan: Plan, diff
 
 def export_engine(stage: nn.Module, model: Model, variant: Variant, path: Path, opset: int = OPSET) -> None:
     """Traces one stage and writes it with the names, types and dimensions of the contract."""
-    sizes = Sizes(V=min(_TRACED_SIZES.V, variant.trunk.max_images)) if model.batched else _TRACED_SIZES
+    sizes = Sizes(V=min(_TRACED_SIZES.V, trunk_of(variant).max_images)) if model.batched else _TRACED_SIZES
     samples = sample_inputs(model.name, variant, sizes, seed=0)
     inputs = tuple(torch.from_numpy(samples[tensor.name]) for tensor in model.inputs)
     shapes = {tensor.name: engine_dims(tensor, model, variant) for tensor in (*model.inputs, *model.outputs)}

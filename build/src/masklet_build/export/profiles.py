@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 from masklet.contract import Model, engines, resolve
 from masklet.families import Variant
+from masklet_build.models.variants import trunk_of
 
 # Ranges of the batch grow by this: 1 | 2..4 | 5..16. One frame or object alone has a profile of its own, with static shapes where nothing else
 # varies: Triton captures CUDA graphs for these. Finer steps would double the time of building; a TensorRT kernel tuned for 8 rows serves 5 well.
@@ -74,7 +75,7 @@ class Limits:
     @classmethod
     def of(cls, variant: Variant, *, videos: int | None = None, objects: int | None = None) -> Limits:
         """The limits that a variant is served with; `videos` and `objects` where they are given. Raises ValueError."""
-        videos = min(cls.videos, variant.trunk.max_images) if videos is None else videos
+        videos = min(cls.videos, trunk_of(variant).max_images) if videos is None else videos
         return cls(videos, min(cls.objects, variant.max_objects) if objects is None else objects)
 
 

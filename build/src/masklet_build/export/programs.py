@@ -31,6 +31,7 @@ from masklet_build.export.precision.plan import make_plan
 from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
 from masklet_build.models.samples import Sizes, fitting_sizes, sample_inputs
 from masklet_build.models.stages import TorchStages
+from masklet_build.models.variants import trunk_of
 
 FP32 = Choice(purpose="torch")
 
@@ -107,7 +108,7 @@ def write_programs(stage: nn.Module, model: Model, variant: Variant, folder: Pat
     Returns the first. Raises what torch.export raises where a stage fixes a size that the contract leaves free.
     """
     path = folder / f"{model.name}{SUFFIX}"
-    sizes = Sizes(V=min(_TRACED.V, variant.trunk.max_images)) if model.batched else _TRACED
+    sizes = Sizes(V=min(_TRACED.V, trunk_of(variant).max_images)) if model.batched else _TRACED
     pools = model.name == "memory_attention" and variant.pooling != "none"
     _write(stage, model, variant, path, sizes, {"F": 2} if pools else {})
     if pools:

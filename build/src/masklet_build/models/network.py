@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from masklet.families import MEMORY_WIDTH, Hiera, PlainVit, RepViT, Sam3Vit, Trunk, Variant
+from masklet.families import MEMORY_WIDTH, Variant
 from masklet_build.models.edgetam import image_encoder as edgetam
 from masklet_build.models.edgetam.perceiver import CompressingMemoryEncoder, PerceiverParameters
 from masklet_build.models.efficienttam import image_encoder as efficienttam
@@ -26,6 +26,8 @@ from masklet_build.models.sam2 import image_encoder as sam2
 from masklet_build.models.sam3.checkpoint import official_name, tracker_part
 from masklet_build.models.sam3.image_encoder import image_encoder
 from masklet_build.models.sam3.parameters import VisionBackbone
+from masklet_build.models.trunks import Hiera, PlainVit, RepViT, Sam3Vit, Trunk
+from masklet_build.models.variants import trunk_of
 
 State = Mapping[str, Tensor]
 
@@ -61,7 +63,7 @@ class Network(nn.Module):
     def __init__(self, variant: Variant) -> None:
         super().__init__()
         hidden = variant.hidden
-        self.image_encoder = BACKBONES[type(variant.trunk)].parameters(variant)
+        self.image_encoder = BACKBONES[type(trunk_of(variant))].parameters(variant)
         self.memory_attention = MemoryAttentionParameters(variant)
         self.memory_encoder = MemoryEncoderParameters(hidden)
         if variant.perceiver:
@@ -90,7 +92,7 @@ def build_stages(parameters: Mapping[str, Tensor], variant: Variant) -> dict[str
     network.load_state_dict({ours.get(name, name): tensor for name, tensor in parameters.items()}, strict=True)
     network.eval().requires_grad_(False)
     stages: dict[str, nn.Module] = {
-        "image_encoder": BACKBONES[type(variant.trunk)].stage(network, variant),
+        "image_encoder": BACKBONES[type(trunk_of(variant))].stage(network, variant),
         "mask_prompt": SoftMaskPrompt(network.mask_downsample) if variant.family.soft_masks else MaskPrompt(network.mask_downsample, variant),
         "memory_attention": _memory_attention(network, variant),
         "mask_decoder": _mask_decoder(network, variant),
@@ -132,7 +134,7 @@ def network_shapes(variant: Variant) -> dict[str, tuple[int, ...]]:
 
 def official_names(variant: Variant) -> dict[str, str]:
     """Name of every tensor of the network -> its name in a checkpoint."""
-    rename = BACKBONES[type(variant.trunk)].official_name
+    rename = BACKBONES[type(trunk_of(variant))].official_name
     return {name: rename(name) for name in network_shapes(variant)}
 
 

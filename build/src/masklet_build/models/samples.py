@@ -9,6 +9,7 @@ import numpy as np
 
 from masklet.contract import Model, Tensor, engines, resolve
 from masklet.families import Variant
+from masklet_build.models.variants import trunk_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Sizes:
 def fitting_sizes(wanted: Sequence[Sizes], model: Model, variant: Variant) -> Iterable[Sizes]:
     """The sizes wanted, each once as far as the model differs by them, and no larger than calls of this variant get."""
     if model.batched:
-        return dict.fromkeys(Sizes(V=min(sizes.V, variant.trunk.max_images)) for sizes in wanted)
+        return dict.fromkeys(Sizes(V=min(sizes.V, trunk_of(variant).max_images)) for sizes in wanted)
     return dict.fromkeys(replace(sizes, B=min(sizes.B, variant.max_objects)) for sizes in wanted)
 
 

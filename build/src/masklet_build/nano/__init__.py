@@ -11,8 +11,8 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-from masklet import families
 from masklet.families import NANO
+from masklet_build.models import variants
 
 CHECKPOINT: Final = Path(__file__).parent / NANO.checkpoint
 ENGINES: Final = Path(__file__).parent / "engines"  # five ONNX files and manifest.json, as `masklet-build export` writes them
@@ -21,6 +21,6 @@ RECIPE: Final = Path(__file__).parent / "recipe.json"  # of the training that ma
 
 def shipped(args: argparse.Namespace, option: str, path: Path, advice: str) -> Path:
     """What the package has for a command's variant. Exits with 2, wrong arguments, where it has nothing."""
-    if families.variant(args.variant).official:
+    if variants.variant(args.variant).official:
         args.refuse(f"{option} is required for {args.variant}: the package has weights of nano only. {advice}")
     return path

@@ -9,12 +9,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from masklet import families
 from masklet.errors import MaskletError
 from masklet_build import nano
 from masklet_build.common import fail, missing, say
 from masklet_build.export.precision.choice import PRECISIONS as TYPES
 from masklet_build.export.precision.choice import Choice
+from masklet_build.models import variants
 from masklet_build.repository.assemble import PRECISIONS, AssembleError
 from masklet_build.serve import ServeError
 
@@ -110,7 +110,7 @@ def _servers(args: argparse.Namespace) -> list[AbstractContextManager[Served]]:
         if args.engines or args.precision:
             args.refuse("--url: that server has its engines and its precision already. Leave out --engines and --precision.")
         return [running(args.url, args.variant)]
-    if args.engines is None and families.variant(args.variant).official:
+    if args.engines is None and variants.variant(args.variant).official:
         args.refuse(f"--engines is required for {args.variant}: make them with `masklet-build export`. Or name a running server with --url.")
     engines: Path = args.engines or nano.ENGINES
     return [started(args.variant, engines, precision) for precision in PRECISIONS if precision in (args.precision or PRECISIONS[:1])]
@@ -124,7 +124,7 @@ def _typed_servers(args: argparse.Namespace) -> list[AbstractContextManager[Serv
         args.refuse(f"--typed: {absent}")
     from masklet_build.quality.in_precision import typed_servers
 
-    variant = families.variant(args.variant)
+    variant = variants.variant(args.variant)
     return typed_servers(variant, checkpoint, [Choice.of(variant, *types) for types in args.typed], say)
 
 

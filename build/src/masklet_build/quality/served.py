@@ -13,6 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from masklet.errors import ServerUnavailable
 from masklet.transport.protocol import Transport
+from masklet_build.models.variants import commanded_name
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 
@@ -57,5 +58,5 @@ def _asked(url: str) -> Served:
             parameters = client.get_model_config("memory_bank").config.parameters
     except InferenceServerException as error:
         raise ServerUnavailable(f"no masklet server answers at {url}: {error.message()}. Is it the gRPC port of `masklet-build serve`?") from error
-    known = {name: parameters[name].string_value for name in ("variant", "precision", "checkpoint_sha256")}
-    return Served(url, **known)
+    known = {name: parameters[name].string_value for name in ("precision", "checkpoint_sha256")}
+    return Served(url, commanded_name(parameters["variant"].string_value, int(parameters["image_size"].string_value)), **known)

@@ -20,6 +20,8 @@ from masklet import contract, families
 from masklet_build.common import fresh_directory
 from masklet_build.engines.plans import Plans
 from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
+from masklet_build.models import variants
+from masklet_build.models.variants import trunk_of
 from masklet_build.repository import runtimes, tensorrt
 from masklet_build.repository.configs import (
     KIND_CPU,
@@ -74,7 +76,7 @@ def assemble(
     settings    "model.parameter" -> value: limits and other parameters of the configs
     Raises AssembleError.
     """
-    variant = families.variant(variant_name)
+    variant = variants.variant(variant_name)
     plans = tensorrt.read_plans(engines, variant) if target == "tensorrt" else None
     made = plans or _manifest(engines, variant)
     runtime = target if target in IMAGE_TARGETS else runtime
@@ -93,7 +95,7 @@ def assemble(
             config = configs[model.name]
             complete(config, model, variant)
             if model.name == "image_encoder":
-                config.max_batch_size = min(config.max_batch_size, variant.trunk.max_images)
+                config.max_batch_size = min(config.max_batch_size, trunk_of(variant).max_images)
             _set_backend(config, model, variant, target, parameters)
             fill(config, variant, made.checkpoint["sha256"], precision)
         if plans:

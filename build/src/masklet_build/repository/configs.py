@@ -11,6 +11,7 @@ from tritonclient.grpc import model_config_pb2
 
 from masklet import contract
 from masklet.families import Variant, state_bytes
+from masklet_build.models.variants import served_name
 from masklet_build.repository.errors import AssembleError
 
 Config: TypeAlias = model_config_pb2.ModelConfig
@@ -60,7 +61,8 @@ def wire(tracker: Config, variant: Variant, *, through_encoder: bool) -> None:
 def fill(config: Config, variant: Variant, checkpoint_sha256: str, precision: str) -> None:
     """Sets what only assembly knows, in the configs that ask for it."""
     known = {
-        "variant": variant.name,
+        "variant": served_name(variant),
+        "image_size": str(variant.image_size),
         "contract_version": str(contract.CONTRACT_VERSION),
         "checkpoint_sha256": checkpoint_sha256,
         "precision": precision,

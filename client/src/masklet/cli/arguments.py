@@ -40,7 +40,7 @@ _MASK = re.compile(r"(?:(?P<object>\d+):)?(?P<file>.+)")
 
 
 @dataclass
-class Prompt:
+class ObjectPrompt:
     """What is said about one object."""
 
     points: list[list[float]] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Prompt:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments of the command, whose name is `command`. Wrong usage ends the program with exit code 2.
 
-    `prompts` of `track` maps object ids to a Prompt each.
+    `prompts` of `track` maps object ids to an ObjectPrompt each.
     """
     parser = _parser()
     arguments = parser.parse_args(argv)
@@ -115,18 +115,18 @@ class _AddPrompt(argparse.Action):
         object_id = int(match["object"] or 1)
         if not 1 <= object_id <= 255:
             raise argparse.ArgumentError(self, f"object {object_id} is not from 1 to 255")
-        namespace.prompts[object_id] = self._added(namespace.prompts.get(object_id, Prompt()), match)
+        namespace.prompts[object_id] = self._added(namespace.prompts.get(object_id, ObjectPrompt()), match)
 
-    def _added(self, prompt: Prompt, match: re.Match[str]) -> Prompt:
+    def _added(self, prompt: ObjectPrompt, match: re.Match[str]) -> ObjectPrompt:
         said = match.groupdict()
         if "file" in said:
-            made = Prompt(prompt.points, prompt.labels, prompt.box, Path(said["file"]))
+            made = ObjectPrompt(prompt.points, prompt.labels, prompt.box, Path(said["file"]))
         else:
             numbers = [float(number) for number in said["numbers"].split(",")]
             if len(numbers) == 4:
-                made = Prompt(prompt.points, prompt.labels, numbers, prompt.mask)
+                made = ObjectPrompt(prompt.points, prompt.labels, numbers, prompt.mask)
             else:
-                made = Prompt([*prompt.points, numbers], [*prompt.labels, int(said["label"] or 1)], prompt.box, prompt.mask)
+                made = ObjectPrompt([*prompt.points, numbers], [*prompt.labels, int(said["label"] or 1)], prompt.box, prompt.mask)
         if made.mask and (made.points or made.box):
             raise argparse.ArgumentError(self, "an object takes a mask, or points and a box, not both")
         return made

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from masklet.cli.failure import Failure, need
-
-Frame = NDArray[np.uint8]
+from masklet.overlay import Image
 
 _IMAGES = {".jpg", ".jpeg", ".png", ".webp", ".bmp"}
 _IMAGES_FPS = 25.0
@@ -28,7 +26,7 @@ class Source:
     live   they come from a camera and do not end
     """
 
-    frames: Iterator[Frame]
+    frames: Iterator[Image]
     fps: float
     count: int | None
     live: bool = False
@@ -56,7 +54,7 @@ def natural_order(files: Iterator[Path]) -> list[Path]:
     )
 
 
-def read_image(file: Path) -> Frame:
+def read_image(file: Path) -> Image:
     """The pixels of an image file as stored, without EXIF rotation, like the server reads them: of 16-bit grey the upper eight bits."""
     with need("PIL.Image").open(file) as image:
         if image.mode.startswith("I"):  # "I;16", or "I" where Pillow is old
@@ -79,7 +77,7 @@ def _video(path: str, format: str | None = None) -> Iterator[Source]:
         yield Source(_decoded(av, container, path), float(stream.average_rate or _IMAGES_FPS), stream.frames or None, live=format is not None)
 
 
-def _decoded(av: Any, container: Any, path: str) -> Iterator[Frame]:
+def _decoded(av: Any, container: Any, path: str) -> Iterator[Image]:
     try:
         for frame in container.decode(video=0):
             yield frame.to_ndarray(format="rgb24")

@@ -8,12 +8,13 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
 
-from masklet.cli.arguments import Prompt
+from masklet.cli.arguments import ObjectPrompt
 from masklet.cli.connection import tls_of
 from masklet.cli.failure import need
-from masklet.cli.sources import Frame, Source, open_source, read_image
+from masklet.cli.sources import Source, open_source, read_image
 from masklet.cli.writers import Writer
 from masklet.connection.interruption import Interruption
+from masklet.overlay import Image
 from masklet.results import TrackedFrame
 from masklet.tracker import Tracker, Video
 
@@ -43,11 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _tracked(video: Video, frames: Iterator[Frame]) -> Iterator[tuple[Frame, TrackedFrame]]:
+def _tracked(video: Video, frames: Iterator[Image]) -> Iterator[tuple[Image, TrackedFrame]]:
     """Each frame with its result."""
-    on_their_way: deque[Frame] = deque()
+    on_their_way: deque[Image] = deque()
 
-    def sent() -> Iterator[Frame]:
+    def sent() -> Iterator[Image]:
         for frame in frames:
             on_their_way.append(frame)
             yield frame
@@ -56,7 +57,7 @@ def _tracked(video: Video, frames: Iterator[Frame]) -> Iterator[tuple[Frame, Tra
         yield on_their_way.popleft(), result
 
 
-def _prompt(video: Video, prompts: Mapping[int, Prompt]) -> None:
+def _prompt(video: Video, prompts: Mapping[int, ObjectPrompt]) -> None:
     for object_id, said in prompts.items():
         mask = None if said.mask is None else read_image(said.mask).any(axis=2)
         video.prompt(object_id, points=said.points or None, labels=said.labels or None, box=said.box, mask=mask)

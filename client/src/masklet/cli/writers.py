@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from masklet import rle
 from masklet.cli.failure import Failure, need
-from masklet.overlay import colour, overlay
+from masklet.overlay import Image, colour, overlay
 from masklet.results import TrackedFrame
-
-Frame = NDArray[np.uint8]
 
 
 class Writer:
@@ -34,7 +32,7 @@ class Writer:
         self._lines: TextIO | None = None
         self._film = Film(folder / "overlay.mp4", fps)
 
-    def write(self, frame: Frame, result: TrackedFrame) -> None:
+    def write(self, frame: Image, result: TrackedFrame) -> None:
         """Adds one frame."""
         if self._lines is None:
             self._masks.mkdir(parents=True)
@@ -79,7 +77,7 @@ class Film:
         self._container: Any = None
         self._stream: Any = None
 
-    def add(self, frame: Frame) -> None:
+    def add(self, frame: Image) -> None:
         """Adds a frame, uint8 (H, W, 3) RGB. All must have one size."""
         height, width = (side - side % 2 for side in frame.shape[:2])  # colour is stored for 2 x 2 pixels
         if self._container is None:

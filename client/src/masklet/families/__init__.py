@@ -7,7 +7,6 @@ between families is a field here, or lives in an engine.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -16,7 +15,6 @@ from masklet.families.definitions import MEMORY_WIDTH, Family, Perceiver, Select
 from masklet.families.efficienttam import EFFICIENTTAM, NANO
 from masklet.families.sam3 import SAM3
 from masklet.families.states import header_bytes, most_prompted, state_bytes
-from masklet.families.trunks import Hiera, PlainVit, RepViT, Sam3Vit, Trunk
 
 __all__ = [
     "EFFICIENTTAM",
@@ -25,18 +23,11 @@ __all__ = [
     "SAM3",
     "VARIANTS",
     "Family",
-    "Hiera",
     "Perceiver",
-    "PlainVit",
-    "RepViT",
-    "Sam3Vit",
     "Selection",
-    "Trunk",
     "Variant",
     "header_bytes",
     "most_prompted",
-    "scaled_down",
-    "shallow",
     "state_bytes",
     "variant",
 ]
@@ -45,29 +36,8 @@ _VARIANTS = (*efficienttam.VARIANTS, *sam2.VARIANTS, *sam3.VARIANTS, *edgetam.VA
 VARIANTS: Mapping[str, Variant] = {variant.name: variant for variant in _VARIANTS}
 
 
-def variant(name: str) -> Variant:
-    """The variant of that name. For tests and trials, behind a name: `:BLOCKS` for a shallow one, then `@SIDE` for one scaled down.
-
-    Raises ValueError that lists the known names.
-    """
-    parts = re.fullmatch(r"([^:@]+)(?::(\d+))?(?:@(\d+))?", name, re.ASCII)
-    if parts is None or parts[1] not in VARIANTS:
+def variant(name: str, image_size: int | None = None) -> Variant:
+    """The variant of that name, for images of its own size or of another, as a server's configs say. Raises ValueError that lists the known names."""
+    if name not in VARIANTS:
         raise ValueError(f"unknown variant {name!r}. Known: {', '.join(VARIANTS)}.")
-    made = VARIANTS[parts[1]]
-    made = shallow(made, int(parts[2])) if parts[2] else made
-    return scaled_down(made, int(parts[3])) if parts[3] else made
-
-
-def scaled_down(base: Variant, image_size: int) -> Variant:
-    """The same network at another image size, for tests: no official weights exist for it. Raises ValueError for a size that it cannot take."""
-    if image_size <= 0 or image_size % base.step:
-        raise ValueError(f"image size {image_size} of {base.name} is not a multiple of {base.step} pixels.")
-    return replace(base, name=f"{base.name}@{image_size}", image_size=image_size)
-
-
-def shallow(base: Variant, blocks: int) -> Variant:
-    """The same network with fewer blocks in its trunk, every second one global, for tests: that of SAM 3 has 1.8 GB. Raises ValueError."""
-    if not isinstance(base.trunk, Sam3Vit) or blocks < 2 or blocks % 2:
-        raise ValueError(f"{base.name} cannot be made of {blocks} blocks: only variants of SAM 3 can, of an even number.")
-    trunk = replace(base.trunk, depth=blocks, global_blocks=tuple(range(1, blocks, 2)))
-    return replace(base, name=f"{base.name}:{blocks}", trunk=trunk)
+    return VARIANTS[name] if image_size is None else replace(VARIANTS[name], image_size=image_size)

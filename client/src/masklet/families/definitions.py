@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from masklet.families.trunks import Trunk
-
 MEMORY_WIDTH = 64  # width of a memory: memory_encoder out_dim in every official configuration; a pointer is hidden / 64 memory tokens
 MASK_STRIDE = 16  # mask pixels per feature, each way, in the memory encoder: mask_downsampler total_stride in every official configuration
 LOW_STRIDE = 4  # low-resolution mask pixels per feature, each way: the decoder doubles twice in every official configuration
@@ -60,28 +58,29 @@ class Family:
     root: str
     licence: str
     weights: str
-    num_memories: int
-    num_pointers: int
     max_conditioning: int
-    multimask_min_points: int
-    multimask_max_points: int
     corrections_condition: bool
     corrections_read_memory: bool
     soft_masks: bool
     exclusive_prompts: bool
     pointer_time: bool
     occlusion_embedding: bool
-    binarise_prompts: bool
-    sigmoid_scale: float
-    sigmoid_bias: float
-    previous_logits_limit: float
-    no_object_score: float
-    stability_delta: float
-    stability_threshold: float
-    pixel_mean: tuple[float, float, float]
-    pixel_std: tuple[float, float, float]
     sources: Mapping[str, str]
+    # What the official configurations have in common, each at a line of its own:
+    num_memories: int = 7
+    num_pointers: int = 16
+    multimask_min_points: int = 0
+    multimask_max_points: int = 1
     max_prompt_points: int | None = None
+    binarise_prompts: bool = True
+    sigmoid_scale: float = 20.0
+    sigmoid_bias: float = -10.0
+    previous_logits_limit: float = 32.0
+    no_object_score: float = -1024.0
+    stability_delta: float = 0.05
+    stability_threshold: float = 0.98
+    pixel_mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    pixel_std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     selection: Selection | None = None
 
 
@@ -115,7 +114,6 @@ class Variant:
     stride              pixels per feature, each way
     hidden              width of image features, pointers and prompt tokens
     feed_forward        inner width of the feed-forward layers of memory attention and of the mask decoder's two-way blocks
-    trunk               backbone of the image encoder
     memory_layers       layers of memory attention
     pooling             cross-attention to memories: "none", or 2x2 pooled keys as "efficient1" (adds ln 4 to logits) or "efficient2"
                         (adds 2 ln 2 to keys)
@@ -126,15 +124,14 @@ class Variant:
     name: str
     family: Family
     checkpoint: str
-    image_size: int
-    stride: int
-    hidden: int
-    feed_forward: int
-    trunk: Trunk
-    memory_layers: int
-    pooling: Literal["none", "efficient1", "efficient2"]
-    high_res: tuple[tuple[int, int], ...]
     sources: Mapping[str, str]
+    image_size: int = 1024
+    stride: int = 16
+    hidden: int = 256
+    feed_forward: int = 2048
+    memory_layers: int = 4
+    pooling: Literal["none", "efficient1", "efficient2"] = "none"
+    high_res: tuple[tuple[int, int], ...] = ()
     perceiver: Perceiver | None = None
 
     @property
@@ -146,11 +143,6 @@ class Variant:
     def grid(self) -> int:
         """Side of the feature grid."""
         return self.image_size // self.stride
-
-    @property
-    def step(self) -> int:
-        """The image sizes that the network takes are multiples of this: a perceiver cuts the grid into equal windows."""
-        return math.lcm(self.trunk.step, self.stride * (self.perceiver.windows if self.perceiver else 1))
 
     @property
     def low_size(self) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from masklet.families.definitions import Family, Perceiver, Variant
-from masklet.families.trunks import RepViT
 
 _BASE = "modeling/sam2_base.py"
 _PREDICTOR = "sam2_video_predictor.py"
@@ -16,26 +15,13 @@ FAMILY = Family(
     root="sam2",
     licence="Apache-2.0",
     weights="https://github.com/facebookresearch/EdgeTAM/raw/main/checkpoints/",
-    num_memories=7,
-    num_pointers=16,
     max_conditioning=0,
-    multimask_min_points=0,
-    multimask_max_points=1,
     corrections_condition=False,
     corrections_read_memory=True,
     soft_masks=False,
     exclusive_prompts=False,
     pointer_time=False,
     occlusion_embedding=False,
-    binarise_prompts=True,
-    sigmoid_scale=20.0,
-    sigmoid_bias=-10.0,
-    previous_logits_limit=32.0,
-    no_object_score=-1024.0,
-    stability_delta=0.05,
-    stability_threshold=0.98,
-    pixel_mean=(0.485, 0.456, 0.406),
-    pixel_std=(0.229, 0.224, 0.225),
     sources={
         "num_memories": f"{_YAML}:109",
         "num_pointers": f"{_BASE}:67",
@@ -60,28 +46,11 @@ FAMILY = Family(
     },
 )
 
-_TRUNK = RepViT(
-    widths=(48, 96, 192, 384),
-    depths=(2, 2, 14, 2),
-    mlp_ratio=2,
-    sources={
-        "widths": f"{_YAML}:26",
-        "depths": f"{_YAML}:11",  # the name of a model of timm, where depths and ratio stand: models/repvit.py, repvit_m1
-        "mlp_ratio": f"{_YAML}:11",
-    },
-)
-
 EDGETAM = Variant(
     name="edgetam",
     family=FAMILY,
     checkpoint="edgetam.pt",
-    image_size=1024,
-    stride=16,
-    hidden=256,
-    feed_forward=2048,
-    trunk=_TRUNK,
     memory_layers=2,
-    pooling="none",
     high_res=((32, 4), (64, 2)),
     perceiver=Perceiver(
         latents=256,
@@ -94,7 +63,6 @@ EDGETAM = Variant(
         "stride": f"{_BASE}:30",
         "hidden": f"{_YAML}:25",
         "feed_forward": f"{_YAML}:37",  # and 2048 in the decoder, modeling/sam2_base.py:233
-        "trunk": f"{_YAML}:10",
         "memory_layers": f"{_YAML}:61",
         "pooling": f"{_YAML}:52",  # its class does not pool
         "high_res": "modeling/sam/mask_decoder.py:78",

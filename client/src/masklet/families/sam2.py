@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from masklet.families.definitions import Family, Variant
-from masklet.families.trunks import Hiera
 
 _BASE = "modeling/sam2_base.py"
 _PREDICTOR = "sam2_video_predictor.py"
 _BUILDER = "build_sam.py"  # overrides of the YAML, applied by default
-_TRUNK = "modeling/backbones/hieradet.py"
 _TINY = {"sam2": "configs/sam2/sam2_hiera_t.yaml", "sam2.1": "configs/sam2.1/sam2.1_hiera_t.yaml"}
 
 _NAMES = {"t": "tiny", "s": "small", "b+": "base_plus", "l": "large"}  # in the checkpoints' file names
@@ -23,26 +21,13 @@ def _family(name: str, *, folder: str, newer: bool, lines: tuple[str, str, int])
         root="sam2",
         licence="Apache-2.0",
         weights=f"https://dl.fbaipublicfiles.com/segment_anything_2/{folder}/",
-        num_memories=7,
-        num_pointers=16,
         max_conditioning=0,
-        multimask_min_points=0,
-        multimask_max_points=1,
         corrections_condition=False,
         corrections_read_memory=True,
         soft_masks=False,
         exclusive_prompts=False,
         pointer_time=newer,
         occlusion_embedding=newer,
-        binarise_prompts=True,
-        sigmoid_scale=20.0,
-        sigmoid_bias=-10.0,
-        previous_logits_limit=32.0,
-        no_object_score=-1024.0,
-        stability_delta=0.05,
-        stability_threshold=0.98,
-        pixel_mean=(0.485, 0.456, 0.406),
-        pixel_std=(0.229, 0.224, 0.225),
         sources={
             "num_memories": f"{_TINY[name]}:87",
             "num_pointers": f"{_BASE}:67",
@@ -72,21 +57,6 @@ SAM2 = _family("sam2", folder="072824", newer=False, lines=(f"{_TINY['sam2']}:10
 SAM2_1 = _family("sam2.1", folder="092824", newer=True, lines=(f"{_TINY['sam2.1']}:105", f"{_TINY['sam2.1']}:96", 116))
 
 
-def _trunk(size: str, yaml: str) -> Hiera:
-    given = {"embed_dim": f"{yaml}:11", "num_heads": f"{yaml}:12", "stages": f"{yaml}:13", "global_blocks": f"{yaml}:14", "background": f"{yaml}:15"}
-    default = {"stages": f"{_TRUNK}:181", "windows": f"{_TRUNK}:186", "global_blocks": f"{_TRUNK}:193", "background": f"{_TRUNK}:184"}
-    usual = (8, 4, 14, 7)
-    match size:
-        case "t":
-            return Hiera(96, 1, (1, 2, 7, 2), usual, (5, 7, 9), background=7, sources={**default, **given})
-        case "s":
-            return Hiera(96, 1, (1, 2, 11, 2), usual, (7, 10, 13), background=7, sources={**default, **given})
-        case "b+":
-            return Hiera(112, 2, (2, 3, 16, 3), usual, (12, 16, 20), background=14, sources={**given, **default})
-        case _:
-            return Hiera(144, 2, (2, 6, 36, 4), (8, 4, 16, 8), (23, 33, 43), background=7, sources={**given, "windows": f"{yaml}:16"})
-
-
 def _variant(family: Family, size: str) -> Variant:
     yaml = f"configs/{family.name}/{family.name}_hiera_{size}.yaml"
     trunk = {"t": 0, "s": 0, "b+": -3, "l": 1}[size]  # lines of the trunk more than in the tiny files
@@ -95,20 +65,12 @@ def _variant(family: Family, size: str) -> Variant:
         name=f"{family.name}_{size}",
         family=family,
         checkpoint=f"{family.name}_hiera_{_NAMES[size]}.pt",
-        image_size=1024,
-        stride=16,
-        hidden=256,
-        feed_forward=2048,
-        trunk=_trunk(size, yaml),
-        memory_layers=4,
-        pooling="none",
         high_res=((32, 4), (64, 2)),
         sources={
             "image_size": f"{yaml}:{88 + trunk}",
             "stride": f"{_BASE}:30",
             "hidden": f"{yaml}:{24 + trunk}",
             "feed_forward": f"{yaml}:{36 + trunk}",  # and 2048 in the decoder, modeling/sam2_base.py:228
-            "trunk": f"{yaml}:10",
             "memory_layers": f"{yaml}:{60 + trunk}",
             "pooling": f"{yaml}:{51 + trunk}",
             "high_res": f"{yaml}:{high_res}",  # its channels: modeling/sam/mask_decoder.py:78-83

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from masklet.families.definitions import Family, Selection, Variant
-from masklet.families.trunks import Sam3Vit
 
 _BASE = "model/sam3_tracker_base.py"
 _PREDICTOR = "model/sam3_tracking_predictor.py"
@@ -17,24 +16,13 @@ SAM3 = Family(
     root="sam3",
     licence="SAM License",
     weights="https://huggingface.co/facebook/sam3/resolve/main/",
-    num_memories=7,
-    num_pointers=16,
     max_conditioning=4,
-    multimask_min_points=0,
-    multimask_max_points=1,
     corrections_condition=True,
     corrections_read_memory=False,
     soft_masks=True,
     exclusive_prompts=True,
     pointer_time=True,
     occlusion_embedding=True,
-    binarise_prompts=True,
-    sigmoid_scale=20.0,
-    sigmoid_bias=-10.0,
-    previous_logits_limit=32.0,
-    no_object_score=-1024.0,
-    stability_delta=0.05,
-    stability_threshold=0.98,
     pixel_mean=(0.5, 0.5, 0.5),
     pixel_std=(0.5, 0.5, 0.5),
     max_prompt_points=16,
@@ -71,35 +59,12 @@ _SAM3 = Variant(
     checkpoint="sam3.pt",
     image_size=1008,
     stride=14,
-    hidden=256,
-    feed_forward=2048,
-    trunk=Sam3Vit(
-        embed_dim=1024,
-        depth=32,
-        num_heads=16,
-        mlp_ratio=4.625,
-        window_size=24,
-        global_blocks=(7, 15, 23, 31),
-        pretrain_grid=24,
-        sources={
-            "embed_dim": f"{_BUILDER}:78",
-            "depth": f"{_BUILDER}:79",
-            "num_heads": f"{_BUILDER}:80",
-            "mlp_ratio": f"{_BUILDER}:81",
-            "window_size": f"{_BUILDER}:91",
-            "global_blocks": f"{_BUILDER}:87",
-            "pretrain_grid": f"{_BUILDER}:76",  # 336 pixels of pretraining / patches of 14
-        },
-    ),
-    memory_layers=4,
-    pooling="none",
     high_res=((32, 4), (64, 2)),
     sources={
         "image_size": f"{_BUILDER}:453",
         "stride": f"{_BUILDER}:456",
         "hidden": f"{_BUILDER}:416",
         "feed_forward": f"{_BUILDER}:401",  # and 2048 in the decoder, model/sam3_tracker_base.py:197
-        "trunk": f"{_BUILDER}:74",
         "memory_layers": f"{_BUILDER}:420",
         "pooling": f"{_BUILDER}:384",  # plain RoPEAttention
         "high_res": f"{_BASE}:203",

@@ -20,7 +20,7 @@ Reply = Event | MaskletError | None
 class MockTransport:
     """Answers each request with what `handler` makes of it, at once and in order.
 
-    The handler gives an Answer with the output tensors of `tracker` (`masklet.mask_bytes.joined` makes those of masks), a MaskletError that the
+    The handler gives an Answer with the output tensors of `tracker` (`masklet.testing.answer` makes one of masks), a MaskletError that the
     server is to answer with, a Refusal with a text, a Broken to end the stream, or None to stay silent. The id of the request and the tensor TOKEN
     are added where it gives none.
     For use as `Tracker("test:0", transport=MockTransport(handler))`, also with AsyncTracker.

@@ -32,10 +32,11 @@ class Limits:
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, str]) -> Limits:
         """Reads the `parameters` of config.pbtxt. Raises ValueError that names the parameter which is missing or no positive integer."""
-        return cls(**{field.name: _positive(parameters, field.name) for field in fields(cls)})
+        return cls(**{field.name: positive(parameters, field.name) for field in fields(cls)})
 
 
-def _positive(parameters: Mapping[str, str], name: str) -> int:
+def positive(parameters: Mapping[str, str], name: str) -> int:
+    """One of them. Raises ValueError as above."""
     text = parameters.get(name, "")
     if not text.isascii() or not text.isdigit() or int(text) == 0:
         raise ValueError(f"config parameter {name} of preprocess is {text!r}. Set it to a positive integer.")

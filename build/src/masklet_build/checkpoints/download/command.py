@@ -6,10 +6,10 @@ import argparse
 import os
 from pathlib import Path
 
-from masklet import families
 from masklet_build.checkpoints.official_files import DownloadError, OfficialFile, address, official_file
 from masklet_build.common import fail, missing
 from masklet_build.manifest import file_sha256
+from masklet_build.models import variants
 
 EPILOG = """examples:
   masklet-build download efficienttam_ti_512                     writes efficienttam_ti_512x512.pt here
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run_download(args: argparse.Namespace) -> int:
     """Runs the command. Returns the exit code."""
-    variant = families.variant(args.variant)
+    variant = variants.variant(args.variant)
     if not variant.official:
         args.refuse(f"{variant.name} is in the package: there is nothing to download. Next: masklet-build assemble {variant.name} --out REPO")
     if args.mirror and not args.mirror.startswith(("https://", "http://")):

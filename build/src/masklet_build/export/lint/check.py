@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from masklet import families
 from masklet.contract import Model, engines
 from masklet.families import Variant
 from masklet_build.export.lint import forms, structure
@@ -13,6 +12,7 @@ from masklet_build.export.lint.contract import contract, dimensions
 from masklet_build.export.lint.findings import Finding
 from masklet_build.export.lint.graph import Graph, LintError
 from masklet_build.manifest import FILE_NAME, Manifest
+from masklet_build.models import variants
 
 
 def lint_folder(folder: Path) -> Iterator[tuple[str, list[Finding]]]:
@@ -25,7 +25,7 @@ def lint_folder(folder: Path) -> Iterator[tuple[str, list[Finding]]]:
 def _read(folder: Path) -> tuple[Manifest, Variant]:
     try:
         manifest = Manifest.read(folder)
-        return manifest, families.variant(manifest.variant)
+        return manifest, variants.variant(manifest.variant)
     except FileNotFoundError as error:
         raise LintError(f"{folder} has no {FILE_NAME}, so it holds no engines. Make them with: masklet-build export") from error
     except (TypeError, ValueError) as error:

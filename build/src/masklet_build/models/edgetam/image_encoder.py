@@ -10,10 +10,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import RepViT, Variant
+from masklet.families import Variant
 from masklet_build.models.edgetam.repvit import Body
 from masklet_build.models.sam.pixels import Pixels
 from masklet_build.models.sam.pyramid import Neck
+from masklet_build.models.trunks import RepViT
+from masklet_build.models.variants import trunk_of
 
 
 class Trunk(nn.Module):
@@ -29,9 +31,10 @@ class Encoder(nn.Module):
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
-        assert isinstance(variant.trunk, RepViT)
-        self.trunk = Trunk(variant.trunk)
-        self.neck = Neck(variant.trunk.widths, variant.hidden)
+        trunk = trunk_of(variant)
+        assert isinstance(trunk, RepViT)
+        self.trunk = Trunk(trunk)
+        self.neck = Neck(trunk.widths, variant.hidden)
 
 
 def one_after_another(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:

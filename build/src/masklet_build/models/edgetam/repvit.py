@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import RepViT
+from masklet_build.models.trunks import RepViT
 
 GATE_SHARE, GATE_STEP = 4, 8  # a gate has a quarter of the channels inside, rounded to a multiple of 8 (timm: SqueezeExcite, make_divisible)
 

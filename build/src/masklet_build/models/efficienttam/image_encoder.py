@@ -6,11 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import PlainVit, Variant
+from masklet.families import Variant
 from masklet_build.models.sam import windows
 from masklet_build.models.sam.layers import Attending, Conv1x1, LayerNorm2d, Linear, Mlp, image_of, tokens_of
 from masklet_build.models.sam.pixels import Pixels
 from masklet_build.models.sam.tables import resized_position_embedding
+from masklet_build.models.trunks import PlainVit
+from masklet_build.models.variants import trunk_of
 
 PATCH = 16  # pixels of a token, each way; a stem of convolutions halves four times
 
@@ -159,9 +161,10 @@ class Encoder(nn.Module):
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
-        assert isinstance(variant.trunk, PlainVit)
-        self.trunk = Trunk(variant.trunk, variant.grid)
-        self.neck = Neck(variant.trunk.embed_dim, variant.hidden, variant.grid)
+        trunk = trunk_of(variant)
+        assert isinstance(trunk, PlainVit)
+        self.trunk = Trunk(trunk, variant.grid)
+        self.neck = Neck(trunk.embed_dim, variant.hidden, variant.grid)
 
 
 class ImageEncoder(nn.Module):

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from masklet.families import Hiera, Variant
+from masklet.families import Variant
 from masklet_build.models.sam.pixels import Pixels
 from masklet_build.models.sam.pyramid import Neck, Pyramid
 from masklet_build.models.sam2.trunk import PATCH_STRIDE, Trunk, position_embedding
+from masklet_build.models.trunks import Hiera
+from masklet_build.models.variants import trunk_of
 
 
 class Encoder(nn.Module):
@@ -15,9 +17,10 @@ class Encoder(nn.Module):
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
-        assert isinstance(variant.trunk, Hiera)
-        width = variant.trunk.embed_dim
-        self.trunk = Trunk(variant.trunk, variant.image_size)
+        trunk = trunk_of(variant)
+        assert isinstance(trunk, Hiera)
+        width = trunk.embed_dim
+        self.trunk = Trunk(trunk, variant.image_size)
         self.neck = Neck([width, 2 * width, 4 * width, 8 * width], variant.hidden)
 
 

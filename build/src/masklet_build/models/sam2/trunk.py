@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import Hiera
 from masklet_build.models.sam import windows
 from masklet_build.models.sam.layers import Attending, Linear, Mlp, tokens_of
+from masklet_build.models.trunks import Hiera
 
 PATCH_STRIDE = 4  # pixels per token of the first stage (modeling/backbones/utils.py:71)
 MLP_RATIO = 4  # hieradet.py:90

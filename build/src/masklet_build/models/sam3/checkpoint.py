@@ -8,8 +8,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from masklet.families import Sam3Vit, Variant
+from masklet.families import Variant
 from masklet_build.models.sam3.image_encoder import rotary_tables
+from masklet_build.models.trunks import Sam3Vit
+from masklet_build.models.variants import trunk_of
 
 _VISION = "detector.backbone.vision_backbone."
 # Start of a name in `masklet_build.models.network` -> in the checkpoint; the first that fits counts.
@@ -43,13 +45,14 @@ def tracker_part(state: Mapping[str, Tensor], variant: Variant) -> dict[str, Ten
 
 
 def _check_rotary_tables(state: Mapping[str, Tensor], variant: Variant) -> None:
-    assert isinstance(variant.trunk, Sam3Vit)
-    tables = rotary_tables(variant.trunk, variant.grid)
+    trunk = trunk_of(variant)
+    assert isinstance(trunk, Sam3Vit)
+    tables = rotary_tables(trunk, variant.grid)
     for name, stored in state.items():
         found = _ROTARY.match(name)
         if found is None:
             continue
-        cosine, sine = tables[int(found[1]) in variant.trunk.global_blocks]
+        cosine, sine = tables[int(found[1]) in trunk.global_blocks]
         expected = torch.complex(cosine, sine)
         if stored.shape != expected.shape or (stored - expected).abs().max() > _ROTARY_TOLERANCE:
             raise ValueError(f"{name} {tuple(stored.shape)} is not the rotary table of {variant.name}, {tuple(expected.shape)}.")

@@ -11,12 +11,14 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from masklet.families import Sam3Vit, Variant
+from masklet.families import Variant
 from masklet_build.models.sam.layers import Attending
 from masklet_build.models.sam.memory_attention import rotate
 from masklet_build.models.sam.pixels import Pixels
 from masklet_build.models.sam.tables import rotary_table
 from masklet_build.models.sam3.parameters import NeckLevel, TrunkBlockParameters, VisionBackbone
+from masklet_build.models.trunks import Sam3Vit
+from masklet_build.models.variants import trunk_of
 
 
 def in_windows(x: Tensor, window: int) -> Tensor:
@@ -97,7 +99,7 @@ class ImageEncoder(nn.Module):
 
     def __init__(self, backbone: VisionBackbone, fine: nn.Conv2d, middle: nn.Conv2d, variant: Variant) -> None:
         super().__init__()
-        trunk = variant.trunk
+        trunk = trunk_of(variant)
         assert isinstance(trunk, Sam3Vit)
         self.grid, self.window, self.channels = variant.grid, trunk.window_size, trunk.embed_dim
         self.patch_embed, self.ln_pre = backbone.trunk.patch_embed.proj, backbone.trunk.ln_pre

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from masklet.families import Sam3Vit, Variant
+from masklet.families import Variant
+from masklet_build.models.trunks import Sam3Vit
+from masklet_build.models.variants import trunk_of
 
 
 class PatchEmbed(nn.Module):
@@ -91,7 +93,7 @@ class VisionBackbone(nn.Module):
 
     def __init__(self, variant: Variant) -> None:
         super().__init__()
-        trunk = variant.trunk
+        trunk = trunk_of(variant)
         assert isinstance(trunk, Sam3Vit)
         self.trunk = Trunk(trunk, variant.stride)
         self.sam2_convs = nn.ModuleList(NeckLevel(trunk.embed_dim, variant.hidden, doublings) for doublings in (2, 1, 0))
