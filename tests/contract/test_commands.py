@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tomllib
 
+from masklet import cli as client
 from masklet import families
 from masklet_build import cli
 from masklet_build.repository.assemble import RUNTIMES, TARGETS
@@ -51,6 +53,10 @@ def test_an_unknown_variant_is_answered_with_those_that_there_are(capsys: pytest
     assert "unknown variant 'nanoo'. Known: efficienttam_ti_512" in capsys.readouterr().err
 
 
-def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
-    settings = tomllib.loads((ROOT / "build" / "pyproject.toml").read_text())
-    assert said(capsys, "--version") == f"masklet-build {settings['project']['version']}\n"
+@pytest.mark.parametrize(("main", "name", "folder"), [(cli.main, "masklet-build", "build"), (client.main, "masklet", "client")])
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str], main: Any, name: str, folder: str) -> None:
+    settings = tomllib.loads((ROOT / folder / "pyproject.toml").read_text())
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out == f"{name} {settings['project']['version']}\n"

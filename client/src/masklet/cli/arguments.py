@@ -6,6 +6,7 @@ import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("masklet", description="Track objects through videos with a masklet server, and look after the server.")
+    top.add_argument("--version", action="version", version=f"masklet {version('masklet')}")
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
     _add_track(commands)
     probe.add_command(commands)
