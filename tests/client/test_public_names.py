@@ -20,6 +20,12 @@ def test_all_names_are_exactly_the_public_ones():
     assert sorted(masklet.__all__) == sorted(public)
 
 
+def test_every_folder_is_a_package_that_says_what_it_holds():
+    """A folder without `__init__.py` can be imported here, and is missing in the wheel."""
+    folders = {source.parent for source in Path(masklet.__path__[0]).rglob("*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
 def test_every_public_name_is_documented():
     assert [name for name in masklet.__all__ if not getattr(masklet, name).__doc__] == []
 
