@@ -35,7 +35,7 @@ setup-deploy:
 demo: setup-serving  ## start Triton, track objects in a clip; no torch, no download of weights; pictures go to dist/demo
 	$(SERVING_PY) -m benchmarks.demo --out dist/demo
 
-load: setup-serving setup-load  ## how many live videos a server on this machine carries, and how fast; 10 to 15 minutes
+load: setup-serving setup-load  ## how many live videos a server on this machine carries, and how fast; 20 minutes
 	$(LOAD_PY) -m benchmarks.capacity
 
 test: setup check  ## check, then all tests
