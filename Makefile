@@ -27,7 +27,7 @@ setup-serving:
 demo: setup-serving  ## start Triton, track objects in a clip; no torch, no download of weights; pictures go to dist/demo
 	$(SERVING_PY) -m benchmarks.demo --out dist/demo
 
-load: setup-serving setup-build  ## how many live videos a server on this machine carries, and how fast; 10 to 15 minutes
+load: setup-serving setup-build  ## how many live videos a server on this machine carries, and how fast; 20 minutes
 	$(BUILD_PY) -m benchmarks.capacity
 
 golden: setup-serving setup-build  ## VARIANT=name GOLDEN=folder [SCENARIO= RUNTIME= PRECISION=]: replay what an official predictor answered through a real server

@@ -30,6 +30,7 @@ from benchmarks.triton_times import between, read
 from masklet.families import NANO
 from masklet.tracker import Tracker, Video
 from masklet_build.models import variants
+from masklet_build.quality.measures import region_similarity
 from masklet_build.repository.assemble import PRECISIONS, assemble
 from masklet_build.serve import Server
 
@@ -78,7 +79,7 @@ def same_masks(served: Served, video: baseline.Video) -> float:
     """The smallest IoU of the masks of the next frames. Raises SystemExit where it is too small, or where no frame has a mask."""
     with video.block():
         pairs = [pair for _ in range(SAME) for pair in zip(served.track(), video.track(), strict=True)]
-    least = min(float((a & b).sum() / max((a | b).sum(), 1)) for a, b in pairs)
+    least = min(float(region_similarity(a, b)) for a, b in pairs)
     if least < IOU or not any(a.any() for a, _ in pairs):
         raise SystemExit(f"server and PyTorch have masks of IoU {least:.4f} (or none at all), so comparing their speed means nothing.")
     return least
