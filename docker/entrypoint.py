@@ -27,6 +27,8 @@ SHARED_MEMORY = Path("/dev/shm")
 MIB = 1 << 20
 SHARED_MEMORY_NEEDED = 1024 * MIB  # docker/README.md, "Messages and memory"; Docker gives 64 MiB where nobody says --shm-size
 STUB_SHARED_MEMORY = 16 * MIB  # first size and growth step of each python model's region: raw frames of 1920 x 1080 take 6 MB
+# How glibc allocates, in Triton and in its python models, as under `masklet-build serve`: docker/operations.md, "Memory of the host".
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(MIB // 4), "MALLOC_TRIM_THRESHOLD_": str(2 * MIB), "MALLOC_ARENA_MAX": "2"}
 KEEPALIVE_MS = 30_000  # the server pings idle connections this often, so that dead clients are noticed; Triton's default is two hours
 CLIENT_PING_MS = 10_000  # clients and gateways may ping this often; Triton's default of 5 minutes cuts off those that ping every 30 s
 TRACED = 1000  # one request of so many: all frames of a stream land in one trace, which would grow without bound
@@ -54,7 +56,7 @@ def main() -> int:
         print(f"masklet: {scarce}", file=sys.stderr)
     print(f"masklet: {' '.join(_shown(word) for word in command)}", file=sys.stderr, flush=True)
     try:
-        os.execvp(command[0], command)
+        os.execvpe(command[0], command, MALLOC | os.environ)
     except OSError as error:
         print(f"masklet: cannot start tritonserver: {error}. This image must be built on nvcr.io/nvidia/tritonserver.", file=sys.stderr)
         return 127
@@ -98,6 +100,7 @@ def options(settings: Mapping[str, str], prefix: str) -> list[str]:
         "--strict-readiness=true",  # ready only when every model is
         f"--exit-timeout-secs={_seconds(settings, 'MASKLET_EXIT_TIMEOUT_S', 30)}",
         f"--grpc-keepalive-time={KEEPALIVE_MS}",
+        "--grpc-infer-allocation-pool-size=0",  # a request that is kept for the next one keeps its largest message too
         "--grpc-keepalive-permit-without-calls=true",
         f"--grpc-http2-min-recv-ping-interval-without-data={CLIENT_PING_MS}",
         f"--backend-config=python,shm-region-prefix-name={prefix}",

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from masklet_build.serve import launcher
 from tests.deploy.tools import ROOT
 
 ENTRYPOINT = ROOT / "docker" / "entrypoint.py"
-TELLS = f"#!{sys.executable}\nimport json, os, sys\nprint(json.dumps([sys.argv[1:], os.getpid()]))\n"
+TELLS = f"#!{sys.executable}\nimport json, os, sys\nprint(json.dumps([sys.argv[1:], os.getpid(), dict(os.environ)]))\n"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -161,3 +162,10 @@ def test_every_variable_that_it_reads_is_explained_in_its_head() -> None:
     text = ENTRYPOINT.read_text()
     head = text.split('"""')[1]
     assert set(re.findall(r"MASKLET_[A-Z_]+", text)) == set(re.findall(r"^(MASKLET_[A-Z_]+) ", head, re.MULTILINE))
+
+
+def test_memory_is_given_back_as_under_masklet_build_serve(run: Run) -> None:
+    done = run(MALLOC_ARENA_MAX="16")
+    environment = json.loads(done.stdout)[2]
+    assert {name: environment[name] for name in launcher.MALLOC} == launcher.MALLOC | {"MALLOC_ARENA_MAX": "16"}  # what somebody sets is theirs
+    assert value(called(done), "--grpc-infer-allocation-pool-size") == "0"

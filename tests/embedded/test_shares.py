@@ -120,7 +120,7 @@ def test_lanes_meet_a_new_shape_one_after_another_and_run_known_ones_at_once(tmp
 
 def test_a_shape_that_was_not_used_for_long_is_new_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """OpenVINO may have dropped its kernels, and makes them anew."""
-    monkeypatch.setattr(runners, "_KERNELS", 1)
+    monkeypatch.setattr(runners, "_KNOWN", 1)
     gathering_engine(tmp_path / "engine.onnx")
     engine = Engine(tmp_path / "engine", PARAMETERS, {"EMBEDDING"})
     at_once: list[int] = []

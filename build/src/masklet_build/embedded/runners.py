@@ -26,7 +26,10 @@ class Runner(Protocol):
         """Runs the engine for each of at most `lanes` calls, side by side. Raises what the runtime raises."""
 
 
-_KERNELS = 32  # shapes of a lane that count as known; OpenVINO keeps 5000 kernels, some 100 for each shape, and drops those not used for longest
+# Kernels of each kind that a graph keeps; OpenVINO drops those not used for longest. With its default, 5000, a graph grew with every new shape (the
+# mask_decoder of nano by 140 kB), for as long as a server lives. A shape takes up to 12 of a kind in the bank's engines.
+_KERNELS = 512
+_KNOWN = 32  # shapes of a lane that count as known: so few that _KERNELS surely holds what they take
 
 
 class OpenVinoRunner:
@@ -47,6 +50,7 @@ class OpenVinoRunner:
             "NUM_STREAMS": 1,
             "INFERENCE_PRECISION_HINT": {"fp32": "f32", "bf16": "bf16"}[precision],
             "INFERENCE_NUM_THREADS": threads // lanes,
+            "CPU_RUNTIME_CACHE_CAPACITY": _KERNELS,
         }
         if lanes > 1:
             properties["ENABLE_CPU_PINNING"] = False  # all lanes would take the same core
@@ -74,7 +78,7 @@ class OpenVinoRunner:
         for one in shapes:
             self._known[one] = None
             self._known.move_to_end(one)
-        while len(self._known) > _KERNELS * self.lanes:
+        while len(self._known) > _KNOWN * self.lanes:
             self._known.popitem(last=False)
 
 
