@@ -10,7 +10,7 @@ from masklet_build.onnx_export import export
 from masklet_build.random_weights import random_checkpoint
 from masklet_build.rebuilt import save_checkpoint
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slow]  # the networks of tests/engines/test_graphs.py, larger
 
 
 def test_the_512_pixel_variant_exports_within_the_bar(tmp_path):
