@@ -1,10 +1,10 @@
-"""Small networks of every variant, exported once per session."""
+"""Small networks of every variant. A module's are gone with it, and of many the newest few are kept: together they take gigabytes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import pytest
@@ -26,26 +26,27 @@ class Network:
     stages: TorchStages
 
 
-@cache
 def make_network(name: str, image_size: int) -> Network:
     small = variant(name) if "@" in name else scaled_down(variant(name), image_size)
     state = random_checkpoint(small, seed=1)
     return Network(small, state, TorchStages(state, small))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def network() -> Callable[[str, int], Network]:
-    return make_network
+    return lru_cache(maxsize=4)(make_network)
 
 
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Network, Path]]:
+@pytest.fixture(scope="module")
+def exported(network: Callable[[str, int], Network], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Network, Path]]:
+    def small(name: str) -> Network:
+        return network(name, max(SMALL, step_of(variant(name))))
+
     @cache
-    def export_small(name: str) -> tuple[Network, Path]:
-        small = make_network(name, max(SMALL, step_of(variant(name))))
+    def engines(name: str) -> Path:
         folder = tmp_path_factory.mktemp(name)
-        save_official(small.state, folder / "checkpoint.pt")
-        export(small.variant, folder / "checkpoint.pt", folder / "engines")
-        return small, folder / "engines"
+        save_official(small(name).state, folder / "checkpoint.pt")
+        export(small(name).variant, folder / "checkpoint.pt", folder / "engines")
+        return folder / "engines"
 
-    return export_small
+    return lambda name: (small(name), engines(name))

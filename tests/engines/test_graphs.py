@@ -73,11 +73,13 @@ OPERATORS = {
 TYPES = {"UINT8": onnx.TensorProto.UINT8, "INT32": onnx.TensorProto.INT32, "FP32": onnx.TensorProto.FLOAT}
 
 
-# Variants of the same structure as another one here differ in numbers only; exporting them would take minutes. SAM 3 has few blocks here.
-SAME = {"sam2.1_s", "sam2.1_b+", "sam2.1_l", "sam2_s", "sam2_b+", "sam2_l", "sam3", "sam3_newest"}
+# Every structure: a grid that is pooled by 1 and by 2, each family, each trunk. SAM 3 has few blocks here.
+KINDS = ("efficienttam_ti_512", "efficienttam_ti_1", "efficienttam_ti_2", "sam2.1_t", "sam2_t", "edgetam", "nano", "sam3:2@336")
+# Variants that differ from one of those in widths only (at this size _ti and _ti_512 are one network). The other Hieras would take minutes.
+WIDER = [name for name in VARIANTS if name not in KINDS and name.startswith("efficienttam")]
 
 
-@pytest.fixture(scope="module", params=[*(name for name in VARIANTS if name not in SAME), "sam3:2@336"])
+@pytest.fixture(scope="module", params=[*KINDS, *(pytest.param(name, marks=pytest.mark.slow) for name in WIDER)])
 def small(request, exported):
     return exported(request.param)
 

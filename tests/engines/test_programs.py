@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from functools import cache
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -34,8 +34,17 @@ KINDS = [
     *[("sam3:2@336", engine) for engine in ("image_encoder", "mask_prompt", "memory_encoder")],
     *[("edgetam", engine) for engine in ("image_encoder", "memory_attention", "memory_encoder")],
 ]
+# They wait for a value, or bring one from the host: a CUDA graph cannot be recorded around them.
+ON_THE_HOST = ("item", "_local_scalar_dense", "nonzero", "masked_select", "index.Tensor", "where.Scalar", "lift_fresh", "cpu", "is_nonzero", "unique")
 SIZES = (*CHECKED_SIZES, Sizes(V=2, B=4, F=7, P=16, N=5, R=3))
-Written = Callable[[str, str], tuple[object, Path]]
+
+
+class Written(NamedTuple):
+    """A network, the file of one of its programs, and all that lie beside it, loaded: a second one where memories are pooled."""
+
+    network: Any
+    path: Path
+    programs: dict[str, torch.export.ExportedProgram]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,61 +57,47 @@ def without_trace() -> Iterator[None]:
     trace.setLevel(level)
 
 
-@pytest.fixture(scope="module")
-def written(network, tmp_path_factory) -> Written:
-    """The network of a kind, and the file of one of its programs."""
-
-    @cache
-    def write(name: str, engine: str):
-        made = network(name, max(64, step_of(variant(name))))
-        return made, write_programs(made.stages.stages[engine], made.stages.models[engine], made.variant, tmp_path_factory.mktemp("programs"))
-
-    return write
+@pytest.fixture(scope="module", params=KINDS, ids="-".join)
+def written(request, network, tmp_path_factory) -> Written:
+    name, engine = request.param
+    made = network(name, max(64, step_of(variant(name))))
+    path = write_programs(made.stages.stages[engine], made.stages.models[engine], made.variant, tmp_path_factory.mktemp("programs"))
+    return Written(made, path, {file.name: torch.export.load(file) for file in path.parent.iterdir()})
 
 
-@pytest.mark.parametrize(("name", "engine"), KINDS)
-def test_a_program_computes_what_the_stage_does_for_every_size(written, name, engine):
-    made, path = written(name, engine)
-    runner = TorchRunner(path, "fp32", 1, 1, "cpu")
-    compare(lambda inputs: runner([inputs])[0], engine, made.stages, made.variant, SIZES)
+def test_a_program_computes_what_the_stage_does_for_every_size(written):
+    runner = TorchRunner(written.path, "fp32", 1, 1, "cpu")
+    compare(lambda inputs: runner([inputs])[0], written.path.stem, written.network.stages, written.network.variant, SIZES)
 
 
-@pytest.mark.parametrize(("name", "engine"), KINDS)
-def test_a_program_moves_to_another_device_as_a_whole(written, name, engine):
-    """Device meta has shapes and no values. As on a GPU, an operator refuses tensors of which one stayed on the CPU."""
-    made, path = written(name, engine)
-    sizes = Sizes(V=trunk_of(made.variant).max_images if engine == "image_encoder" else 2, B=3, F=2, P=3, N=2, R=2)
-    inputs = sample_inputs(engine, made.variant, sizes, seed=0)
-    module = move_to_device_pass(torch.export.load(path), "meta").module()
-    outputs = module(*(torch.tensor(array, device="meta") for array in inputs.values()))
-    assert {x.device.type for x in outputs} == {"meta"}
-
-
-# They wait for a value, or bring one from the host: a CUDA graph cannot be recorded around them.
-ON_THE_HOST = ("item", "_local_scalar_dense", "nonzero", "masked_select", "index.Tensor", "where.Scalar", "lift_fresh", "cpu", "is_nonzero", "unique")
-
-
-@pytest.mark.parametrize(("name", "engine"), KINDS)
-def test_a_program_asks_nothing_of_the_host(written, name, engine):
-    _, path = written(name, engine)
-    for file in path.parent.glob("*.pt2"):
-        called = {str(node.target).removeprefix("aten.") for node in torch.export.load(file).graph.nodes if node.op == "call_function"}
+def test_a_program_asks_nothing_of_the_host(written):
+    assert all(name.endswith(".pt2") for name in written.programs)
+    for program in written.programs.values():
+        called = {str(node.target).removeprefix("aten.") for node in program.graph.nodes if node.op == "call_function"}
         assert len(called) > 3
         assert not [name for name in called if name.startswith(ON_THE_HOST)]
 
 
+def test_a_memory_of_one_frame_has_a_program_of_its_own_where_others_are_pooled(written):
+    pooled = written.path.stem == "memory_attention" and written.network.variant.pooling != "none"
+    assert set(written.programs) == {written.path.name, *(["memory_attention.one_frame.pt2"] if pooled else [])}
+
+
 def test_attention_is_an_operator_that_pytorch_fuses(written):
-    _, path = written("efficienttam_ti_512", "memory_attention")
-    called = [str(node.target) for node in torch.export.load(path).graph.nodes]
-    assert called.count("aten.scaled_dot_product_attention.default") == 2 * variant("efficienttam_ti_512").memory_layers
+    called = [str(node.target) for node in written.programs[written.path.name].graph.nodes]
+    if written.path.stem == "memory_attention":
+        assert called.count("aten.scaled_dot_product_attention.default") == 2 * written.network.variant.memory_layers
     assert not [name for name in called if "softmax" in name]
 
 
-def test_a_memory_of_one_frame_has_a_program_of_its_own_where_others_are_pooled(written):
-    _, path = written("efficienttam_ti_1", "memory_attention")
-    assert sorted(file.name for file in path.parent.iterdir()) == ["memory_attention.one_frame.pt2", "memory_attention.pt2"]
-    _, path = written("efficienttam_ti_512", "memory_attention")
-    assert [file.name for file in path.parent.iterdir()] == ["memory_attention.pt2"]
+def test_a_program_moves_to_another_device_as_a_whole(written):
+    """Device meta has shapes and no values. Operators refuse tensors of which one stayed on the CPU. The program itself moves."""
+    made, engine = written.network, written.path.stem
+    sizes = Sizes(V=trunk_of(made.variant).max_images if engine == "image_encoder" else 2, B=3, F=2, P=3, N=2, R=2)
+    inputs = sample_inputs(engine, made.variant, sizes, seed=0)
+    module = move_to_device_pass(written.programs[written.path.name], "meta").module()
+    outputs = module(*(torch.tensor(array, device="meta") for array in inputs.values()))
+    assert {x.device.type for x in outputs} == {"meta"}
 
 
 @pytest.fixture

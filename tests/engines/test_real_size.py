@@ -9,7 +9,7 @@ from masklet_build.checkpoints import loading
 from masklet_build.checkpoints.random_weights import random_checkpoint, save_official
 from masklet_build.export.onnx_export import export
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slow]  # the networks of tests/engines/test_graphs.py, larger
 
 
 def test_the_512_pixel_variant_exports_within_the_bar(tmp_path):

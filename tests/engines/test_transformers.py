@@ -28,7 +28,7 @@ pytestmark = pytest.mark.torch
 SMALL = {"sam2.1": "sam2.1_t@256", "sam2": "sam2_t@256", "sam3": "sam3:2@672", "edgetam": "edgetam@512"}  # of the families that transformers has
 
 
-@pytest.fixture(params=[SMALL[family] for family in {variant.family.name: None for variant in VARIANTS.values()} if family in SMALL])
+@pytest.fixture(scope="module", params=[SMALL[family] for family in {variant.family.name: None for variant in VARIANTS.values()} if family in SMALL])
 def pair(request) -> Pair:
     return transformers_models.made(request.param)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import torch
@@ -117,7 +117,7 @@ def edgetam_model(wanted: Variant) -> Any:
     return transformers.EdgeTamVideoModel(config)
 
 
-@cache
+@lru_cache(maxsize=1)  # of up to a gigabyte
 def made(name: str) -> Pair:
     """A pair for the name of a variant, scaled down."""
     wanted = variant(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,19 +13,33 @@ from masklet import Tracker
 from masklet_build.models.variants import variant
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
+from tests.serving.kept_engines import KeptEngines, engines
 from tests.serving.small import VARIANT, Serve
 
 
 @pytest.fixture(scope="session")
-def small_engines(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Engines of a random network for frames of 64 x 64."""
-    from masklet_build.checkpoints.random_weights import random_checkpoint, save_official
-    from masklet_build.export.onnx_export import export  # torch, which not every test of this folder needs
+def kept_engines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> KeptEngines:
+    """Exports engines, or copies those that were made of the same weights by the same sources before."""
 
-    folder, small = tmp_path_factory.mktemp("small"), variant(VARIANT)
-    save_official(random_checkpoint(small, seed=1), folder / "checkpoint.pt")
-    export(small, folder / "checkpoint.pt", folder / "engines")
-    return folder / "engines"
+    def of(weights: str, make: Callable[[Path], Path]) -> Path:
+        return engines(request.config.cache.mkdir("engines"), weights, make, tmp_path_factory.mktemp("kept") / "engines")
+
+    return of
+
+
+@pytest.fixture(scope="session")
+def small_engines(kept_engines: KeptEngines) -> Path:
+    """Engines of a random network for frames of 64 x 64."""
+
+    def make(folder: Path) -> Path:
+        from masklet_build.checkpoints.random_weights import random_checkpoint, save_official
+        from masklet_build.export.onnx_export import export  # torch, which not every test of this folder needs
+
+        save_official(random_checkpoint(variant(VARIANT), seed=1), folder / "checkpoint.pt")
+        export(variant(VARIANT), folder / "checkpoint.pt", folder / "engines")
+        return folder / "engines"
+
+    return kept_engines(f"{VARIANT}, random, seed 1", make)
 
 
 @pytest.fixture(scope="session")
