@@ -63,16 +63,22 @@ class Scenario:
     def _by_key(self) -> dict[str, dict[str, Any]]:
         return {item["key"]: item for item in self.meta["records"]}
 
+    @property
+    def low_step(self) -> int:
+        """Of the low-resolution logits, every so-many-th row and column were recorded."""
+        return int(self.meta.get("low_step", 1))
+
     def low(self, key: str) -> np.ndarray | None:
-        """Low-resolution logits [L, L] float32 of a record; None for a user's mask that was shown as it was given (SAM 3)."""
+        """Recorded low-resolution logits [L / step, L / step] float32; None for a user's mask that was shown as it was given (SAM 3)."""
         item = self._by_key[key]
+        shape = (self.meta["low_size"] // self.low_step,) * 2
         if "low_from" in item:
             return self.low(item["low_from"])
         if "low_constant" in item:
-            return np.full((self.meta["low_size"],) * 2, item["low_constant"], np.float32)
+            return np.full(shape, item["low_constant"], np.float32)
         if f"{key}_low" not in self.arrays:
             return None
-        return np.asarray(self.arrays[f"{key}_low"], np.float32).reshape((self.meta["low_size"],) * 2)
+        return np.asarray(self.arrays[f"{key}_low"], np.float32).reshape(shape)
 
     def mask(self, key: str) -> np.ndarray:
         """Mask [H, W] bool of a record, at the size of the video."""
@@ -81,6 +87,10 @@ class Scenario:
     def prompt_mask(self, step: int) -> np.ndarray:
         """The mask [H, W] bool that a `mask` call gave."""
         return self._unpack(self.arrays[f"step{step}_mask"])
+
+    def present(self, key: str) -> bool:
+        """Whether the record says that the object is there: only such a record proves something about masks."""
+        return bool(self.mask(key).any())
 
     def frames(self) -> list[bytes]:
         """The JPEG files of the clip. Raises GoldenError if one is missing or another file than the recorded one."""

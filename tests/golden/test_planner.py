@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from tests.golden import scenarios
 from tests.golden.compare import Comparison
 from tests.golden.replay import AFTER_LATE, AHEAD, DISCARDED, FORGOTTEN, OTHER_OBJECTS, Planner
 from tests.golden.scenarios import GoldenError, Scenario
+from tests.golden.verify import Report, table
 
 DATA = Path(__file__).parents[1] / "data" / "efficienttam_ti_512_synthetic"
 
@@ -140,16 +142,21 @@ class Given:
         self.scores = np.array([record.score if score is None else score], np.float32)
 
 
-def compared(key: str, **changes: float) -> Comparison:
-    made = scenarios.load(DATA, "p1")
-    answer = Given(made, key, **changes)
-    request = next(request for request in Planner(made).main if key in request.expected.values())
-    comparison = Comparison()
-    comparison.add(made, [(replace(request, expected={answer.object_ids[0]: key}), answer)])
+def compared(*keys: str, at_least: int = 1, **changes: float) -> Comparison:
+    made, comparison = scenarios.load(DATA, "p1"), Comparison(at_least)
+    for key in keys:
+        answer = Given(made, key, **changes)
+        request = next(request for request in Planner(made).main if key in request.expected.values())
+        comparison.add(made, [(replace(request, expected={answer.object_ids[0]: key}), answer)])
     return comparison
 
 
-EARLY_KEY = next(record.key for record in scenarios.load(DATA, "p1").records if record.kind == "track" and record.frame == 5 and record.score > 1)
+def key_of(kind: str, *, present: bool, frame: int) -> str:
+    made = scenarios.load(DATA, "p1")
+    return next(record.key for record in made.records if (record.kind, made.present(record.key), record.frame) == (kind, present, frame))
+
+
+EARLY_KEY = key_of("track", present=True, frame=5)
 
 
 @pytest.mark.parametrize(("changes", "within"), [({}, True), ({"logit": 0.09}, True), ({"logit": 0.11}, False), ({"score": -1.0}, False)])
@@ -170,3 +177,33 @@ def test_an_answer_without_the_object_is_missing():
 
 def test_nothing_compared_is_not_within():
     assert not Comparison().within
+
+
+def test_only_tracked_records_with_the_object_present_count():
+    empty, prompted = key_of("track", present=False, frame=23), key_of("track_prompted", present=True, frame=0)
+    comparison = compared(EARLY_KEY, empty, prompted)
+    assert (len(comparison.differences), comparison.present, comparison.within) == (3, 1, True)
+    assert not compared(empty, prompted).within
+
+
+@pytest.mark.parametrize(("at_least", "within"), [(1, True), (2, False)])
+def test_fewer_present_records_than_expected_are_outside_and_the_table_says_so(at_least, within):
+    report = Report("p1", compared(EARLY_KEY, key_of("track", present=False, frame=23), at_least=at_least), Counter())
+    assert report.comparison.within is within
+    lines = table([report]).splitlines()
+    assert lines[1].split()[2:5] == ["records", "tracked", "present"]
+    assert lines[2].split()[2:5] == ["1", "1", "1"]  # to frame 15
+    assert next(line for line in lines if line.strip().startswith("16-")).split()[1:4] == ["1", "1", "0"]
+    assert ("too few: 1 tracked records have the object present, wanted are 2" in table([report])) is not within
+
+
+@pytest.mark.parametrize(("logit", "within"), [(0.0, True), (0.11, False)])
+def test_logits_recorded_at_every_second_place_are_compared_there(logit, within):
+    made = scenarios.load(DATA, "p1")
+    low = made.low(EARLY_KEY)
+    thinned = Scenario(made.folder, made.name, {**made.meta, "low_step": 2}, {**made.arrays, f"{EARLY_KEY}_low": low[::2, ::2]})
+    answer = Given(made, EARLY_KEY, logit=logit)
+    request = next(request for request in Planner(made).main if EARLY_KEY in request.expected.values())
+    comparison = Comparison()
+    comparison.add(thinned, [(replace(request, expected={answer.object_ids[0]: EARLY_KEY}), answer)])
+    assert comparison.within is within

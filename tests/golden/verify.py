@@ -84,10 +84,10 @@ def export_golden(
     return scratch / "engines"
 
 
-def replay(url: str, scenario: Scenario, progress: Callable[[str], None] = lambda line: None, timeout_s: float = 120) -> Report:
-    """Replays one scenario through a running server."""
+def replay(url: str, scenario: Scenario, progress: Callable[[str], None] = lambda line: None, timeout_s: float = 120, *, at_least: int = 1) -> Report:
+    """Replays one scenario through a running server. at_least: tracked records with the object present, or it is not within."""
     planner = Planner(scenario)
-    comparison = Comparison()
+    comparison = Comparison(at_least)
     for number, requests in enumerate(planner.plays, 1):
         progress(f"replaying {scenario.name}: video {number} of {len(planner.plays)}, {len(requests)} requests")
         with Tracker(url, timeout_s=timeout_s) as tracker:
@@ -100,7 +100,7 @@ def table(reports: Iterable[Report]) -> str:
     lines = [
         f"bars: to frame {EARLY_FRAMES} IoU >= {EARLY.iou}, median < {EARLY.median}, maximum < {EARLY.maximum}; "
         f"later IoU >= {LATE.iou}, median < {LATE.median}, maximum < {LATE.maximum}",
-        f"{'scenario':<10}{'frames':<9}{'records':>8}{'IoU min':>10}{'median':>9}{'maximum':>9}{'flips':>7}  verdict",
+        f"{'scenario':<10}{'frames':<9}{'records':>8}{'tracked':>9}{'present':>9}{'IoU min':>10}{'median':>9}{'maximum':>9}{'flips':>7}  verdict",
     ]
     for report in reports:
         compared = report.comparison.differences
@@ -111,6 +111,9 @@ def table(reports: Iterable[Report]) -> str:
         if late:
             lines.append(_row("", f"{EARLY_FRAMES + 1}-", late, ""))
         lines += [f"    outside: {item}" for item in report.comparison.failures]
+        if report.comparison.present < report.comparison.at_least:
+            found = f"{report.comparison.present} tracked records have the object present"
+            lines.append(f"    too few: {found}, wanted are {report.comparison.at_least}; empty masks prove little")
         lines += [f"    no answer for {key}" for key in report.comparison.missing]
         if report.comparison.skipped:
             lines.append(f"    left out: {report.comparison.skipped} records of an object after a near tie")
@@ -119,7 +122,10 @@ def table(reports: Iterable[Report]) -> str:
 
 
 def _row(scenario: str, frames: str, items: list[Difference], rest: str) -> str:
+    """Records compared, those of tracked frames, those of them with the object present, and the worst of all."""
+    tracked, present = sum(item.kind == "track" for item in items), sum(item.tracked for item in items)
+    counts = f"{scenario:<10}{frames:<9}{len(items):>8}{tracked:>9}{present:>9}"
     if not items:
-        return f"{scenario:<10}{frames:<9}{0:>8}{'':>28}{rest}"
+        return f"{counts}{'':>28}{rest}"
     worst = min(item.iou for item in items), max(item.median for item in items), max(item.maximum for item in items)
-    return f"{scenario:<10}{frames:<9}{len(items):>8}{worst[0]:>10.4f}{worst[1]:>9.4f}{worst[2]:>9.4f}{rest}"
+    return f"{counts}{worst[0]:>10.4f}{worst[1]:>9.4f}{worst[2]:>9.4f}{rest}"
