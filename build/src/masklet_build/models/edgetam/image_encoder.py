@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from masklet.families import Variant
 from masklet_build.models.edgetam.repvit import Body
+from masklet_build.models.sam.layers import one_after_another
 from masklet_build.models.sam.pixels import Pixels
 from masklet_build.models.sam.pyramid import Neck
 from masklet_build.models.trunks import RepViT
@@ -35,18 +36,6 @@ class Encoder(nn.Module):
         assert isinstance(trunk, RepViT)
         self.trunk = Trunk(trunk)
         self.neck = Neck(trunk.widths, variant.hidden)
-
-
-def one_after_another(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
-    """The 1x1 convolution that does what two do."""
-    made = nn.Conv2d(first.in_channels, second.out_channels, 1)
-    outer, inner = second.weight.double().flatten(1), first.weight.double().flatten(1)
-    assert first.bias is not None
-    assert second.bias is not None
-    weight, bias = outer @ inner, outer @ first.bias.double() + second.bias.double()
-    made.weight = nn.Parameter(weight[:, :, None, None].float(), requires_grad=False)
-    made.bias = nn.Parameter(bias.float(), requires_grad=False)
-    return made
 
 
 class ImageEncoder(nn.Module):

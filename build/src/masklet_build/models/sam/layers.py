@@ -72,6 +72,17 @@ def linear(weight: Tensor, bias: Tensor) -> nn.Linear:
     return layer
 
 
+def one_after_another(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
+    """The convolution that does what `first` and then the 1x1 convolution `second` do, up to rounding: both have a bias, `first` has stride 1."""
+    assert first.bias is not None
+    assert second.bias is not None
+    outer = second.weight.detach().double().flatten(1)
+    made = nn.Conv2d(first.in_channels, second.out_channels, first.kernel_size, padding=first.padding)
+    made.weight.data = (outer @ first.weight.detach().double().flatten(1)).reshape(made.weight.shape).float()
+    made.bias = nn.Parameter((outer @ first.bias.detach().double() + second.bias.detach().double()).float())
+    return made.requires_grad_(False)
+
+
 class LayerNorm2d(nn.LayerNorm):
     """LayerNorm over the channels of an NCHW map, eps 1e-6, as the official class writes it (modeling/efficienttam_utils.py, LayerNorm2d).
 

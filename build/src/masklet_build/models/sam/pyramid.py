@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from masklet.families import Variant
-from masklet_build.models.sam.layers import image_of, linear
+from masklet_build.models.sam.layers import image_of, linear, one_after_another
 
 
 class NeckLevel(nn.Module):
@@ -38,7 +38,7 @@ class Pyramid(nn.Module):
         super().__init__()
         coarsest, main, second, first = (level.conv for level in neck.convs)
         self.main, self.coarsest = _linear(main), _linear(coarsest)
-        self.fine = nn.ModuleList(_product(outer, inner) for outer, inner in zip(fine, (first, second), strict=True))
+        self.fine = nn.ModuleList(_linear(one_after_another(inner, outer)) for outer, inner in zip(fine, (first, second), strict=True))
         self.grid, self.hidden = variant.grid, variant.hidden
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
@@ -59,9 +59,3 @@ class Pyramid(nn.Module):
 def _linear(conv: nn.Conv2d) -> nn.Linear:
     """A 1x1 convolution for maps whose channels come last."""
     return linear(conv.weight.flatten(1), conv.bias)
-
-
-def _product(outer: nn.Conv2d, inner: nn.Conv2d) -> nn.Linear:
-    """Both 1x1 convolutions at once, `inner` first."""
-    weight, bias = outer.weight.flatten(1).double(), inner.bias.double()
-    return linear((weight @ inner.weight.flatten(1).double()).float(), (weight @ bias + outer.bias.double()).float())

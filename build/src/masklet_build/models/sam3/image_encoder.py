@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from masklet.families import Variant
-from masklet_build.models.sam.layers import Attending
+from masklet_build.models.sam.layers import Attending, one_after_another
 from masklet_build.models.sam.memory_attention import rotate
 from masklet_build.models.sam.pixels import Pixels
 from masklet_build.models.sam.tables import rotary_table
@@ -76,22 +76,11 @@ class Neck(nn.Module):
         super().__init__()
         self.levels = nn.ModuleList(cast(NeckLevel, level).before_3x3() for level in levels)
         last = [cast(NeckLevel, level).conv_3x3 for level in levels]
-        self.last = nn.ModuleList((_then(last[0], fine), _then(last[1], middle), last[2]))
+        self.last = nn.ModuleList((one_after_another(last[0], fine), one_after_another(last[1], middle), last[2]))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """[V, E, G, G] -> [V, 32, 4 G, 4 G], [V, 64, 2 G, 2 G] and [V, hidden, G, G]."""
         return [last(level(x)) for level, last in zip(self.levels, self.last, strict=True)]
-
-
-def _then(first: nn.Conv2d, pointwise: nn.Conv2d) -> nn.Conv2d:
-    """One convolution that does what `first` and then the 1x1 convolution `pointwise` do."""
-    mixing = pointwise.weight.detach().double()[:, :, 0, 0]
-    made = nn.Conv2d(first.in_channels, pointwise.out_channels, 3, padding=1)
-    made.weight.data = (mixing @ first.weight.detach().double().flatten(1)).reshape(made.weight.shape).float()
-    assert first.bias is not None
-    assert pointwise.bias is not None
-    made.bias = nn.Parameter((mixing @ first.bias.detach().double() + pointwise.bias.detach().double()).float())
-    return made.requires_grad_(False)
 
 
 class ImageEncoder(nn.Module):
