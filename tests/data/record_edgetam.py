@@ -14,8 +14,6 @@ from pathlib import Path
 import timm.models
 from recording import BOX, MASK, OneStateEach, make_weights, points, propagate, record
 
-from masklet.families import variant
-
 create_model = timm.models.create_model
 timm.models.create_model = lambda name, **options: create_model(name, **{**options, "pretrained": False})  # the checkpoint brings the weights
 from sam2.build_sam import build_sam2_video_predictor  # noqa: E402

@@ -11,7 +11,7 @@ from pathlib import Path
 from recording import BOX, MASK, Recorder, make_weights, points, propagate, record
 from sam2.build_sam import build_sam2_video_predictor
 
-from masklet.families import variant
+from masklet_build.models.variants import variant
 
 # Objects that differ more than those of `random_weights`: they look closely at memories.
 GAINS = {"memory_attention": {"q_proj": 2.5, "out_proj": 2.0}}
