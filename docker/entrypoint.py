@@ -28,7 +28,7 @@ MIB = 1 << 20
 SHARED_MEMORY_NEEDED = 1024 * MIB  # docker/README.md, "Messages and memory"; Docker gives 64 MiB where nobody says --shm-size
 STUB_SHARED_MEMORY = 16 * MIB  # first size and growth step of each python model's region: raw frames of 1920 x 1080 take 6 MB
 # How glibc allocates, in Triton and in its python models, as under `masklet-build serve`: docker/operations.md, "Memory of the host".
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(MIB // 4), "MALLOC_TRIM_THRESHOLD_": str(2 * MIB), "MALLOC_ARENA_MAX": "2"}
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(MIB), "MALLOC_TRIM_THRESHOLD_": str(4 * MIB), "MALLOC_ARENA_MAX": "2"}
 KEEPALIVE_MS = 30_000  # the server pings idle connections this often, so that dead clients are noticed; Triton's default is two hours
 CLIENT_PING_MS = 10_000  # clients and gateways may ping this often; Triton's default of 5 minutes cuts off those that ping every 30 s
 TRACED = 1000  # one request of so many: all frames of a stream land in one trace, which would grow without bound
