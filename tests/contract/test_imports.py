@@ -79,6 +79,9 @@ RULES = [
     Rule(f"{CLIENT}/cli/**/*.py", frozenset({"masklet", "numpy", "av", "PIL", "tqdm"})),
     Rule(f"{CLIENT}/**/*.py", frozenset({"masklet", "numpy"}), but=("grpc_", "/cli/")),
     Rule("model_repository/memory_bank/1/masklet_bank/**/*.py", SHARED | {"masklet.envelope"} - {"masklet.rle"} | {"masklet_bank", "numpy", "cupy"}),
+    # Policies know frame numbers and scores, what is stored knows no policy but its words.
+    Rule("model_repository/memory_bank/1/masklet_bank/policies/*.py", frozenset({"masklet.families", "masklet_bank.policies"})),
+    Rule("model_repository/memory_bank/1/masklet_bank/bank.py", frozenset({"masklet_bank.arrays", "masklet_bank.policies.official", "numpy"})),
     Rule("model_repository/preprocess/1/masklet_preprocess/**/*.py", SHARED | {"masklet.envelope"} | {"masklet_preprocess", "numpy", "PIL"}),
     Rule("model_repository/postprocess/1/masklet_postprocess/**/*.py", SHARED | {"masklet.envelope"} | {"masklet_postprocess", "numpy", "PIL"}),
     Rule("model_repository/memory_bank/1/masklet_triton/*.py", SHARED | MODEL | {"masklet_bank", "masklet_build.embedded", "numpy"}),
@@ -176,6 +179,31 @@ def test_an_import_up_the_tower_is_found(tmp_path: Path) -> None:
 def test_a_forbidden_import_is_found(tmp_path: Path) -> None:
     (tmp_path / "one.py").write_text("def late():\n    from torch.nn import functional\n")
     assert violations(Rule("*.py", frozenset({"numpy"})), tmp_path) == ["one.py:2 imports torch.nn.functional"]
+
+
+def circle(package: Path) -> list[str]:
+    """Modules of a package that import one another in a circle."""
+    files = {".".join(path.relative_to(package.parent).with_suffix("").parts).removesuffix(".__init__"): path for path in package.rglob("*.py")}
+    arrows: dict[str, set[str]] = {}
+    for module, path in files.items():
+        found = (max((other for other in files if within(name, frozenset({other}))), key=len, default=module) for _, name in imports(path))
+        arrows[module] = {*found} - {module}
+    try:
+        TopologicalSorter(arrows).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+@pytest.mark.parametrize("package", sorted(ROOT.glob("model_repository/*/1/masklet_*")), ids=lambda package: package.name)
+def test_the_modules_of_a_model_import_one_another_in_no_circle(package: Path) -> None:
+    assert circle(package) == []
+
+
+def test_a_circle_is_found(tmp_path: Path) -> None:
+    for name, other in (("one", "two"), ("two", "three"), ("three", "one"), ("four", "one")):
+        (tmp_path / f"{name}.py").write_text(f"from {tmp_path.name}.{other} import it\n")
+    assert len(circle(tmp_path)) == 4, "the first again at the end"
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def client(stages) -> Client:
 
 def rivals(client: Client, object_id: int, frame: int = 0) -> float:
     """What the memory of a prompted frame was made of."""
-    memory = client.service.videos.get(client.video, None).objects[object_id].conditioning[frame].result.memory
+    memory = client.service.videos.find(client.video).objects[object_id].conditioning[frame].result.memory
     return float(np.array([on_host(memory)[0, 0]], np.uint32).__lshift__(16).view(np.float32)[0])
 
 
@@ -56,11 +56,11 @@ def test_an_object_alone_and_a_tracked_one_have_no_rivals(client):
 def test_an_object_prompted_later_on_the_frame_is_a_rival_of_those_before(stages, client, later):
     options = {"track": False, "frame_index": 0} if "track" in later else {}
     client.send(click(1, (16, 0)), **options)
-    before = client.service.videos.get(client.video, None).objects[1].conditioning[0]
+    before = client.service.videos.find(client.video).objects[1].conditioning[0]
     answer = client.send(click(2, (32, 0)), number=0, **later)
     assert answer["OBJECT_IDS"].tolist() == ([2] if "track" in later else [1, 2])
     assert (rivals(client, 1), rivals(client, 2)) == (32, 16)
-    after = client.service.videos.get(client.video, None).objects[1].conditioning[0]
+    after = client.service.videos.find(client.video).objects[1].conditioning[0]
     assert (after.result.low is before.result.low, after.result.pointer is before.result.pointer) == (True, True)
     assert np.array_equal(after.points, before.points)
     assert stages.named("memory_encoder")[-1]["BINARISE"].tolist() == [1, 1]

@@ -78,6 +78,7 @@ DAMAGE = {
     "over the cap": (lambda video: replace(video, policy=replace(video.policy, max_conditioning=2)), "over the cap"),
     "never prompted": (lambda video: with_bank(video, 2, conditioning={}), "object 2: it was never prompted"),
     "kept as another": (lambda video: with_answer(video, 2, 0, frame=1), "kept as another"),
+    "corrected and prompted": (lambda video: with_answer(video, 2, 0, tracked=video.objects[2].conditioning[0].result), "a corrected frame is kept"),
     "prompted and ordinary": (lambda video: with_pointers(video, {0: pointer(video)}), "a prompted one and an ordinary"),
     "memory without pointer": (
         lambda video: with_bank(video, 1, pointers=without(video.objects[1].pointers, next(iter(video.objects[1].memories)))),
@@ -112,10 +113,10 @@ def test_damage_to_a_video_is_named(name):
 LEDGER = {
     "a video that the ledger does not know": (lambda videos: videos.ledger.settle(1, None), "the ledger knows"),
     "bytes of a video that is gone": (lambda videos: videos.ledger.settle("gone", Footprint(1, 2, 3)), "the ledger knows"),
-    "a time of a video that is gone": (lambda videos: videos._last_used.update(gone=1.0), "the clock knows"),
-    "a video without a time": (lambda videos: videos._last_used.pop(1), "the clock knows"),
+    "a time of a video that is gone": (lambda videos: videos.last_used.update(gone=1.0), "the clock knows"),
+    "a video without a time": (lambda videos: videos.last_used.pop(1), "the clock knows"),
     "a reservation left over": (lambda videos: videos.ledger.reserve(1, 5), "under way"),
-    "a request left over": (lambda videos: videos._working.add(1), "under way"),
+    "a request left over": (lambda videos: videos.working.add(1), "under way"),
     "a wrong sum": (lambda videos: setattr(videos.ledger, "taken", videos.ledger.taken + 1), "bytes taken"),
     "wrong totals": (lambda videos: setattr(videos.ledger, "held", Footprint(4, 0, videos.ledger.taken)), "its entries are"),
     "bytes that nobody settled": (lambda videos: videos.find(1).objects.pop(2), "and it is Footprint"),

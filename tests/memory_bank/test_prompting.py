@@ -29,7 +29,7 @@ def encoded(stages: RecordingStages) -> dict:
 
 
 def conditioning(client: Client, object_id: int = 1) -> list[int]:
-    return list(client.service.videos.get(client.video, None).objects[object_id].conditioning)
+    return list(client.service.videos.find(client.video).objects[object_id].conditioning)
 
 
 def test_a_click_is_decoded_without_memory_and_binarised(stages, client):

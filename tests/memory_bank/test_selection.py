@@ -143,7 +143,7 @@ def test_a_correction_does_not_see_memories_and_becomes_a_conditioning_frame():
     client.send(click(1, (20, 20)), number=1, refine=True)
     assert len(stages.named("memory_attention")) == calls
     assert np.array_equal(stages.named("mask_decoder")[-1]["MASK_PROMPT"][0, 0], np.clip(tracked["LOW"][0], -32, 32))
-    assert list(client.service.videos.get(1, None).objects[1].conditioning) == [0, 1]
+    assert list(client.service.videos.find(1).objects[1].conditioning) == [0, 1]
 
 
 def test_a_cleared_correction_is_tracked_again_and_judged_by_its_first_score():
@@ -152,9 +152,9 @@ def test_a_cleared_correction_is_tracked_again_and_judged_by_its_first_score():
     client.send(click(1, (10, 10)))
     client.send()
     client.send(click(1, (20, 20)), number=1, refine=True)
-    assert held.videos.get(1, None).objects[1].trusted == set()
+    assert held.videos.find(1).objects[1].trusted == set()
     client.send(click(1, clear=True), number=1, refine=True)
-    bank = held.videos.get(1, None).objects[1]
+    bank = held.videos.find(1).objects[1]
     assert (list(bank.conditioning), bank.trusted) == ([0], {1})
 
 
@@ -185,6 +185,6 @@ def test_frame_0_is_never_selected_on_the_way_forward():
     client.send(click(1, (10, 10)), number=3, frame_index=3, track=False)
     for frame in (2, 1, 0):
         client.send(number=frame, frame_index=frame, reverse=True)
-    assert held.videos.get(1, None).objects[1].trusted == {0, 1, 2}
+    assert held.videos.find(1).objects[1].trusted == {0, 1, 2}
     client.send(number=3, frame_index=3, track=False)
     assert recorded(held, 4, 1) == ({(3, 6), (2, 1), (1, 2)}, {(3, 1), (2, 2)})

@@ -158,7 +158,7 @@ def test_the_limits_of_the_restoring_server_count(stages):
 def test_dump_and_load_are_inverse(stages):
     held = service(stages)
     client = tracked(held)
-    video = held.videos.get(client.video, None)
+    video = held.videos.find(client.video)
     state = snapshot.dump(video, IDENTITY, held.arrays)
     again = snapshot.dump(snapshot.parse(state, VARIANT, video.limits, IDENTITY).video(None, held.arrays), IDENTITY, held.arrays)
     assert np.array_equal(state, again)

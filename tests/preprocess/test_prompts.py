@@ -11,8 +11,8 @@ from masklet import rle
 from masklet.envelope import Prompt
 from masklet.errors import BadPrompt, TooManyPoints
 from masklet_build.models.variants import variant
-from masklet_preprocess.prompts import parse
-from masklet_preprocess.tensors import for_model, mask_tensors, scale_points
+from masklet_preprocess.masks import mask_tensors
+from masklet_preprocess.prompts import parse, scale_points
 
 SIZE = (100, 200)  # height, width of the frame
 SIDE = 64
@@ -24,16 +24,12 @@ RLE = rle.encode(MASK)
 
 
 def read(limits, *items, size=SIZE):
-    return parse(json.dumps(items).encode(), size, limits)
-
-
-def made(limits, *items):
     """The prompts as the envelope carries them."""
-    return for_model(read(limits, *items), SIZE, SIDE)
+    return parse(json.dumps(items).encode(), size, limits, SIDE).prompts
 
 
 def tensors(limits, *items):
-    return mask_tensors(read(limits, *items), SIZE, SMALL)
+    return mask_tensors(parse(json.dumps(items).encode(), SIZE, limits, SIDE).masks, SIZE, SMALL)
 
 
 INVALID = {
@@ -132,7 +128,7 @@ def test_a_damaged_mask_is_refused(limits, mask):
 )
 def test_what_is_no_json_list_is_refused(limits, data, message):
     with pytest.raises(BadPrompt, match=message):
-        parse(data, SIZE, limits)
+        parse(data, SIZE, limits, SIDE)
 
 
 def test_an_object_may_have_one_prompt_a_request(limits):
@@ -152,7 +148,7 @@ def test_the_number_of_points_is_limited_and_a_box_counts_as_two(limits):
         return {"object": 1, "points": [[1, 1]] * count, "labels": [1] * count, **more}
 
     for allowed in (item(6), item(4, box=[1, 1, 2, 2])):
-        (prompt,) = made(limits, allowed)
+        (prompt,) = read(limits, allowed)
         assert len(prompt.points) == len(prompt.labels) == 6
     with pytest.raises(TooManyPoints, match="7 points; the server takes 6"):
         read(limits, item(7))
@@ -178,7 +174,7 @@ def test_the_pixels_of_all_masks_are_limited(limits):
 
 def test_points_at_and_beyond_the_edges_of_the_frame_are_kept_as_given(limits):
     points = [[0, 0], [200, 100], [-0.3, 100.3], [-200, -100], [400, 200]]
-    (prompt,) = made(limits, {"object": 1, "points": points, "labels": [1] * 5})
+    (prompt,) = read(limits, {"object": 1, "points": points, "labels": [1] * 5})
     scaled = np.array(prompt.points, np.float32)
     np.testing.assert_array_equal(scaled, np.array(points, np.float32) / np.float32([200, 100]) * np.float32(SIDE))
     np.testing.assert_array_equal(scaled[[0, 1, 3, 4]], [[0, 0], [SIDE, SIDE], [-SIDE, -SIDE], [2 * SIDE, 2 * SIDE]])
@@ -197,7 +193,7 @@ def test_points_at_and_beyond_the_edges_of_the_frame_are_kept_as_given(limits):
 )
 def test_a_box_is_its_top_left_and_its_bottom_right_corner(limits, box, corners):
     (prompt,) = read(limits, {"object": 1, "box": box})
-    assert prompt.points == tuple(corners)
+    np.testing.assert_array_equal(prompt.points, np.float32(corners) / np.float32([200, 100]) * np.float32(SIDE))
     assert prompt.labels == (2, 3)
 
 
@@ -218,7 +214,7 @@ def test_points_are_scaled_as_torch_scales_them():
 
 
 def test_a_box_is_two_points_in_front_of_the_clicks(limits):
-    (prompt,) = made(limits, {"object": 3, "points": [[50, 50]], "labels": [0], "box": [0, 25, 100, 75]})
+    (prompt,) = read(limits, {"object": 3, "points": [[50, 50]], "labels": [0], "box": [0, 25, 100, 75]})
     assert prompt == Prompt(3, ((0, 16), (32, 48), (16, 32)), (2, 3, 0))
 
 
@@ -230,8 +226,8 @@ def test_each_prompt_keeps_its_flags_points_and_mask(limits):
         {"object": 2**63 - 1, "points": [[1, 1], [2, 2]], "labels": [1, 0], "clear": True},
     )
     x, y = (float(np.float32(side) / np.float32(whole) * np.float32(SIDE)) for side, whole in ((1, 200), (1, 100)))
-    assert [prompt.object_id for prompt in made(limits, *items)] == [1, 2, 0, 2**63 - 1]
-    clicked, masked, removed, cleared = made(limits, *items)
+    assert [prompt.object_id for prompt in read(limits, *items)] == [1, 2, 0, 2**63 - 1]
+    clicked, masked, removed, cleared = read(limits, *items)
     assert clicked == Prompt(1, clicked.points, (1,), append=True)
     assert masked == Prompt(2, mask=True)
     assert removed == Prompt(0, remove=True)

@@ -14,13 +14,14 @@ from PIL import Image
 from masklet import rle
 from masklet.errors import BadPrompt, RequestError
 from masklet_preprocess import frames, masks
-from masklet_preprocess.limits import Limits
+from masklet_preprocess.limits import RequestLimits
 from masklet_preprocess.pixel_data import pixel_data
 from masklet_preprocess.prompts import parse
 from masklet_preprocess.resample import resize
 from tests.preprocess import files, plain_resample
 
-LIMITS = Limits(
+SIDE = 96
+LIMITS = RequestLimits(
     max_frame_side=100,
     max_frame_pixels=5000,
     max_encoded_bytes=50_000,
@@ -98,15 +99,17 @@ KNOWN = {
 ITEMS = st.fixed_dictionaries({"object": st.integers(-1, 3) | ANYTHING}, optional={key: values | ANYTHING for key, values in KNOWN.items()})
 
 
-def check(prompts):
+def check(parsed):
     """What the rest of the server relies on, if they were not refused."""
-    if isinstance(prompts, str):
+    if isinstance(parsed, str):
         return
+    prompts, given = parsed
+    assert [prompt.object_id for prompt in prompts if prompt.mask] == list(given)
     assert len({prompt.object_id for prompt in prompts}) == len(prompts) <= LIMITS.max_prompts
     for prompt in prompts:
         assert 0 <= prompt.object_id < 2**63
         assert len(prompt.points) == len(prompt.labels) <= LIMITS.max_points
-        assert all(-WIDTH <= x <= 2 * WIDTH and -HEIGHT <= y <= 2 * HEIGHT for x, y in prompt.points)
+        assert all(-SIDE <= x <= 2 * SIDE and -SIDE <= y <= 2 * SIDE for x, y in prompt.points)
         if 2 in prompt.labels:
             (left, top), (right, bottom) = prompt.points[:2]
             assert (prompt.labels[:2], left <= right, top <= bottom) == ((2, 3), True, True)
@@ -115,21 +118,22 @@ def check(prompts):
 @EXAMPLES
 @given(st.lists(ITEMS, max_size=4) | ANYTHING, st.booleans())
 def test_any_json_is_a_list_of_sound_prompts_or_an_error_of_ours(value, framed):
-    check(attempt(parse, json.dumps(value).encode(), SIZE if framed else None, LIMITS))
+    check(attempt(parse, json.dumps(value).encode(), SIZE if framed else None, LIMITS, SIDE))
 
 
 @EXAMPLES
 @given(st.binary(max_size=60) | st.text('[]{},:"\\u0eE+-.1tfNaI ', max_size=60).map(str.encode))
 def test_any_bytes_are_prompts_or_an_error_of_ours(data):
-    check(attempt(parse, data, SIZE, LIMITS))
+    check(attempt(parse, data, SIZE, LIMITS, SIDE))
 
 
 @EXAMPLES
 @given(st.lists(st.tuples(COORDINATES, st.integers(0, 1)), min_size=1, max_size=4), st.integers(0, 2**63 - 1))
-def test_points_arrive_as_they_were_given(clicks, object_id):
+def test_points_arrive_as_they_were_given_in_pixels_of_the_model_image(clicks, object_id):
     item = {"object": object_id, "points": [point for point, _ in clicks], "labels": [label for _, label in clicks]}
-    (prompt,) = parse(json.dumps([item]).encode(), SIZE, LIMITS)
-    assert (prompt.object_id, list(prompt.points), list(prompt.labels)) == (object_id, item["points"], item["labels"])
+    (prompt,) = parse(json.dumps([item]).encode(), SIZE, LIMITS, SIDE).prompts
+    points = np.float32(item["points"]) / np.float32(SIZE[::-1]) * np.float32(SIDE)
+    assert (prompt.object_id, list(prompt.points), list(prompt.labels)) == (object_id, [(x, y) for x, y in points.tolist()], item["labels"])
 
 
 MASKS = arrays(np.bool_, array_shapes(min_dims=2, max_dims=2, max_side=40))
@@ -192,4 +196,4 @@ def test_a_mask_is_resized_to_the_bits_of_the_plain_formula(mask, side, as_logit
 def test_no_number_beyond_the_frame_gets_through(literal):
     for item in (f'"points": [[1, {literal}]], "labels": [1]', f'"box": [{literal}, 1, 2, 3]'):
         with pytest.raises(BadPrompt, match=r"object 1 \(prompt 0\): [xy] is"):
-            parse(f'[{{"object": 1, {item}}}]'.encode(), SIZE, LIMITS)
+            parse(f'[{{"object": 1, {item}}}]'.encode(), SIZE, LIMITS, SIDE)

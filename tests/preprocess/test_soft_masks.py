@@ -10,8 +10,8 @@ import pytest
 
 from masklet import rle
 from masklet.families import variant
+from masklet_preprocess.masks import mask_tensors
 from masklet_preprocess.prompts import parse
-from masklet_preprocess.tensors import mask_tensors
 
 SAM3 = variant("sam3")
 SIZES = [(720, 1280), (270, 480), (95, 97), (1152, 1152), (288, 288), (40, 700)]
@@ -31,10 +31,9 @@ def drawn(size: tuple[int, int]) -> dict[str, np.ndarray]:
 
 
 def packed(limits, mask: np.ndarray) -> dict[str, np.ndarray]:
-    prompts = parse(
-        json.dumps([{"object": 1, "mask": rle.encode(mask)}]).encode(), mask.shape, replace(limits, max_prompt_bytes=1 << 20, max_mask_pixels=1 << 21)
-    )
-    return mask_tensors(prompts, mask.shape, SAM3)
+    data = json.dumps([{"object": 1, "mask": rle.encode(mask)}]).encode()
+    given = parse(data, mask.shape, replace(limits, max_prompt_bytes=1 << 20, max_mask_pixels=1 << 21), SAM3.image_size)
+    return mask_tensors(given.masks, mask.shape, SAM3)
 
 
 @pytest.mark.torch
@@ -60,6 +59,6 @@ def test_the_border_of_a_mask_is_grey_where_its_size_changes(limits):
 
 
 def test_without_mask_prompts_both_tensors_are_there_and_empty(limits):
-    tensors = mask_tensors([], (40, 40), SAM3)
+    tensors = mask_tensors({}, (40, 40), SAM3)
     assert (tensors["PROMPT_MASKS"].shape, tensors["PROMPT_MASKS"].dtype) == ((0, 1152, 1152), np.float32)
     assert (tensors["PROMPT_LOW"].shape, tensors["PROMPT_LOW"].dtype) == ((0, 288, 288), np.float32)

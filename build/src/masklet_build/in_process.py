@@ -34,9 +34,8 @@ from masklet_bank.service import Service
 from masklet_bank.video import VideoLimits
 from masklet_bank.videos import Capacity
 from masklet_postprocess.request import finish
-from masklet_preprocess.limits import Limits
-from masklet_preprocess.request import Request as FrameRequest
-from masklet_preprocess.request import prepare
+from masklet_preprocess.limits import RequestLimits
+from masklet_preprocess.request import Inputs, prepare
 
 _REPOSITORY = Path(__file__).parent / "model_repository"
 
@@ -57,14 +56,14 @@ class InProcess(MockTransport):
         self._variant, self._stages = variant, stages
         settings = _settings(variant, objects)
         largest = state_bytes(variant, settings.limits.max_objects, settings.limits.max_conditioning, settings.limits.max_points)
-        self._limits = Limits.from_parameters({**_parameters("preprocess"), "max_state_bytes": str(largest)})
+        self._limits = RequestLimits.from_parameters({**_parameters("preprocess"), "max_state_bytes": str(largest)})
         self._bank = Service(settings, stages)
 
     def _answer(self, request: Request) -> Reply:
         begin = time.monotonic()
         given = {name: array[0] for name, array in request.tensors.items()}
         try:
-            prepared = prepare(_frame_request(given, request.parameters), self._variant, self._limits)
+            prepared = prepare(_inputs(given, request.parameters), self._variant, self._limits)
         except MaskletError as error:
             return error
         features = {}
@@ -84,9 +83,9 @@ def _finished(envelope: Envelope, tensors: dict[str, np.ndarray]) -> Answer:
     return Answer({**tensors, **made, "TIMING": np.array([*envelope.times, 0], np.float32)})
 
 
-def _frame_request(given: Mapping[str, Any], parameters: Mapping[str, object]) -> FrameRequest:
+def _inputs(given: Mapping[str, Any], parameters: Mapping[str, object]) -> Inputs:
     encoded, prompts = (given[name][0] if name in given else None for name in ("FRAME_ENCODED", "PROMPTS"))
-    return FrameRequest(given.get("FRAME"), given.get("FRAME_SIZE"), encoded, prompts, given.get("STATE"), json.dumps(parameters))
+    return Inputs(given.get("FRAME"), given.get("FRAME_SIZE"), encoded, prompts, given.get("STATE"), json.dumps(parameters))
 
 
 def _parameters(model: str) -> dict[str, str]:

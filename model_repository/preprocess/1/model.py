@@ -21,9 +21,8 @@ import triton_python_backend_utils as pb_utils
 from masklet.errors import BadRequest, MaskletError, ServerFault
 from masklet.families import variant
 from masklet.stage import triton_stage
-from masklet_preprocess.limits import Limits, positive
-from masklet_preprocess.request import Prepared, Request, prepare, refuse
-from masklet_preprocess.tensors import Tensors
+from masklet_preprocess.limits import RequestLimits, positive
+from masklet_preprocess.request import Inputs, Prepared, Tensors, prepare, refuse
 
 _MAX_ID = 128  # characters
 
@@ -36,7 +35,7 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
         self._variant = variant(parameters.get("variant", ""), positive(parameters, "image_size"))
-        self._limits = Limits.from_parameters(parameters)
+        self._limits = RequestLimits.from_parameters(parameters)
         self._stage = triton_stage(pb_utils, args)
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -72,9 +71,9 @@ def _check_id(request_id: str) -> None:
         raise BadRequest(f"the request's id has {len(request_id)} characters; at most {_MAX_ID} are taken. 32 random ones tell answers apart.")
 
 
-def _read(request: Any) -> Request:
+def _read(request: Any) -> Inputs:
     arrays = {tensor.name(): tensor.as_numpy()[0] for tensor in request.inputs()}
-    return Request(
+    return Inputs(
         frame=arrays.get("FRAME"),
         size=arrays.get("FRAME_SIZE"),
         encoded=arrays["FRAME_ENCODED"][0] if "FRAME_ENCODED" in arrays else None,

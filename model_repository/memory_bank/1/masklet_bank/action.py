@@ -23,7 +23,7 @@ from masklet.errors import TooManyPoints
 from masklet_bank.bank import Answer, ObjectBank, Result
 from masklet_bank.job import NO_LABELS, NO_POINTS, Job
 from masklet_bank.policies.official import MemoryPolicy
-from masklet_bank.prompts import MaskPrompt
+from masklet_bank.request import MaskPrompt
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,14 +87,13 @@ def decide(visit: Visit, object_id: int, bank: ObjectBank, policy: MemoryPolicy,
     """Decides about one object; None if it has no part in this request. Raises TooManyPoints."""
     prompt = visit.prompts.get(object_id)
     clears = prompt is not None and prompt.clear
-    conditioned = visit.frame in bank.conditioning and not clears
     before = _before(visit, bank, clears=clears)
     if prompt is not None and gives(prompt):
-        conditions = conditioned or before is None or before.tracked is None or policy.family.corrections_condition
+        conditions = before is None or before.tracked is None or policy.family.corrections_condition
         job = _job(visit, prompt, bank, before, policy, max_points)
         return Action(job, tracked=before.tracked if before else None, conditions=conditions, clears=clears)
     if before is not None and (visit.track or clears):
-        return Action(repeats=before, conditions=conditioned, clears=clears)
+        return Action(repeats=before, conditions=visit.frame in bank.conditioning and not clears, clears=clears)
     began = any(visit.direction * (visit.frame - prompted) > 0 for prompted in bank.conditioning)
     if visit.track and began and (clears or not visit.refine):
         reading = bank.read(policy.reads(bank.frames, visit.frame, visit.direction))

@@ -10,7 +10,6 @@ from masklet.families import Variant
 from masklet_bank.arrays import Arrays
 from masklet_bank.metrics import Observer
 from masklet_bank.policies import policy_of
-from masklet_bank.prompts import masks_of
 from masklet_bank.request import Request
 from masklet_bank.snapshot import Parsed
 from masklet_bank.video import Decision, Video, VideoLimits
@@ -117,7 +116,7 @@ class Admission:
             raise from_server(envelope.error)
         if not request.start and envelope.restores:
             raise BadRequest("STATE was given without START. A snapshot restores a video when it begins: send it with the first request.")
-        masks = masks_of(envelope.prompts, request.masks, request.lows)
+        masks = request.mask_prompts()
         if envelope.size is None:
             if not (request.start or request.end or envelope.prompts or envelope.options.snapshot):
                 raise BadRequest(

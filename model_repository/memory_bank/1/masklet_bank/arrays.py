@@ -32,26 +32,8 @@ class Copied:
     to_host: int = 0
 
 
-class Array(Protocol):
-    """What the bank itself asks of an array, wherever it lives. Arrays are never written to once they are made."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As numpy's."""
-        ...
-
-    @property
-    def nbytes(self) -> int:
-        """As numpy's."""
-        ...
-
-    def __getitem__(self, key: Any, /) -> Any:
-        """As numpy's, with integers, slices and None."""
-        ...
-
-    def reshape(self, *shape: int) -> Any:
-        """As numpy's."""
-        ...
+# What lives there. The bank asks an array for shape, nbytes and reshape, and indexes it with integers, slices and None. None is written to once made.
+Array = Any
 
 
 class Arrays(Protocol):
@@ -61,84 +43,76 @@ class Arrays(Protocol):
 
     def put(self, array: np.ndarray | Array) -> Array:
         """The array where the bank's arrays live; itself if it is there."""
-        ...
 
     def get(self, array: np.ndarray | Array) -> np.ndarray:
         """The array on the host, stored memories as uint16; itself if it is there."""
-        ...
 
     def adopt(self, tensor: Any) -> Array:
         """The array of a tensor that speaks DLPack and lies where the bank's arrays live. It lives as long as the tensor."""
-        ...
 
     def send(self, inputs: Mapping[str, np.ndarray | Array]) -> Mapping[str, Any]:
         """The inputs of an engine call, as the engine takes them. Those that describe the call come as small numpy arrays."""
-        ...
 
     def own(self, array: Array) -> Array:
         """A copy that depends on no other array: what an engine gave may live only until its next call."""
-        ...
 
     def stack(self, arrays: Sequence[Array]) -> Array:
         """As np.stack. A single array is not copied."""
-        ...
 
     def fill(self, given: Sequence[Array | None], shape: tuple[int, ...], value: float) -> Array:
         """[len(given), *shape]: each array that is given, and `value` everywhere for None."""
-        ...
 
     def clip(self, array: Array, limit: float) -> Array:
         """The array within -limit and limit."""
-        ...
 
     def finite(self, *tensors: Array) -> list[bool]:
         """For each of B rows, whether all its values are finite in every one of these tensors [B, ...]. B bytes cross, however many tensors."""
-        ...
 
     def round(self, memory: Array) -> list[Array]:
         """Rows of [B, T, 64] rounded to bfloat16 bits [T, 64], each an array of its own."""
-        ...
 
     def widen(self, memories: Sequence[Sequence[Array]]) -> Array:
         """B lists of F stored memories [T, 64] as float32 [B, F, T, 64]."""
-        ...
 
 
-class HostArrays:
+@dataclass(eq=False)
+class _ModuleArrays:
+    """What is done alike by every `module` that has numpy's functions."""
+
+    module: Any
+    copied: Copied = field(default_factory=Copied)
+
+    def adopt(self, tensor: Any) -> Array:
+        return self.module.from_dlpack(tensor)
+
+    def own(self, array: Any) -> Array:
+        return array.copy()
+
+    def stack(self, arrays: Sequence[Array]) -> Array:
+        return arrays[0][np.newaxis] if len(arrays) == 1 else self.module.stack(arrays)
+
+    def fill(self, given: Sequence[Array | None], shape: tuple[int, ...], value: float) -> Array:
+        filled = self.module.full((len(given), *shape), value, np.float32)
+        for row, array in enumerate(given):
+            if array is not None:
+                filled[row] = array
+        return filled
+
+    def clip(self, array: Array, limit: float) -> Array:
+        return self.module.clip(array, -limit, limit)
+
+
+class HostArrays(_ModuleArrays):
     """numpy: nothing is copied that need not be, and nothing crosses."""
 
     def __init__(self) -> None:
-        self.copied = Copied()
+        super().__init__(np)
 
     def put(self, array: np.ndarray) -> np.ndarray:
         """See Arrays."""
         return array
 
-    get = put
-
-    def adopt(self, tensor: Any) -> np.ndarray:
-        """See Arrays."""
-        return np.from_dlpack(tensor)
-
-    def send(self, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-        """See Arrays."""
-        return inputs
-
-    def own(self, array: np.ndarray) -> np.ndarray:
-        """See Arrays."""
-        return array.copy()
-
-    def stack(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """See Arrays."""
-        return arrays[0][np.newaxis] if len(arrays) == 1 else np.stack(arrays)
-
-    def fill(self, given: Sequence[np.ndarray | None], shape: tuple[int, ...], value: float) -> np.ndarray:
-        """See Arrays."""
-        return _fill(np, given, shape, value)
-
-    def clip(self, array: np.ndarray, limit: float) -> np.ndarray:
-        """See Arrays."""
-        return np.clip(array, -limit, limit)
+    get = send = put
 
     def finite(self, *tensors: np.ndarray) -> list[bool]:
         """See Arrays."""
@@ -160,16 +134,12 @@ class HostArrays:
 HOST = HostArrays()
 
 
-@dataclass(eq=False)
-class DeviceArrays:
-    """Arrays of `module`, which has numpy's functions on a device; cupy, where it is not a test.
+class DeviceArrays(_ModuleArrays):
+    """Arrays on a device: cupy's, where it is not a test.
 
     Few operations on large arrays, as each is a launch of a kernel. Host arrays among the inputs of a call stay on the host: the engine's
     backend takes them across, which costs less than to share many tiny device arrays with its process.
     """
-
-    module: Any
-    copied: Copied = field(default_factory=Copied)
 
     def put(self, array: np.ndarray | Array) -> Array:
         """See Arrays."""
@@ -185,30 +155,10 @@ class DeviceArrays:
         self.copied.to_host += array.nbytes
         return self.module.asnumpy(array)
 
-    def adopt(self, tensor: Any) -> Array:
-        """See Arrays."""
-        return self.module.from_dlpack(tensor)
-
     def send(self, inputs: Mapping[str, np.ndarray | Array]) -> Mapping[str, np.ndarray | Array]:
         """See Arrays."""
         self.copied.to_device += sum(array.nbytes for array in inputs.values() if isinstance(array, np.ndarray))
         return inputs
-
-    def own(self, array: Any) -> Array:
-        """See Arrays."""
-        return array.copy()
-
-    def stack(self, arrays: Sequence[Array]) -> Array:
-        """See Arrays."""
-        return arrays[0][np.newaxis] if len(arrays) == 1 else self.module.stack(arrays)
-
-    def fill(self, given: Sequence[Array | None], shape: tuple[int, ...], value: float) -> Array:
-        """See Arrays."""
-        return _fill(self.module, given, shape, value)
-
-    def clip(self, array: Array, limit: float) -> Array:
-        """See Arrays."""
-        return self.module.clip(array, -limit, limit)
 
     def finite(self, *tensors: Array) -> list[bool]:
         """See Arrays."""
@@ -239,11 +189,3 @@ def on_gpu(device: int) -> DeviceArrays:
     except Exception as error:
         raise RuntimeError(f"cupy cannot use GPU {device}: {error}. Look at nvidia-smi, and at which GPUs the container was given.") from error
     return DeviceArrays(cupy)
-
-
-def _fill(module: Any, given: Sequence[Any], shape: tuple[int, ...], value: float) -> Any:
-    filled = module.full((len(given), *shape), value, np.float32)
-    for row, array in enumerate(given):
-        if array is not None:
-            filled[row] = array
-    return filled

@@ -5,14 +5,14 @@ A bank is a value: what changes it gives another one, and both hold the same arr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 
 from masklet_bank.arrays import Array
-from masklet_bank.policies.official import Evicted, Frames, Kept, Reads
+from masklet_bank.policies.official import Frames, Kept, Reads
 
 T = TypeVar("T")
 
@@ -48,6 +48,11 @@ class Answer:
     points: np.ndarray
     labels: np.ndarray
     tracked: Result | None = None
+
+    @property
+    def results(self) -> list[Result]:
+        """Both results."""
+        return [self.result] if self.tracked is None else [self.result, self.tracked]
 
 
 @dataclass(frozen=True)
@@ -122,27 +127,32 @@ class ObjectBank:
         """As if the object had not been prompted on `frame`, and without an answer there."""
         return replace(self, conditioning=_without(self.conditioning, {frame}), last=None)
 
-    def evicted(self, evicted: Iterable[Evicted]) -> ObjectBank:
-        """With these conditioning frames as ordinary ones."""
-        conditioning, memories, pointers = dict(self.conditioning), dict(self.memories), dict(self.pointers)
-        for frame, memory, pointer in evicted:
-            result = conditioning.pop(frame).result
-            memories |= {frame: result.memory} if memory else {}
-            pointers |= {frame: result.pointer} if pointer else {}
-        return replace(self, conditioning=conditioning, memories=memories, pointers=pointers)
+    def evicted(self, frames: Collection[int], kept: Kept) -> ObjectBank:
+        """Without these conditioning frames, but for what is kept of them as ordinary ones."""
+        memories = {frame: self.conditioning[frame].result.memory for frame in frames if frame in kept.memories}
+        pointers = {frame: self.conditioning[frame].result.pointer for frame in frames if frame in kept.pointers}
+        conditioning = _without(self.conditioning, frames)
+        return replace(self, conditioning=conditioning, memories={**self.memories, **memories}, pointers={**self.pointers, **pointers})
 
     @property
     def answers(self) -> Iterable[Answer]:
         """All answers that are held, each once."""
         return {id(answer): answer for answer in (*self.conditioning.values(), *([self.last] if self.last else []))}.values()
 
+    def arrays(self) -> Iterator[tuple[int, str, Array]]:
+        """Every array with its frame and what it is; one that stands in several places comes several times."""
+        yield from ((frame, "memory", array) for frame, array in self.memories.items())
+        yield from ((frame, "pointer", array) for frame, array in self.pointers.items())
+        for answer in self.answers:
+            yield from ((answer.frame, "points", answer.points), (answer.frame, "labels", answer.labels))
+            for result in answer.results:
+                yield from (
+                    (answer.frame, what, array) for what, array in (("logits", result.low), ("memory", result.memory), ("pointer", result.pointer))
+                )
+
     def nbytes(self) -> int:
         """Bytes of all arrays, each counted once."""
-        held = [*self.memories.values(), *self.pointers.values()]
-        for answer in self.answers:
-            held += [answer.points, answer.labels]
-            held += [array for result in (answer.result, answer.tracked) if result for array in (result.low, result.memory, result.pointer)]
-        return sum({id(array): array.nbytes for array in held}.values())
+        return sum({id(array): array.nbytes for _, _, array in self.arrays()}.values())
 
     def grown(self, object_bytes: Callable[[int], int]) -> int:
         """Bytes that the object comes to if it is only tracked from here on: `object_bytes` of its prompted frames, the answers that corrections

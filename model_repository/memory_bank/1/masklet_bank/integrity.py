@@ -7,11 +7,10 @@ client sends may lead here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from math import isfinite
+from math import isfinite, prod
 
 from masklet.families import MEMORY_WIDTH, Variant
-from masklet_bank.arrays import Array
-from masklet_bank.bank import ObjectBank, Result
+from masklet_bank.bank import ObjectBank
 from masklet_bank.ledger import NOTHING, Footprint, VideoId
 from masklet_bank.video import Video
 from masklet_bank.videos import Videos
@@ -99,6 +98,8 @@ def _frames(video: Video, bank: ObjectBank) -> Iterator[str]:
         yield "a frame is a prompted one and an ordinary one"
     if not bank.memories.keys() <= bank.pointers.keys():
         yield "a frame has a memory and no pointer"
+    if not family.corrections_condition and any(answer.tracked is not None for answer in bank.conditioning.values()):
+        yield "a corrected frame is kept as a prompted one"
     if bank.trusted and not video.policy.judges:
         yield "frames are trusted where masks are not judged"
     if any(not 0 <= frame < 2**63 for frame in (*conditioning, *bank.pointers, *bank.trusted)):
@@ -125,36 +126,22 @@ def _last(bank: ObjectBank) -> Iterator[str]:
         yield f"its newest answer is not what is remembered of frame {last.frame}"
 
 
-def _results(bank: ObjectBank) -> Iterator[tuple[int, Result]]:
-    for answer in bank.answers:
-        yield from ((answer.frame, result) for result in (answer.result, answer.tracked) if result is not None)
-
-
 def _arrays(bank: ObjectBank, variant: Variant) -> Iterator[str]:
     """Shapes and sizes; values only where they are numbers of ours, since arrays may lie on a GPU."""
-    low, memory, pointer = ((variant.low_size,) * 2, 4), ((variant.memory_tokens, MEMORY_WIDTH), 2), ((variant.hidden,), 4)
-    held: list[tuple[str, Array, tuple[tuple[int, ...], int]]] = [("memory", array, memory) for array in bank.memories.values()]
-    held += [("pointer", array, pointer) for array in bank.pointers.values()]
-    for _, result in _results(bank):
-        held += [("logits", result.low, low), ("memory", result.memory, memory), ("pointer", result.pointer, pointer)]
-        if not (isfinite(result.score) and isfinite(result.iou)):
-            yield f"a score is {result.score}, an IoU {result.iou}"
     for answer in bank.answers:
-        held += [("points", answer.points, ((len(answer.labels), 2), 4)), ("labels", answer.labels, ((len(answer.labels),), 4))]
-    for what, array, (shape, itemsize) in held:
-        size = itemsize
-        for side in shape:
-            size *= side
-        if tuple(array.shape) != shape or array.nbytes != size:
-            yield f"{what} of shape {tuple(array.shape)} and {array.nbytes} bytes, expected {shape} and {size}"
+        yield from (f"a score is {one.score}, an IoU {one.iou}" for one in answer.results if not (isfinite(one.score) and isfinite(one.iou)))
+        if answer.points.shape != (len(answer.labels), 2) or answer.labels.ndim != 1:
+            yield f"points of shape {answer.points.shape} for labels of shape {answer.labels.shape}"
+    shapes = {"logits": ((variant.low_size,) * 2, 4), "memory": ((variant.memory_tokens, MEMORY_WIDTH), 2), "pointer": ((variant.hidden,), 4)}
+    for _, what, array in bank.arrays():
+        shape, itemsize = shapes.get(what) or (tuple(array.shape), 4)  # of points and labels there may be any number
+        if tuple(array.shape) != shape or array.nbytes != prod(shape) * itemsize:
+            yield f"{what} of shape {tuple(array.shape)} and {array.nbytes} bytes, expected {shape} and {prod(shape) * itemsize}"
 
 
 def _shared(object_id: int, bank: ObjectBank, owners: dict[int, tuple[int, int]]) -> Iterator[str]:
     """An array belongs to one object and one frame: it is counted once, and is forgotten with them."""
-    held = [*bank.memories.items(), *bank.pointers.items()]
-    held += [(frame, array) for frame, result in _results(bank) for array in (result.low, result.memory, result.pointer)]
-    held += [(answer.frame, array) for answer in bank.answers for array in (answer.points, answer.labels) if array.nbytes]
-    for frame, array in held:
-        owner = owners.setdefault(id(array), (object_id, frame))
+    for frame, _, array in bank.arrays():
+        owner = owners.setdefault(id(array), (object_id, frame)) if array.nbytes else (object_id, frame)
         if owner != (object_id, frame):
             yield f"an array of frame {frame} is also that of object {owner[0]}, frame {owner[1]}"

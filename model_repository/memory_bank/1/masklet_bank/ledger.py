@@ -7,7 +7,6 @@ is done each of its videos is settled: what it reserved gives way to what it rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from masklet.errors import ServerBusy
@@ -32,37 +31,39 @@ class Ledger:
     limit   bytes that may be reserved at most
     held    of all videos together, without what is under way
     taken   bytes that are reserved, with what is under way
+    settled    what each video takes, without what is under way
+    under_way  what videos come to by the requests of this execution; empty between executions
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.held = NOTHING
         self.taken = 0
-        self._settled: dict[VideoId, Footprint] = {}
-        self._under_way: dict[VideoId, int] = {}  # what a video comes to, by the requests of this execution
+        self.settled: dict[VideoId, Footprint] = {}
+        self.under_way: dict[VideoId, int] = {}
 
     def begin(self, video_id: VideoId) -> None:
         """A video begins from nothing. One of the same id before it keeps its bytes until it is settled: it comes back if the new one is refused."""
         self.taken -= self._charged(video_id) - self._of(video_id).reserved
-        self._under_way[video_id] = 0
+        self.under_way[video_id] = 0
 
     def reserve(self, video_id: VideoId, nbytes: int) -> None:
         """Sets so many bytes more aside for a video, until it is settled. Raises ServerBusy, and then changes nothing."""
-        comes_to = self._under_way.get(video_id, self._of(video_id).reserved) + nbytes
+        comes_to = self.under_way.get(video_id, self._of(video_id).reserved) + nbytes
         taken = self.taken - self._charged(video_id) + max(comes_to, self._of(video_id).reserved)
         if taken > max(self.limit, self.taken):
             raise ServerBusy(
                 f"the objects of this request grow by {_size(nbytes)}, and memories fill {_size(self.taken)} of the {_size(self.limit)} that this "
                 "server may use. Retry later, or remove objects."
             )
-        self._under_way[video_id], self.taken = comes_to, taken
+        self.under_way[video_id], self.taken = comes_to, taken
 
     def release(self, video_id: VideoId) -> None:
         """The video is gone. What its last request was promised is held until that is settled: it may still be computed."""
-        under_way = self._under_way.get(video_id)
+        under_way = self.under_way.get(video_id)
         self.settle(video_id, None)
         if under_way is not None:
-            self._under_way[video_id] = under_way
+            self.under_way[video_id] = under_way
             self.taken += under_way
 
     def settle(self, video_id: VideoId, footprint: Footprint | None) -> None:
@@ -70,30 +71,20 @@ class Ledger:
         before, after = self._of(video_id), footprint or NOTHING
         self.taken += after.reserved - self._charged(video_id)
         self.held = Footprint(*(total - old + new for total, old, new in zip(self.held, before, after, strict=True)))
-        self._under_way.pop(video_id, None)
-        self._settled.pop(video_id, None)
+        self.under_way.pop(video_id, None)
+        self.settled.pop(video_id, None)
         if footprint is not None:
-            self._settled[video_id] = footprint
+            self.settled[video_id] = footprint
 
     def has_room(self, nbytes: int) -> bool:
         """Whether so many bytes more could be reserved."""
         return self.taken + nbytes <= self.limit
 
-    @property
-    def settled(self) -> Mapping[VideoId, Footprint]:
-        """What each video takes, without what is under way."""
-        return self._settled
-
-    @property
-    def under_way(self) -> Mapping[VideoId, int]:
-        """What videos come to by requests that are not settled; empty between executions."""
-        return self._under_way
-
     def _of(self, video_id: VideoId) -> Footprint:
-        return self._settled.get(video_id, NOTHING)
+        return self.settled.get(video_id, NOTHING)
 
     def _charged(self, video_id: VideoId) -> int:
-        return max(self._of(video_id).reserved, self._under_way.get(video_id, 0))
+        return max(self._of(video_id).reserved, self.under_way.get(video_id, 0))
 
 
 def _size(nbytes: int) -> str:

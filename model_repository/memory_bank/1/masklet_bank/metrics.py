@@ -6,7 +6,7 @@ Names follow Prometheus: base units (seconds, bytes), `_total` for counters. The
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal
 
 from masklet.errors import MaskletError
 from masklet_bank.arrays import Copied
@@ -88,40 +88,20 @@ TABLE = (
 )
 
 
-class Meters(Protocol):
-    """Where the numbers go. Only metrics of TABLE; `label` is one of the metric's values. Must not raise, and must not take long."""
+class Meters:
+    """Where the numbers go; this one: nowhere. Only metrics of TABLE; `label` is one of the metric's values. Must not raise, or take long."""
 
     def increment(self, metric: Metric, by: int, label: str = "") -> None:
         """Adds to a counter."""
-        ...
 
     def set(self, metric: Metric, value: int) -> None:
         """Sets a gauge."""
-        ...
 
     def observe(self, metric: Metric, value: float, label: str = "") -> None:
         """Adds one value to a histogram."""
-        ...
 
     def close(self) -> None:
         """No number comes after this."""
-        ...
-
-
-class Unmetered:
-    """Meters of a bank that nobody watches."""
-
-    def increment(self, metric: Metric, by: int, label: str = "") -> None:
-        """Nothing."""
-
-    def set(self, metric: Metric, value: int) -> None:
-        """Nothing."""
-
-    def observe(self, metric: Metric, value: float, label: str = "") -> None:
-        """Nothing."""
-
-    def close(self) -> None:
-        """Nothing."""
 
 
 class Observer:

@@ -23,7 +23,7 @@ from masklet_bank.calls import Engines, Failure
 from masklet_bank.integrity import Inspector
 from masklet_bank.job import Job
 from masklet_bank.ledger import VideoId
-from masklet_bank.metrics import Meters, Observer, Unmetered
+from masklet_bank.metrics import Meters, Observer
 from masklet_bank.request import Request
 from masklet_bank.snapshot import Parsed
 from masklet_bank.stages import Stages, Stopwatch
@@ -50,7 +50,7 @@ class Service:
     def __init__(self, settings: Settings, stages: Stages, meters: Meters | None = None, arrays: Arrays = HOST) -> None:
         self.settings = settings
         self.videos = Videos(settings.capacity)
-        self.observer = Observer(meters or Unmetered(), settings.capacity)
+        self.observer = Observer(meters or Meters(), settings.capacity)
         self._inspector = Inspector(settings.variant, settings.capacity.object_bytes)
         self._stages = stages
         self._arrays = arrays
@@ -91,11 +91,11 @@ class Service:
         self._look([request.video_id for request in requests])
         engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, self._arrays, Stopwatch())
         admitted = []
-        for request, state in zip(requests, states, strict=True):
-            admitted.append(_caught(self._admission.admit, request, state))
-            if request.end:  # at once, since the next request may begin a video of the same id; what is admitted holds the video
-                self._admission.end(request)
         try:
+            for request, state in zip(requests, states, strict=True):
+                admitted.append(_caught(self._admission.admit, request, state))
+                if request.end:  # at once, since the next request may begin a video of the same id; what is admitted holds the video
+                    self._admission.end(request)
             made = iter(self._run([job for one in admitted if isinstance(one, Admitted) for job in one.decision.jobs], engines))
             answers = [_caught(self._commit, one, made, respond, engines.watch, begin) for one in admitted]
         finally:
@@ -188,14 +188,12 @@ def _caught(function: Callable[P, R], *arguments: P.args, **options: P.kwargs) -
 
 def _times(request: Request, begin: float, watch: Stopwatch) -> tuple[float, ...]:
     """The first six of TIMING_FIELDS, in milliseconds. The requests of one execution wait for one another, so its engine times are those of each."""
-    engines = dict(watch.seconds)
-    mask_decoder = engines.pop("mask_decoder", 0.0) + engines.pop("mask_prompt", 0.0)
+    envelope, took = request.envelope, watch.seconds
     seconds = {
-        "preprocess": request.envelope.preprocessed - request.envelope.received,
-        "image_encoder": begin - request.envelope.preprocessed,
-        "memory_attention": engines.get("memory_attention", 0.0),
-        "mask_decoder": mask_decoder,
-        "memory_encoder": engines.get("memory_encoder", 0.0),
-        "memory_bank": monotonic() - begin - sum(watch.seconds.values()),
+        **{engine: took.get(engine, 0.0) for engine in ("memory_attention", "memory_encoder")},
+        "mask_decoder": took.get("mask_decoder", 0.0) + took.get("mask_prompt", 0.0),
+        "preprocess": envelope.preprocessed - envelope.received,
+        "image_encoder": begin - envelope.preprocessed,
+        "memory_bank": monotonic() - begin - sum(took.values()),
     }
     return tuple(1000 * seconds[name] for name in TIMING_FIELDS[:-1])

@@ -145,7 +145,8 @@ class _Reader:
                 raise ValueError(f"object {object_id} twice")
             objects[object_id] = bank = self._bank(item)
             if travelled and frame is not None:  # the server that it comes from may keep more
-                objects[object_id] = bank.evicted(self._policy.evicts(bank.frames, frame, direction))
+                overdue = self._policy.overdue(bank.conditioning, frame, direction)
+                objects[object_id] = bank.evicted(overdue, self._policy.demotes(bank.trusted, frame, direction))
         return Video(self._policy, self._parsed.limits, owner, objects, frame, direction, travelled)
 
     def _bank(self, item: Mapping[str, Any]) -> ObjectBank:

@@ -20,7 +20,7 @@ from masklet_bank.bank import Answer, ObjectBank, Result
 from masklet_bank.job import Job
 from masklet_bank.ledger import Footprint
 from masklet_bank.policies.official import MemoryPolicy
-from masklet_bank.prompts import MaskPrompt
+from masklet_bank.request import MaskPrompt
 from masklet_bank.travel import next_frame
 
 _EMPTY = ObjectBank()
@@ -97,7 +97,11 @@ class Video:
             if object_id not in banks and not gives(prompt):
                 raise UnknownObject(f"object {object_id} is not in this video, so nothing of it can be cleared. Prompt it first.")
             banks.setdefault(object_id, _EMPTY)
-        self._check_count(len(banks))
+        if len(banks) > self.limits.max_objects:
+            raise TooManyObjects(
+                f"{len(banks)} objects in one video; this server allows {self.limits.max_objects}. "
+                "Remove objects, or open a second video for the others: objects do not influence one another."
+            )
         decided = {object_id: decide(visit, object_id, bank, self.policy, self.limits.max_points) for object_id, bank in banks.items()}
         actions = {object_id: action for object_id, action in decided.items() if action is not None}
         if self.policy.family.exclusive_prompts:
@@ -113,13 +117,6 @@ class Video:
                 f"keeps {self.limits.max_prompted} per video. Track past some of them first, remove objects, or open a second video for the others."
             )
         return after
-
-    def _check_count(self, count: int) -> None:
-        if count > self.limits.max_objects:
-            raise TooManyObjects(
-                f"{count} objects in one video; this server allows {self.limits.max_objects}. "
-                "Remove objects, or open a second video for the others: objects do not influence one another."
-            )
 
 
 class Outcome(NamedTuple):
@@ -170,7 +167,7 @@ class Decision:
         travelled = video.travelled if visit.refine else visit.track
         if travelled:  # before, everything may lie ahead
             for object_id, bank in objects.items():
-                overdue = policy.evicts(bank.frames, visit.frame, visit.direction)
-                objects[object_id] = bank.evicted(overdue) if overdue else bank
-                evicted += len(overdue)
+                if overdue := policy.overdue(bank.conditioning, visit.frame, visit.direction):
+                    objects[object_id] = bank.evicted(overdue, policy.demotes(bank.trusted, visit.frame, visit.direction))
+                    evicted += len(overdue)
         return Outcome(replace(video, objects=objects, frame=visit.frame, travelled=travelled), answers, evicted)

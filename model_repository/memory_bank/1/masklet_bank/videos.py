@@ -6,7 +6,7 @@ Triton never tells a model that a sequence timed out or that its client is gone,
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from time import monotonic
 
@@ -35,19 +35,25 @@ class Capacity:
 
 
 class Videos:
-    """Live videos by correlation id. `clock` is monotonic, in seconds; `ledger` says what they take."""
+    """Live videos by correlation id.
+
+    live       the videos; changed here only
+    last_used  when each had its last answer, on the clock, which is monotonic, in seconds
+    working    videos that a request of the execution under way was admitted to
+    ledger     what videos take
+    """
 
     def __init__(self, capacity: Capacity, clock: Callable[[], float] = monotonic) -> None:
         self.ledger = Ledger(capacity.max_bytes)
         self._capacity = capacity
         self._clock = clock
-        self._videos: dict[VideoId, Video] = {}
-        self._last_used: dict[VideoId, float] = {}
-        self._working: set[VideoId] = set()  # videos that a request of the execution under way was admitted to
+        self.live: dict[VideoId, Video] = {}
+        self.last_used: dict[VideoId, float] = {}
+        self.working: set[VideoId] = set()
         self._recent: deque[float] = deque(maxlen=_RECENT)
 
     def __len__(self) -> int:
-        return len(self._videos)
+        return len(self.live)
 
     def took(self, seconds: float) -> None:
         """A frame got its answer, so many seconds after it reached the server."""
@@ -61,7 +67,7 @@ class Videos:
     def expire(self, waiting: Collection[VideoId] = ()) -> list[VideoId]:
         """Forgets the videos that were silent for too long, and returns their ids. `waiting`: ids that have a request now, so that they are not."""
         oldest = self._clock() - self.patience
-        silent = [video_id for video_id, used in self._last_used.items() if used < oldest and video_id not in waiting]
+        silent = [video_id for video_id, used in self.last_used.items() if used < oldest and video_id not in waiting]
         for video_id in silent:
             self.end(video_id)
         return silent
@@ -71,14 +77,14 @@ class Videos:
 
         passing: it ends with the request that begins it, so that there is always room for it, though not for its objects.
         """
-        live = self._videos.get(video_id)
+        live = self.live.get(video_id)
         if live is not None:
             _check_owner(live, owner)
             return  # START on a live video of one's own takes its place
         if passing:
             return
-        if len(self._videos) >= self._capacity.max_videos:
-            raise ServerBusy(f"{len(self._videos)} videos are live, which is this server's limit. Retry later, or open the video on another server.")
+        if len(self.live) >= self._capacity.max_videos:
+            raise ServerBusy(f"{len(self.live)} videos are live, which is this server's limit. Retry later, or open the video on another server.")
         if not self.ledger.has_room(self._capacity.object_bytes(1)):
             raise ServerBusy(
                 f"memories fill {self.ledger.taken >> 20} MiB of the {self.ledger.limit >> 20} MiB that this server may use. "
@@ -87,7 +93,7 @@ class Videos:
 
     def begin(self, video_id: VideoId, video: Video) -> None:
         """Holds a video from now on, in place of one of the same id. It takes nothing yet: reserve for what it brings."""
-        self._videos[video_id] = video
+        self.live[video_id] = video
         self.ledger.begin(video_id)
         self._use(video_id)
 
@@ -98,64 +104,50 @@ class Videos:
     def settle(self, video_ids: Iterable[VideoId]) -> None:
         """The execution with requests of these videos is done: each takes what it really is, and its silence begins now."""
         for video_id in set(video_ids):
-            video = self._videos.get(video_id)
+            video = self.live.get(video_id)
             self.ledger.settle(video_id, video.footprint(self._capacity.object_bytes) if video else None)
-            if video and video_id in self._working:
-                self._last_used[video_id] = self._clock()
-        self._working.clear()
+            if video and video_id in self.working:
+                self.last_used[video_id] = self._clock()
+        self.working.clear()
 
     def change(self, video_id: VideoId, before: Video, after: Video) -> None:
         """A request was carried out; unless the video ended with it, or another has begun under its id."""
-        if self._videos.get(video_id) is before:
-            self._videos[video_id] = after
+        if self.live.get(video_id) is before:
+            self.live[video_id] = after
 
     def get(self, video_id: VideoId, owner: str | None) -> Video:
         """The live video of that id; its silence ends. Raises VideoLost or NotOwner."""
-        video = self._videos.get(video_id)
+        video = self.live.get(video_id)
         if video is None:
             raise VideoLost(
                 f"no video is live under id {video_id!r}: it ended, was silent for over {self._capacity.idle_seconds:g} s, "
                 "or was refused when it began. Open a new one."
             )
+        assert video_id not in self.working, "Triton gives an execution one request of a video at most"
         _check_owner(video, owner)
         self._use(video_id)
         return video
 
-    @property
-    def live(self) -> Collection[VideoId]:
-        """Ids of all live videos."""
-        return self._videos.keys()
-
-    @property
-    def last_used(self) -> Mapping[VideoId, float]:
-        """When each video had its last answer, on the clock."""
-        return self._last_used
-
-    @property
-    def working(self) -> Collection[VideoId]:
-        """Videos with a request in the execution under way."""
-        return self._working
-
     def find(self, video_id: VideoId) -> Video | None:
         """The live video of that id, if there is one, for those who only look; its silence goes on."""
-        return self._videos.get(video_id)
+        return self.live.get(video_id)
 
     def owned(self, video_id: VideoId, owner: str | None) -> Video | None:
         """The live video of that id, if it is this owner's."""
-        video = self._videos.get(video_id)
+        video = self.live.get(video_id)
         return video if video is not None and video.owner in (None, owner) else None
 
     def end(self, video_id: VideoId, video: Video | None = None) -> bool:
         """Forgets a video. Returns whether it was there. `video`: only this one, not another that has begun under its id."""
-        if video is not None and self._videos.get(video_id) is not video:
+        if video is not None and self.live.get(video_id) is not video:
             return False
         self.ledger.release(video_id)
-        self._last_used.pop(video_id, None)
-        return self._videos.pop(video_id, None) is not None
+        self.last_used.pop(video_id, None)
+        return self.live.pop(video_id, None) is not None
 
     def _use(self, video_id: VideoId) -> None:
-        self._working.add(video_id)
-        self._last_used[video_id] = self._clock()
+        self.working.add(video_id)
+        self.last_used[video_id] = self._clock()
 
 
 def _check_owner(video: Video, owner: str | None) -> None:

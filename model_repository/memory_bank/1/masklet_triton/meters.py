@@ -5,11 +5,11 @@ from threading import Thread
 
 import triton_python_backend_utils as pb_utils
 
-from masklet_bank.metrics import TABLE, Unmetered
+from masklet_bank.metrics import TABLE, Meters
 
 
-class TritonMeters:
-    """The metrics of the bank in Triton's /metrics (see masklet_bank.metrics.Meters).
+class TritonMeters(Meters):
+    """The metrics of the bank in Triton's /metrics.
 
     Each operation is a message to Triton's process and back, 20 to 50 microseconds, and a frame makes about a dozen. So a thread sends them, while
     the engines run or the next frame is awaited.
@@ -63,4 +63,4 @@ def meters_of(model):
         return TritonMeters(model)
     except Exception as error:
         pb_utils.Logger.log_warn(f"memory_bank gives no metrics: {type(error).__name__}: {error}")
-        return Unmetered()
+        return Meters()

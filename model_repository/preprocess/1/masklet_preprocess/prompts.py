@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from reprlib import repr as short  # of any value of a stranger, never long
-from typing import TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
+import numpy as np
+
+from masklet.envelope import Prompt
 from masklet.errors import BadPrompt, RequestError, TooManyPoints
-from masklet_preprocess.limits import Limits
+from masklet_preprocess.limits import RequestLimits
 
 Size = tuple[int, int]
 Point = tuple[float, float]
@@ -22,40 +24,46 @@ _KEYS = ("object", "points", "labels", "box", "mask", "append", "clear", "remove
 _MAX_ID = 2**63 - 1
 
 
-@dataclass(frozen=True)
-class Prompt:
-    """One valid prompt.
+class Parsed(NamedTuple):
+    """What a request asks of its objects.
 
-    points   pixels of the frame, x and y, from -W to 2 W and -H to 2 H; the two corners of a box come first
-    labels   one per point: 1 on the object, 0 beside it, 2 and 3 top left and bottom right corner of the box
-    mask     COCO run lengths; their size is that of the frame, their counts are not checked yet
+    prompts  as the envelope carries them, points in pixels of the model image
+    masks    COCO run lengths of the mask prompts by object; their size is that of the frame, their counts are not checked yet
     """
 
-    object_id: int
-    points: tuple[Point, ...] = ()
-    labels: tuple[int, ...] = ()
-    mask: Mapping[str, object] | None = None
-    append: bool = False
-    clear: bool = False
-    remove: bool = False
+    prompts: tuple[Prompt, ...]
+    masks: dict[int, Mapping[str, object]]
 
 
-def parse(data: bytes, size: Size | None, limits: Limits) -> list[Prompt]:
+def parse(data: bytes, size: Size | None, limits: RequestLimits, image_size: int) -> Parsed:
     """Reads PROMPTS. `size`: (height, width) of the frame; None where the request has none, then prompts may only remove objects.
 
     Raises BadPrompt or TooManyPoints that names the prompt, what is wrong with it, and what is allowed.
     """
-    prompts: list[Prompt] = []
+    prompts: dict[int, Prompt] = {}
+    masks: dict[int, Mapping[str, object]] = {}
     for index, item in enumerate(_json_list(data, limits)):
         try:
-            prompt = _prompt(item, size, limits)
-            if any(prompt.object_id == other.object_id for other in prompts):
+            checked = _checked(item)
+            prompt = _prompt(checked, size, limits, image_size)
+            if prompt.object_id in prompts:
                 raise BadPrompt("it has a prompt already. Put all of an object's points into one prompt.")
         except RequestError as error:
             raise type(error)(f"{_name(index, item)}: {error}") from None
-        prompts.append(prompt)
-    _check_mask_pixels(sum(prompt.mask is not None for prompt in prompts), size, limits)
-    return prompts
+        prompts[prompt.object_id] = prompt
+        if prompt.mask:
+            masks[prompt.object_id] = checked["mask"]
+    _check_mask_pixels(len(masks), size, limits)
+    return Parsed(tuple(prompts.values()), masks)
+
+
+def scale_points(points: np.ndarray, size: Size, image_size: int) -> np.ndarray:
+    """Points (n, 2) float32 from pixels of the frame to pixels of the model image.
+
+    In float32 and in the official order, p / (W, H) * S (EfficientTAM efficienttam_video_predictor.py:224-229).
+    """
+    height, width = size
+    return points / np.array([width, height], dtype=np.float32) * np.float32(image_size)
 
 
 def _name(index: int, item: object) -> str:
@@ -64,7 +72,7 @@ def _name(index: int, item: object) -> str:
     return f"object {object_id} (prompt {index})" if _is_id(object_id) else f"prompt {index}"
 
 
-def _check_mask_pixels(masks: int, size: Size | None, limits: Limits) -> None:
+def _check_mask_pixels(masks: int, size: Size | None, limits: RequestLimits) -> None:
     pixels = masks * size[0] * size[1] if size else 0
     if pixels > limits.max_mask_pixels:
         raise BadPrompt(
@@ -73,7 +81,7 @@ def _check_mask_pixels(masks: int, size: Size | None, limits: Limits) -> None:
         )
 
 
-def _json_list(data: bytes, limits: Limits) -> list[object]:
+def _json_list(data: bytes, limits: RequestLimits) -> list[object]:
     if len(data) > limits.max_prompt_bytes:
         raise BadPrompt(f"PROMPTS has {len(data)} bytes; the server takes {limits.max_prompt_bytes}. Give masks with fewer objects at a time.")
     try:
@@ -95,22 +103,27 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return item
 
 
-def _prompt(item: object, size: Size | None, limits: Limits) -> Prompt:
+def _checked(item: object) -> dict[str, Any]:
     if not isinstance(item, dict):
         raise BadPrompt(f"{short(item)} is no JSON object. Known keys: {', '.join(_KEYS)}.")
     unknown = [key for key in item if key not in _KEYS]
     if unknown:
         raise BadPrompt(f"unknown key {short(unknown[0])}. Known: {', '.join(_KEYS)}.")
+    return item
+
+
+def _prompt(item: Mapping[str, Any], size: Size | None, limits: RequestLimits, image_size: int) -> Prompt:
     object_id, flags = _object_id(item), {name: _flag(item, name) for name in ("append", "clear", "remove")}
     _check_combination(item, flags, size)
     if size is None or flags["remove"]:
         return Prompt(object_id, **flags)
     if "mask" in item:
         _check_mask_size(item["mask"], size)
-        return Prompt(object_id, mask=item["mask"], **flags)
+        return Prompt(object_id, mask=True, **flags)
     corners = _box(item["box"], size) if "box" in item else ()
     points, labels = _clicks(item, size, limits.max_points - len(corners))
-    return Prompt(object_id, (*corners, *points), (*((2, 3) if corners else ()), *labels), **flags)
+    scaled = scale_points(np.array([*corners, *points], np.float32).reshape(-1, 2), size, image_size)
+    return Prompt(object_id, tuple((x, y) for x, y in scaled.tolist()), (*((2, 3) if corners else ()), *labels), **flags)
 
 
 def _object_id(item: Mapping[str, object]) -> int:

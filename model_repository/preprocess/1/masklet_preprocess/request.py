@@ -1,4 +1,4 @@
-"""One request: what the client sent, and what the stages behind get of it: an envelope and the tensors of `contract.preprocess`."""
+"""What the client sent, and what the stages behind get of it: an envelope and the tensors of `contract.preprocess`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from masklet.errors import BadParameter, BadRequest, BadState, MaskletError
 from masklet.families import Variant
 from masklet.wire import Options
 from masklet_preprocess import frames
-from masklet_preprocess.limits import Limits
+from masklet_preprocess.limits import RequestLimits
+from masklet_preprocess.masks import mask_tensors
 from masklet_preprocess.prompts import parse
-from masklet_preprocess.tensors import Tensors, for_model, mask_tensors
+
+Tensors = dict[str, np.ndarray]
 
 _MAX_ERROR = 4000  # characters: it may quote what the client sent, which may be of any length; an envelope may not
 
 
 @dataclass(frozen=True)
-class Request:
+class Inputs:
     """The inputs of one request, without batch dimension. None: the client left it out.
 
     frame        (k,) uint8, H x W x 3 bytes of RGB
@@ -48,19 +50,19 @@ class Prepared(NamedTuple):
     tensors: Tensors
 
 
-def prepare(request: Request, variant: Variant, limits: Limits) -> Prepared:
+def prepare(inputs: Inputs, variant: Variant, limits: RequestLimits) -> Prepared:
     """Raises MaskletError for what the client did wrong. A request without a frame is a control request: no size and a black image."""
-    options = _options(request.parameters)
+    options = _options(inputs.parameters)
     tensors = _empty(variant)
-    if request.state is not None:
-        tensors["RESTORE"] = _checked_state(request.state, limits)
-    image = _open_frame(request, limits)
+    if inputs.state is not None:
+        tensors["RESTORE"] = _checked_state(inputs.state, limits)
+    image = _open_frame(inputs, limits)
     size = None if image is None else (image.height, image.width)
-    prompts = parse(request.prompts or b"[]", size, limits)
+    prompts, masks = parse(inputs.prompts or b"[]", size, limits, variant.image_size)
     if image is not None:
         tensors["IMAGE"] = frames.to_model(image, variant.image_size)
-    envelope = Envelope(restores=request.state is not None, size=size, options=options, prompts=for_model(prompts, size, variant.image_size))
-    return Prepared(envelope, tensors | mask_tensors(prompts, size, variant))
+    envelope = Envelope(restores=inputs.state is not None, size=size, options=options, prompts=prompts)
+    return Prepared(envelope, tensors | mask_tensors(masks, size, variant))
 
 
 def refuse(error: MaskletError, variant: Variant, *, restores: bool) -> Prepared:
@@ -73,7 +75,7 @@ def _empty(variant: Variant) -> Tensors:
     return {
         "IMAGE": np.zeros((variant.image_size, variant.image_size, 3), dtype=np.uint8),
         "RESTORE": np.zeros(0, dtype=np.uint8),
-        **mask_tensors([], None, variant),
+        **mask_tensors({}, None, variant),
     }
 
 
@@ -86,15 +88,15 @@ def _options(text: str) -> Options:
     return replace(Options.parse(parameters), owner=None)
 
 
-def _checked_state(state: np.ndarray, limits: Limits) -> np.ndarray:
+def _checked_state(state: np.ndarray, limits: RequestLimits) -> np.ndarray:
     if state.ndim != 1 or not 0 < state.nbytes <= limits.max_state_bytes:
         raise BadState(f"STATE has shape {list(state.shape)}; the server takes 1 to {limits.max_state_bytes} bytes. Send what SNAPSHOT gave.")
     return state
 
 
-def _open_frame(request: Request, limits: Limits) -> Image.Image | None:
-    if request.frame is not None and request.encoded is not None:
+def _open_frame(inputs: Inputs, limits: RequestLimits) -> Image.Image | None:
+    if inputs.frame is not None and inputs.encoded is not None:
         raise BadRequest("the request carries FRAME and FRAME_ENCODED. Send one of them.")
-    if request.frame is not None:
-        return frames.from_raw(request.frame, request.size, limits)
-    return None if request.encoded is None else frames.from_encoded(request.encoded, limits)
+    if inputs.frame is not None:
+        return frames.from_raw(inputs.frame, inputs.size, limits)
+    return None if inputs.encoded is None else frames.from_encoded(inputs.encoded, limits)

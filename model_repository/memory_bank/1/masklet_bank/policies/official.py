@@ -46,14 +46,6 @@ class Kept(NamedTuple):
     trusted: frozenset[int]
 
 
-class Evicted(NamedTuple):
-    """A conditioning frame that becomes an ordinary one: whether its memory and its pointer are kept as such."""
-
-    frame: int
-    memory: bool
-    pointer: bool
-
-
 @dataclass(frozen=True)
 class MemoryPolicy:
     """The rules for one object. `direction` is +1 or -1, the way of travel.
@@ -97,10 +89,9 @@ class MemoryPolicy:
         behind = [earlier for earlier in conditioning if direction * (frame - earlier) >= 0]
         return sorted(behind, key=lambda earlier: abs(frame - earlier))[self.max_conditioning :] if self.max_conditioning else []
 
-    def evicts(self, held: Frames, frame: int, direction: int) -> list[Evicted]:
-        """What becomes of the overdue conditioning frames: ordinary ones, as far back as those are read."""
-        memories, pointers, _ = self.keeps(held.trusted, frame, direction)
-        return [Evicted(one, one in memories, one in pointers) for one in self.overdue(held.conditioning, frame, direction)]
+    def demotes(self, trusted: frozenset[int], frame: int, direction: int) -> Kept:
+        """What is kept of overdue conditioning frames: as ordinary ones, as far back as those are read."""
+        return self.keeps(trusted, frame, direction)
 
     def trusts(self, score: float, iou: float) -> bool:
         """Whether a tracked mask of this presence logit and predicted IoU is good enough to be remembered."""

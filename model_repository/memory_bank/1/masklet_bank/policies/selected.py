@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from masklet_bank.policies.official import Evicted, Frames, MemoryPolicy
+from masklet_bank.policies.official import Kept, MemoryPolicy
 
 
 class Selected(MemoryPolicy):
@@ -30,6 +30,6 @@ class Selected(MemoryPolicy):
         """Never that of the farthest frame on the list (sam3_tracker_base.py:723)."""
         return past[:-1]
 
-    def evicts(self, held: Frames, frame: int, direction: int) -> list[Evicted]:
-        """Overdue conditioning frames are forgotten: only tracked frames are selected (sam3_tracker_base.py:540-544)."""
-        return [Evicted(one, False, False) for one in self.overdue(held.conditioning, frame, direction)]
+    def demotes(self, trusted: frozenset[int], frame: int, direction: int) -> Kept:
+        """Nothing: only tracked frames are selected (sam3_tracker_base.py:540-544)."""
+        return Kept((), (), trusted)
