@@ -14,7 +14,7 @@ from masklet_build.quality.run import evaluate
 from masklet_build.typed.choice import Choice
 from masklet_build.typed.servers import typed_servers
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slow]  # each engine is judged in test_export.py
 
 CHOICES = [Choice.of(NANO, "fp16"), Choice.of(NANO, "bf16", "bf16")]
 
