@@ -7,8 +7,8 @@ BUILD_PY := .venv/build/bin/python
 SERVING_PY := .venv/serving/bin/python
 LOAD_PY := .venv/load/bin/python
 DEPLOY_BIN := .venv/deploy/bin
-# Two files at a time: a test of a server waits more than it works.
-PYTEST = $(BUILD_PY) -m pytest --numprocesses 2 --dist loadfile
+# Two files at a time: a test of a server waits more than it works. In the order of names: files of few tests are not the short ones.
+PYTEST = $(BUILD_PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 export MASKLET_SERVING_PYTHON := $(CURDIR)/$(SERVING_PY)
 export MASKLET_LOAD_PYTHON := $(CURDIR)/$(LOAD_PY)
