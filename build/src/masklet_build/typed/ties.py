@@ -43,11 +43,11 @@ def _choosing(decoder: MaskDecoder, mask: int, limit: float, turned: bool) -> It
     def turn(module: nn.Module, given: tuple[Tensor, ...], score: Tensor) -> Tensor:
         return torch.where(score.abs() <= limit, -score, score)
 
-    decoder._choose = choose  # type: ignore[method-assign]
+    decoder.__dict__["_choose"] = choose  # instead of the method of its class
     hook = parts.pred_obj_score_head.register_forward_hook(turn) if turned else None
     try:
         yield
     finally:
-        del decoder._choose
+        del decoder.__dict__["_choose"]
         if hook:
             hook.remove()
