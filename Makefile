@@ -5,8 +5,8 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11; do \
 	$$python -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' 2>/dev/null && echo $$python && break; done)
 BUILD_PY := .venv/build/bin/python
 SERVING_PY := .venv/serving/bin/python
-# Two files at a time: a test of a server waits more than it works.
-PYTEST = $(BUILD_PY) -m pytest --numprocesses 2 --dist loadfile
+# Two files at a time: a test of a server waits more than it works. In the order of names: files of few tests are not the short ones.
+PYTEST = $(BUILD_PY) -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 export MASKLET_SERVING_PYTHON := $(CURDIR)/$(SERVING_PY)
 .DEFAULT_GOAL := help

@@ -85,6 +85,7 @@ def test_a_tensor_of_bytes_holds_its_length() -> None:
 
 @pytest.mark.server
 @pytest.mark.engines
+@pytest.mark.slow  # each kind of bad request has tests of its own in tests/serving
 def test_a_server_withstands_hundreds_of_hostile_requests(serving_python: Path, tmp_path: Path) -> None:
     words = ["--requests", "400", "--warm-up", "600", "--minutes", "8", "--seed", "1", "--out", str(tmp_path)]
     done = main(words, serving_python)

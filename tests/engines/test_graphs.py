@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ import openvino
 import pytest
 
 from masklet.contract import engines, resolve
-from masklet.families import VARIANTS
+from masklet.families import VARIANTS, Hiera, RepViT, Sam3Vit, Trunk, Variant
 from masklet_build.export.onnx_export import OPSET, worst_excess
 from masklet_build.models.samples import Sizes, sample_inputs
 from masklet_build.models.trunks import Hiera, RepViT, Sam3Vit, Trunk
@@ -77,6 +78,17 @@ TYPES = {"UINT8": onnx.TensorProto.UINT8, "INT32": onnx.TensorProto.INT32, "FP32
 KINDS = ("efficienttam_ti_512", "efficienttam_ti_1", "efficienttam_ti_2", "sam2.1_t", "sam2_t", "edgetam", "nano", "sam3:2@336")
 # Variants that differ from one of those in widths only (at this size _ti and _ti_512 are one network). The other Hieras would take minutes.
 WIDER = [name for name in VARIANTS if name not in KINDS and name.startswith("efficienttam")]
+
+
+def test_what_is_slow_has_the_structure_of_what_is_not():
+    def structure(name: str) -> Variant:
+        made = VARIANTS[name]
+        trunk = replace(made.trunk, embed_dim=0, num_heads=0, sources={})
+        return replace(made, name="", checkpoint="", image_size=0, trunk=trunk, sources={})
+
+    assert len(WIDER) == 5
+    kinds = [structure(name) for name in KINDS if name.startswith("efficienttam")]
+    assert [name for name in WIDER if structure(name) not in kinds] == []
 
 
 @pytest.fixture(scope="module", params=[*KINDS, *(pytest.param(name, marks=pytest.mark.slow) for name in WIDER)])

@@ -25,7 +25,7 @@ FRAMES = clip(6, seed=12)
 MODELS = {"nano": "tracker_nano", VARIANT: f"tracker_{VARIANT}"}
 
 
-@pytest.fixture(scope="module", params=["embedded", "separate"])
+@pytest.fixture(scope="module", params=["embedded", pytest.param("separate", marks=pytest.mark.slow)])
 def servers(
     request: pytest.FixtureRequest, small_engines: Path, serving_python: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[dict[str, Server]]:

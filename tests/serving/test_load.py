@@ -23,7 +23,7 @@ from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from masklet_build.serve.cleanup import live_processes
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.slow]  # the tool that measures; servers under load are in test_many_videos.py
 
 ROOT = Path(__file__).resolve().parents[2]
 FPS, VIDEOS, WINDOW_S, PAUSE_S = 5, 2, 8, 1.5  # so little that one CPU is enough, and what was held up is soon made up for

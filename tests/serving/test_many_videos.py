@@ -23,7 +23,7 @@ from tests.serving.wire import Wire
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 
-SEEDS = (1, 2, 3)
+SEEDS = (1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3)))
 FILMS = 40
 LIVE = 32  # at a time; films that end nothing leave further ones behind
 RUDE = 16  # every so many films, a client that hangs up comes along

@@ -22,7 +22,7 @@ from masklet_build.serve import Server
 from tests.serving.clips import clip
 from tests.serving.small import VARIANT
 
-pytestmark = [pytest.mark.server, pytest.mark.torch]
+pytestmark = [pytest.mark.server, pytest.mark.torch, pytest.mark.slow]  # what a video holds is counted in tests/memory_bank/test_state_size.py
 
 OBJECTS = 24  # so many that a leak outgrows what the engines left free in the heap of their process
 FRAMES = 360

@@ -22,7 +22,7 @@ from train_nano.recipe import Phase, Recipe, RecipeError
 from train_nano.record import CURVES, METRICS, read_metrics
 from train_nano.start import train
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slow]  # only who trains nano needs them
 
 SMALL = Recipe("nano", 3, 2, (Phase(32, 2, 2, 2, 1e-3, 1e-3), Phase(64, 3, 2, 2, 1e-3, 1e-4)), 0.05, 0.9, 1.0)
 

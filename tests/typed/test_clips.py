@@ -14,7 +14,7 @@ from masklet_build.quality.datasets import DrawnClips
 from masklet_build.quality.in_precision import typed_servers
 from masklet_build.quality.run import evaluate
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.slow]  # each engine is judged in test_export.py
 
 CHOICES = [Choice.of(NANO, "fp16"), Choice.of(NANO, "bf16", "bf16")]
 
