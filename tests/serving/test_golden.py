@@ -30,7 +30,7 @@ OTHERS = [
     ("sam2.1_t_small", "sam2.1_t@256", {"q1": (117, 106, 11), "q2": (44, 40, 1)}),
     ("sam2_t_small", "sam2_t@256", {"q1": (117, 106, 11)}),
     ("sam2.1_t_synthetic", "sam2.1_t", {"p2": (21, 16, 2)}),
-    ("edgetam_small", "edgetam@512", {"e1": (39, 24, 0)}),
+    ("edgetam_small", "edgetam@512", {"e1": (52, 30, 0)}),
 ]
 
 
