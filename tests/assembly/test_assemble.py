@@ -152,6 +152,7 @@ def test_a_batch_size_of_zero_is_written_out(engines, tmp_path):
         (lambda folder: None, {"variant_name": "efficienttam_s_512"}, "holds engines of efficienttam_ti_512, not efficienttam_s_512"),
         (lambda folder: (folder / "manifest.json").unlink(), {}, "no manifest.json"),
         (lambda folder: (folder / "manifest.json").write_text("{"), {}, "cannot be read"),
+        (lambda folder: replace(Manifest.read(folder), contract_version=7).write(folder), {}, "exported for contract 7.*Export again"),
         (lambda folder: (folder / "mask_decoder.onnx").write_bytes(b"other"), {}, "mask_decoder.onnx is missing or not the file"),
         (lambda folder: (folder / "mask_decoder.onnx").unlink(), {}, "mask_decoder.onnx is missing"),
         (lambda folder: replace(Manifest.read(folder), precision="fp16").write(folder), {}, "engines in fp16 .*, which are for TensorRT"),
@@ -160,7 +161,7 @@ def test_a_batch_size_of_zero_is_written_out(engines, tmp_path):
         (lambda folder: None, {"settings": {"memory_bank.max_vids": "3"}}, "no parameter 'max_vids'. It has: .*max_videos"),
         (lambda folder: None, {"settings": {"bank.max_videos": "3"}}, "no such model. Models: .*memory_bank"),
     ],
-    ids=["variant", "no manifest", "bad manifest", "other engine", "no engine", "typed", "precision", "fp16", "parameter", "model"],
+    ids=["variant", "no manifest", "bad manifest", "contract", "other engine", "no engine", "typed", "precision", "fp16", "parameter", "model"],
 )
 def test_what_does_not_fit_is_refused_and_leaves_nothing(engines, tmp_path, change, arguments, match):
     change(engines)

@@ -107,9 +107,8 @@ def test_only_this_target_has_tensors_on_a_gpu(tmp_path: Path) -> None:
 
 def test_what_is_known_of_the_plans_lies_beside_the_bank(plans: Path) -> None:
     (plans / "selftest.json").write_text("{}")
-    (plans / "selftest.md").write_text("passed")
     bank = assembled(plans) / "memory_bank"
-    assert {path.name for path in bank.iterdir() if path.is_file()} == {"config.pbtxt", "plans.json", "selftest.json", "selftest.md"}
+    assert {path.name for path in bank.iterdir() if path.is_file()} == {"config.pbtxt", "plans.json", "selftest.json"}
     assert Plans.read(bank) == Plans.read(plans)
 
 

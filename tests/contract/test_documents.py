@@ -19,7 +19,7 @@ from tests.fakes.toy_tracker import ToyTracker
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(path for path in ROOT.rglob("*.md") if not {".venv", "dist", ".git", "results"} & set(path.relative_to(ROOT).parts))
 
-MADE = {"load.md", "quality.md", "selftest.md", "fuzz.md", "gpu.md", "RELEASE_SAM3p1.md"}  # written by commands, or of others
+MADE = {"load.md", "quality.md", "fuzz.md", "gpu.md", "RELEASE_SAM3p1.md"}  # written by commands, or of others
 
 
 def ids(path: Path) -> str:

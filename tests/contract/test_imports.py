@@ -208,7 +208,7 @@ def test_a_circle_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["masklet_build.serve", "masklet_build.repository.assemble", "masklet_build.cli", "masklet_build.quality.report", "masklet_build.check.run"],
+    ["masklet_build.serve", "masklet_build.repository.assemble", "masklet_build.cli", "masklet_build.quality.report", "masklet_build.check.report"],
 )
 def test_serving_works_without_what_exports(module: str) -> None:
     _run(f"import sys; sys.modules['torch'] = sys.modules['onnx'] = None; import {module}")

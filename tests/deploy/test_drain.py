@@ -19,7 +19,7 @@ from masklet.cli import main
 from masklet.cli.arguments import parse
 from masklet.gauges import read_banks
 from masklet_build.serve import Server
-from masklet_build.serve.drain import drain_files
+from masklet_build.serve.command import drain_files
 from tests.deploy.nano_server import ServeNano
 from tests.fakes.loading import MODELS
 

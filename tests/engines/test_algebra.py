@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from masklet.contract import KIND_CLICK, KIND_MASK, KIND_TRACKED
-from masklet_build.export.onnx_export import worst_excess
+from masklet_build.export.bars import worst_excess
 from masklet_build.models.samples import Sizes, sample_inputs
 from masklet_build.models.stages import TorchStages
 from tests.reference import hiera, plain

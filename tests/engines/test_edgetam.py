@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from masklet.families import variant
-from masklet_build.export.onnx_export import worst_excess
+from masklet_build.export.bars import worst_excess
 from masklet_build.models.network import parameter_shapes
 from masklet_build.models.samples import Sizes, sample_inputs
 from tests.reference import edgetam, plain

@@ -14,7 +14,8 @@ from masklet_build.checkpoints.loading import CheckpointError
 from masklet_build.checkpoints.random_weights import save_official
 from masklet_build.common import OutputExists
 from masklet_build.export import onnx_export
-from masklet_build.export.onnx_export import ExportError, export, worst_excess
+from masklet_build.export.bars import worst_excess
+from masklet_build.export.onnx_export import ExportError, export
 from masklet_build.manifest import Manifest
 
 pytestmark = pytest.mark.torch

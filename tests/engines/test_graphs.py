@@ -12,8 +12,9 @@ import openvino
 import pytest
 
 from masklet.contract import engines, resolve
-from masklet.families import VARIANTS, Hiera, RepViT, Sam3Vit, Trunk, Variant
-from masklet_build.export.onnx_export import OPSET, worst_excess
+from masklet.families import VARIANTS, Variant
+from masklet_build.export.bars import worst_excess
+from masklet_build.export.onnx_export import OPSET
 from masklet_build.models.samples import Sizes, sample_inputs
 from masklet_build.models.trunks import Hiera, RepViT, Sam3Vit, Trunk
 from masklet_build.models.variants import trunk_of

@@ -12,7 +12,6 @@ from onnx import numpy_helper
 
 from masklet_build.checkpoints.random_weights import random_checkpoint, save_official
 from masklet_build.export import onnx_files
-from masklet_build.export.half_storage import store_as_half
 from masklet_build.export.onnx_export import export
 from masklet_build.manifest import WEIGHTS, Manifest
 from masklet_build.models.variants import scaled_down, variant
@@ -69,7 +68,7 @@ def test_half_storage_keeps_the_second_file_in_step(tmp_path, monkeypatch):
     path = tmp_path / "e.onnx"
     onnx_files.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9), path)
     before = (tmp_path / f"e.onnx{WEIGHTS}").stat().st_size
-    store_as_half(path)
+    onnx_files.store_as_half(path)
     assert (tmp_path / f"e.onnx{WEIGHTS}").stat().st_size == before // 2
     x = np.ones((1, 100), dtype=np.float32)
     assert np.array_equal(onnxruntime.InferenceSession(str(path)).run(None, {"x": x})[0][0], weights.sum(axis=0))

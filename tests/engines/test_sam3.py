@@ -10,7 +10,7 @@ import torch
 
 from masklet_build.checkpoints.loading import CheckpointError, load_checkpoint
 from masklet_build.checkpoints.random_weights import random_checkpoint, save_official
-from masklet_build.export.onnx_export import worst_excess
+from masklet_build.export.bars import worst_excess
 from masklet_build.models.network import parameter_shapes
 from masklet_build.models.sam3.image_encoder import rotary_tables
 from masklet_build.models.samples import Sizes, sample_inputs

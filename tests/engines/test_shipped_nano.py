@@ -11,8 +11,8 @@ import pytest
 from masklet.contract import engines
 from masklet.families import NANO
 from masklet_build import nano
-from masklet_build.export import half_storage
 from masklet_build.export.onnx_export import CHECKED_SIZES, export
+from masklet_build.export.onnx_files import store_as_half
 from masklet_build.models.samples import sample_inputs
 
 pytestmark = pytest.mark.torch
@@ -34,7 +34,7 @@ def halved(anew, tmp_path_factory):
     folder = tmp_path_factory.mktemp("halved")
     for path in anew.glob("*.onnx"):
         (folder / path.name).write_bytes(path.read_bytes())
-        half_storage.store_as_half(folder / path.name)
+        store_as_half(folder / path.name)
     return folder
 
 
@@ -92,6 +92,6 @@ def test_a_weight_that_half_precision_does_not_hold_exactly_stays(tmp_path, valu
         [onnx.numpy_helper.from_array(weights, "kept"), onnx.numpy_helper.from_array(np.ones_like(weights), "halved")],
     )
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), tmp_path / "engine.onnx")
-    half_storage.store_as_half(tmp_path / "engine.onnx")
+    store_as_half(tmp_path / "engine.onnx")
     stored = {tensor.name: tensor.data_type for tensor in onnx.load(tmp_path / "engine.onnx").graph.initializer}
     assert stored == {"kept": onnx.TensorProto.FLOAT, "halved.half": onnx.TensorProto.FLOAT16}

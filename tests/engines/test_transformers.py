@@ -14,7 +14,7 @@ import torch
 
 from masklet.contract import KIND_TRACKED
 from masklet.families import VARIANTS
-from masklet_build.export.onnx_export import worst_excess
+from masklet_build.export.bars import worst_excess
 from masklet_build.models.samples import Sizes, sample_inputs
 
 pytest.importorskip("transformers")

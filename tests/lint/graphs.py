@@ -5,8 +5,7 @@ from __future__ import annotations
 import onnx
 from onnx import parser
 
-from masklet_build.export.lint.findings import Finding
-from masklet_build.export.lint.graph import Graph
+from masklet_build.export.lint.graph import Finding, Graph
 
 FUSIBLE = """
 agraph (float[B,8,64,{q}] q, float[B,8,96,{q}] k, float[B,8,96,{v}] v) => (float[B,8,64,{v}] out)

@@ -57,16 +57,6 @@ def test_a_failure_is_told_in_the_drivers_words(device: Device) -> None:
         device.allocate(1 << 40)
 
 
-def test_times_between_marks_are_milliseconds(device: Device) -> None:
-    device.use()
-    stream = device.stream()
-    begin, end = device.event(), device.event()
-    device.record(begin, stream)
-    device.record(end, stream)
-    device.wait(stream)
-    assert device.milliseconds(begin, end) == 2.5
-
-
 def test_a_machine_without_a_gpu_is_told_so(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LIBRARY", str(driver))
     monkeypatch.setenv("STUB_NO_DEVICE", "1")

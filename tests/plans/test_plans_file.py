@@ -10,7 +10,6 @@ import pytest
 
 from masklet import families
 from masklet.contract import CONTRACT_VERSION
-from masklet_build.engines.layers import count_layers
 from masklet_build.engines.plans import FILE_NAME, Layers, Machine, Plan, Plans, PlansError, Settings
 from masklet_build.export.profiles import Limits, profiles
 from masklet_build.manifest import file_sha256
@@ -107,8 +106,8 @@ DETAILED = {
 
 
 def test_layers_are_counted_by_kind() -> None:
-    assert count_layers(json.dumps(DETAILED)) == Layers(total=6, attention=2, casts=1, reformats=1)
+    assert Layers.counted(json.dumps(DETAILED)) == Layers(total=6, attention=2, casts=1, reformats=1)
 
 
 def test_layers_that_are_names_only_are_counted_too() -> None:
-    assert count_layers(json.dumps({"Layers": ["_gemm_mha_v2", "conv"], "I/O Tensors": []})) == Layers(total=2, attention=1, casts=0, reformats=0)
+    assert Layers.counted(json.dumps({"Layers": ["_gemm_mha_v2", "conv"], "I/O Tensors": []})) == Layers(total=2, attention=1, casts=0, reformats=0)

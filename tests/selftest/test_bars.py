@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from masklet_build.export.fixtures.bars import BARS, coarsest, compare
+from masklet_build.export.bars import BARS, coarsest
+from masklet_build.export.fixtures.compare import compare
 from masklet_build.export.fixtures.fixtures import MOST, Expected, Row, taken
 
 RANDOM = np.random.default_rng(7)

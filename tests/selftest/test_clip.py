@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 
 from masklet_build.check.clip_check import ClipReport, check_clip
+from masklet_build.check.engine_check import Checked, EngineReport
+from masklet_build.check.report import Report, text
 from masklet_build.check.subject import Subject
 from masklet_build.export.fixtures.fixtures import Fixtures
+from masklet_build.models.samples import Sizes
 
 pytestmark = pytest.mark.engines
 
@@ -64,3 +67,29 @@ def test_an_engine_that_raises_is_a_finding(subject: Subject, shipped: Fixtures)
             raise RuntimeError("out of memory")
 
     assert check(subject, shipped, Raising()).problems == ["the clip was not tracked to its end: RuntimeError: out of memory"]
+
+
+GOOD = ClipReport("fp16", 24, 3, 0.995, 0.9, 0, 80.0, 80.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"mean_iou": 0.989}, "mean IoU 0.9890"),
+        ({"mean_iou": float("nan")}, "mean IoU nan"),
+        ({"flips": 1}, "1 answers say present"),
+        ({"jf": 79.6}, "J&F 79.6 instead of 80.0"),
+        ({"error": "RunError: no"}, "not tracked to its end: RunError: no"),
+    ],
+)
+def test_each_bar_of_a_clip_counts(change: dict[str, Any], words: str) -> None:
+    assert GOOD.problems == []
+    assert words in replace(GOOD, **change).problems[0]
+
+
+def test_a_bad_clip_alone_is_a_failure(subject: Subject) -> None:
+    engines = EngineReport("fp16", [Checked("mask_prompt", "any", Sizes(), {}, None)], {"memory_encoder": ["rivals"]})
+    said = text(Report(subject, engines, replace(GOOD, jf=70.0)))
+    assert "FAIL: no engine by itself, but the masks of a whole clip" in said
+    assert "not checked: memory_encoder, profiles rivals" in said
+    assert "PASS" in text(Report(subject, engines, GOOD))

@@ -40,7 +40,6 @@ def test_the_shipped_engines_are_right_to_the_bar_of_fp32(subject: Subject, ship
     assert report.problems == []
     assert report.unchecked == {}
     assert {call.engine for call in report.checked} == {model.name for model in engines(subject.variant)}
-    assert all(one.cosine > 0.99999 for call in report.checked for one in call.figures.values() if one.typical)
 
 
 @pytest.mark.parametrize("engine", ["image_encoder", "memory_attention", "memory_encoder"])

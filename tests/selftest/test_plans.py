@@ -29,7 +29,7 @@ pytestmark = pytest.mark.engines
 LIMITS = Limits.of(NANO, videos=2, objects=2)
 
 
-def make_plans(folder: Path, *, settings: Settings | None = None, precision: str = "fp32", attention: str = "fp32", fused: int = 0) -> Path:
+def make_plans(folder: Path, *, settings: Settings | None = None, precision: str = "fp32", attention: str = "fp32") -> Path:
     """A folder as `masklet-build engine` leaves it, but that the plans are ONNX files."""
     folder.mkdir(parents=True)
     table, made = profiles(NANO, LIMITS), {}
@@ -38,7 +38,7 @@ def make_plans(folder: Path, *, settings: Settings | None = None, precision: str
         (folder / f"{model.name}.plan").write_bytes(data)
         rows = table[model.name]
         sha256 = file_sha256(folder / f"{model.name}.plan")
-        made[model.name] = Plan(sha256, {}, rows, 1.0, (0,) * len(rows), Layers(90, fused, 2, 3), ())
+        made[model.name] = Plan(sha256, {}, rows, 1.0, (0,) * len(rows), Layers(90, 0, 2, 3), ())
     machine = Machine("11.0.0.114", "NVIDIA L4", "8.9", "13.0")
     checkpoint = Manifest.read(nano.ENGINES).checkpoint
     rest = (precision, attention, LIMITS, settings or Settings(), machine, made, "2026-01-01T00:00:00+00:00")
@@ -50,7 +50,6 @@ class PlanStages:
     """In place of masklet_build.engines.runtime.PlanStages: reads plans by the same names, runs them in ONNX Runtime."""
 
     def __init__(self, folder: Path) -> None:
-        self.timed: list[tuple[str, int]] = []
         self._stages = OnnxStages({model.name: folder / f"{model.name}.plan" for model in engines(NANO)})
         self.plans = Plans.read(folder)
 
@@ -59,15 +58,10 @@ class PlanStages:
         assert any(profile.holds({name: array.shape for name, array in inputs.items()}) for profile in table)
         return self._stages.call(engine, inputs)
 
-    def time(self, engine: str, inputs: Mapping[str, np.ndarray], runs: int) -> list[float]:
-        self.timed.append((engine, runs))
-        return [2.0] * runs
-
 
 @pytest.fixture(autouse=True)
 def tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("call", "time"):
-        assert hasattr(runtime.PlanStages, name)  # what stands in has no method that the real one lacks
+    assert hasattr(runtime.PlanStages, "call")  # what stands in has no method that the real one lacks
     monkeypatch.setattr(runtime, "PlanStages", PlanStages)
 
 
@@ -80,28 +74,20 @@ def test_plans_are_tested_by_their_own_profiles_and_machine(tmp_path: Path) -> N
 
 
 def test_the_whole_test_stays_within_the_profiles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two objects per call at most, where the clip has three and the estimate eight."""
-    plans = make_plans(tmp_path / "plans", precision="fp16", attention="fp16", fused=12)
-    assert main(["selftest", str(plans), "--runs", "4"]) == 0
-    said = capsys.readouterr().out
-    assert "nano in fp16: TensorRT 11.0.0.114 on NVIDIA L4" in said
-    assert "memory_attention: 12 fused attention kernels" in said
-    assert "on the GPU, without copies" in said
-    report = json.loads((plans / "selftest.json").read_text())
-    assert {timed["median"] for timed in report["milliseconds"]} == {2.0}  # what the runtime's own clock says
-    assert report["layers"]["memory_attention"]["attention"] == 12
-    # One image, then attention, decoder and memory encoder: once for one object, in four calls of two for eight.
-    assert report["frames_per_second"] == pytest.approx({"1": 1000 / 8, "4": 1000 / 14, "8": 1000 / 26}, rel=1e-3)
+    """Two objects per call at most, where the clip has three."""
+    plans = make_plans(tmp_path / "plans", precision="fp16", attention="fp16")
+    assert main(["selftest", str(plans)]) == 0
+    assert "nano in fp16: TensorRT 11.0.0.114 on NVIDIA L4" in capsys.readouterr().out
+    assert json.loads((plans / "selftest.json").read_text())["machine"]["gpu"] == "NVIDIA L4"
 
 
-def test_the_fallback_is_printed_to_be_typed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_surer_precisions_are_named_where_an_engine_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plans = make_plans(tmp_path / "plans", precision="fp16", attention="fp16")
     spoil(plans / "memory_attention.plan")
-    assert main(["selftest", str(plans), "--runs", "0"]) == 1
+    assert main(["selftest", str(plans)]) == 1
     said = capsys.readouterr().out
-    assert "FAIL: memory_attention. Do not serve these engines. Next: fp16 with attention in bf16" in said
-    assert "masklet-build export nano --precision fp16 --attention bf16 --for tensorrt --out nano-fp16-bf16-onnx" in said
-    assert "If that fails, too:" in said
+    assert "FAIL: memory_attention. Do not serve these engines." in said
+    assert "--attention bf16, --attention fp32" in said
 
 
 def test_plans_of_a_repository_are_found_under_its_names(tmp_path: Path) -> None:
@@ -113,7 +99,7 @@ def test_plans_of_a_repository_are_found_under_its_names(tmp_path: Path) -> None
         folder = tmp_path / "repository" / model.name / "1"
         folder.mkdir(parents=True)
         (folder / "model.plan").write_bytes((plans / f"{model.name}.plan").read_bytes())
-    assert main(["selftest", str(tmp_path / "repository"), "--runs", "0"]) == 0
+    assert main(["selftest", str(tmp_path / "repository")]) == 0
     assert (bank / "selftest.json").is_file()
 
 
@@ -160,7 +146,7 @@ def test_without_a_path_nano_is_exported_built_and_tested_and_kept(
 ) -> None:
     pytest.importorskip("torch")
     monkeypatch.setattr(Limits, "of", lambda variant: LIMITS)
-    command = ["selftest", "--precision", "fp32", "--runs", "0", "--work", str(tmp_path / "work")]
+    command = ["selftest", "--precision", "fp32", "--work", str(tmp_path / "work")]
     assert main(command) == 0
     assert "PASS" in capsys.readouterr().out
     assert builder == [model.name for model in engines(NANO)]

@@ -18,7 +18,8 @@ from masklet_build.check.clip_check import check_clip
 from masklet_build.check.engine_check import check_engines
 from masklet_build.checkpoints.loading import load_checkpoint
 from masklet_build.checkpoints.random_weights import random_checkpoint
-from masklet_build.export.fixtures.bars import BARS, compare
+from masklet_build.export.bars import BARS
+from masklet_build.export.fixtures.compare import compare
 from masklet_build.export.fixtures.fixtures import Fixtures, read, write
 from masklet_build.export.fixtures.record import CLIP_FRAMES, record
 from masklet_build.export.precision.choice import Choice

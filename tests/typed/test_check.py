@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from masklet_build.random_weights import random_checkpoint
-from masklet_build.samples import Sizes, sample_inputs
-from masklet_build.torch_stages import TorchStages
-from masklet_build.typed import check
-from masklet_build.typed.ties import other_answers
 
 from masklet.families import variant
+from masklet_build.checkpoints.random_weights import random_checkpoint
+from masklet_build.export.precision import check
+from masklet_build.export.precision.ties import other_answers
+from masklet_build.models.samples import Sizes, sample_inputs
+from masklet_build.models.stages import TorchStages
 
 pytestmark = pytest.mark.torch
 

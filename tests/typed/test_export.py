@@ -16,6 +16,7 @@ from masklet.families import NANO
 from masklet_build import cli, nano
 from masklet_build.checkpoints.random_weights import random_checkpoint
 from masklet_build.export import onnx_export
+from masklet_build.export.bars import ROUNDED
 from masklet_build.export.lint.check import lint_file
 from masklet_build.export.lint.graph import Graph
 from masklet_build.export.onnx_export import BF16_OPSET, CHECKED_SIZES, ExportError, export, export_engine, opset_of
@@ -56,7 +57,7 @@ def test_the_manifest_says_what_was_made(fp16, bf16):
     assert (manifest.precision, manifest.attention, manifest.purpose, manifest.opset) == ("fp16", "fp16", "tensorrt", onnx_export.OPSET)
     assert (manifest.kept_fp32, manifest.vanishing) == ((), {})
     assert sum("range scan: frame" in line for line in lines) == 4
-    for read, limit in ((manifest, check.BARS["fp16"]), (Manifest.read(bf16), check.BARS["bf16"])):
+    for read, limit in ((manifest, ROUNDED["fp16"]), (Manifest.read(bf16), ROUNDED["bf16"])):
         assert set(read.differences) == set(ENGINES)
         assert all(0 <= value < limit for outputs in read.differences.values() for value in outputs.values())
         assert max(read.differences["image_encoder"].values()) > 1e-4, "nothing was reduced"

@@ -18,6 +18,10 @@ WEIGHTS = ".weights"  # a large engine has a second file: the name of the first,
 FIXTURES = "fixtures.npz"  # beside engines: what the network answers in fp32, for `masklet-build selftest`
 
 
+class ManifestError(Exception):
+    """A folder holds no engines that can be used; the message says why and what to do."""
+
+
 @dataclass(frozen=True)
 class KeptModule:
     """A module that computes in fp32 although the precision is lower.
@@ -94,6 +98,31 @@ class Manifest:
         values = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
         kept = tuple(KeptModule(**item) for item in values.pop("kept_fp32", ()))
         return cls(**values, kept_fp32=kept)
+
+    @classmethod
+    def found(cls, folder: Path) -> Manifest:
+        """As `read`. Raises ManifestError."""
+        try:
+            return cls.read(folder)
+        except FileNotFoundError as error:
+            raise ManifestError(f"{folder} has no {FILE_NAME}, so it holds no engines. Make them with: masklet-build export") from error
+        except (TypeError, ValueError) as error:
+            raise ManifestError(f"{folder / FILE_NAME} cannot be read: {error}. Export again.") from error
+
+    @classmethod
+    def checked(cls, folder: Path, variant: str) -> Manifest:
+        """The manifest of a folder that has the engines of a variant, for this contract, whole and as they were exported. Raises ManifestError."""
+        manifest = cls.found(folder)
+        if manifest.variant != variant:
+            raise ManifestError(f"{folder} holds engines of {manifest.variant}, not {variant}. Name that variant, or export {variant}.")
+        if manifest.contract_version != CONTRACT_VERSION:
+            raise ManifestError(
+                f"{folder} was exported for contract {manifest.contract_version}; this masklet-build has {CONTRACT_VERSION}. Export again."
+            )
+        for name, expected in manifest.files.items():
+            if not (folder / name).is_file() or file_sha256(folder / name) != expected:
+                raise ManifestError(f"{folder / name} is missing or not the file that was exported. Export again.")
+        return manifest
 
 
 def file_sha256(path: str | Path) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from masklet import rle
 from masklet.families import Variant
 from masklet.tracker import Tracker
-from masklet_build.export.fixtures.bars import BARS
+from masklet_build.export.bars import BARS
 from masklet_build.export.fixtures.fixtures import Fixtures
 from masklet_build.export.fixtures.scenario import Answered, Recorded, answered, play
 from masklet_build.in_process import InProcess, Stages
@@ -31,7 +31,6 @@ class ClipReport:
     error                 why it was not tracked to its end
     """
 
-    variant: str
     precision: str
     frames: int
     objects: int
@@ -60,31 +59,30 @@ class ClipReport:
 def check_clip(variant: Variant, stages: Stages, fixtures: Fixtures, precision: str, objects_per_call: int) -> ClipReport:
     """Tracks the clip of the fixtures. `precision`: a key of BARS. An engine that fails is a finding, not an error."""
     clip = fixtures.clip
-    frames, objects = len(clip.frames), len(clip.truth[0])
+    empty = ClipReport(precision, len(clip.frames), len(clip.truth[0]))
     try:
         with Tracker("in this process", transport=InProcess(variant, stages, objects_per_call)) as tracker:
             answers = [answered(result) for result in play(tracker, clip)]
     except Exception as error:  # whatever engines raise
-        return ClipReport(variant.name, precision, frames, objects, error=f"{type(error).__name__}: {error}")
-    return _compared(ClipReport(variant.name, precision, frames, objects), clip, answers)
+        return replace(empty, error=f"{type(error).__name__}: {error}")
+    return _compared(empty, clip, answers)
 
 
 def _compared(empty: ClipReport, clip: Recorded, answers: Sequence[Answered]) -> ClipReport:
-    ious = [
-        region_similarity(_decoded(wanted.masks), _decoded(got.masks)) if len(got.masks) == len(wanted.masks) else np.zeros(1)
-        for got, wanted in zip(answers, clip.answers, strict=True)
-    ]
-    every = np.concatenate(ious)
-    return ClipReport(
-        empty.variant,
-        empty.precision,
-        empty.frames,
-        empty.objects,
-        float(every.mean()),
-        float(every.min()),
-        sum(_flips(got, wanted, BARS[empty.precision].largest) for got, wanted in zip(answers, clip.answers, strict=True)),
-        _jf(clip, answers),
-        _jf(clip, clip.answers),
+    pairs = list(zip(answers, clip.answers, strict=True))
+    ious = np.concatenate(
+        [
+            region_similarity(_decoded(wanted.masks), _decoded(got.masks)) if len(got.masks) == len(wanted.masks) else np.zeros(1)
+            for got, wanted in pairs
+        ]
+    )
+    return replace(
+        empty,
+        mean_iou=float(ious.mean()),
+        least_iou=float(ious.min()),
+        flips=sum(_flips(got, wanted, BARS[empty.precision].largest) for got, wanted in pairs),
+        jf=_jf(clip, answers),
+        jf_expected=_jf(clip, clip.answers),
     )
 
 

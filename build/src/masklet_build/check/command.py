@@ -19,7 +19,7 @@ DESCRIPTION = """Tests engines on this machine: the first command on a GPU, and 
 
 A fused attention kernel that computes wrong numbers raises no error. So every engine is asked what the float32 network was asked, in every profile
 that it was built for, with batches of several objects; a clip is tracked through the server's own models in this process; and the masks, the
-presence of objects and J&F are compared with those of float32. The report also says whether attention is fused, and how long engines take."""
+presence of objects and J&F are compared with those of float32."""
 
 EPILOG = """examples:
   masklet-build selftest                      nano, which is in the package: exported, built and tested here; minutes, most of them TensorRT's
@@ -29,7 +29,7 @@ EPILOG = """examples:
   masklet-build selftest engines/             what `masklet-build export` wrote, in ONNX Runtime on this CPU: needs no GPU, fuses no attention
 
 What float32 answered is in the package for nano; for other weights `masklet-build export` writes it beside the engines (fixtures.npz), and
-`masklet-build engine` copies it. selftest.json and selftest.md are written beside the engines; `masklet-build serve` warns where they are missing.
+`masklet-build engine` copies it. selftest.json is written beside the engines; `masklet-build serve` warns where it is missing.
 
 exit codes: 0 the engines are right, 1 they are not (the report says what to build instead) or the test could not run, 2 wrong arguments"""
 
@@ -44,7 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     built.add_argument("--attention", choices=PRECISIONS, help="of its attention (default: as `masklet-build export` chooses)")
     built.add_argument("--work", type=Path, default=Path("nano-selftest"), metavar="DIR", help="keeps what is built (default: %(default)s)")
     parser.add_argument("--fixtures", type=Path, metavar="FILE", help="what float32 answered (default: fixtures.npz beside the engines)")
-    parser.add_argument("--runs", type=_count, default=20, metavar="N", help="of each call that is timed; 0: none is (default: %(default)s)")
 
 
 def run_selftest(args: argparse.Namespace) -> int:
@@ -53,33 +52,22 @@ def run_selftest(args: argparse.Namespace) -> int:
         return fail("selftest", absent)
     from masklet_build.check import report
     from masklet_build.check.own import own_plans
-    from masklet_build.check.run import run
     from masklet_build.check.subject import SubjectError, opened
     from masklet_build.engines.device import DeviceError
-    from masklet_build.engines.errors import BuildError
-    from masklet_build.engines.plans import PlansError
+    from masklet_build.engines.plans import BuildError, PlansError
     from masklet_build.export.fixtures.fixtures import FixturesError
 
     try:
         path = args.path or own_plans(args.work, args.precision, args.attention, say)
         with opened(path) as subject:
-            made = run(subject, args.fixtures, args.runs, say)
+            made = report.examine(subject, args.fixtures, say)
     except ModuleNotFoundError as error:
         return fail("selftest", f"package {error.name} is not installed here. {_ADVICE.get(str(error.name), '')}")
     except (BuildError, DeviceError, FixturesError, OutputExists, PlansError, SubjectError, ImportError, OSError) as error:
         return fail("selftest", error)
-    say(f"\n{report.text(made)}")
+    say(f"\n{report.text(made)}\n")
     try:
-        report.write(made, subject.home)
+        say(f"written: {report.write(made)}")
     except OSError as error:  # a read-only repository
-        say(f"\nnot written: {error}")
-    else:
-        say(f"\nwritten: {subject.home / report.JSON}, {subject.home / report.TEXT}")
-    return 0 if made.verdict.passed else 1
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is too few: 0 or more.")
-    return value
+        say(f"not written: {error}")
+    return 1 if made.problems else 0

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from masklet.contract import engines
 from masklet.families import Variant
 from masklet_build.check.calls import Call, calls
-from masklet_build.export.fixtures.bars import BARS, Figures, compare
+from masklet_build.export.bars import BARS
+from masklet_build.export.fixtures.compare import Figures, compare
 from masklet_build.export.fixtures.fixtures import Fixtures
 from masklet_build.export.profiles import Profile
 from masklet_build.in_process import Stages

@@ -9,8 +9,8 @@ from pathlib import Path
 from masklet.families import NANO
 from masklet_build import nano
 from masklet_build.check.subject import SubjectError
+from masklet_build.engines.device import this_machine
 from masklet_build.engines.folder import build_plans
-from masklet_build.engines.here import this_machine
 from masklet_build.engines.plans import Settings
 from masklet_build.export.precision.choice import Choice
 from masklet_build.export.profiles import Limits

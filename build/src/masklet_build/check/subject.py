@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,8 +14,8 @@ from masklet.contract import engines
 from masklet.families import Variant
 from masklet_build.embedded.runners import OnnxRuntimeRunner
 from masklet_build.engines.plans import FILE_NAME as PLANS
-from masklet_build.engines.plans import Layers, Plans
-from masklet_build.export.fixtures.bars import coarsest
+from masklet_build.engines.plans import Plans
+from masklet_build.export.bars import coarsest
 from masklet_build.export.profiles import Limits, Profile, profiles
 from masklet_build.in_process import Stages
 from masklet_build.manifest import FILE_NAME as MANIFEST
@@ -39,7 +39,6 @@ class Subject:
     held_to    whose bar they are held to: the coarsest of both, and of TF32 where the builder was allowed that
     table      the profiles that calls are made for
     runtime    what computes, in words
-    layers     what TensorRT made of each engine; empty for ONNX
     """
 
     home: Path
@@ -54,7 +53,6 @@ class Subject:
     machine: Mapping[str, object]
     files: Mapping[str, str]
     objects_per_call: int
-    layers: Mapping[str, Layers] = field(default_factory=dict)
 
     @property
     def told(self) -> str:
@@ -70,20 +68,16 @@ class OnnxStages:
         """`files` by engine. Raises ModuleNotFoundError without ONNX Runtime, and what it raises for a file that it cannot load."""
         self._run: dict[str, Run] = {engine: _alone(OnnxRuntimeRunner(file, "fp32", 0, 1, "cpu")) for engine, file in files.items()}
 
-    @classmethod
-    def rounding(cls, files: Mapping[str, Path]) -> OnnxStages:
-        """The same for engines of a reduced type, which ONNX Runtime alone would not round on a CPU. Needs torch."""
-        from masklet_build.export.precision.check import rounding_session
-
-        made = cls({})
-        for engine, file in files.items():
-            with rounding_session(file) as run:  # what it opens stays open; the file it was opened from goes
-                made._run[engine] = run
-        return made
-
     def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         """Runs one engine."""
         return self._run[engine](inputs)
+
+
+def _rounding(files: Mapping[str, Path]) -> Stages:
+    """The same for engines of a reduced type, which ONNX Runtime alone would not round on a CPU. Needs torch."""
+    from masklet_build.export.precision.check import RoundingStages
+
+    return RoundingStages(files)
 
 
 def _alone(runner: OnnxRuntimeRunner) -> Run:
@@ -137,7 +131,7 @@ def _of_onnx(path: Path, home: Path) -> Subject:
         attention=manifest.attention,
         held_to=coarsest([manifest.precision, manifest.attention]),
         table=profiles(variant, limits),
-        stages=OnnxStages.rounding(files) if reduced else OnnxStages(files),
+        stages=_rounding(files) if reduced else OnnxStages(files),
         runtime=f"ONNX Runtime {versions(['onnxruntime'])['onnxruntime']} on this CPU{', rounding as the graphs say' if reduced else ''}",
         machine=machine_facts(),
         files={engine: file_sha256(file) for engine, file in files.items()},
@@ -169,5 +163,4 @@ def _of_plans(path: Path, home: Path, scratch: Path) -> Subject:
         machine={**machine_facts(), **asdict(machine)},
         files={engine: plan.sha256 for engine, plan in plans.engines.items()},
         objects_per_call=plans.limits.objects,
-        layers={engine: plan.layers for engine, plan in plans.engines.items()},
     )

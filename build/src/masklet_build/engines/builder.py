@@ -13,10 +13,8 @@ from typing import TYPE_CHECKING
 
 from masklet.contract import Model
 from masklet.families import Variant
-from masklet_build.engines.errors import BuildError
-from masklet_build.engines.layers import count_layers
 from masklet_build.engines.network import parse, sizes
-from masklet_build.engines.plans import Layers, Settings
+from masklet_build.engines.plans import BuildError, Layers, Settings
 from masklet_build.export.profiles import Profile
 
 if TYPE_CHECKING:
@@ -73,7 +71,7 @@ def build(model: Model, variant: Variant, onnx: Path, table: Sequence[Profile], 
         timings = bytes(config.get_timing_cache().serialize())
         layers_json, device_memory = _inspect(plan, len(table), log)
     warnings = tuple(log.warnings)
-    return Built(plan, timings, layers_json, count_layers(layers_json), device_memory, warnings, time.monotonic() - began)
+    return Built(plan, timings, layers_json, Layers.counted(layers_json), device_memory, warnings, time.monotonic() - began)
 
 
 def configure(

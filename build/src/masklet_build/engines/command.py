@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from masklet_build.common import OutputExists, fail, missing, say
-from masklet_build.engines.plans import Plans, Settings
+from masklet_build.engines.plans import BuildError, Plans, Settings
 from masklet_build.export.profiles import Limits
 from masklet_build.models import variants
 
@@ -62,10 +62,8 @@ def run_engine(args: argparse.Namespace) -> int:
         )
     if absent := missing("engine", "tqdm"):
         return fail("engine", absent)
-    from masklet_build.engines.device import DeviceError
-    from masklet_build.engines.errors import BuildError
+    from masklet_build.engines.device import DeviceError, this_machine
     from masklet_build.engines.folder import build_plans
-    from masklet_build.engines.here import this_machine
 
     try:
         machine = this_machine()

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Sequence
-from ctypes import POINTER, c_char_p, c_float, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from ctypes import POINTER, c_char_p, c_int, c_size_t, c_uint, c_uint64, c_void_p
 from typing import Any
 
 import numpy as np
+
+from masklet_build.engines.plans import Machine
 
 LIBRARY = "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 _ALONE = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
 
-# Without these ctypes would pass every number as 32 bits. A CUdeviceptr is an unsigned integer of 64; streams, events and contexts are pointers.
+# Without these ctypes would pass every number as 32 bits. A CUdeviceptr is an unsigned integer of 64; streams and contexts are pointers.
 _FUNCTIONS: dict[str, Sequence[Any]] = {
     "cuInit": [c_uint],
     "cuGetErrorString": [c_int, POINTER(c_char_p)],
@@ -33,9 +35,6 @@ _FUNCTIONS: dict[str, Sequence[Any]] = {
     "cuMemcpyDtoHAsync_v2": [c_void_p, c_uint64, c_size_t, c_void_p],
     "cuStreamCreate": [POINTER(c_void_p), c_uint],
     "cuStreamSynchronize": [c_void_p],
-    "cuEventCreate": [POINTER(c_void_p), c_uint],
-    "cuEventRecord": [c_void_p, c_void_p],
-    "cuEventElapsedTime": [POINTER(c_float), c_void_p, c_void_p],
 }
 
 
@@ -112,14 +111,10 @@ class Device:
         """Queues a copy from the GPU into a contiguous array."""
         self._call("cuMemcpyDtoHAsync_v2", array.ctypes.data, address, array.nbytes, stream)
 
-    def event(self) -> int:
-        """A new mark that can be set into a queue."""
-        return int(self._get(c_void_p(), "cuEventCreate", 0))
 
-    def record(self, event: int, stream: int) -> None:
-        """Sets a mark behind what the queue holds now."""
-        self._call("cuEventRecord", event, stream)
+def this_machine() -> Machine:
+    """What plans that are built here are bound to: TensorRT's version and the first visible GPU. Raises ImportError and DeviceError."""
+    import tensorrt as trt
 
-    def milliseconds(self, begin: int, end: int) -> float:
-        """Time between two marks, when the queue is done."""
-        return float(self._get(c_float(), "cuEventElapsedTime", begin, end))
+    device = Device()
+    return Machine(trt.__version__, device.name, device.compute_capability, device.driver)

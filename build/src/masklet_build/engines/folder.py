@@ -13,11 +13,9 @@ from masklet.contract import CONTRACT_VERSION, Model, engines
 from masklet.families import Variant
 from masklet_build.common import fresh_directory
 from masklet_build.engines.builder import build
-from masklet_build.engines.errors import BuildError
-from masklet_build.engines.plans import FILE_NAME, Machine, Plan, Plans, PlansError, Settings
+from masklet_build.engines.plans import FILE_NAME, BuildError, Machine, Plan, Plans, PlansError, Settings
 from masklet_build.export.profiles import Limits, profiles
-from masklet_build.manifest import FILE_NAME as MANIFEST
-from masklet_build.manifest import FIXTURES, Manifest, file_sha256
+from masklet_build.manifest import FIXTURES, Manifest, ManifestError, file_sha256
 
 _KINDS = (".plan", ".log", ".layers.json")  # files of an engine
 
@@ -127,19 +125,9 @@ class _Timings:
 
 def _manifest(onnx: Path, variant: Variant) -> Manifest:
     try:
-        manifest = Manifest.read(onnx)
-    except FileNotFoundError as error:
-        raise BuildError(f"{onnx} has no {MANIFEST}, so it holds no engines. Make them with: masklet-build export") from error
-    except (TypeError, ValueError) as error:
-        raise BuildError(f"{onnx / MANIFEST} cannot be read: {error}. Export again.") from error
-    if manifest.variant != variant.name:
-        raise BuildError(f"{onnx} holds engines of {manifest.variant}, not {variant.name}. Name that variant, or export {variant.name}.")
-    if manifest.contract_version != CONTRACT_VERSION:
-        raise BuildError(f"{onnx} was exported for contract {manifest.contract_version}; this masklet-build has {CONTRACT_VERSION}. Export again.")
-    for name, expected in manifest.files.items():
-        if not (onnx / name).is_file() or file_sha256(onnx / name) != expected:
-            raise BuildError(f"{onnx / name} is missing or not the file that was exported. Export again.")
-    return manifest
+        return Manifest.checked(onnx, variant.name)
+    except ManifestError as error:
+        raise BuildError(str(error)) from error
 
 
 def _read(folder: Path) -> Plans | None:

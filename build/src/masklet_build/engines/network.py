@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from masklet.contract import Model, Tensor, resolve
 from masklet.families import Variant
-from masklet_build.engines.errors import BuildError
+from masklet_build.engines.plans import BuildError
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -47,8 +47,7 @@ def _refusal(parser: trt.OnnxParser, path: Path) -> str:
         told.append(f"{node}: {error.desc()} [{code}]")
     return (
         f"TensorRT {trt.__version__} cannot read {path}:\n  " + "\n  ".join(told or ["it gives no reason; its log does"]) + "\n"
-        "Export for TensorRT (masklet-build export --help), then masklet-build lint DIR, which names such nodes where there is no GPU. If lint finds "
-        "nothing, report this with the lines above."
+        "Export for TensorRT: masklet-build export --help. Where that was done, report this with the lines above."
     )
 
 

@@ -13,6 +13,11 @@ from masklet_build.export.profiles import Limits, Profile, Range, Shapes
 from masklet_build.manifest import file_sha256
 
 FILE_NAME = "plans.json"
+_WORDS = ("Name", "LayerType", "TacticName")  # of a layer in the inspector's JSON
+
+
+class BuildError(Exception):
+    """TensorRT is missing, or did not build; the message says what it said and what to do."""
 
 
 class PlansError(Exception):
@@ -69,6 +74,22 @@ class Layers:
     attention: int
     casts: int
     reformats: int
+
+    @classmethod
+    def counted(cls, text: str) -> Layers:
+        """Counts `EngineInspector.get_engine_information(JSON)` of an engine built with DETAILED verbosity.
+
+        TensorRT documents no list of layer types, so kinds are told by words in name, type and tactic: fused attention by "mha" (`_gemm_mha_v2`,
+        `fmha`, ...). A layer is a JSON object, or, with less verbosity, a name alone. Raises ValueError for other text.
+        """
+        layers = json.loads(text)["Layers"]
+        words = [(layer if isinstance(layer, str) else " ".join(str(layer.get(key, "")) for key in _WORDS)).lower() for layer in layers]
+        return cls(
+            total=len(words),
+            attention=sum("mha" in said for said in words),
+            casts=sum("cast" in said.replace("broadcast", "") for said in words),
+            reformats=sum("reformat" in said for said in words),
+        )
 
 
 @dataclass(frozen=True)

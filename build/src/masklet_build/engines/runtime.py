@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from masklet import contract
-from masklet_build.engines.device import Device
-from masklet_build.engines.here import this_machine
+from masklet_build.engines.device import Device, this_machine
 from masklet_build.engines.network import sizes
 from masklet_build.engines.plans import Plan, Plans
 from masklet_build.export.profiles import choose
@@ -48,15 +46,6 @@ class PlanStages:
         """Outputs by name of one call, arrays of their own. Raises NoProfile for shapes that the plans do not have, RunError and DeviceError."""
         return self._loaded(engine).call(inputs)
 
-    def time(self, engine: str, inputs: Mapping[str, np.ndarray], runs: int) -> list[float]:
-        """Milliseconds of so many runs of one call on the GPU, without copies, after one that does not count. Raises as `call`."""
-        return self._loaded(engine).time(inputs, runs)
-
-    def profile(self, engine: str, inputs: Mapping[str, np.ndarray]) -> str:
-        """Name of the profile that a call uses. Raises NoProfile."""
-        table = self.plans.engines[engine].profiles
-        return table[choose(table, {name: array.shape for name, array in inputs.items()})].name
-
     def _loaded(self, name: str) -> _Engine:
         if name not in self._engines:
             engine = self._runtime.deserialize_cuda_engine((self._folder / f"{name}.plan").read_bytes())
@@ -78,32 +67,16 @@ class _Engine:
         if self._context is None:
             raise RunError(f"{model.name}: TensorRT has no memory for it; {max(plan.device_memory) >> 20} MiB are needed on the GPU.")
         self._stream = device.stream()
-        self._marks: list[int] = []
         self._profile: int | None = None
         self._memory: dict[str, tuple[int, int]] = {}  # tensor -> address, bytes
 
     def call(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         outputs = self._prepare(inputs)
-        self._run()
+        self._agreed(self._context.execute_async_v3(self._stream), "run it")
         for name, array in outputs.items():
             self._device.download(self._memory[name][0], array, self._stream)
         self._device.wait(self._stream)
         return outputs
-
-    def time(self, inputs: Mapping[str, np.ndarray], runs: int) -> list[float]:
-        self._prepare(inputs)
-        while len(self._marks) <= runs:
-            self._marks.append(self._device.event())
-        marks = self._marks[: runs + 1]
-        for mark in marks:
-            self._run()
-            self._device.record(mark, self._stream)
-        self._device.wait(self._stream)
-        return [self._device.milliseconds(begin, end) for begin, end in pairwise(marks)]
-
-    def _run(self) -> None:
-        if not self._context.execute_async_v3(self._stream):
-            raise RunError(f"{self._model.name}: TensorRT did not run it; it says why above.")
 
     def _prepare(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Puts inputs on the GPU and tells the context where everything lies; returns arrays for the outputs."""

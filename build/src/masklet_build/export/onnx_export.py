@@ -17,9 +17,9 @@ from masklet.contract import Model, engines
 from masklet.families import Variant
 from masklet_build.checkpoints.loading import checkpoint_sha256, load_checkpoint
 from masklet_build.common import fresh_directory
-from masklet_build.export.half_storage import store_as_half
+from masklet_build.export.bars import worst_excess
 from masklet_build.export.lint.check import lint_file
-from masklet_build.export.onnx_files import ONNX_TYPES, engine_dims, save
+from masklet_build.export.onnx_files import ONNX_TYPES, engine_dims, save, store_as_half
 from masklet_build.export.precision.check import TypedError, check_typed
 from masklet_build.export.precision.choice import PLAIN, Choice
 from masklet_build.export.precision.frames import Film
@@ -88,7 +88,8 @@ def export(
             from masklet_build.export.fixtures.record import write_beside  # Pillow, which exporting for CPUs does without
 
             write_beside(folder, variant, reference, checkpoint_sha256(checkpoint), progress)
-        manifest = _manifest(variant, checkpoint, folder, plan, {name: found for name, found in differences.items() if found})
+        tools = {"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
+        manifest = manifest_of(variant, checkpoint, folder, plan, differences, opset_of(choice), tools)
         manifest.write(folder)
     return manifest
 
@@ -112,19 +113,28 @@ def _check(path: Path, model: Model, plan: Plan, reference: TorchStages, variant
         raise ExportError(str(error)) from error
 
 
-def _manifest(variant: Variant, checkpoint: Path, folder: Path, plan: Plan, differences: Mapping[str, Mapping[str, float]]) -> Manifest:
+def manifest_of(
+    variant: Variant,
+    checkpoint: Path,
+    folder: Path,
+    plan: Plan,
+    differences: Mapping[str, Mapping[str, float]],
+    opset: int,
+    tools: Mapping[str, str],
+) -> Manifest:
+    """The manifest of the files in `folder`."""
     return Manifest.now(
         variant=variant.name,
         checkpoint={"name": checkpoint.resolve().name, "sha256": checkpoint_sha256(checkpoint)},
-        opset=opset_of(plan.choice),
-        tools={"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__},
+        opset=opset,
+        tools=tools,
         files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
         precision=plan.choice.precision,
         attention=plan.choice.attention,
         purpose=plan.choice.purpose,
         kept_fp32=plan.kept,
         vanishing=plan.vanishing,
-        differences=differences,
+        differences={name: found for name, found in differences.items() if found},
     )
 
 
@@ -212,17 +222,3 @@ def compare(run: Run, engine_name: str, reference: TorchStages, variant: Variant
                     f"{engine_name}: output {name} differs from PyTorch by {excess:.3g} times what rounding explains, for {sizes}. "
                     "Nothing was written. Report this with the versions of torch and onnxruntime."
                 )
-
-
-def worst_excess(got: np.ndarray, wanted: np.ndarray) -> float:
-    """Largest difference in units of the bar: 1e-4 of the row's deviation, at least 1e-5; rows are the leading dimension.
-
-    A row of one number, a score, has no deviation: its bar is 1e-4 of the number or of 1, since terms of about 1 are summed to it and may cancel.
-    Infinite if shape or type differ, or for NaN.
-    """
-    if got.shape != wanted.shape or got.dtype != wanted.dtype or not np.isfinite(got).all():
-        return float("inf")
-    rows = wanted.reshape(len(wanted), -1).astype(np.float64)
-    scale = rows.std(axis=1) if rows.shape[1] > 1 else np.maximum(np.abs(rows[:, 0]), 1)
-    bar = np.maximum(1e-4 * scale, 1e-5)
-    return float((np.abs(got.reshape(rows.shape) - rows) / bar[:, None]).max())

@@ -19,16 +19,16 @@ from torch import Tensor, nn
 
 from masklet.contract import Model, engines, resolve
 from masklet.families import Variant
-from masklet_build.checkpoints.loading import checkpoint_sha256, load_checkpoint
+from masklet_build.checkpoints.loading import load_checkpoint
 from masklet_build.common import fresh_directory
 from masklet_build.embedded.torch_runner import ONE_FRAME, SUFFIX, TENSORS, TorchRunner
-from masklet_build.export.onnx_export import CHECKED_SIZES, ExportError, compare
+from masklet_build.export.onnx_export import CHECKED_SIZES, ExportError, compare, manifest_of
 from masklet_build.export.precision.check import TypedError, bar
 from masklet_build.export.precision.check import differences as typed_differences
 from masklet_build.export.precision.choice import Choice
 from masklet_build.export.precision.frames import Film
 from masklet_build.export.precision.plan import make_plan
-from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
+from masklet_build.manifest import FILE_NAME, Manifest
 from masklet_build.models.samples import Sizes, fitting_sizes, sample_inputs
 from masklet_build.models.stages import TorchStages
 from masklet_build.models.variants import trunk_of
@@ -65,19 +65,7 @@ def export_programs(
             path = write_programs(plan.stage(model.name, reference.stages[model.name]), model, variant, folder)
             progress(f"checking {model.name}")
             differences[model.name] = check_program(path, model, choice, reference, variant, sizes)
-        manifest = Manifest.now(
-            variant=variant.name,
-            checkpoint={"name": checkpoint.resolve().name, "sha256": checkpoint_sha256(checkpoint)},
-            opset=0,
-            tools={"torch": torch.__version__},
-            files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},
-            precision=choice.precision,
-            attention=choice.attention,
-            purpose=choice.purpose,
-            kept_fp32=plan.kept,
-            vanishing=plan.vanishing,
-            differences={name: found for name, found in differences.items() if found},
-        )
+        manifest = manifest_of(variant, checkpoint, folder, plan, differences, 0, {"torch": torch.__version__})
         manifest.write(folder)
     return manifest
 

@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
-
-import numpy as np
 
 from masklet.contract import engines
 from masklet.errors import ServerUnavailable
 from masklet.families import Variant
 from masklet_build.checkpoints.loading import CheckpointError, checkpoint_sha256, load_checkpoint
 from masklet_build.export.onnx_export import CHECKED_SIZES, ExportError, export
-from masklet_build.export.precision.check import rounding_session
+from masklet_build.export.precision.check import RoundingStages
 from masklet_build.export.precision.choice import PLAIN, Choice
 from masklet_build.export.precision.plan import make_plan
 from masklet_build.in_process import InProcess, Stages
 from masklet_build.models.stages import TorchStages
 from masklet_build.quality.served import Served
-
-
-class RoundingStages:
-    """Exported engines in ONNX Runtime on the CPU, with every number of a reduced type rounded to it."""
-
-    def __init__(self, folder: Path, variant: Variant, stack: ExitStack) -> None:
-        """`stack`: closes what the engines need."""
-        self._runs = {model.name: stack.enter_context(rounding_session(folder / f"{model.name}.onnx")) for model in engines(variant)}
-
-    def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """See `in_process.Stages`."""
-        return self._runs[engine](inputs)
 
 
 def typed_servers(variant: Variant, checkpoint: Path, choices: Sequence[Choice], say: Callable[[str], None]) -> list[AbstractContextManager[Served]]:
@@ -42,19 +28,19 @@ def typed_servers(variant: Variant, checkpoint: Path, choices: Sequence[Choice],
     def reference() -> TorchStages:
         return TorchStages(load_checkpoint(checkpoint, variant), variant)
 
-    def made(choice: Choice, folder: Path, stack: ExitStack) -> Stages:
+    def made(choice: Choice, folder: Path) -> Stages:
         if choice == PLAIN:
             return reference()
         if "bf16" in (choice.precision, choice.attention):
             return make_plan(reference(), variant, choice, progress=say).stages(reference())
         export(variant, checkpoint, folder, choice=choice, sizes=CHECKED_SIZES[:1], progress=say)
-        return RoundingStages(folder, variant, stack)
+        return RoundingStages({model.name: folder / f"{model.name}.onnx" for model in engines(variant)})
 
     @contextmanager
     def served(choice: Choice) -> Iterator[Served]:
-        with TemporaryDirectory(prefix="masklet-typed-") as scratch, ExitStack() as stack:
+        with TemporaryDirectory(prefix="masklet-typed-") as scratch:
             try:
-                stages = made(choice, Path(scratch) / "engines", stack)
+                stages = made(choice, Path(scratch) / "engines")
             except (CheckpointError, ExportError) as error:
                 raise ServerUnavailable(str(error)) from error
             yield Served("this process", variant.name, str(choice), checkpoint_sha256(checkpoint), InProcess(variant, stages))

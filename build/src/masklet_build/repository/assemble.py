@@ -19,12 +19,13 @@ from pathlib import Path
 from masklet import contract, families
 from masklet_build.common import fresh_directory
 from masklet_build.engines.plans import Plans
-from masklet_build.manifest import FILE_NAME, Manifest, file_sha256
+from masklet_build.manifest import FILE_NAME, Manifest, ManifestError
 from masklet_build.models import variants
 from masklet_build.models.variants import trunk_of
 from masklet_build.repository import runtimes, tensorrt
 from masklet_build.repository.configs import (
     KIND_CPU,
+    AssembleError,
     Config,
     check_settings,
     complete,
@@ -36,7 +37,6 @@ from masklet_build.repository.configs import (
     wire,
     write_config,
 )
-from masklet_build.repository.errors import AssembleError
 from masklet_build.repository.runtimes import DEVICES, EMBEDDED, PRECISIONS, RUNTIMES
 
 __all__ = ["DEVICES", "IMAGE_TARGETS", "PRECISIONS", "RUNTIMES", "TARGETS", "VENDORED", "AssembleError", "assemble", "read_config", "write_config"]
@@ -115,21 +115,9 @@ def assemble(
 
 def _manifest(engines: Path, variant: families.Variant) -> Manifest:
     try:
-        manifest = Manifest.read(engines)
-    except FileNotFoundError as error:
-        raise AssembleError(f"{engines} has no {FILE_NAME}, so it holds no engines. Make them with: masklet-build export") from error
-    except (TypeError, ValueError) as error:
-        raise AssembleError(f"{engines / FILE_NAME} cannot be read: {error}. Export again.") from error
-    if manifest.variant != variant.name:
-        raise AssembleError(f"{engines} holds engines of {manifest.variant}, not {variant.name}. Name that variant, or export {variant.name}.")
-    if manifest.contract_version != contract.CONTRACT_VERSION:
-        raise AssembleError(
-            f"{engines} was exported for contract {manifest.contract_version}; this masklet-build has {contract.CONTRACT_VERSION}. Export again."
-        )
-    for name, expected in manifest.files.items():
-        if not (engines / name).is_file() or file_sha256(engines / name) != expected:
-            raise AssembleError(f"{engines / name} is missing or not the file that was exported. Export again.")
-    return manifest
+        return Manifest.checked(engines, variant.name)
+    except ManifestError as error:
+        raise AssembleError(str(error)) from error
 
 
 def _vendor(folder: Path) -> None:

@@ -15,8 +15,7 @@ from tritonclient.grpc import model_config_pb2
 
 from masklet import contract
 from masklet_build.common import fresh_directory
-from masklet_build.repository.configs import read_config, write_config
-from masklet_build.repository.errors import AssembleError
+from masklet_build.repository.configs import AssembleError, read_config, write_config
 
 Configs = Mapping[str, model_config_pb2.ModelConfig]
 

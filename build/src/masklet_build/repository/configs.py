@@ -12,10 +12,13 @@ from tritonclient.grpc import model_config_pb2
 from masklet import contract
 from masklet.families import Variant, state_bytes
 from masklet_build.models.variants import served_name
-from masklet_build.repository.errors import AssembleError
 
 Config: TypeAlias = model_config_pb2.ModelConfig
 KIND_CPU, KIND_GPU = model_config_pb2.ModelInstanceGroup.KIND_CPU, model_config_pb2.ModelInstanceGroup.KIND_GPU
+
+
+class AssembleError(Exception):
+    """The repository cannot be assembled; the message says why and what to do."""
 
 
 def read_config(folder: Path) -> Config:

@@ -60,4 +60,4 @@ def _doubt(plans: Path) -> str | None:
         return f"{report} cannot be read ({type(error).__name__}: {error})"
     if not built <= tested:
         return f"{report} is about other plans"
-    return None if passed else f"the plans failed their selftest, see {report.with_suffix('.md')}"
+    return None if passed else f"the plans failed their selftest, see {report}"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from masklet_build.engines.plans import Plans
 from masklet_build.manifest import WEIGHTS, Manifest
-from masklet_build.repository.errors import AssembleError
+from masklet_build.repository.configs import AssembleError
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
 

@@ -13,10 +13,9 @@ from masklet import contract
 from masklet.families import Variant
 from masklet_build.engines.plans import Plan, Plans, PlansError
 from masklet_build.export.profiles import Shapes
-from masklet_build.repository.configs import KIND_GPU, Config
-from masklet_build.repository.errors import AssembleError
+from masklet_build.repository.configs import KIND_GPU, AssembleError, Config
 
-RECORDS = ("plans.json", "selftest.json", "selftest.md")  # go along with the plans; the latter two are there once the selftest ran
+RECORDS = ("plans.json", "selftest.json")  # go along with the plans; the latter is there once the selftest ran
 # All models of a server are on one GPU, the first that the process sees: tensors pass between them by address. CUDA_VISIBLE_DEVICES chooses it.
 _GPU = 0
 

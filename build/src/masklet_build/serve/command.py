@@ -10,8 +10,8 @@ import threading
 from pathlib import Path
 
 from masklet_build.repository import image
+from masklet_build.repository.configs import read_config
 from masklet_build.serve import shared_memory
-from masklet_build.serve.drain import drain_files
 from masklet_build.serve.environment import PYTHON_VARIABLE
 from masklet_build.serve.errors import GaveUp, ServeError
 from masklet_build.serve.server import Server
@@ -100,6 +100,13 @@ def _forget_drain(repository: Path) -> None:
         if file.exists():
             file.unlink()
             print(f"removed {file}, by which an earlier server was drained", flush=True)
+
+
+def drain_files(repository: Path) -> set[Path]:
+    """The files that the memory banks of a repository watch for the word to drain. A repository of other models has none."""
+    parameters = [read_config(path.parent).parameters for path in repository.glob("memory_bank*/config.pbtxt")]
+    named = (known["drain_file"].string_value for known in parameters if "drain_file" in known)
+    return {Path(name) for name in named if name}
 
 
 def _new_log() -> Path:

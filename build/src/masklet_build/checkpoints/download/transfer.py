@@ -14,7 +14,6 @@ from urllib.request import getproxies, proxy_bypass
 import urllib3
 from tqdm import tqdm
 
-from masklet_build.checkpoints.download.errors import refused, unreachable
 from masklet_build.checkpoints.official_files import DownloadError, OfficialFile
 from masklet_build.manifest import file_sha256
 
@@ -63,7 +62,7 @@ def fetch(transfer: Transfer) -> None:
                 came = _size(transfer.part) > before
                 begun, fruitless = begun or came, 0 if came else fruitless + 1
                 if not begun or fruitless == _FRUITLESS:
-                    raise unreachable(transfer.url, error) from error
+                    raise _unreachable(transfer.url, error) from error
                 time.sleep(2**fruitless - 1)
     _finish(transfer)
 
@@ -80,7 +79,7 @@ def _attempt(pool: urllib3.PoolManager, transfer: Transfer, offset: int, bar: tq
         if response.status == 416 and offset:  # nothing is left after `offset`
             return True
         if response.status not in (200, 206):
-            raise refused(transfer.url, response.status, gated=transfer.known.gated, token=transfer.token is not None)
+            raise _refused(transfer.url, response.status, gated=transfer.known.gated, token=transfer.token is not None)
         start = _start(response)
         _check_room(transfer, response, start)
         _write(transfer.part, response, start, bar)
@@ -150,3 +149,32 @@ def _pool(url: str) -> urllib3.PoolManager:
     if not proxy or proxy_bypass(parsed.host or ""):
         return urllib3.PoolManager(timeout=_TIMEOUT)
     return urllib3.ProxyManager(proxy if "://" in proxy else f"http://{proxy}", timeout=_TIMEOUT)
+
+
+def _unreachable(url: str, error: Exception) -> DownloadError:
+    """There was no connection, or no answer."""
+    reason = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) and error.reason else error
+    words = str(reason).rpartition(": ")[2] or type(reason).__name__
+    return DownloadError(
+        f"{urllib3.util.parse_url(url).host} cannot be reached: {words}. Check the network; behind a proxy set HTTPS_PROXY. "
+        f"Or fetch {url} on another machine and give the file to `masklet-build export --checkpoint`."
+    )
+
+
+def _refused(url: str, status: int, *, gated: str | None, token: bool) -> DownloadError:
+    """The server answered with an error status."""
+    if status in (401, 403) and gated:
+        account = (
+            "The account of your HF_TOKEN has no access to it, or the token is not valid." if token else "It needs a token, and HF_TOKEN is not set."
+        )
+        return DownloadError(
+            f"{url} is gated (HTTP {status}). {account} Accept the licence at {gated}, wait for approval, make a token with read access at "
+            "https://huggingface.co/settings/tokens, and run again with HF_TOKEN=<token>."
+        )
+    advice = {
+        401: "It asks for a login, which the official file does not need: is there a proxy or a mirror between?",
+        403: "Access is refused, which the official file's host does not do: is there a proxy or a mirror between?",
+        404: "The file is not there. It may have moved: see the pages that `masklet-build variants` names; or the mirror lacks it.",
+        429: "Too many requests. Wait some minutes, then run again; it goes on where it stopped.",
+    }
+    return DownloadError(f"{url} answered HTTP {status}. {advice.get(status, 'Run again later; it goes on where it stopped.')}")

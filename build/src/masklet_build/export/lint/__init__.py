@@ -1,11 +1,8 @@
-"""`masklet-build lint`: what TensorRT would refuse in exported graphs, or run slowly or wrongly, found without TensorRT.
+"""`masklet-build lint`: what exported graphs must not have for TensorRT, found without it; what its compiler refuses, that says itself.
 
-operators.py   what TensorRT's parser takes, as data, with its source
-graph.py       a graph with the type and the shape of every value
-findings.py    what a rule says: where, what, why, what to do
-structure.py   rules on operators, types and shapes
+graph.py       a graph with the type and the shape of every value, and what a rule says of it
+structure.py   no control flow, types that agree, no input that decides a shape
 forms.py       rules on attention and norms: forms that TensorRT recognises
-contract.py    names, types and dimensions of masklet.contract
-check.py       all rules on the engines of an export
+check.py       all rules on the engines of an export, and masklet.contract
 command.py     the command
 """

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from masklet_build.common import fail, missing
 
-DESCRIPTION = """Looks for what TensorRT would refuse in exported engines, or run slowly or wrongly: without TensorRT and without a GPU.
+DESCRIPTION = """Looks in exported engines for what would make them slow or wrong in TensorRT: without TensorRT and without a GPU.
 
-Of every graph: operators and types against the table of TensorRT's ONNX parser, the opset, no branches, loops, data-dependent shapes or inputs that
-decide shapes, types that agree (a strongly typed network converts nothing by itself), names, types and dimensions of masklet.contract.
-Of graphs made for TensorRT (export --for tensorrt, or in fp16 or bf16) also: attention in the form that fuses, norms as one node in float32.
+Of every graph: no branches, loops, data-dependent shapes or inputs that decide shapes, types that agree (a strongly typed network converts nothing by
+itself), names, types and dimensions of masklet.contract. Of graphs made for TensorRT (export --for tensorrt, or in fp16 or bf16) also: attention in
+the form that fuses, norms as one node in float32. Operators that TensorRT does not take it names itself: masklet-build engine.
 
 Each finding says where, what, why, and what to do. `export` for TensorRT does the same by itself."""
 

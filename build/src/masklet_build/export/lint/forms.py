@@ -7,8 +7,7 @@ from collections.abc import Iterator
 import onnx
 from onnx import TensorProto
 
-from masklet_build.export.lint.findings import Finding, place
-from masklet_build.export.lint.graph import Graph, attribute, type_name
+from masklet_build.export.lint.graph import Finding, Graph, attribute, place, type_name
 
 # Rank, scale and widths: "Fused Attention" in TensorRT's documentation, which gives queries, keys and values one width; limits of the width:
 # NVIDIA/TensorRT issues 2981 and 4167.

@@ -1,13 +1,13 @@
-"""A graph with the type and the shape of every value, as far as ONNX can infer them without running it."""
+"""A graph with the type and the shape of every value, as far as ONNX can infer them without running it; and what a rule says of it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import numpy_helper
 from onnx.shape_inference import InferenceError, infer_shapes
 
 Shape = tuple[int | str | None, ...]
@@ -17,6 +17,27 @@ _SMALL = 1024  # elements of an initializer that may be a shape, axes or a scale
 
 class LintError(Exception):
     """There is nothing to look at; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something in a graph that TensorRT, or masklet, would not take.
+
+    rule       name of the rule
+    where      the node, input or output
+    what       what is found there
+    why        why that is wrong
+    next_step  what to do about it
+    """
+
+    rule: str
+    where: str
+    what: str
+    why: str
+    next_step: str
+
+    def __str__(self) -> str:
+        return f"[{self.rule}] {self.where}: {self.what}: {self.why}. {self.next_step}."
 
 
 class Graph:
@@ -73,14 +94,6 @@ class Graph:
             return None
         return tuple(_dim(dim) for dim in self._values[name].shape.dim)
 
-    def constant(self, name: str) -> np.ndarray | None:
-        """The numbers of a small initializer or constant; None for everything else."""
-        node = self.makers.get(name)
-        if node is not None and node.op_type == "Constant":
-            return np.asarray(numpy_helper.to_array(node.attribute[0].t))
-        tensor = self._initializers.get(name)
-        return None if tensor is None or np.prod(tensor.dims) > _SMALL else np.asarray(numpy_helper.to_array(tensor))
-
     def is_constant(self, name: str) -> bool:
         """Whether a value is an initializer or a constant, of any size."""
         return name in self._initializers or (name in self.makers and self.makers[name].op_type == "Constant")
@@ -95,6 +108,11 @@ class Graph:
     def of_type(self, *operators: str) -> Iterator[onnx.NodeProto]:
         """The nodes of these operators."""
         return (node for node in self.nodes if node.op_type in operators)
+
+
+def place(node: onnx.NodeProto) -> str:
+    """How a finding names a node: by its name, or by what it makes."""
+    return f"{node.op_type} {node.name or 'of ' + ', '.join(node.output)}"
 
 
 def attribute(node: onnx.NodeProto, name: str, default: object = None) -> object:

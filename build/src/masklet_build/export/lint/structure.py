@@ -1,73 +1,47 @@
-"""Rules on operators, types and shapes: what the parser takes, and what Triton can capture as a CUDA graph."""
+"""Rules on structure: what stops CUDA graphs and fusion, and types that a strongly typed network does not convert."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import onnx
-from onnx import TensorProto, defs
+from onnx import defs
 
-from masklet_build.export.lint import operators
-from masklet_build.export.lint.findings import Finding, place
-from masklet_build.export.lint.graph import Graph, attribute, type_name
+from masklet_build.export.lint.graph import Finding, Graph, place, type_name
 
 _REWRITE = "Write the stage with other operators"
 
+# Operators that a compiler may take, but that this project must not have.
+FORBIDDEN = {
+    **dict.fromkeys(("If", "Loop", "Scan"), "branches and loops stop CUDA graphs and the fusion of what is around them"),
+    **dict.fromkeys(("NonZero", "NonMaxSuppression", "Compress", "Unique"), "the result's shape depends on data, so no CUDA graph can be captured"),
+}
 
-def opset(graph: Graph) -> Iterator[Finding]:
-    """Only ONNX's own operators, of an opset that the parser knows."""
-    for domain, version in graph.opsets.items():
-        if domain != "ai.onnx":
-            yield Finding("opset", "the model", f"it uses operators of {domain}", "TensorRT has none of them", _REWRITE)
-        elif not operators.OLDEST_OPSET <= version <= operators.NEWEST_OPSET:
-            known = f"{operators.OLDEST_OPSET} to {operators.NEWEST_OPSET}"
-            yield Finding(
-                "opset", "the model", f"opset {version}", f"TensorRT from 10.13 on is counted on for opset {known}", "Export with such a one"
-            )
-
-
-def known_operators(graph: Graph) -> Iterator[Finding]:
-    """Every operator is in the parser's table, and none of them is forbidden."""
-    for node in graph.nodes:
-        if node.op_type in operators.FORBIDDEN:
-            yield Finding("operator", place(node), "a forbidden operator", operators.FORBIDDEN[node.op_type], _REWRITE)
-        elif node.op_type not in operators.TYPES:
-            yield Finding("operator", place(node), "an operator that TensorRT's parser lacks", f"it is not in {operators.SOURCE}", _REWRITE)
+# Input positions of shapes, which must not come from an input of the graph.
+_SHAPES = {
+    **dict.fromkeys(("Reshape", "Expand", "Tile", "Pad", "TopK", "OneHot", "Split"), (1,)),
+    "ConstantOfShape": (0,),
+    "Range": (0, 1, 2),
+    "Resize": (1, 2, 3),
+    "Slice": (1, 2, 3, 4),
+}
 
 
-def types(graph: Graph) -> Iterator[Finding]:
-    """Every value has a type that the parser takes for its operator."""
-    for node in graph.nodes:
-        allowed = operators.TYPES.get(node.op_type)
-        if allowed is None:
-            continue
-        names = [*_typed_inputs(node), *(() if node.op_type in operators.COMPARISONS else node.output)]
-        for name in filter(None, names):
-            found = graph.type(name)
-            if found is not None and found not in allowed:
-                known = ", ".join(sorted(map(type_name, allowed)))
-                yield Finding(
-                    "type", place(node), f"{name} is {type_name(found)}", f"TensorRT takes {known} there", "Cast before, or rewrite the stage"
-                )
-
-
-def _typed_inputs(node: onnx.NodeProto) -> list[str]:
-    """The inputs that the table's types are about: those of the operator's main type, not indices, axes, shapes or conditions."""
-    if node.op_type == "Where":
-        return list(node.input[1:])
-    schema = defs.get_schema(node.op_type)
-    main = schema.inputs[0].type_str if schema.inputs else ""
-    formal = [schema.inputs[min(index, len(schema.inputs) - 1)] for index in range(len(node.input))]
-    return [name for name, parameter in zip(node.input, formal, strict=True) if parameter.type_str == main]
+def operators(graph: Graph) -> Iterator[Finding]:
+    """No branches, no loops, nothing whose shape depends on data."""
+    for node in graph.of_type(*FORBIDDEN):
+        yield Finding("operator", place(node), "a forbidden operator", FORBIDDEN[node.op_type], _REWRITE)
 
 
 def agreement(graph: Graph) -> Iterator[Finding]:
-    """Inputs that share a type in ONNX's definition do so in the graph: TensorRT's strong typing converts nothing by itself."""
+    """Operators are ONNX's, and inputs that share a type in its definition do so here: a strongly typed network converts nothing by itself."""
     if graph.inference_error:
         yield Finding("agreement", "the model", graph.inference_error, "types or shapes contradict each other", "Cast before, or mend the stage")
     version = graph.opsets.get("ai.onnx", 0)
     for node in graph.nodes:
-        if not defs.has(node.op_type) or node.domain not in ("", "ai.onnx"):
+        if node.domain not in ("", "ai.onnx") or not defs.has(node.op_type, version, ""):
+            why = f"it is not in opset {version} of ONNX"
+            yield Finding("agreement", place(node), f"{node.domain or 'ai.onnx'} {node.op_type}", why, f"Export with a newer opset. {_REWRITE}")
             continue
         schema = defs.get_schema(node.op_type, version)
         allowed = {item.type_param_str: set(item.allowed_type_strs) for item in schema.type_constraints}
@@ -94,54 +68,11 @@ def _disagreements(graph: Graph, node: onnx.NodeProto, schema: defs.OpSchema, al
                 yield Finding("agreement", place(node), what, "a strongly typed network converts nothing by itself", "Cast one of them")
 
 
-def bytes_only_at_the_door(graph: Graph) -> Iterator[Finding]:
-    """UINT8 is a type of inputs only, and a Cast follows at once."""
-    for value in graph.inputs:
-        if value.type.tensor_type.elem_type != TensorProto.UINT8:
-            continue
-        for node in graph.users(value.name):
-            if node.op_type != "Cast":
-                why = "TensorRT has UINT8 as a type of inputs and outputs only"
-                yield Finding("type", place(node), f"it reads {value.name}, which is UINT8", why, "Cast the input first")
-
-
-def resizes(graph: Graph) -> Iterator[Finding]:
-    """A Resize in a mode that the parser takes, by constant scales that leave batch and channels alone."""
-    for node in graph.of_type("Resize"):
-        mode, antialias = attribute(node, "mode", "nearest"), attribute(node, "antialias", 0)
-        coordinates = attribute(node, "coordinate_transformation_mode", "half_pixel")
-        if mode not in operators.RESIZE_MODES or antialias or coordinates not in operators.RESIZE_COORDINATES:
-            what = f"mode {mode}, antialias {antialias}, coordinates {coordinates}"
-            yield Finding("resize", place(node), what, "TensorRT does nearest and linear without antialiasing", "Multiply by a matrix instead")
-        scales = graph.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else None
-        if scales is None:
-            why = "with a dynamic batch TensorRT takes that for a resize of four dimensions, which it lacks"
-            yield Finding("resize", place(node), "sizes instead of constant scales", why, "Resize by scale_factor")
-        elif len(scales) != 4 or (scales[:2] != 1).any():
-            yield Finding("resize", place(node), f"scales {scales.tolist()}", "only the last two of four dimensions can be resized", "Reshape first")
-
-
-def constant_axes(graph: Graph) -> Iterator[Finding]:
-    """Axes are constants; a TopK has a small constant k; a scatter reduces nothing."""
-    for node in graph.nodes:
-        place_of_axes = operators.AXES.get(node.op_type)
-        if place_of_axes is not None and len(node.input) > place_of_axes and node.input[place_of_axes]:
-            if not graph.is_constant(node.input[place_of_axes]):
-                yield Finding("constant", place(node), "its axes are computed", "TensorRT wants them constant", "Give the axes as Python numbers")
-        elif node.op_type == "TopK":
-            k = graph.constant(node.input[1])
-            if k is None or k.max() >= operators.TOP_K_LIMIT:
-                why = f"TensorRT wants a constant k below {operators.TOP_K_LIMIT}"
-                yield Finding("constant", place(node), f"k is {'computed' if k is None else int(k.max())}", why, "Use ArgMax or ReduceMax")
-        elif node.op_type in ("ScatterND", "ScatterElements") and attribute(node, "reduction", "none") != "none":
-            yield Finding("constant", place(node), "a scatter that reduces", "TensorRT only overwrites", _REWRITE)
-
-
 def shape_inputs(graph: Graph) -> Iterator[Finding]:
     """No input of the graph is used as a shape: Triton captures no CUDA graph of an engine that has one."""
     names = {value.name for value in graph.inputs}
     for node in graph.nodes:
-        for position in operators.SHAPES.get(node.op_type, ()):
+        for position in _SHAPES.get(node.op_type, ()):
             if position < len(node.input) and node.input[position]:
                 for name in sorted(_sources(graph, node.input[position]) & names):
                     why = "the input becomes a shape tensor, and Triton captures no CUDA graph of an engine with shape tensors"
@@ -164,4 +95,4 @@ def _sources(graph: Graph, name: str) -> set[str]:
     return found
 
 
-RULES = (opset, known_operators, types, agreement, bytes_only_at_the_door, resizes, constant_axes, shape_inputs)
+RULES = (operators, agreement, shape_inputs)

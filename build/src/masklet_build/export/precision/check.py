@@ -17,6 +17,7 @@ from onnx import TensorProto, numpy_helper
 
 from masklet.contract import Model
 from masklet.families import Variant
+from masklet_build.export.bars import ROUNDED, deviation, row_errors
 from masklet_build.export.lint.graph import Graph
 from masklet_build.export.onnx_files import save
 from masklet_build.export.precision.choice import Choice
@@ -25,12 +26,6 @@ from masklet_build.models.samples import Sizes, fitting_sizes, sample_inputs
 from masklet_build.models.stages import TorchStages
 
 Tensors = Mapping[str, np.ndarray]
-
-# Root mean square of a row's error, in deviations of the row. A number is rounded some ten times in each of up to forty layers, by 2^-11 of itself in
-# fp16 and 2^-8 in bf16; independent errors grow as the root of their number, so up to 20 roundings are expected. What a fault gives, a scale or a row
-# that is wrong, an overflow, is of the order of 1.
-BARS = {"fp32": 1e-4, "fp16": 20 * 2.0**-11, "bf16": 20 * 2.0**-8}
-
 
 REDUCED = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
 
@@ -41,7 +36,7 @@ class TypedError(Exception):
 
 def bar(choice: Choice) -> float:
     """The bar of the coarser of the two types."""
-    return max(BARS[choice.precision], BARS[choice.attention])
+    return max(ROUNDED[choice.precision], ROUNDED[choice.attention])
 
 
 def check_typed(path: Path, model: Model, choice: Choice, reference: TorchStages, variant: Variant, sizes: Sequence[Sizes]) -> dict[str, float]:
@@ -62,10 +57,10 @@ def differences(engine: str, run: Callable[[Tensors], Tensors], reference: Torch
         got, wanted = run(inputs), reference.call(engine, inputs)
         for name in wanted:
             _check_form(engine, name, got[name], wanted[name])
-        found = {name: _errors(got[name], wanted[name]) for name in wanted}
+        found = {name: row_errors(got[name], wanted[name], deviation)[0] for name in wanted}
         if engine == "mask_decoder" and any((errors > limit).any() for errors in found.values()):
             for other in other_answers(reference, inputs, limit):
-                found = _nearer(found, {name: _errors(got[name], other[name]) for name in other})
+                found = _nearer(found, {name: row_errors(got[name], other[name], deviation)[0] for name in other})
         for name, errors in found.items():
             worst[name] = max(worst.get(name, 0.0), float(errors.max()))
             if not worst[name] <= limit:
@@ -89,14 +84,6 @@ def _check_form(engine: str, name: str, got: np.ndarray, wanted: np.ndarray) -> 
             f"{engine}: output {name} is {got.dtype} {list(got.shape)}{count}; wanted {wanted.dtype} {list(wanted.shape)}, all finite. "
             "Nothing was written. Export in bf16, which has the range of fp32, or in fp32."
         )
-
-
-def _errors(got: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Of each row of one output."""
-    rows, expected = (x.reshape(len(x), -1).astype(np.float64) for x in (got, wanted))
-    scale = expected.std(axis=1) if rows.shape[1] > 1 else np.maximum(np.abs(expected[:, 0]), 1)
-    errors: np.ndarray = np.sqrt(np.square(rows - expected).mean(axis=1)) / np.maximum(scale, 1e-6)
-    return errors
 
 
 @contextmanager
@@ -139,6 +126,21 @@ def _rounding(path: Path) -> onnx.ModelProto:
     del made.graph.node[:], made.graph.value_info[:]
     made.graph.node.extend(nodes)
     return made
+
+
+class RoundingStages:
+    """Exported engines in ONNX Runtime on the CPU, with every number of a reduced type rounded to it."""
+
+    def __init__(self, files: Mapping[str, Path]) -> None:
+        """`files` by engine."""
+        self._runs = {}
+        for engine, file in files.items():
+            with rounding_session(file) as run:  # what it opened stays open; the file that it was opened from goes
+                self._runs[engine] = run
+
+    def call(self, engine: str, inputs: Tensors) -> dict[str, np.ndarray]:
+        """See `in_process.Stages`."""
+        return self._runs[engine](inputs)
 
 
 def _widen(tensor: TensorProto) -> None:
