@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from masklet.families import variant
 from masklet_build.checkpoints.random_weights import random_checkpoint
+from masklet_build.export.bars import ROUNDED
 from masklet_build.export.precision import check
 from masklet_build.export.precision.ties import other_answers
 from masklet_build.models.samples import Sizes, sample_inputs
 from masklet_build.models.stages import TorchStages
+from masklet_build.models.variants import variant
 
 pytestmark = pytest.mark.torch
 
-LIMIT = check.BARS["bf16"]
+LIMIT = ROUNDED["bf16"]
 ROWS = 8
 SMALL = variant("efficienttam_ti_512@64")
 PRESENCE = "sam_mask_decoder.pred_obj_score_head.layers.2.bias"
