@@ -1,6 +1,6 @@
 """A resilient video without input or output: what to send to whom, and what an event means.
 
-What the caller asks goes into the replay log, and to the current attempt. When that is lost a recovery makes attempts at other servers, one at a time,
+What the caller asks goes into the replay log, and to the current attempt. When that is lost a recovery makes attempts at other servers, one by one,
 until one has taken the newest snapshot and then the entries of the log. A server that drains stays the current one until then.
 """
 
