@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -13,7 +14,9 @@ import pytest
 from masklet import VideoLost
 from masklet.connection.session import Session
 from masklet.testing import answered
+from masklet.testing.mock import AsyncMockStream, MockStream
 from tests.fakes.toy_grpc import serving
+from tests.fakes.toy_replicas import at, frames
 from tests.fakes.toy_tracker import Server, ToyTracker
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
@@ -99,6 +102,26 @@ def test_what_was_held_is_not_sent_after_the_end_when_the_first_answer_comes():
     for held in pending[1:]:
         with pytest.raises(VideoLost, match="closed before the request was sent"):
             held.result()
+
+
+def test_close_returns_when_every_stream_of_a_resilient_video_is_closed(pair, monkeypatch):
+    closed = []
+
+    def slow(stream, *, cancel=False):
+        time.sleep(0.05)
+        closed.append(stream)
+
+    async def slow_asynchronous(stream, *, cancel=False):
+        await asyncio.sleep(0.05)
+        closed.append(stream)
+
+    monkeypatch.setattr(MockStream, "close", slow)
+    monkeypatch.setattr(AsyncMockStream, "close", slow_asynchronous)
+    servers = pair()
+    servers.one.fault = at(1, fault="cut before")
+    with servers.video as video:
+        assert [video.track(content).frame_index for content in frames(2)] == [0, 1]
+    assert len(closed) == 2
 
 
 @pytest.mark.parametrize("resilient", [False, True])

@@ -109,6 +109,24 @@ def test_a_task_that_is_cancelled_in_its_turn_leaves_it_to_others():
     asyncio.run(play())
 
 
+def test_a_wait_in_an_event_loop_ends_by_a_notice_by_time_or_by_being_cancelled_and_leaves_nothing_behind():
+    async def play():
+        condition, true = LoopCondition(), []
+        assert not await condition.wait_for(lambda: true, 0.01)
+        waits = [asyncio.create_task(condition.wait_for(lambda: true, LONG_S)) for _ in range(2)]
+        await asyncio.sleep(0)
+        waits[0].cancel()
+        condition.notify_all()  # nothing is true yet
+        await asyncio.sleep(0)
+        true.append(1)
+        condition.notify_all()
+        assert await asyncio.wait_for(waits[1], LONG_S / 2)
+        assert waits[0].cancelled()
+        return condition
+
+    assert asyncio.run(play())._waiters == set()
+
+
 def test_a_coroutine_that_would_need_an_event_loop_is_a_mistake_of_ours():
     with pytest.raises(AssertionError, match="gave way"):
         finish(asyncio.sleep(0))

@@ -1,8 +1,7 @@
 """A resilient video without input or output: what to send to whom, and what an event means.
 
-What the caller asks goes into the replay log, and to the current attempt. An attempt that is lost leaves a recovery behind: attempts at other servers
-are made, one at a time, until one has taken the newest snapshot; then the entries of the log are sent to it, and it is the current one. A server that
-drains stays the current one until then. `connection` carries out the commands, and tells what comes.
+What the caller asks goes into the replay log, and to the current attempt. When that is lost a recovery makes attempts at other servers, one by one,
+until one has taken the newest snapshot and then the entries of the log. A server that drains stays the current one until then.
 """
 
 from __future__ import annotations
