@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +14,7 @@ import pytest
 from masklet_build.embedded import runners
 from masklet_build.embedded.engine import Engine
 from masklet_build.embedded.shares import shares
-from tests.embedded.tiny_engines import gathering_engine
+from tests.embedded.tiny_engines import gathering_engine, squaring_engine
 
 PARAMETERS = {"runtime": "openvino", "precision": "fp32", "threads": "2"}
 
@@ -129,3 +132,28 @@ def test_a_shape_that_was_not_used_for_long_is_new_again(tmp_path: Path, monkeyp
         at_once.clear()
         engine(call(videos))
         assert len(at_once) == again, videos
+
+
+# What a process grows by, in kB, with the kernels of 100 shapes, after another 100.
+GROWS = """
+import sys
+from pathlib import Path
+import numpy as np
+from masklet_build.embedded import runners
+runners._KERNELS = int(sys.argv[2])
+runner = runners.OpenVinoRunner(Path(sys.argv[1]), "fp32", 1, 1, "cpu")
+sizes = []
+for side in range(1, 201):
+    runner([{"X": np.zeros((side, side), np.float32)}])
+    sizes += [int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon:")]
+print(sizes[199] - sizes[99])
+"""
+
+
+def test_a_graph_keeps_no_more_kernels_than_it_is_told(tmp_path: Path):
+    squaring_engine(tmp_path / "engine.onnx")
+    environment = os.environ | {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "8"}  # oneDNN, below OpenVINO, keeps some too
+    few, all_ = (
+        int(subprocess.check_output([sys.executable, "-c", GROWS, tmp_path / "engine.onnx", str(count)], env=environment)) for count in (8, 5000)
+    )
+    assert few < all_ / 4

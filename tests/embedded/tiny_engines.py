@@ -84,3 +84,9 @@ def gathering_engine(file: Path) -> None:
         [helper.make_tensor_value_info("OUT", TensorProto.FLOAT, ["B", 1])],
         {},
     )
+
+
+def squaring_engine(file: Path) -> None:
+    """X [n, n] -> OUT [n, n]: the matrix times itself, for which every n has a kernel of its own."""
+    x, out = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", "n"]) for name in ("X", "OUT"))
+    graph(file, [helper.make_node("MatMul", ["X", "X"], ["OUT"])], [x], [out], {})

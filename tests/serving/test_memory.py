@@ -60,7 +60,7 @@ def test_a_bank_that_forgets_nothing_is_seen_to_grow(leaky_server: Server) -> No
     assert growth(leaky_server) > KEPT_PER_FRAME / 2
 
 
-LARGEST = 2048 * 2048 * 3  # bytes of the largest message
+ALLOWED = 2 * 2048 * 2048 * 3  # bytes of two of the largest messages
 
 
 def own(server: Server) -> int:
@@ -86,6 +86,6 @@ def test_large_requests_that_are_refused_leave_nothing_in_tritons_process(small_
         before = own(small_server)
         list(clients.map(lambda seed: refused(small_server.grpc_url, seed), range(16)))
     deadline = time.monotonic() + 60
-    while own(small_server) - before >= LARGEST and time.monotonic() < deadline:
+    while own(small_server) - before >= ALLOWED and time.monotonic() < deadline:
         time.sleep(0.1)  # it lets go of a request only when its connection has ended
-    assert own(small_server) - before < LARGEST
+    assert own(small_server) - before < ALLOWED
