@@ -1,6 +1,6 @@
 """Asks the official video predictor of EdgeTAM what a scenario says and writes its answers, and the weights that it had, into a folder.
 
-    PYTHONPATH=EdgeTAM:.:client/src:build/src python tests/data/record_edgetam.py tests/data/edgetam_small     # EdgeTAM: a checkout of facebookresearch/EdgeTAM
+    PYTHONPATH=EdgeTAM:.:client/src:build/src python tests/data/record_edgetam.py tests/data/edgetam_small
 
 Every object has an inference state of its own: officially several objects of one state share their conditioning frames
 (sam2_video_predictor.py:426-590), and the perceiver raises for more than one (modeling/perceiver.py:298).
