@@ -2,8 +2,6 @@
 
     PYTHONPATH=EdgeTAM:.:client/src:build/src python tests/data/record_edgetam.py tests/data/edgetam_small
 
-where EdgeTAM is a checkout of facebookresearch/EdgeTAM.
-
 Every object has an inference state of its own: officially several objects of one state share their conditioning frames
 (sam2_video_predictor.py:426-590), and the perceiver raises for more than one (modeling/perceiver.py:298).
 """

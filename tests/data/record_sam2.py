@@ -1,8 +1,6 @@
 """Asks the official video predictors of SAM 2 and 2.1 what a scenario says, at any image size, and writes weights and answers.
 
 PYTHONPATH=sam2:.:client/src:build/src python tests/data/record_sam2.py sam2.1_t@256 23 tests/data/sam2.1_t_small q1 q2
-
-where sam2 is a checkout of facebookresearch/sam2.
 """
 
 from __future__ import annotations

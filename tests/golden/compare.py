@@ -29,7 +29,6 @@ class Bar:
 
 
 EARLY, LATE = Bar(0.99, 0.1, 0.5), Bar(0.94, 0.3, 3.0)
-EARLY_FRAMES = 15  # up to this frame the early bar holds
 
 
 @dataclass(frozen=True)
@@ -45,16 +44,12 @@ class Difference:
     maximum: float
     same_sign: bool
     present: bool = True
+    bar: Bar = EARLY
 
     @property
     def tracked(self) -> bool:
         """Whether this is a tracked frame, with the object there in the record: what a scenario is for."""
         return self.present and self.kind == "track"
-
-    @property
-    def bar(self) -> Bar:
-        """The bar of this record."""
-        return EARLY if self.frame <= EARLY_FRAMES else LATE
 
     @property
     def within(self) -> bool:
@@ -123,6 +118,7 @@ def _difference(scenario: Scenario, frame: int, object_id: int, key: str, kind: 
         float(logits.max()),
         score is None or bool(answer.scores[row] > 0) == (score > 0),
         scenario.present(key),
+        EARLY if frame <= scenario.early_frames else LATE,
     )
 
 

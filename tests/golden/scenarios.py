@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+EARLY_FRAMES = 15  # up to this frame answers are compared within the narrow bar, where a scenario does not say how steady it is
+
 
 class GoldenError(Exception):
     """The folder is not a golden set, or its files are not the ones that were recorded."""
@@ -62,6 +64,11 @@ class Scenario:
     @cached_property
     def _by_key(self) -> dict[str, dict[str, Any]]:
         return {item["key"]: item for item in self.meta["records"]}
+
+    @property
+    def early_frames(self) -> int:
+        """The last frame for which the narrow bar holds: how far noise grows was seen when the scenario was recorded, or is assumed."""
+        return int(self.meta.get("early_frames", EARLY_FRAMES))
 
     @property
     def low_step(self) -> int:

@@ -192,8 +192,8 @@ def test_fewer_present_records_than_expected_are_outside_and_the_table_says_so(a
     assert report.comparison.within is within
     lines = table([report]).splitlines()
     assert lines[1].split()[2:5] == ["records", "tracked", "present"]
-    assert lines[2].split()[2:5] == ["1", "1", "1"]  # to frame 15
-    assert next(line for line in lines if line.strip().startswith("16-")).split()[1:4] == ["1", "1", "0"]
+    assert lines[2].split()[:6] == ["p1", "early", "5-5", "1", "1", "1"]
+    assert lines[3].split()[:5] == ["late", "23-23", "1", "1", "0"]
     assert ("too few: 1 tracked records have the object present, wanted are 2" in table([report])) is not within
 
 
@@ -206,4 +206,15 @@ def test_logits_recorded_at_every_second_place_are_compared_there(logit, within)
     request = next(request for request in Planner(made).main if EARLY_KEY in request.expected.values())
     comparison = Comparison()
     comparison.add(thinned, [(replace(request, expected={answer.object_ids[0]: EARLY_KEY}), answer)])
+    assert comparison.within is within
+
+
+@pytest.mark.parametrize(("early_frames", "within"), [(15, True), (29, False)])
+def test_a_steady_scenario_is_held_to_the_narrow_bar_for_longer(early_frames, within):
+    late = key_of("track", present=True, frame=23)
+    made = scenarios.load(DATA, "p1")
+    made = Scenario(made.folder, made.name, {**made.meta, "early_frames": early_frames}, made.arrays)
+    request = next(request for request in Planner(made).main if late in request.expected.values())
+    answer, comparison = Given(made, late, logit=0.11), Comparison()
+    comparison.add(made, [(replace(request, expected={answer.object_ids[0]: late}), answer)])
     assert comparison.within is within

@@ -17,7 +17,7 @@ from masklet_build.models import variants
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from tests.golden import rebuilt, scenarios
-from tests.golden.compare import EARLY, EARLY_FRAMES, LATE, Comparison, Difference
+from tests.golden.compare import EARLY, LATE, Comparison, Difference
 from tests.golden.replay import Planner, play
 from tests.golden.scenarios import GoldenError, Scenario
 
@@ -98,18 +98,17 @@ def replay(url: str, scenario: Scenario, progress: Callable[[str], None] = lambd
 def table(reports: Iterable[Report]) -> str:
     """The reports as text."""
     lines = [
-        f"bars: to frame {EARLY_FRAMES} IoU >= {EARLY.iou}, median < {EARLY.median}, maximum < {EARLY.maximum}; "
-        f"later IoU >= {LATE.iou}, median < {LATE.median}, maximum < {LATE.maximum}",
-        f"{'scenario':<10}{'frames':<9}{'records':>8}{'tracked':>9}{'present':>9}{'IoU min':>10}{'median':>9}{'maximum':>9}{'flips':>7}  verdict",
+        f"bars: early IoU >= {EARLY.iou}, median < {EARLY.median}, maximum < {EARLY.maximum}; "
+        f"late IoU >= {LATE.iou}, median < {LATE.median}, maximum < {LATE.maximum}",
+        f"{'scenario':<10}{'frames':<12}{'records':>8}{'tracked':>9}{'present':>9}{'IoU min':>10}{'median':>9}{'maximum':>9}{'flips':>7}  verdict",
     ]
     for report in reports:
         compared = report.comparison.differences
-        early = [item for item in compared if item.frame <= EARLY_FRAMES]
-        late = [item for item in compared if item.frame > EARLY_FRAMES]
+        early, late = ([item for item in compared if item.bar is bar] for bar in (EARLY, LATE))
         flips = len(report.comparison.flipped)
-        lines.append(_row(report.scenario, f"0-{EARLY_FRAMES}", early, f"{flips:>7}  {'within' if report.comparison.within else 'OUTSIDE'}"))
+        lines.append(_row(report.scenario, "early", early, f"{flips:>7}  {'within' if report.comparison.within else 'OUTSIDE'}"))
         if late:
-            lines.append(_row("", f"{EARLY_FRAMES + 1}-", late, ""))
+            lines.append(_row("", "late", late, ""))
         lines += [f"    outside: {item}" for item in report.comparison.failures]
         if report.comparison.present < report.comparison.at_least:
             found = f"{report.comparison.present} tracked records have the object present"
@@ -121,10 +120,11 @@ def table(reports: Iterable[Report]) -> str:
     return "\n".join(lines)
 
 
-def _row(scenario: str, frames: str, items: list[Difference], rest: str) -> str:
+def _row(scenario: str, bar: str, items: list[Difference], rest: str) -> str:
     """Records compared, those of tracked frames, those of them with the object present, and the worst of all."""
     tracked, present = sum(item.kind == "track" for item in items), sum(item.tracked for item in items)
-    counts = f"{scenario:<10}{frames:<9}{len(items):>8}{tracked:>9}{present:>9}"
+    span = f" {min(item.frame for item in items)}-{max(item.frame for item in items)}" if items else ""
+    counts = f"{scenario:<10}{bar + span:<12}{len(items):>8}{tracked:>9}{present:>9}"
     if not items:
         return f"{counts}{'':>28}{rest}"
     worst = min(item.iou for item in items), max(item.median for item in items), max(item.maximum for item in items)
