@@ -7,7 +7,10 @@ import pytest
 
 pytest.importorskip("transformers")
 
-from benchmarks.baseline.session import Session
+import torch
+
+from benchmarks.baseline.session import Session, Sessions
+from benchmarks.steady import Setting
 from tests.reference import transformers_models
 
 pytestmark = pytest.mark.torch
@@ -17,7 +20,10 @@ SIDE, HEIGHT, WIDTH = 256, 40, 60
 
 @pytest.fixture(scope="module")
 def model():
-    return transformers_models.made(f"sam2.1_t@{SIDE}").theirs
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # more gain little at this size, and wait for each other for long where the machine is busy
+    yield transformers_models.made(f"sam2.1_t@{SIDE}").theirs
+    torch.set_num_threads(threads)
 
 
 def test_masks_have_the_size_of_the_video_and_every_frame_is_kept(model):
@@ -42,3 +48,15 @@ def test_a_click_decides_what_is_tracked(model):
         session = Session(model, HEIGHT, WIDTH)
         found.append(session.track(session.pixels(frame), [click]))
     assert (found[0] != found[1]).any()
+
+
+def test_a_video_of_a_session_begins_with_a_click_on_every_object_and_goes_on_as_itself(model):
+    sessions = Sessions.__new__(Sessions)
+    sessions._model = model
+    setting = Setting(2, HEIGHT, WIDTH)
+    video = sessions.begin(setting)
+    alone = Session(model, HEIGHT, WIDTH)
+    alone.track(alone.pixels(setting.frames[0]), setting.clicks)
+    assert (video.track() == alone.track(alone.pixels(setting.frames[1]))).all()
+    assert video.kept_bytes() == alone.kept_bytes() > 0
+    assert video.late() == {"session of transformers": [video]}
