@@ -18,7 +18,7 @@ import torch
 from masklet.families import Variant
 from masklet_build.checkpoints import random_weights
 from masklet_build.models.network import network_shapes, official_names
-from tests.golden.compare import EARLY, EARLY_FRAMES, LATE, iou
+from tests.golden.compare import EARLY, LATE, iou
 from tests.golden.rebuilt import rebuild, weights_sha256
 from tests.golden.scenarios import EARLY_FRAMES
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from masklet.tracker import Tracker
-from masklet_build.manifest import Manifest
+from masklet_build.manifest import Manifest, file_sha256
 from masklet_build.models import variants
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
@@ -23,8 +23,10 @@ FOLDER = Path(__file__).parents[1] / "data" / "sam3_synthetic"
 
 
 @pytest.fixture(scope="module")
-def engines(tmp_path_factory) -> Path:
-    return export_golden(variants.variant("sam3:4"), FOLDER, scenarios.load(FOLDER, "p4"), tmp_path_factory.mktemp("golden"), print)
+def engines(kept_engines) -> Path:
+    scenario = scenarios.load(FOLDER, "p4")
+    weights = f"sam3:4: {scenario.meta['weights_sha256']} of {file_sha256(FOLDER / 'recipe.json')} {file_sha256(FOLDER / 'calibrated.npz')}"
+    return kept_engines(weights, lambda scratch: export_golden(variants.variant("sam3:4"), FOLDER, scenario, scratch, print))
 
 
 @pytest.mark.parametrize(("name", "scenario", "frames"), [("sam3:4", "p4", 4), ("sam3_newest:4", "p3", 2)])
