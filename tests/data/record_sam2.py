@@ -1,6 +1,9 @@
 """Asks the official video predictors of SAM 2 and 2.1 what a scenario says, at any image size, and writes weights and answers.
 
-PYTHONPATH=sam2:.:client/src:build/src python tests/data/record_sam2.py sam2.1_t@256 23 tests/data/sam2.1_t_small q1 q2
+    PYTHONPATH=sam2:.:client/src:build/src python tests/data/record_sam2.py sam2.1_t@256 43 tests/data/sam2.1_t_small q1 q2
+    PYTHONPATH=sam2:.:client/src:build/src python tests/data/record_sam2.py sam2.1_t@128 43 tests/data/sam2.1_t_pointers q3
+
+It needs a checkout of facebookresearch/sam2.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ from masklet_build.models.variants import variant
 
 # Objects that differ more than those of `random_weights`: they look closely at memories.
 GAINS = {"memory_attention": {"q_proj": 2.5, "out_proj": 2.0}}
+# Pointers, and their code of time, as loud as memories: one that is missing moves the masks. With more, noise does, too.
+POINTER_GAINS = {**GAINS, "obj_ptr_proj.layers.2": {"": 4.0}, "obj_ptr_tpos_proj": {"": 4.0}}
 SCORE = 5.0
 SCENARIOS = {
     # click, box and mask; a tracked frame corrected; an object added later; a second conditioning frame; 30 frames forward
@@ -35,13 +40,15 @@ SCENARIOS = {
         {**BOX, "frame": 24},
         propagate(24, 20, reverse=True),
     ],
+    # a click and nothing else, for what pointers do
+    "q3": [points(0, 1, [[80, 110]], [1]), propagate(0, None)],
 }
 
 
 def main(name: str, seed: int, folder: Path, scenarios: list[str]) -> None:
     made = variant(name)
     generation, size = name.partition("@")[0].rsplit("_", 1)
-    state = make_weights(folder, made, seed, GAINS, SCORE)
+    state = make_weights(folder, made, seed, POINTER_GAINS if "q3" in scenarios else GAINS, SCORE)
     overrides = [f"model.image_size={made.image_size}"]
     predictor = build_sam2_video_predictor(f"configs/{generation}/{generation}_hiera_{size}.yaml", device="cpu", hydra_overrides_extra=overrides)
     predictor.load_state_dict(state, strict=True)

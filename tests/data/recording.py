@@ -25,7 +25,7 @@ from tests.golden.scenarios import EARLY_FRAMES
 FRAMES = Path(__file__).parent / "frames" / "synthetic"
 WIDTH, HEIGHT = 384, 216
 LOW_SIDE = 32  # low-resolution logits are noted at so many places each way
-SPARE = 3  # of a bar: what noise may take of it where the bar is to hold to the end
+SPARE = 2  # noise may take a half of a bar that is to hold to the end
 _FEATURES: dict[Any, dict[str, Any]] = {}
 NOISE = 1e-5  # of the features' root mean square
 BOX = {"op": "box", "frame": 0, "object": 2, "box": [262, 40, 338, 140], "points": None, "labels": None}

@@ -36,6 +36,7 @@ BANK = "masklet_bank"
 # calls for other objects, which are repetitions.
 OTHERS = [
     ("sam2.1_t_small", "sam2.1_t@256", {"q1": (117, 106, 11), "q2": (44, 40, 1)}),
+    ("sam2.1_t_pointers", "sam2.1_t@128", {"q3": (31, 29, 0)}),
     ("sam2_t_small", "sam2_t@256", {"q1": (117, 106, 11)}),
     pytest.param("sam2.1_t_synthetic", "sam2.1_t", {"p2": (21, 16, 2)}, marks=pytest.mark.slow),  # the code of the first, at 1024 pixels
     ("edgetam_small", "edgetam@512", {"e1": (52, 30, 0)}),

@@ -1,0 +1,56 @@
+"""What the recorded sets prove: enough tracked frames with the object present in every family, and what README.md says of them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.golden import scenarios
+from tests.golden.scenarios import Record, Scenario
+
+DATA = Path(__file__).parents[1] / "data"
+SETS = [(path.parent.name, path.stem.removeprefix("expected_")) for path in sorted(DATA.glob("*/expected_*.npz"))]
+FAMILIES = {
+    "EfficientTAM": ("efficienttam_ti_512_synthetic", "p1"),
+    "SAM 2.1": ("sam2.1_t_pointers", "q3"),
+    "SAM 2": ("sam2_t_small", "q1"),
+    "EdgeTAM": ("edgetam_small", "e1"),
+}
+POINTERS = 16  # of the conditioning frame and 15 tracked ones
+WANTED = 20
+
+
+def tracked(made: Scenario) -> list[Record]:
+    return [record for record in made.records if record.kind == "track"]
+
+
+def present_frames(made: Scenario) -> dict[int, list[int]]:
+    """Object -> frames on which it was tracked, forward, and is there."""
+    forward = [number for number, step in enumerate(made.steps) if step["op"] == "propagate" and not step["reverse"]]
+    frames: dict[int, list[int]] = {}
+    for record in tracked(made):
+        if record.step in forward and made.present(record.key):
+            frames.setdefault(record.object_id, []).append(record.frame)
+    return frames
+
+
+@pytest.mark.parametrize(("folder", "name"), FAMILIES.values(), ids=FAMILIES)
+def test_every_family_has_an_object_that_is_tracked_forward_and_present_in_20_frames(folder, name):
+    made = scenarios.load(DATA / folder, name)
+    frames = max(present_frames(made).values(), key=len)
+    prompted = min(step["frame"] for step in made.steps if "frame" in step)
+    assert len(set(frames)) >= WANTED
+    assert max(frames) - prompted > POINTERS  # the oldest pointers fall out
+
+
+@pytest.mark.parametrize(("folder", "name"), SETS)
+def test_the_table_of_sets_says_how_many_records_there_are(folder, name):
+    made = scenarios.load(DATA / folder, name)
+    rows = [line for line in (DATA / "README.md").read_text().splitlines() if re.match(rf"\|[^|]*\| `{re.escape(folder)}` \| `{name}` \|", line)]
+    assert len(rows) == 1, f"{folder}/{name} has {len(rows)} rows"
+    frames, records, present = (int(cell) for cell in rows[0].split("|")[4:7])
+    assert frames == len({record.frame for record in tracked(made)})
+    assert records == len(tracked(made))
+    assert present == sum(made.present(record.key) for record in tracked(made))
