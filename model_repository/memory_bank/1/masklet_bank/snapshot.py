@@ -146,7 +146,7 @@ class _Reader:
             objects[object_id] = bank = self._bank(item)
             if travelled and frame is not None:  # the server that it comes from may keep more
                 overdue = self._policy.overdue(bank.conditioning, frame, direction)
-                objects[object_id] = bank.evicted(overdue, self._policy.demotes(bank.trusted, frame, direction))
+                objects[object_id] = bank.evicted(overdue, self._policy.keeps(bank.trusted, frame, direction))
         return Video(self._policy, self._parsed.limits, owner, objects, frame, direction, travelled)
 
     def _bank(self, item: Mapping[str, Any]) -> ObjectBank:

@@ -31,7 +31,8 @@ def step(jobs: Sequence[Job], engines: Engines) -> list[Result | Failure]:
     undecoded = {n: ToDecode(job, attended.get(n), masks.get(n)) for n, job in numbered.items() if job.made is None}
     decoded = run.through(decode, undecoded, lambda item: item.job.tokens)
     decoded |= {n: Decoded(job.made.low, job.made.pointer, job.made.score, job.made.iou) for n, job in numbered.items() if job.made is not None}
-    unencoded = {n: ToEncode(job, attended.get(n), decoded[n], _rivals(n, numbered, decoded)) for n, job in numbered.items() if n in decoded}
+    rivals = _rivals(numbered, decoded)
+    unencoded = {n: ToEncode(job, attended.get(n), decoded[n], rivals.get(n, [])) for n, job in numbered.items() if n in decoded}
     results = run.through(encode, unencoded, lambda item: max(1, len(item.rivals)))
     return [results[n] if n in results else run.failed[n] for n in numbered]
 
@@ -41,11 +42,13 @@ def _reads(job: Job) -> tuple[int, int]:
     return len(job.reading.memories), len(job.reading.pointers)
 
 
-def _rivals(own: int, jobs: Mapping[int, Job], decoded: Mapping[int, Decoded]) -> list[Array]:
-    """Logits of the masks that those of one job must not overlap with."""
-    if not jobs[own].exclusive:
-        return []
-    return [decoded[n].low for n, job in jobs.items() if job.exclusive and job.features is jobs[own].features and n != own and n in decoded]
+def _rivals(jobs: Mapping[int, Job], decoded: Mapping[int, Decoded]) -> dict[int, list[Array]]:
+    """The logits of the masks that those of a job must not overlap with, of exclusive jobs by number."""
+    frames: dict[int, list[int]] = {}
+    for n, job in jobs.items():
+        if job.exclusive and n in decoded:
+            frames.setdefault(id(job.features), []).append(n)
+    return {own: [decoded[n].low for n in frame if n != own] for frame in frames.values() for own in frame}
 
 
 Stage = Callable[[Engines, list[T]], Sequence[R | Failure]]

@@ -168,6 +168,6 @@ class Decision:
         if travelled:  # before, everything may lie ahead
             for object_id, bank in objects.items():
                 if overdue := policy.overdue(bank.conditioning, visit.frame, visit.direction):
-                    objects[object_id] = bank.evicted(overdue, policy.demotes(bank.trusted, visit.frame, visit.direction))
+                    objects[object_id] = bank.evicted(overdue, policy.keeps(bank.trusted, visit.frame, visit.direction))
                     evicted += len(overdue)
         return Outcome(replace(video, objects=objects, frame=visit.frame, travelled=travelled), answers, evicted)

@@ -82,16 +82,12 @@ class MemoryPolicy:
         return Kept(self._nearest(past), self._near(past), trusted.intersection(past))
 
     def overdue(self, conditioning: Iterable[int], frame: int, direction: int) -> list[int]:
-        """The conditioning frames over the cap once `frame` is answered.
+        """The conditioning frames over the cap once `frame` is answered; they become ordinary ones, as far as such are kept (`keeps`).
 
         Only the farthest that lie behind: with as many nearer ones no later frame in this direction chooses them. What lies ahead stays.
         """
         behind = [earlier for earlier in conditioning if direction * (frame - earlier) >= 0]
         return sorted(behind, key=lambda earlier: abs(frame - earlier))[self.max_conditioning :] if self.max_conditioning else []
-
-    def demotes(self, trusted: frozenset[int], frame: int, direction: int) -> Kept:
-        """What is kept of overdue conditioning frames: as ordinary ones, as far back as those are read."""
-        return self.keeps(trusted, frame, direction)
 
     def trusts(self, score: float, iou: float) -> bool:
         """Whether a tracked mask of this presence logit and predicted IoU is good enough to be remembered."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
-from masklet_bank.policies.official import Kept, MemoryPolicy
+from masklet_bank.policies.official import MemoryPolicy
 
 
 class Selected(MemoryPolicy):
-    """Where `family.selection` says from which quality on a mask is good."""
+    """Where `family.selection` says from which quality on a mask is good. Only tracked frames are selected (sam3_tracker_base.py:540-544), so nothing
+    is kept of conditioning frames over the cap."""
 
     judges = True
 
@@ -29,7 +30,3 @@ class Selected(MemoryPolicy):
     def pointed(self, past: list[int]) -> list[int]:
         """Never that of the farthest frame on the list (sam3_tracker_base.py:723)."""
         return past[:-1]
-
-    def demotes(self, trusted: frozenset[int], frame: int, direction: int) -> Kept:
-        """Nothing: only tracked frames are selected (sam3_tracker_base.py:540-544)."""
-        return Kept((), (), trusted)
