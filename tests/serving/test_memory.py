@@ -1,18 +1,11 @@
-"""The server's memory does not grow with the length of a video, and this test would see it; and refused requests leave none behind."""
+"""The server's memory does not grow with the length of a video; and this test would see it."""
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tritonclient.grpc as grpc
-from footprint import memory_by_process
-from tritonclient.utils import InferenceServerException
 
 from benchmarks.memory_slope import after, slope, watch
 from masklet import Tracker
@@ -58,34 +51,3 @@ def test_a_video_does_not_grow_with_its_length(small_server: Server) -> None:
 
 def test_a_bank_that_forgets_nothing_is_seen_to_grow(leaky_server: Server) -> None:
     assert growth(leaky_server) > KEPT_PER_FRAME / 2
-
-
-ALLOWED = 2 * 2048 * 2048 * 3  # bytes of two of the largest messages
-
-
-def own(server: Server) -> int:
-    """Bytes of Triton's own process."""
-    return memory_by_process(server.pid)[f"tritonserver ({server.pid})"]
-
-
-def refused(url: str, seed: int, sides: Sequence[int] = (16, 256, 700, 2048)) -> None:
-    """25 pictures for the encoder, which takes none: its other input is missing."""
-    rng = random.Random(seed)
-    with grpc.InferenceServerClient(url) as client:
-        for _ in range(25):
-            side = rng.choice(sides)
-            image = grpc.InferInput("IMAGE", [1, side, side, 3], "UINT8").set_data_from_numpy(np.zeros((1, side, side, 3), np.uint8))
-            with pytest.raises(InferenceServerException, match="expected 2 inputs"):
-                client.infer("image_encoder", [image], sequence_id=1)
-
-
-def test_large_requests_that_are_refused_leave_nothing_in_tritons_process(small_server: Server) -> None:
-    """By itself Triton keeps eight requests for the next ones, with their messages, and glibc the room that others leave: some 200 MB."""
-    with ThreadPoolExecutor(4) as clients:
-        list(clients.map(lambda seed: refused(small_server.grpc_url, seed, [16]), range(4)))  # what Triton needs once
-        before = own(small_server)
-        list(clients.map(lambda seed: refused(small_server.grpc_url, seed), range(16)))
-    deadline = time.monotonic() + 60
-    while own(small_server) - before >= ALLOWED and time.monotonic() < deadline:
-        time.sleep(0.1)  # it lets go of a request only when its connection has ended
-    assert own(small_server) - before < ALLOWED
