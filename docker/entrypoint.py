@@ -100,7 +100,6 @@ def options(settings: Mapping[str, str], prefix: str) -> list[str]:
         "--strict-readiness=true",  # ready only when every model is
         f"--exit-timeout-secs={_seconds(settings, 'MASKLET_EXIT_TIMEOUT_S', 30)}",
         f"--grpc-keepalive-time={KEEPALIVE_MS}",
-        "--grpc-infer-allocation-pool-size=0",  # a request that is kept for the next one keeps its largest message too
         "--grpc-keepalive-permit-without-calls=true",
         f"--grpc-http2-min-recv-ping-interval-without-data={CLIENT_PING_MS}",
         f"--backend-config=python,shm-region-prefix-name={prefix}",

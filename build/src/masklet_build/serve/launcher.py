@@ -105,7 +105,6 @@ def command(environment: Environment, run: RunDir, address: Address, exit_timeou
         f"--metrics-address={address.host}",
         f"--metrics-port={address.metrics}",
         f"--grpc-keepalive-time={KEEPALIVE_MS}",
-        "--grpc-infer-allocation-pool-size=0",  # a request that is kept for the next one keeps its largest message too
         "--grpc-keepalive-permit-without-calls=true",
         f"--grpc-http2-min-recv-ping-interval-without-data={CLIENT_PING_MS}",
         f"--backend-config=python,shm-region-prefix-name={run.prefix}",
