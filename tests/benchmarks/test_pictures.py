@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import Pictures
 from PIL import Image
 
+from benchmarks.pictures import Pictures
 from masklet import Tracker
 from masklet.testing import MockTransport
 from tests.fakes.toy_tracker import ToyTracker

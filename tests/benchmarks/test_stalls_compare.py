@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from stalls import Round, compare
 
 from benchmarks.films import Played
+from benchmarks.stalls import Round, compare
 from masklet.connection.interruption import Interruption
 
 ALONE = [Played([(0, "a"), (1, "b"), (2, "c")])]

@@ -106,7 +106,10 @@ RULES = [
     Rule(f"{BUILDER}/checkpoints/download/*.py", frozenset({"masklet", "masklet_build", "urllib3", "tqdm"})),
     Rule(f"{BUILDER}/export/precision/choice.py", frozenset({"masklet.families"})),
     Rule(f"{BUILDER}/export/precision/frames.py", NUMPY),
-    Rule(f"{BUILDER}/export/lint/*.py", frozenset({"masklet", "masklet_build.common", "masklet_build.manifest", "masklet_build.export"}) | ONNX),
+    Rule(
+        f"{BUILDER}/export/lint/*.py",
+        frozenset({"masklet", "masklet_build.common", "masklet_build.manifest", "masklet_build.export"}) | VARIANTS | ONNX,
+    ),
     Rule(f"{BUILDER}/serve/machine.py", frozenset()),
     Rule("build/train_nano/*.py", frozenset({"train_nano", "masklet", "masklet_build", "torch", "matplotlib"})),
     Rule(

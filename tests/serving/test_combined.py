@@ -11,6 +11,7 @@ import pytest
 
 from masklet import TrackedFrame, Tracker
 from masklet_build import nano
+from masklet_build.models.variants import served_name, variant
 from masklet_build.repository.assemble import assemble
 from masklet_build.repository.combine import combine
 from masklet_build.serve import Server
@@ -22,7 +23,8 @@ from tests.serving.small import VARIANT
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 
 FRAMES = clip(6, seed=12)
-MODELS = {"nano": "tracker_nano", VARIANT: f"tracker_{VARIANT}"}
+SERVED = served_name(variant(VARIANT))
+MODELS = {"nano": "tracker_nano", VARIANT: f"tracker_{SERVED}"}
 
 
 @pytest.fixture(scope="module", params=["embedded", pytest.param("separate", marks=pytest.mark.slow)])
@@ -72,4 +74,4 @@ def test_metrics_tell_the_variants_apart(servers: dict[str, Server]) -> None:
     tracked(servers["both"].grpc_url, MODELS["nano"])
     numbers = eventually(servers["both"], lambda numbers: numbers.get('frames_total{model="memory_bank_nano"}', 0) >= len(FRAMES))
     assert numbers['frames_total{model="memory_bank_nano"}'] >= len(FRAMES)
-    assert f'frames_total{{model="memory_bank_{VARIANT}"}}' in numbers
+    assert f'frames_total{{model="memory_bank_{SERVED}"}}' in numbers

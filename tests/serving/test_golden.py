@@ -132,7 +132,6 @@ def test_a_bank_is_seen_to_be_right(bank, stages):
 @pytest.mark.parametrize(
     "bank",
     [
-        pytest.param(("bank.py", "(memory, rank - 1)", "(memory, conditioning_slot - rank)"), id="temporal index flipped"),
         pytest.param(("policies/official.py", "(earlier, rank - 1)", "(earlier, last_row - rank)"), id="temporal index flipped"),
         pytest.param(("policies/official.py", "past[: self.family.num_memories - 1]", "past[: self.family.num_memories - 2]"), id="memory missing"),
         pytest.param(("calls.py", "item.job.prompted and family.binarise_prompts", "False"), id="prompt mask not binarised"),
