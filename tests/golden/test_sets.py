@@ -16,6 +16,7 @@ FAMILIES = {
     "EfficientTAM": ("efficienttam_ti_512_synthetic", "p1"),
     "SAM 2.1": ("sam2.1_t_pointers", "q3"),
     "SAM 2": ("sam2_t_small", "q1"),
+    "SAM 3": ("sam3_small", "s1"),
     "EdgeTAM": ("edgetam_small", "e1"),
 }
 POINTERS = 16  # of the conditioning frame and 15 tracked ones
@@ -54,3 +55,14 @@ def test_the_table_of_sets_says_how_many_records_there_are(folder, name):
     assert frames == len({record.frame for record in tracked(made)})
     assert records == len(tracked(made))
     assert present == sum(made.present(record.key) for record in tracked(made))
+
+
+def test_selection_rejects_frames_that_a_later_present_frame_would_have_read():
+    made = scenarios.load(DATA / "sam3_small", "s1")
+    quality = {item["frame"]: item["memory_score"] for item in made.meta["records"] if "memory_score" in item}
+    rejected = [frame for frame, value in quality.items() if value <= 0.01]  # mf_threshold
+    (frames,) = present_frames(made).values()
+    # The six newest frames are read where nothing is selected; the newest is read in any case.
+    missed = {frame: [past for past in rejected if frame - 6 <= past < frame - 1] for frame in frames}
+    assert len(rejected) >= 3
+    assert sum(bool(pasts) for pasts in missed.values()) >= 6
