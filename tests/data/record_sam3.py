@@ -61,7 +61,7 @@ class Sam3Recorder(Recorder):
 
 def build() -> Any:
     """The official tracker on the image encoder that it shares with the detector, in other sizes."""
-    trunk = variant(f"sam3:{BLOCKS}@{SIDE}")trunk_of()
+    trunk = trunk_of(variant(f"sam3:{BLOCKS}@{SIDE}"))
     assert isinstance(trunk, Sam3Vit)
     grid = SIDE // 14
     changes = {
