@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +24,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(PeakMemory(os.getpid()))
     elif workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // int(workers))))  # torch reads it when it is imported
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_is_given_back() -> Iterator[None]:
+    """What the networks of a module leave in the heap goes back to the system: a worker runs many modules, and two of them at a time."""
+    yield
+    gc.collect()
+    ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")

@@ -37,22 +37,31 @@ class PeakMemory:
     """A pytest plugin for the process that hands tests to workers, in which no test runs: a thread disturbs none."""
 
     def __init__(self, pid: int) -> None:
-        self.peak = 0
+        self.peak, self.during = 0, ""
+        self._running: set[str] = set()
         self._pid, self._end = pid, threading.Event()
         self._thread = threading.Thread(target=self._watch, name="peak memory", daemon=True)
 
     def pytest_sessionstart(self) -> None:
         self._thread.start()
 
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._running = self._running | {nodeid}
+
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
+        self._running = self._running - {nodeid}
+
     def pytest_sessionfinish(self) -> None:
         self._end.set()
         self._thread.join()
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        terminalreporter.write_line(f"peak memory of the test run, servers included: {self.peak / 1e9:.2f} GB")
+        terminalreporter.write_line(f"peak memory of the test run, servers included: {self.peak / 1e9:.2f} GB, during {self.during}")
 
     def _watch(self) -> None:
         while True:
-            self.peak = max(self.peak, used_bytes(self._pid))
+            used = used_bytes(self._pid)
+            if used > self.peak:
+                self.peak, self.during = used, " and ".join(sorted(self._running))
             if self._end.wait(EVERY_S):
                 return
