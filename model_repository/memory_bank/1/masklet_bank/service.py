@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Lock
 from time import monotonic
@@ -97,7 +97,8 @@ class Service:
                 if request.end:  # at once, since the next request may begin a video of the same id; what is admitted holds the video
                     self._admission.end(request)
             made = iter(self._run([job for one in admitted if isinstance(one, Admitted) for job in one.decision.jobs], engines))
-            answers = [_caught(self._commit, one, made, respond, engines.watch, begin) for one in admitted]
+            shares = [[next(made) for _ in one.decision.jobs] if isinstance(one, Admitted) else [] for one in admitted]
+            answers = [_caught(self._commit, *each, respond, engines.watch, begin) for each in zip(admitted, shares, strict=True)]
         finally:
             self.videos.settle(request.video_id for request in requests)
         self._observe(requests, answers, begin, engines.watch)
@@ -117,13 +118,13 @@ class Service:
             _log.exception("an execution failed in the memory bank")
             return [Failure(f"{type(error).__name__}: {error}")] * len(jobs)
 
-    def _commit(self, admitted: Admitted | MaskletError, made: Iterator[Result | Failure], respond: Respond[T], watch: Stopwatch, begin: float) -> T:
-        """Takes the results of the request's jobs from `made` and answers; if that succeeds the video is what they make of it, else as before."""
+    def _commit(self, admitted: Admitted | MaskletError, made: Sequence[Result | Failure], respond: Respond[T], watch: Stopwatch, begin: float) -> T:
+        """Answers, `made` being what became of the request's jobs; if that succeeds the video is what they make of it, else as before."""
         if isinstance(admitted, MaskletError):
             raise admitted
         request, video, replaced = admitted.request, admitted.video, admitted.replaced
         try:
-            outcome = admitted.decision.outcome(video, _results([next(made) for _ in admitted.decision.jobs]))
+            outcome = admitted.decision.outcome(video, _results(made))
             times = _times(request, begin, watch)
             envelope = replace(request.envelope, prompts=(), restores=False, objects=len(outcome.answers), times=times)
             response = respond(envelope, self._tensors(request, outcome))
