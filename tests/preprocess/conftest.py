@@ -15,7 +15,7 @@ from tests.fakes import loading
 sys.path.append(str(loading.MODELS / "preprocess" / "1"))
 
 from masklet.envelope import server_key, verify
-from masklet_preprocess.limits import RequestLimits
+from masklet_preprocess.limits import Limits
 
 FOLDER = loading.MODELS / "preprocess" / "1"
 VARIANT = "efficienttam_ti_512"
@@ -23,8 +23,8 @@ S = 512
 
 
 @pytest.fixture
-def limits() -> RequestLimits:
-    return RequestLimits(
+def limits() -> Limits:
+    return Limits(
         max_frame_side=400,
         max_frame_pixels=100_000,
         max_encoded_bytes=300_000,
@@ -39,7 +39,7 @@ def limits() -> RequestLimits:
 class Shell:
     """The model behind its Triton shell: arrays in, arrays by name out."""
 
-    def __init__(self, utils: Any, limits: RequestLimits) -> None:
+    def __init__(self, utils: Any, limits: Limits) -> None:
         self.utils = utils
         config = loading.config("preprocess")
         for name, value in {**vars(limits), "variant": VARIANT, "image_size": S}.items():
@@ -71,7 +71,7 @@ class Shell:
 
 
 @pytest.fixture
-def shell(limits: RequestLimits) -> Iterator[Shell]:
+def shell(limits: Limits) -> Iterator[Shell]:
     with loading.backend_utils() as utils:
         yield Shell(utils, limits)
 

@@ -14,14 +14,14 @@ from PIL import Image
 from masklet import rle
 from masklet.errors import BadPrompt, RequestError
 from masklet_preprocess import frames, masks
-from masklet_preprocess.limits import RequestLimits
+from masklet_preprocess.limits import Limits
 from masklet_preprocess.pixel_data import pixel_data
 from masklet_preprocess.prompts import parse
 from masklet_preprocess.resample import resize
 from tests.preprocess import files, plain_resample
 
 SIDE = 96
-LIMITS = RequestLimits(
+LIMITS = Limits(
     max_frame_side=100,
     max_frame_pixels=5000,
     max_encoded_bytes=50_000,

@@ -34,7 +34,7 @@ from masklet_bank.service import Service
 from masklet_bank.video import VideoLimits
 from masklet_bank.videos import Capacity
 from masklet_postprocess.request import finish
-from masklet_preprocess.limits import RequestLimits
+from masklet_preprocess.limits import Limits
 from masklet_preprocess.request import Inputs, prepare
 
 _REPOSITORY = Path(__file__).parent / "model_repository"
@@ -56,7 +56,7 @@ class InProcess(MockTransport):
         self._variant, self._stages = variant, stages
         settings = _settings(variant, objects)
         largest = state_bytes(variant, settings.limits.max_objects, settings.limits.max_conditioning, settings.limits.max_points)
-        self._limits = RequestLimits.from_parameters({**_parameters("preprocess"), "max_state_bytes": str(largest)})
+        self._limits = Limits.from_parameters({**_parameters("preprocess"), "max_state_bytes": str(largest)})
         self._bank = Service(settings, stages)
 
     def _answer(self, request: Request) -> Reply:

@@ -21,7 +21,7 @@ import triton_python_backend_utils as pb_utils
 from masklet.errors import BadRequest, MaskletError, ServerFault
 from masklet.families import variant
 from masklet.stage import triton_stage
-from masklet_preprocess.limits import RequestLimits, positive
+from masklet_preprocess.limits import Limits, positive
 from masklet_preprocess.request import Inputs, Prepared, Tensors, prepare, refuse
 
 _MAX_ID = 128  # characters
@@ -35,7 +35,7 @@ class TritonPythonModel:
         config = json.loads(args["model_config"])
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
         self._variant = variant(parameters.get("variant", ""), positive(parameters, "image_size"))
-        self._limits = RequestLimits.from_parameters(parameters)
+        self._limits = Limits.from_parameters(parameters)
         self._stage = triton_stage(pb_utils, args)
 
     def execute(self, requests: list[Any]) -> list[Any]:

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from masklet.errors import BadFrame, FrameTooLarge
-from masklet_preprocess.limits import RequestLimits
+from masklet_preprocess.limits import Limits
 from masklet_preprocess.pixel_data import pixel_data
 
 _FORMATS = ("JPEG", "PNG", "WEBP")
@@ -24,7 +24,7 @@ _FORMATS = ("JPEG", "PNG", "WEBP")
 _MAX_PASSES = 24
 
 
-def from_raw(pixels: np.ndarray, size: np.ndarray | None, limits: RequestLimits) -> Image.Image:
+def from_raw(pixels: np.ndarray, size: np.ndarray | None, limits: Limits) -> Image.Image:
     """FRAME [k] uint8, rows of RGB pixels, and FRAME_SIZE [2] as an image. Raises BadFrame, FrameTooLarge."""
     if size is None:
         raise BadFrame("FRAME came without FRAME_SIZE. Send height and width beside it.")
@@ -38,7 +38,7 @@ def from_raw(pixels: np.ndarray, size: np.ndarray | None, limits: RequestLimits)
     return Image.fromarray(pixels.reshape(height, width, 3))
 
 
-def from_encoded(data: bytes, limits: RequestLimits) -> Image.Image:
+def from_encoded(data: bytes, limits: Limits) -> Image.Image:
     """The file bytes of a JPEG, PNG or WebP as an image that is not decoded yet. Raises BadFrame, FrameTooLarge.
 
     Size and passes are checked from the file's parts: no pixel of a frame that is too large, or would take too long, is ever decoded.
@@ -79,7 +79,7 @@ def _undecodable(error: Exception) -> BadFrame:
     return BadFrame(f"FRAME_ENCODED cannot be decoded: {error}. Send an undamaged JPEG, PNG or WebP file.")
 
 
-def _check_size(width: int, height: int, limits: RequestLimits) -> None:
+def _check_size(width: int, height: int, limits: Limits) -> None:
     if max(width, height) > limits.max_frame_side:
         raise FrameTooLarge(f"the frame is {width} x {height}; the server takes {limits.max_frame_side} pixels a side. Send it smaller.")
     if width * height > limits.max_frame_pixels:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True)
-class RequestLimits:
+class Limits:
     """Bounds of what one request may cost. Order is kept across all videos of this stage, so one slow frame delays everybody.
 
     max_frame_side      pixels, longest side of a frame
@@ -30,7 +30,7 @@ class RequestLimits:
     max_mask_pixels: int = 4 * 4096 * 2160
 
     @classmethod
-    def from_parameters(cls, parameters: Mapping[str, str]) -> RequestLimits:
+    def from_parameters(cls, parameters: Mapping[str, str]) -> Limits:
         """Reads the `parameters` of config.pbtxt. Raises ValueError that names the parameter which is missing or no positive integer."""
         return cls(**{field.name: positive(parameters, field.name) for field in fields(cls)})
 

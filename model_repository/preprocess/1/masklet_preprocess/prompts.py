@@ -15,7 +15,7 @@ import numpy as np
 
 from masklet.envelope import Prompt
 from masklet.errors import BadPrompt, RequestError, TooManyPoints
-from masklet_preprocess.limits import RequestLimits
+from masklet_preprocess.limits import Limits
 
 Size = tuple[int, int]
 Point = tuple[float, float]
@@ -35,7 +35,7 @@ class Parsed(NamedTuple):
     masks: dict[int, Mapping[str, object]]
 
 
-def parse(data: bytes, size: Size | None, limits: RequestLimits, image_size: int) -> Parsed:
+def parse(data: bytes, size: Size | None, limits: Limits, image_size: int) -> Parsed:
     """Reads PROMPTS. `size`: (height, width) of the frame; None where the request has none, then prompts may only remove objects.
 
     Raises BadPrompt or TooManyPoints that names the prompt, what is wrong with it, and what is allowed.
@@ -72,7 +72,7 @@ def _name(index: int, item: object) -> str:
     return f"object {object_id} (prompt {index})" if _is_id(object_id) else f"prompt {index}"
 
 
-def _check_mask_pixels(masks: int, size: Size | None, limits: RequestLimits) -> None:
+def _check_mask_pixels(masks: int, size: Size | None, limits: Limits) -> None:
     pixels = masks * size[0] * size[1] if size else 0
     if pixels > limits.max_mask_pixels:
         raise BadPrompt(
@@ -81,7 +81,7 @@ def _check_mask_pixels(masks: int, size: Size | None, limits: RequestLimits) -> 
         )
 
 
-def _json_list(data: bytes, limits: RequestLimits) -> list[object]:
+def _json_list(data: bytes, limits: Limits) -> list[object]:
     if len(data) > limits.max_prompt_bytes:
         raise BadPrompt(f"PROMPTS has {len(data)} bytes; the server takes {limits.max_prompt_bytes}. Give masks with fewer objects at a time.")
     try:
@@ -112,7 +112,7 @@ def _checked(item: object) -> dict[str, Any]:
     return item
 
 
-def _prompt(item: Mapping[str, Any], size: Size | None, limits: RequestLimits, image_size: int) -> Prompt:
+def _prompt(item: Mapping[str, Any], size: Size | None, limits: Limits, image_size: int) -> Prompt:
     object_id, flags = _object_id(item), {name: _flag(item, name) for name in ("append", "clear", "remove")}
     _check_combination(item, flags, size)
     if size is None or flags["remove"]:

@@ -14,7 +14,7 @@ from masklet.errors import BadParameter, BadRequest, BadState, MaskletError
 from masklet.families import Variant
 from masklet.wire import Options
 from masklet_preprocess import frames
-from masklet_preprocess.limits import RequestLimits
+from masklet_preprocess.limits import Limits
 from masklet_preprocess.masks import mask_tensors
 from masklet_preprocess.prompts import parse
 
@@ -50,7 +50,7 @@ class Prepared(NamedTuple):
     tensors: Tensors
 
 
-def prepare(inputs: Inputs, variant: Variant, limits: RequestLimits) -> Prepared:
+def prepare(inputs: Inputs, variant: Variant, limits: Limits) -> Prepared:
     """Raises MaskletError for what the client did wrong. A request without a frame is a control request: no size and a black image."""
     options = _options(inputs.parameters)
     tensors = _empty(variant)
@@ -88,13 +88,13 @@ def _options(text: str) -> Options:
     return replace(Options.parse(parameters), owner=None)
 
 
-def _checked_state(state: np.ndarray, limits: RequestLimits) -> np.ndarray:
+def _checked_state(state: np.ndarray, limits: Limits) -> np.ndarray:
     if state.ndim != 1 or not 0 < state.nbytes <= limits.max_state_bytes:
         raise BadState(f"STATE has shape {list(state.shape)}; the server takes 1 to {limits.max_state_bytes} bytes. Send what SNAPSHOT gave.")
     return state
 
 
-def _open_frame(inputs: Inputs, limits: RequestLimits) -> Image.Image | None:
+def _open_frame(inputs: Inputs, limits: Limits) -> Image.Image | None:
     if inputs.frame is not None and inputs.encoded is not None:
         raise BadRequest("the request carries FRAME and FRAME_ENCODED. Send one of them.")
     if inputs.frame is not None:
