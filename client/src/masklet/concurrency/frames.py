@@ -58,7 +58,8 @@ class ThreadPuller(Generic[T]):
         with self._changed:
             assert self._got is not None
             got, self._got = self._got, None
-        return _given(*got)  # type: ignore[no-any-return]
+        frame: T = _given(*got)
+        return frame
 
     def stop(self) -> None:
         """See `Puller`. The thread ends when the iterator gives it the frame that it waits for, if it does; that one is dropped."""
@@ -117,7 +118,8 @@ class TaskPuller(Generic[T]):
         """See `Puller`."""
         assert self._task is not None
         task, self._task = self._task, None
-        return _given(None, asyncio.CancelledError()) if task.cancelled() else _given(*task.result())  # type: ignore[no-any-return]
+        frame: T = _given(None, asyncio.CancelledError()) if task.cancelled() else _given(*task.result())
+        return frame
 
     def stop(self) -> None:
         """See `Puller`. Cancels the taking of a frame."""
