@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -168,3 +169,9 @@ def test_memory_is_given_back_as_under_masklet_build_serve(run: Run) -> None:
     done = run(MALLOC_ARENA_MAX="16")
     environment = json.loads(done.stdout)[2]
     assert {name: environment[name] for name in launcher.MALLOC} == launcher.MALLOC | {"MALLOC_ARENA_MAX": "16"}  # what somebody sets is theirs
+
+
+def test_masklet_build_serve_gives_triton_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "16")
+    given = launcher.variables(SimpleNamespace(python=Path(sys.executable)), SimpleNamespace(path=tmp_path))
+    assert {name: given.get(name) for name in launcher.MALLOC} == launcher.MALLOC | {"MALLOC_ARENA_MAX": "16"}
