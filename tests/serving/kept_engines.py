@@ -22,18 +22,23 @@ IN_USE_S = 3600  # what was asked for so lately may be read by another worker
 def engines(cache: Path, of: str, make: Callable[[Path], Path], folder: Path) -> Path:
     """A copy, at `folder`, of the engines that `make(scratch)` exports. They are made once for the same `of` (weights), sources and packages."""
     kept = cache / _key(of)
-    with kept.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another worker waits for them instead of making them too
-        if not kept.exists():
-            draft = kept.with_suffix(".draft")
-            shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed
-            draft.mkdir()
-            make(draft).rename(kept)
-            shutil.rmtree(draft)
-        os.utime(kept)
+    if not kept.exists():
+        with (cache / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # another worker waits, for these engines or with its own: an export takes up to 3 GB
+            if not kept.exists():
+                _make(kept, make)
+    os.utime(kept)
     _forget(cache)
     shutil.copytree(kept, folder)
     return folder
+
+
+def _make(kept: Path, make: Callable[[Path], Path]) -> None:
+    draft = kept.with_suffix(".draft")
+    shutil.rmtree(draft, ignore_errors=True)  # of a run that was killed
+    draft.mkdir()
+    make(draft).rename(kept)
+    shutil.rmtree(draft)
 
 
 def _key(of: str) -> str:
@@ -51,4 +56,3 @@ def _forget(cache: Path) -> None:
         total += sum(file.stat().st_size for file in place.iterdir())
         if total > MOST_BYTES and place.stat().st_mtime < time.time() - IN_USE_S:
             shutil.rmtree(place, ignore_errors=True)  # the other worker may be at it
-            place.with_suffix(".lock").unlink(missing_ok=True)

@@ -89,6 +89,28 @@ def test_two_workers_make_them_once(cache: Path, tmp_path: Path) -> None:
     assert make.made == 1
 
 
+def test_two_workers_export_different_engines_one_after_the_other(cache: Path, tmp_path: Path) -> None:
+    make, began, goes_on, ended = Maker(), Event(), Event(), Event()
+
+    def slow(scratch: Path) -> Path:
+        began.set()
+        goes_on.wait(60)
+        ended.set()
+        return make(scratch)
+
+    def other(scratch: Path) -> Path:
+        assert ended.is_set()
+        return make(scratch)
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(engines, cache, "x", slow, tmp_path / "one")
+        began.wait(60)
+        two = pool.submit(engines, cache, "y", other, tmp_path / "two")
+        time.sleep(0.3)  # long enough to begin, if it may
+        goes_on.set()
+        one.result(60), two.result(60)
+
+
 def test_the_oldest_go_where_all_are_too_large_but_none_that_is_in_use(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kept_engines, "MOST_BYTES", 2)
     make = Maker()
