@@ -20,6 +20,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import RESULTS
@@ -27,9 +29,10 @@ from benchmarks.report import facts, save
 from benchmarks.soak import report
 from benchmarks.soak.faults import KINDS
 from benchmarks.soak.figures import Bars
-from benchmarks.soak.run import Outcome, Plan, run
+from benchmarks.soak.run import Plan, run
 from benchmarks.soak.schedule import schedule
 from benchmarks.soak.servers import GATEWAYS, Fleet
+from masklet import MaskletError
 from masklet_build import nano
 
 
@@ -74,18 +77,23 @@ def gateway_program(name: str) -> str:
     return found
 
 
-def stop_on_signals() -> threading.Event:
+@contextmanager
+def stopped_by_signals() -> Iterator[threading.Event]:
     """An event that Ctrl-C or SIGTERM sets; the second one interrupts."""
-    stopping = threading.Event()
+    stopping, before = threading.Event(), {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
 
     def handle(number: int, frame: object) -> None:
-        for one in (signal.SIGINT, signal.SIGTERM):
+        for one in before:
             signal.signal(one, signal.default_int_handler)
         stopping.set()
 
-    for one in (signal.SIGINT, signal.SIGTERM):
+    for one in before:
         signal.signal(one, handle)
-    return stopping
+    try:
+        yield stopping
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def say(line: str) -> None:
@@ -114,7 +122,12 @@ def main(words: list[str] | None = None) -> int:
     fleet = Fleet(args.variant, args.engines, None, args.gateway, program)
     load, bars = os.getloadavg()[0], Bars()
     with tempfile.TemporaryDirectory(prefix="masklet-soak-") as folder:
-        outcome: Outcome = run(plan, planned, fleet, Path(folder), stop_on_signals(), say)
+        try:
+            with stopped_by_signals() as stopping:
+                outcome = run(plan, planned, fleet, Path(folder), stopping, say)
+        except (KeyboardInterrupt, RuntimeError, OSError, MaskletError) as error:
+            print(f"nothing was measured: {type(error).__name__}: {error}", file=sys.stderr)
+            return 1
         settings = {"variant": args.variant, "gateway": args.gateway, "pause": args.pause}
         found = report.content(plan, planned, settings, outcome, bars, facts(load))
         if found["breaches"]:

@@ -59,12 +59,12 @@ class Process:
         try:
             code = self._process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            self._record.hung.append(f"{self.name} was not at its end {_PATIENCE_S:g} s after it was told to")
+            self._record.broken.append(f"{self.name} was not at its end {_PATIENCE_S:g} s after it was told to")
             self.kill()
             return
         self._listener.join()
         if code:
-            self._record.hung.append(f"{self.name} ended by itself, exit code {code}; what it said is above")
+            self._record.broken.append(f"{self.name} ended by itself, exit code {code}; what it said is above")
             self._record.killed(self.name, time.time())
 
     def _listen(self) -> None:

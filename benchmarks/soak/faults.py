@@ -120,7 +120,10 @@ def _gateway_restarted(stage: Stage, seconds: float, chance: random.Random) -> t
 
 def _slow_client(stage: Stage, seconds: float, chance: random.Random) -> tuple[str, str]:
     """A client that sends frames and does not read."""
-    return "a client", read_late(stage.cluster.url, stage.script, stage.stopping, seconds, chance)
+    came, sent, problems = read_late(stage.cluster.url, stage.script, stage.stopping, seconds, chance)
+    if came != sent[: len(came)]:
+        stage.record.is_wrong(f"slow client: answers came in another order than requests: {came}, not {sent}")
+    return "a client", f"{len(came)} of {len(sent)} answers came; {problems}"
 
 
 def _hostile(stage: Stage, seconds: float, chance: random.Random) -> tuple[str, str]:

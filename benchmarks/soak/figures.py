@@ -52,7 +52,7 @@ def breaches(outcome: Outcome, bars: Bars) -> list[str]:
         if video.ended == WHOLE and video.answered < video.wanted
     ]
     found += [f"a plain video was lost and nothing had happened: {name}: {video.error}" for name, video in _without_a_fault(record)][:_NAMED]
-    found += record.hung
+    found += record.broken
     found += [f"{server} still held {count} videos when all were closed" for server, count in record.left_behind.items()]
     found += [f"{life}: the bank found {count:.0f} mistakes in what it holds" for life, count in record.mistakes.items() if count]
     for life, line in lives(record.looks, bars).items():

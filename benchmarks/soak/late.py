@@ -19,23 +19,22 @@ _ANSWER_S = 120.0
 _LARGE = {"logits": True, "masks": "bitmap"}  # answers of many bytes
 
 
-def read_late(url: str, script: Script, stopping: threading.Event, seconds: float, chance: random.Random) -> str:
-    """Reads nothing for so many seconds, then all. What came, in words."""
+def read_late(url: str, script: Script, stopping: threading.Event, seconds: float, chance: random.Random) -> tuple[list[str], list[str], str]:
+    """Reads nothing for so many seconds, then all. Ids of the requests that were answered and of those that were sent, and errors in words."""
     video_id = some_id(chance)
     messages = list(_messages(script, video_id, chance))
     with grpc.insecure_channel(url, options=_OPTIONS) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         answers = stub.ModelStreamInfer(iter(messages), metadata=[("x-video-id", str(video_id))], timeout=seconds + _ANSWER_S)
         stopping.wait(seconds)
-        came, errors = [], 0
+        came, errors, end = [], 0, "the stream ended in order"
         try:
             for answer in answers:
                 errors += bool(answer.error_message)
                 came.append(answer.infer_response.id)
         except grpc.RpcError as error:
-            return f"{len(came)} of {len(messages)} answers came, then {error.code().name}"
-    order = "in order" if came == [message.id for message in messages][: len(came)] else "NOT in order"
-    return f"{len(came)} of {len(messages)} answers came, {order}, {errors} errors"
+            end = f"the stream ended with {error.code().name}"
+    return came, [message.id for message in messages], f"{errors} errors, {end}"
 
 
 def _messages(script: Script, video_id: int, chance: random.Random) -> Iterator[Message]:

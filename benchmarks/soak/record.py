@@ -77,7 +77,7 @@ class Record:
         self.waits: list[tuple[float, float]] = []
         self.struck: list[Struck] = []
         self.looks: list[Look] = []
-        self.hung: list[str] = []  # clients that did not end when told to
+        self.broken: list[str] = []  # what should have worked and did not: a client that does not end, a fault that could not be done
         self.left_behind: dict[str, int] = {}  # server -> videos that it still held when all were closed
         self.mistakes: dict[str, float] = {}  # server's life -> what its bank found in what it holds
         self._scripts = scripts
@@ -111,9 +111,13 @@ class Record:
         """Counts an answer as wrong that is not as alone."""
         wanted = self._scripts[script].expected[step]
         if answer != wanted:
-            self.wrong_count += 1
-            if len(self.wrong) < _KEPT:
-                self.wrong.append(f"{place}: {answer}, alone {wanted}")
+            self.is_wrong(f"{place}: {answer}, alone {wanted}")
+
+    def is_wrong(self, what: str) -> None:
+        """Counts a wrong answer."""
+        self.wrong_count += 1
+        if len(self.wrong) < _KEPT:
+            self.wrong.append(what)
 
     def killed(self, client: str, at: float) -> None:
         """The videos of a client that was killed are over."""

@@ -65,7 +65,7 @@ def run(plan: Plan, planned: Sequence[Planned], fleet: Fleet, folder: Path, stop
     given = scripts(plan.seed, plan.scripts, plan.steps)
     outcome = Outcome(Record(given))
     with running(fleet, folder) as cluster:
-        world = _prepared(cluster.lasting.url, given)
+        world = _prepared(cluster.lasting.url, given, stopping)
         say(f"{sum(len(script.expected) for script in given)} answers of {len(given)} scripts recorded, each alone")
         file = folder / "scripts.pickle"
         file.write_bytes(pickle.dumps(given))
@@ -87,14 +87,18 @@ def run(plan: Plan, planned: Sequence[Planned], fleet: Fleet, folder: Path, stop
             over.set()
         for thread in (watch, lookers):
             thread.join()
+        try:
+            cluster.gateway.check()
+        except RuntimeError as error:
+            outcome.record.broken.append(str(error))
         _left_behind(outcome.record, cluster)
         outcome.said = {server.name: [(at, line.replace(str(folder), "DIR")) for at, line in server.lines] for server in cluster.servers}
     return outcome
 
 
-def _prepared(url: str, given: Sequence[Script]) -> World:
+def _prepared(url: str, given: Sequence[Script], stopping: threading.Event) -> World:
     """Records what is expected, and what attackers know."""
-    record(url, given)
+    record(url, given, stopping)
     with Tracker(url) as tracker, tracker.open() as video:
         for prompt in given[0].steps[0].prompts:
             video.prompt(**prompt)
@@ -110,8 +114,9 @@ def _strike_all(stage: Stage, planned: Sequence[Planned], begin: float, say: Cal
         start = time.time()
         try:
             target, said = KINDS[fault.kind].strike(stage, fault.seconds, random.Random(fault.number))
-        except OSError as error:
-            target, said = "nobody", f"could not be done: {error}"
+        except Exception as error:  # the rest of the run is worth having
+            target, said = "nobody", f"could not be done: {type(error).__name__}: {error}"
+            stage.record.broken.append(f"{fault.kind}, after {start - begin:.0f} s: {said}")
         stage.record.struck.append(Struck(fault.kind, target, start, time.time(), said))
         say(f"{start - begin:8.1f} s  {fault.kind}: {target}: {said}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -47,12 +48,14 @@ def scripts(seed: int, count: int, steps: int) -> list[Script]:
     return [Script(_steps(random.Random(f"script {seed} {number}"), number, steps)) for number in range(count)]
 
 
-def record(url: str, given: Sequence[Script]) -> None:
-    """Fills in what is expected, one video after the other. Raises MaskletError."""
+def record(url: str, given: Sequence[Script], stopping: threading.Event) -> None:
+    """Fills in what is expected, one video after the other. Raises MaskletError, and KeyboardInterrupt where it is stopped."""
     with Tracker(url) as tracker:
         for script in given:
             with tracker.open() as video:
                 for step in script.steps:
+                    if stopping.is_set():
+                        raise KeyboardInterrupt("stopped while answers were recorded")
                     for object_id in step.removals:
                         video.remove(object_id)
                     for prompt in step.prompts:

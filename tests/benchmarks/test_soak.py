@@ -130,7 +130,7 @@ def test_nothing_is_found_where_all_held() -> None:
             lambda one: end(one, LOST, "VideoLost: gone"),
             "plain video was lost and nothing had happened: p 0: VideoLost",
         ),
-        (held, lambda one: one.record.hung.append("threads was not at its end"), "threads was not at its end"),
+        (held, lambda one: one.record.broken.append("threads was not at its end"), "threads was not at its end"),
         (held, lambda one: one.record.left_behind.update(lasting=2), "lasting still held 2 videos"),
         (held, lambda one: one.record.mistakes.update({"lasting, process 1": 2.0}), "the bank found 2 mistakes"),
         (held, lambda one: one.record.looks.extend(grown(28 * MB)), r"x, process 1 grew by 21\.0 MB"),
