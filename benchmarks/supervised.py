@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -117,8 +118,7 @@ class Served:
 
     def ask_to_end(self, process: subprocess.Popen[str]) -> None:
         """Tells the supervisor to end, here by the end of its standard input."""
-        assert process.stdin is not None
-        process.stdin.close()
+        close(process)
 
     def ended(self) -> None:
         """Called in a thread of its own when the supervisor has ended, for whatever reason."""
@@ -134,6 +134,8 @@ class Served:
             elif line.startswith("restarting"):
                 self._up.clear()
         process.stdout.close()
+        process.wait()
+        close(process)
         self.pid = 0
         self.ended()
 
@@ -152,6 +154,13 @@ class Supervised(Served):
         log = folder / "triton.log"
         words = [sys.executable, "-m", "benchmarks.supervised", str(self.repository.absolute()), str(log.absolute())]
         super().__init__(words, os.environ | ({"MASKLET_SERVING_PYTHON": str(python)} if python else {}), log)
+
+
+def close(process: subprocess.Popen[str]) -> None:
+    """Closes the standard input of a process, which may have ended."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.close()
 
 
 def signalled(pid: int, number: signal.Signals) -> bool:

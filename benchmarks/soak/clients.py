@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 from benchmarks import ROOT
 from benchmarks.soak.client import Plan
 from benchmarks.soak.record import Record
-from benchmarks.supervised import signalled
+from benchmarks.supervised import close, signalled
 
 _PATIENCE_S = 120.0  # for the last answer of every video
 LASTING = ("threads", "asyncio")  # processes that live as long as the run
@@ -46,13 +46,13 @@ class Process:
         """Ends it without warning. Returns when all that it had said is heard."""
         signalled(self.pid, signal.SIGKILL)
         self._process.wait()
+        close(self._process)
         self._listener.join()
         self._record.killed(self.name, time.time())
 
     def ask_to_end(self) -> None:
         """No more frames are sent."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
+        close(self._process)
 
     def join(self, deadline: float) -> None:
         """Waits for its end; kills it at the deadline (`time.monotonic()`), and tells that. A process that ended by itself before is told too."""

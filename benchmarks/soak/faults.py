@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from benchmarks.films import digest
-from benchmarks.fuzz.attackers import Attacker, shots
-from benchmarks.fuzz.registry import World, chosen
+from benchmarks.fuzz.attackers import Attacker, Shot
+from benchmarks.fuzz.registry import World
 from benchmarks.fuzz.tally import Tally
 from benchmarks.soak.clients import Clients
 from benchmarks.soak.late import read_late
@@ -30,13 +30,19 @@ _TOGETHER = 32  # of these, so many wait for an answer at a time
 
 @dataclass(frozen=True)
 class Stage:
-    """What faults may touch. stopping: the run is over, do not wait."""
+    """What faults may touch.
+
+    script    that some of them play
+    world     what attackers know; shots: what they send, one attack after the other
+    stopping  the run is over, do not wait
+    """
 
     cluster: Cluster
     clients: Clients
     record: Record
     script: Script
     world: World
+    shots: Iterator[Shot]
     stopping: threading.Event
 
 
@@ -129,7 +135,8 @@ def _slow_client(stage: Stage, seconds: float, chance: random.Random) -> tuple[s
 def _hostile(stage: Stage, seconds: float, chance: random.Random) -> tuple[str, str]:
     """Requests of `benchmarks.fuzz`, through the gateway."""
     tally = Tally(wanted=_HOSTILE)
-    attacker = Attacker(shots(chance, chosen([]), stage.world), chance, lambda: stage.cluster.url, stage.world, tally)
+    stage.world.honest[:] = stage.record.live_ids()
+    attacker = Attacker(stage.shots, chance, lambda: stage.cluster.url, stage.world, tally)
     attacker.start()
     while attacker.is_alive() and not stage.stopping.is_set():
         attacker.join(0.5)

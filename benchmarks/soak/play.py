@@ -65,6 +65,10 @@ class _BlockingVideo:
         self.prompt = video.prompt
 
     @property
+    def video_id(self) -> int | str:
+        return self._video.video_id
+
+    @property
     def interruptions(self) -> list[Any]:
         return self._video.interruptions
 
@@ -120,6 +124,7 @@ class Player:
     async def _steps(self) -> str:
         part, due = self._part, time.monotonic()
         self._video = await self._tracker.open(resilient=part.resilient)
+        self._said("opened", id=self._video.video_id)
         for place, step in enumerate(part.script.steps[: part.wanted]):
             if self._stopping.is_set():
                 return STOPPED
@@ -149,7 +154,7 @@ class Player:
             return
         await self._close()
         self._video = moved
-        self._said("moved")
+        self._said("moved", id=moved.video_id)
 
     async def _close(self) -> None:
         video, self._video = self._video, None

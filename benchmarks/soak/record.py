@@ -22,6 +22,7 @@ class Watched:
     ended      LIVE; WHOLE: every step was answered; STOPPED: the run was over; REFUSED: there was no place for it; LOST; KILLED
     busy       how often it came again because there was no place
     moves      how often its owner took a snapshot and went on elsewhere from it
+    video_id   on the server, when it was opened or moved last
     """
 
     client: str
@@ -35,6 +36,7 @@ class Watched:
     at: float = 0.0
     busy: int = 0
     moves: int = 0
+    video_id: int | str = 0
     interruptions: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -67,7 +69,6 @@ class Record:
     """Holds what the threads share.
 
     waits  when each answer came, and how long its request had waited
-    ids    of videos that were opened lately, by whom they may be attacked
     """
 
     def __init__(self, scripts: Sequence[Script]) -> None:
@@ -95,8 +96,9 @@ class Record:
                 self._answered(name, video, event)
             elif event["what"] == "busy":
                 video.busy += 1
-            elif event["what"] == "moved":
-                video.moves += 1
+            elif event["what"] in ("opened", "moved"):
+                video.video_id = event["id"]
+                video.moves += event["what"] == "moved"
             else:
                 assert event["what"] == "end", event
                 video.ended, video.error, video.at = event["how"], event["error"], event["at"]
@@ -126,6 +128,10 @@ class Record:
                 if video.client == client and video.ended == LIVE:
                     video.ended, video.at = KILLED, at
 
-    def count(self, ended: str) -> int:
-        """Videos that ended so."""
-        return sum(video.ended == ended for video in [*self.videos.values()])
+    def live_ids(self) -> list[int | str]:
+        """Of the videos that live."""
+        return [video.video_id for video in [*self.videos.values()] if video.ended == LIVE]
+
+    def count(self, ended: str, *, resilient: bool | None = None) -> int:
+        """Videos that ended so; of the resilient or plain ones only, if that is given."""
+        return sum(video.ended == ended and resilient in (None, video.resilient) for video in [*self.videos.values()])

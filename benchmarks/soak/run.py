@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.footprint import memory_by_process
-from benchmarks.fuzz.registry import INNER, World
+from benchmarks.fuzz.attackers import shots
+from benchmarks.fuzz.registry import INNER, World, chosen
 from benchmarks.fuzz.stream import inputs
 from benchmarks.soak import client
 from benchmarks.soak.clients import Clients
@@ -78,7 +79,8 @@ def run(plan: Plan, planned: Sequence[Planned], fleet: Fleet, folder: Path, stop
                 lookers = threading.Thread(target=_look, args=(outcome.record, cluster, clients, over), daemon=True)
                 for thread in (watch, lookers):
                     thread.start()
-                stage = Stage(cluster, clients, outcome.record, given[0], world, stopping)
+                sent = shots(random.Random(f"attack {plan.seed}"), chosen([]), world)
+                stage = Stage(cluster, clients, outcome.record, given[0], world, sent, stopping)
                 _strike_all(stage, planned, outcome.begin, say)
                 stopping.wait(outcome.begin + 60 * plan.minutes - time.time())
                 outcome.end = time.time()
@@ -154,8 +156,8 @@ def _watch(plan: Plan, outcome: Outcome, cluster: Cluster, over: threading.Event
         seen, minutes = outcome.record, (time.time() - outcome.begin) / 60
         say(
             f"{minutes:.1f} of {plan.minutes:g} min: {seen.count(LIVE)} videos live, {seen.count(WHOLE)} ended whole, {len(seen.waits)} answers, "
-            f"{seen.wrong_count} wrong, {seen.count(LOST)} videos lost, {len(seen.struck)} faults, "
-            f"{sum(len(server.restarts) for server in cluster.servers)} restarts"
+            f"{seen.wrong_count} wrong, {seen.count(LOST, resilient=True)} resilient and {seen.count(LOST, resilient=False)} plain videos lost, "
+            f"{len(seen.struck)} faults, {sum(len(server.restarts) for server in cluster.servers)} restarts"
         )
 
 

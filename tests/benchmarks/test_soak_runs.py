@@ -6,12 +6,19 @@ Defects are planted in the servers' own models: some more lines at the end of a 
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from benchmarks import ROOT
 from benchmarks.soak.__main__ import main
 from benchmarks.soak.faults import KINDS
 from benchmarks.soak.figures import Bars, breaches, lives, videos
@@ -135,3 +142,44 @@ def test_every_kind_of_fault_strikes_and_no_mask_is_wrong_and_no_frame_of_a_resi
     assert found["plain"]["answered"] > 0
     assert found["faults"]["server killed"]["server_s"]["count"] > 0
     assert [life for life in found["memory"] if life.startswith("lasting, process")]
+
+
+def processes_of(folder: Path) -> list[str]:
+    """Command lines of the processes that have a folder in their environment or arguments."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with suppress(OSError):  # it ended while we looked
+                words = (entry / "cmdline").read_bytes()
+                if str(folder).encode() in words + (entry / "environ").read_bytes():
+                    found.append(words.replace(b"\0", b" ").decode(errors="replace"))
+    return found
+
+
+@pytest.fixture
+def scratch() -> Iterator[Path]:
+    """A folder with a short name: that of HAProxy's socket may have 97 characters."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_an_interrupt_ends_it_in_order_with_the_report_and_leaves_no_process(tmp_path: Path, scratch: Path) -> None:
+    tool("haproxy")
+    words = [sys.executable, "-m", "benchmarks.soak", "--minutes", "60", "--faults", "none", "--seed", "3", "--out", str(tmp_path)]
+    running = subprocess.Popen(
+        words, cwd=ROOT, env=os.environ | {"TMPDIR": str(scratch)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    assert running.stderr is not None
+    said = ""
+    while "videos live" not in said[-300:] and (line := running.stderr.readline()):
+        said += line
+    assert len(processes_of(scratch)) > 10, f"servers with their models, the gateway, clients; it said:\n{said}"
+    running.send_signal(signal.SIGINT)
+    running.communicate()
+    assert running.returncode == 0
+    found = json.loads((tmp_path / "soak.json").read_text())
+    assert found["breaches"] == []
+    assert found["resilient"]["ended"].get("stopped", 0) > 0
+    assert 0 < found["seconds"] < 3600
+    assert processes_of(scratch) == []
+    assert [*scratch.iterdir()] == []
