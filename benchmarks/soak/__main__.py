@@ -35,6 +35,8 @@ from benchmarks.soak.servers import GATEWAYS, Fleet
 from masklet import MaskletError
 from masklet_build import nano
 
+_FEWEST, _MOST = 4, 12  # different videos
+
 
 def arguments() -> argparse.ArgumentParser:
     """What the command takes."""
@@ -117,7 +119,9 @@ def main(words: list[str] | None = None) -> int:
         kinds, program = chosen(args.faults), gateway_program(args.gateway)
     except ValueError as error:
         parser.error(str(error))
-    plan, planned = Plan(args.minutes, seed, args.videos, args.fps), schedule(seed, args.minutes, kinds, args.pause)
+    different = max(_FEWEST, min(_MOST, round(args.minutes)))  # each is played alone first, which takes some seconds
+    plan = Plan(args.minutes, seed, args.videos, args.fps, scripts=different)
+    planned = schedule(seed, args.minutes, kinds, args.pause)
     print(f"seed {seed}, {len(planned)} faults:", *map(str, planned), sep="\n", file=sys.stderr)
     fleet = Fleet(args.variant, args.engines, None, args.gateway, program)
     load, bars = os.getloadavg()[0], Bars()

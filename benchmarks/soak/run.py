@@ -46,8 +46,8 @@ class Plan:
     seed: int
     videos: int
     fps: float
+    scripts: int
     resilient: float = 0.75
-    scripts: int = 12
     steps: int = 90
 
 

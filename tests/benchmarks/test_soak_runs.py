@@ -165,7 +165,7 @@ def scratch() -> Iterator[Path]:
 
 def test_an_interrupt_ends_it_in_order_with_the_report_and_leaves_no_process(tmp_path: Path, scratch: Path) -> None:
     tool("haproxy")
-    words = [sys.executable, "-m", "benchmarks.soak", "--minutes", "60", "--faults", "none", "--seed", "3", "--out", str(tmp_path)]
+    words = [sys.executable, "-m", "benchmarks.soak", "--minutes", "5", "--faults", "none", "--seed", "3", "--out", str(tmp_path)]
     running = subprocess.Popen(
         words, cwd=ROOT, env=os.environ | {"TMPDIR": str(scratch)}, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -180,6 +180,6 @@ def test_an_interrupt_ends_it_in_order_with_the_report_and_leaves_no_process(tmp
     found = json.loads((tmp_path / "soak.json").read_text())
     assert found["breaches"] == []
     assert found["resilient"]["ended"].get("stopped", 0) > 0
-    assert 0 < found["seconds"] < 3600
+    assert 0 < found["seconds"] < 300
     assert processes_of(scratch) == []
     assert [*scratch.iterdir()] == []
