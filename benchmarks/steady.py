@@ -37,7 +37,7 @@ class Setting:
 
     def __post_init__(self) -> None:
         made = make_clip("test", 1, frames=16, height=self.height, width=self.width, objects=self.objects)
-        self._files, self.clicks = [_jpeg(frame) for frame in made.frames], [inner_point(mask) for mask in made.masks[0]]
+        self._files, self.clicks = [jpeg(frame) for frame in made.frames], [inner_point(mask) for mask in made.masks[0]]
         self.frames = [np.array(Image.open(io.BytesIO(file))) for file in self._files]
 
     def later_frames(self) -> Iterator[np.ndarray]:
@@ -63,7 +63,8 @@ def to_and_fro(frames: list[T]) -> Iterator[T]:
     return itertools.islice(itertools.cycle([*frames, *frames[-2:0:-1]]), 1, None)
 
 
-def _jpeg(frame: np.ndarray) -> bytes:
+def jpeg(frame: np.ndarray) -> bytes:
+    """A JPEG file of a frame (H, W, 3) uint8."""
     file = io.BytesIO()
     Image.fromarray(frame).save(file, "JPEG", quality=JPEG_QUALITY)
     return file.getvalue()

@@ -11,8 +11,12 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Self
 
 from benchmarks import ROOT
 from masklet_build import nano
@@ -20,14 +24,124 @@ from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Policy, Server, Supervisor
 from masklet_build.serve.cleanup import live_processes
 
-_READY = re.compile(r"^ready(?: again)?: gRPC (\S+), HTTP (\S+), metrics (\S+) \(process (\d+)\)$")
+_READY = re.compile(r"^ready[^:]*: gRPC (\S+), HTTP (\S+), metrics (\S+) \(process (\d+)\)$")
 _STUB = "triton_python_backend_stub"
 _PATIENCE_S = 120.0
 _POLICY = Policy(restarts=1000, longest_delay_s=0.5)  # it will be hurt again and again
 
 
-class Supervised:
-    """nano served and supervised; a context manager.
+class Served:
+    """A server that another process supervises and tells of, line by line; a context manager.
+
+    words        that start the supervisor
+    environment  its variables
+    log          Triton's
+    lines        what the supervisor said so far, and when (`time.time()`)
+    """
+
+    def __init__(self, words: Sequence[str], environment: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        self.lines: list[tuple[float, str]] = []
+        self.url = self.http_url = self.metrics_url = ""
+        self.pid = 0  # of tritonserver; 0 while there is no supervisor
+        self._words, self._environment = words, environment
+        self._up = threading.Event()
+        self._process: subprocess.Popen[str] | None = None
+        self._listener = threading.Thread()
+
+    @property
+    def supervisor(self) -> int:
+        """The process id of the supervisor."""
+        assert self._process is not None, "it was not started"
+        return self._process.pid
+
+    @property
+    def restarts(self) -> list[str]:
+        """The supervisor's words for each restart."""
+        return [line for _, line in [*self.lines] if line.startswith("restarting")]
+
+    def start(self) -> None:
+        """Starts the supervisor in a session of its own, so that a Ctrl-C in the terminal does not reach it."""
+        self._process = subprocess.Popen(
+            self._words,
+            cwd=ROOT,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._listener = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
+        self._listener.start()
+
+    def stop(self) -> None:
+        """Ends the supervisor and what it supervises."""
+        process = self._process
+        assert process is not None, "it was not started"
+        for pid in self.everything():  # whatever was stopped goes on, else it could not be told to end
+            signalled(pid, signal.SIGCONT)
+        self.ask_to_end(process)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()  # the guardian of its server cleans up
+            process.wait()
+        self._listener.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        try:
+            self.wait_until_up()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.stop()
+
+    def stubs(self) -> dict[int, str]:
+        """The processes of the python models: pid -> name of the model instance, "memory_bank_0_0"."""
+        lines = {pid: command_line(pid) for pid in live_processes(self.pid)} if self.pid else {}
+        return {pid: words[-2] for pid, words in lines.items() if _STUB in words[0]}
+
+    def everything(self) -> list[int]:
+        """Triton, its stubs and the supervisor."""
+        return [*(live_processes(self.pid) if self.pid else []), self.supervisor]
+
+    def wait_until_up(self, patience_s: float = _PATIENCE_S) -> None:
+        """Waits while it starts, or starts again. Raises RuntimeError where it does not."""
+        if not self._up.wait(patience_s) or not self.pid:
+            said = "\n".join(line for _, line in self.lines[-5:])
+            raise RuntimeError(f"the server did not start within {patience_s:g} s; see {self.log}. What its supervisor said last:\n{said}")
+
+    def ask_to_end(self, process: subprocess.Popen[str]) -> None:
+        """Tells the supervisor to end, here by the end of its standard input."""
+        close(process)
+
+    def ended(self) -> None:
+        """Called in a thread of its own when the supervisor has ended, for whatever reason."""
+        self._up.set()  # so that nobody waits for it
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.lines.append((time.time(), line.strip()))
+            if found := _READY.match(line.strip()):
+                self.url, self.http_url, self.metrics_url, self.pid = found[1], found[2], found[3], int(found[4])
+                self._up.set()
+            elif line.startswith("restarting"):
+                self._up.clear()
+        process.stdout.close()
+        process.wait()
+        close(process)
+        self.pid = 0
+        self.ended()
+
+
+class Supervised(Served):
+    """nano served and supervised.
 
     folder    for the repository, the file by which it drains, and Triton's log
     python    interpreter of the serving environment; None: as `masklet_build.serve` finds it
@@ -37,72 +151,16 @@ class Supervised:
     def __init__(self, folder: Path, python: Path | None = None, settings: dict[str, str] | None = None) -> None:
         given = {"memory_bank.drain_file": str(folder / "draining"), **(settings or {})}
         self.repository = assemble("nano", nano.ENGINES, folder / "repository", settings=given)
-        self.log = folder / "triton.log"
-        self.restarts: list[str] = []  # the supervisor's words for each
-        self.url = self.http_url = self.metrics_url = ""
-        self.pid = 0  # of tritonserver
-        self._environment = os.environ | ({"MASKLET_SERVING_PYTHON": str(python)} if python else {})
-        self._up, self._over = threading.Event(), threading.Event()
-        self._process: subprocess.Popen[str] | None = None
+        log = folder / "triton.log"
+        words = [sys.executable, "-m", "benchmarks.supervised", str(self.repository.absolute()), str(log.absolute())]
+        super().__init__(words, os.environ | ({"MASKLET_SERVING_PYTHON": str(python)} if python else {}), log)
 
-    @property
-    def supervisor(self) -> int:
-        """The process id of the supervisor."""
-        assert self._process is not None, "it was not started"
-        return self._process.pid
 
-    def __enter__(self) -> Supervised:
-        words = [sys.executable, "-m", "benchmarks.supervised", str(self.repository.absolute()), str(self.log.absolute())]
-        self._process = subprocess.Popen(words, cwd=ROOT, env=self._environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self._listener = threading.Thread(target=self._listen, args=(self._process,), daemon=True)
-        self._listener.start()
-        try:
-            self.wait_until_up()
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        for pid in self.everything():  # whatever was stopped goes on, else it could not be told to end
-            signalled(pid, signal.SIGCONT)
-        self._process.stdin.close()
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()  # the guardian of its server cleans up
-            self._process.wait()
-        self._listener.join()
-        self._process.stdout.close()
-
-    def stubs(self) -> dict[int, str]:
-        """The processes of the python models: pid -> name of the model instance, "memory_bank_0_0"."""
-        lines = {pid: command_line(pid) for pid in live_processes(self.pid)}
-        return {pid: words[-2] for pid, words in lines.items() if _STUB in words[0]}
-
-    def everything(self) -> list[int]:
-        """Triton, its stubs and the supervisor."""
-        return [*(live_processes(self.pid) if self.pid else []), self.supervisor]
-
-    def wait_until_up(self) -> None:
-        """Waits while it starts, or starts again. Raises RuntimeError where it does not."""
-        if not self._up.wait(_PATIENCE_S) or self._over.is_set():
-            raise RuntimeError(f"the server did not start within {_PATIENCE_S:g} s; see {self.log} and what it said above.")
-
-    def _listen(self, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if found := _READY.match(line.strip()):
-                self.url, self.http_url, self.metrics_url, self.pid = found[1], found[2], found[3], int(found[4])
-                self._up.set()
-            elif line.startswith("restarting"):
-                self.restarts.append(line.strip())
-                self._up.clear()
-        self._over.set()
-        self._up.set()
+def close(process: subprocess.Popen[str]) -> None:
+    """Closes the standard input of a process, which may have ended."""
+    assert process.stdin is not None
+    with suppress(BrokenPipeError):
+        process.stdin.close()
 
 
 def signalled(pid: int, number: signal.Signals) -> bool:

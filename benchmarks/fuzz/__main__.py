@@ -21,13 +21,11 @@ from pathlib import Path
 
 from benchmarks import RESULTS
 from benchmarks.fuzz import report
-from benchmarks.fuzz.kinds import frames, gone, inner, parameters, prompts, sequences, states, walks
 from benchmarks.fuzz.registry import chosen
 from benchmarks.fuzz.run import IDLE_S, Plan, Run
 from benchmarks.report import facts, save
 from benchmarks.supervised import Supervised
 
-FAMILIES = (frames, prompts, parameters, states, sequences, inner, walks, gone)  # importing them fills the registry
 SETTINGS = {"memory_bank.idle_seconds": str(IDLE_S), "memory_bank.max_videos": "256"}  # places enough, so that honest videos find theirs
 
 

@@ -124,6 +124,11 @@ RULES = [
             | {"masklet", "masklet_build", "numpy", "PIL", "grpc", "tritonclient"}
         ),
     ),
+    Rule(
+        "benchmarks/soak/*.py",
+        frozenset({f"benchmarks.{name}" for name in ("films", "footprint", "fuzz", "report", "soak", "steady", "supervised", "RESULTS", "ROOT")})
+        | {"tests.failover", "masklet", "masklet_build", "numpy", "grpc", "tritonclient"},
+    ),
     Rule("build/setup_env.py", frozenset({"machine", "debian_programs"})),
     Rule("build/debian_programs.py", frozenset()),
     Rule("docker/entrypoint.py", frozenset()),

@@ -124,7 +124,7 @@ class Fleet:
 
     def __init__(self, folder: Path, python: Path, count: int, known: int | None = None, *, network: Network = NANO, supervised: bool = True) -> None:
         hosts = [f"127.0.{os.getpid() % 250 + 1}.{number}" for number in range(1, count + 1)]  # Linux has all of 127/8; other runs use others
-        ports = _common_ports(hosts)
+        ports = common_ports(hosts)
         self.pods = [Pod(folder / str(number), host, ports, python, network, supervised=supervised) for number, host in enumerate(hosts)]
         self.names = Names()
         self.ports = Ports(ports[0], ports[1], self.names.port)
@@ -160,7 +160,7 @@ class Fleet:
         return max(self.pods, key=lambda pod: counts.get(pod.host, -1))
 
 
-def _common_ports(hosts: list[str]) -> tuple[int, int, int]:
+def common_ports(hosts: list[str]) -> tuple[int, int, int]:
     """Three ports that are free at every host."""
     found: list[int] = []
     while len(found) < 3:

@@ -65,8 +65,15 @@ class _Process:
         return {}
 
     def __enter__(self) -> Any:
-        with (self.folder / f"{self.name}.log").open("wb") as log:
-            self._process = subprocess.Popen(self.command(), stdout=log, stderr=subprocess.STDOUT, env=os.environ | self.variables(), cwd=CONFIGS)
+        with (self.folder / f"{self.name}.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                self.command(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=os.environ | self.variables(),
+                cwd=CONFIGS,
+                start_new_session=True,  # a Ctrl-C in the terminal is for the program that uses it
+            )
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
