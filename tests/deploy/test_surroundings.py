@@ -37,14 +37,13 @@ def test_the_drain_file_of_the_manifests_is_that_of_the_bank(name: str) -> None:
     assert f'"drain_file" value {{ string_value: "{env["MASKLET_DRAIN_FILE"]}" }}' in config
 
 
-def test_a_server_with_mutual_tls_is_probed_where_no_certificate_is_asked_for() -> None:
+def test_a_server_with_mutual_tls_is_probed_as_every_other() -> None:
+    """Counters need no certificate; see test_lifecycle.py for what probes ask."""
     made = container(component("tls-server"))
     (folder,) = [mount["mountPath"] for mount in made["volumeMounts"] if mount["name"] == "tls"]
     assert {"name": "MASKLET_TLS_DIR", "value": folder} in made["env"]
-    for probe in ("startupProbe", "readinessProbe"):
-        assert made[probe]["httpGet"] == {"path": "/v2/health/ready", "port": "http"}
-        assert "exec" not in made[probe]
-    assert "--live" in made["livenessProbe"]["exec"]["command"], "which asks the metrics port"
+    probes = ("startupProbe", "readinessProbe", "livenessProbe")
+    assert [made[probe] for probe in probes] == [container(overlay("cpu"))[probe] for probe in probes]
 
 
 def test_the_two_autoscalers_agree() -> None:
