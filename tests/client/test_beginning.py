@@ -43,7 +43,7 @@ def test_what_is_held_may_be_used_again_by_the_caller():
 
 def test_a_full_server_refuses_each_frame_in_flight_and_the_video_begins_when_there_is_room(open_video):
     server, got = Server(dict.fromkeys(range(5), FULL)), []
-    with open_video(server, timeout_s=5) as video:
+    with open_video(server, timeout_s=5, video_id=1) as video:
         video.prompt(7, points=[(1, 2)])
         results = video.track_many([FRAME] * 8, in_flight=4)
         for _ in range(5):

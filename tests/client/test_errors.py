@@ -22,6 +22,21 @@ def test_every_error_survives_the_wire(kind, prefix):
     assert str(received) == str(sent)
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("64 videos are live, which is this server's limit. Retry in 12 s, or open the video on another server.", 12.0),
+        ("64 videos are live, which is this server's limit. Retry later, or open the video on another server.", None),  # of an older server
+        ("this server is draining: it will stop, and takes no new videos. Open the video on another server.", None),
+    ],
+)
+def test_a_full_server_says_in_how_many_seconds_to_ask_again(text, seconds):
+    received = errors.from_server("in ensemble 'tracker', " + errors.ServerBusy(text).wire("a1"))
+    assert (type(received), str(received), received.retry_after_s) == (errors.ServerBusy, text, seconds)
+    told = errors.ServerBusy(f"a:1: {received} The prompts of objects [1] go with the next frame.")
+    assert told.retry_after_s == seconds, "whatever is said around it"
+
+
 def test_codes_are_different():
     codes = [kind.code for kind in tree(errors.MaskletError)]
     assert len(codes) == len(set(codes))

@@ -28,7 +28,7 @@ def test_a_refused_frame_leaves_the_video_usable(open_video):
 @pytest.mark.parametrize("refusal", [Refusal("MASKLET_BAD_FRAME: no. No."), Refusal("MASKLET_SERVER_BUSY: full. Wait.")], ids=["bad_frame", "busy"])
 def test_start_goes_again_after_a_refused_start(open_video, refusal):
     server = Server({0: refusal})
-    with open_video(server) as video:
+    with open_video(server, video_id=1) as video:
         with pytest.raises(MaskletError):
             video.track(FRAME)
         assert video.track(FRAME).frame_index == 0

@@ -41,7 +41,7 @@ def track(video: Any) -> Any:
 )
 def test_they_go_with_the_next_frame(open_video, error):
     server = Server({0: refused(error)})
-    with open_video(server) as video:
+    with open_video(server, video_id=1) as video:
         video.prompt(1, **POINT)
         video.prompt(2, **POINT)
         with pytest.raises(type(error), match=r"The prompts of objects \[1, 2\] go with the next frame\."):
@@ -92,7 +92,7 @@ def test_what_may_be_their_own_fault_is_tried_once_more_and_no_more(open_video, 
 def test_a_full_server_may_be_asked_as_often_as_one_likes_but_a_video_does_not_stand_still_for_an_object(open_video):
     full = refused(ServerBusy("no room."))
     server = Server(dict.fromkeys((0, 1, 2, 3, 5, 6), full))
-    with open_video(server) as video:
+    with open_video(server, video_id=1) as video:
         video.prompt(1, **POINT)
         assert [track(video) for _ in range(5)] == [*[ServerBusy] * 4, (1,)]
         video.prompt(2, **POINT)

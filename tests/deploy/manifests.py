@@ -17,6 +17,7 @@ from tests.deploy.tools import ROOT, kubectl
 KUBERNETES = ROOT / "docker" / "kubernetes"
 OVERLAYS = tuple(sorted(path.parent.name for path in KUBERNETES.glob("overlays/*/kustomization.yaml")))
 COMPONENTS = tuple(sorted(path.parent.name for path in KUBERNETES.glob("components/*/kustomization.yaml")))
+RENDERED = [*(("overlay", name) for name in OVERLAYS), *(("component", name) for name in COMPONENTS)]
 NEEDS = {"tls-gateway": ("gateway-envoy",)}  # components that patch objects of others
 Object = dict[str, Any]
 
@@ -51,6 +52,11 @@ def with_components(names: tuple[str, ...], base: str = "cpu") -> str:
 def component(name: str) -> list[Object]:
     """The CPU overlay with one component and what it needs."""
     return list(yaml.safe_load_all(with_components((*NEEDS.get(name, ()), name))))
+
+
+def rendered(kind: str, name: str) -> list[Object]:
+    """One of RENDERED."""
+    return overlay(name) if kind == "overlay" else component(name)
 
 
 def one(objects: Iterable[Object], kind: str, name: str = "masklet") -> Object:

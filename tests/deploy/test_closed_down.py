@@ -13,8 +13,8 @@ pytestmark = pytest.mark.programs
 
 KINDS = {  # no Role: nothing may ask the API for anything; no Job, DaemonSet or Ingress, which nothing here looks into
     *("Namespace", "ServiceAccount", "Deployment", "Service", "ConfigMap", "PersistentVolumeClaim"),
-    *("NetworkPolicy", "PodDisruptionBudget", "HorizontalPodAutoscaler", "ScaledObject", "ServiceMonitor", "PrometheusRule"),
-    *("GatewayClass", "Gateway", "GRPCRoute", "BackendTrafficPolicy", "ClientTrafficPolicy"),
+    *("NetworkPolicy", "PodDisruptionBudget", "HorizontalPodAutoscaler", "ScaledObject", "PodMonitor", "PrometheusRule"),
+    *("GatewayClass", "Gateway", "GRPCRoute", "BackendTrafficPolicy", "ClientTrafficPolicy", "EnvoyProxy"),
 }
 WITHOUT_NAMESPACE = {"Namespace", "GatewayClass"}
 POD = {  # no hostNetwork, hostPID, hostIPC, initContainers

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -85,8 +87,14 @@ def test_an_image_installs_what_is_locked_and_checks_its_hash(name: str) -> None
 
 
 def test_a_server_says_whether_it_is_healthy() -> None:
-    """build.Dockerfile says nothing: it is a command that ends."""
-    assert re.findall(r"^HEALTHCHECK .* CMD \[\"masklet\", \"probe\",", (DOCKER / "server.Dockerfile").read_text(), re.MULTILINE)
+    """build.Dockerfile says nothing: it is a command that ends. Without TLS, model or frame: the same for every server."""
+    (check,) = re.findall(r"^HEALTHCHECK (.*) CMD (.*)$", (DOCKER / "server.Dockerfile").read_text(), re.MULTILINE)
+    options = dict(re.findall(r"--([a-z-]+)=(\d+)", check[0]))
+    *words, timeout = json.loads(check[1])
+    assert words == ["masklet", "probe", "localhost:8001", "--live"]
+    assert int(timeout.removeprefix("--timeout-s=")) + 2 <= int(options["timeout"]), "Python has to start, too"
+    started = container(overlay("cpu"))["startupProbe"]
+    assert int(options["start-period"]) == started["periodSeconds"] * started["failureThreshold"], "as long as in Kubernetes"
 
 
 @pytest.mark.programs
@@ -115,10 +123,57 @@ def test_compose_mounts_files_that_exist_and_takes_its_tags_from_the_versions() 
                 assert (DOCKER / volume.split(":")[0]).is_file(), volume
 
 
+def test_no_port_is_open_to_the_network_unless_asked_for() -> None:
+    """None of these has TLS or authentication."""
+    for service in compose()["services"].values():
+        assert all(re.match(r"(127\.0\.0\.1|\$\{MASKLET_LISTEN:-127\.0\.0\.1\}):\d+:\d+$", port) for port in service["ports"]), service
+    shown = "\n".join(path.read_text() for path in (*DOCKER.glob("*.Dockerfile"), *DOCKER.glob("*.md")))
+    assert re.findall(r"-p (?!127\.0\.0\.1:)\S+", shown) == []
+
+
+IMAGES = {
+    "TRITON": "nvcr.io/nvidia/tritonserver",
+    "TENSORRT": "nvcr.io/nvidia/tensorrt",
+    "PROMETHEUS": "prom/prometheus",
+    "GRAFANA": "grafana/grafana",
+    "HAPROXY": "haproxy",
+}
+
+
+def test_what_is_pinned_is_a_digest_and_what_compose_pulls_takes_it() -> None:
+    digests = {name: value for name, value in versions().items() if name.endswith("_DIGEST")}
+    assert [*versions()] == [f"{name}_{part}" for name in IMAGES for part in ("TAG", "DIGEST")]
+    assert all(re.fullmatch(r"(@sha256:[0-9a-f]{64})?", value) for value in digests.values()), digests
+    pulled = {service["image"] for name, service in compose()["services"].items() if name != "server"}
+    pulled.add(compose()["services"]["server"]["build"]["args"]["BASE"])
+    assert pulled == {f"{IMAGES[name]}:${{{name}_TAG:?}}${{{name}_DIGEST:-}}" for name in ("TRITON", "PROMETHEUS", "GRAFANA")}
+
+
+DIGEST = "sha256:" + "0123456789abcdef" * 4
+
+
+@pytest.mark.parametrize(("answer", "code"), [(DIGEST, 0), ("sha256:12", 1), ("", 1)], ids=["a digest", "half a digest", "nothing"])
+def test_pinning_writes_what_the_registry_says_if_it_is_a_digest(tmp_path: Path, answer: str, code: int) -> None:
+    for name in ("pin.sh", "versions.env"):
+        shutil.copy(DOCKER / name, tmp_path)
+    asked = tmp_path / "asked"
+    docker = tmp_path / "bin" / "docker"
+    docker.parent.mkdir()
+    docker.write_text(f"#!/bin/sh\necho \"$4\" >>{asked}\necho '{answer}'\n")
+    docker.chmod(0o755)
+    done = subprocess.run([tmp_path / "pin.sh"], env={"PATH": f"{docker.parent}:/usr/bin:/bin"}, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    before = (DOCKER / "versions.env").read_text()
+    after = re.sub(r"_DIGEST=.*", f"_DIGEST=@{DIGEST}", before) if code == 0 else before
+    assert (tmp_path / "versions.env").read_text() == after
+    if code == 0:
+        assert asked.read_text().split() == [f"{image}:{versions()[name + '_TAG']}" for name, image in IMAGES.items()]
+
+
 def test_ports_agree_from_the_image_to_prometheus() -> None:
     exposed = re.findall(r"^EXPOSE (.*)$", (DOCKER / "server.Dockerfile").read_text(), re.MULTILINE)[0].split()
     assert exposed == ["8001", "8000", "8002"]
-    assert compose()["services"]["server"]["ports"] == ["8001:8001"]
+    assert compose()["services"]["server"]["ports"] == ["${MASKLET_LISTEN:-127.0.0.1}:8001:8001"]
     (scrape,) = yaml.safe_load((DOCKER / "observability" / "prometheus.yaml").read_text())["scrape_configs"]
     assert scrape == {"job_name": "masklet", "static_configs": [{"targets": ["server:8002"]}]}
     deployment = next(yaml.safe_load_all((KUBERNETES / "base" / "deployment.yaml").read_text().split("---\n", 1)[1]))
@@ -143,7 +198,7 @@ def test_the_variables_that_manifests_and_compose_set_are_those_of_the_entrypoin
     known = set(re.findall(r"^(MASKLET_[A-Z_]+) ", (DOCKER / "entrypoint.py").read_text(), re.MULTILINE))  # its head; see test_entrypoint.py
     files = [*(path for path in KUBERNETES.rglob("*.yaml") if "haproxy" not in str(path)), DOCKER / "compose.yaml"]
     given = {name for path in files for name in re.findall(r"\b(MASKLET_[A-Z_]+)\b", path.read_text())}
-    assert given - {"MASKLET_REPOSITORY"} <= known  # which says what compose mounts
+    assert given - {"MASKLET_REPOSITORY", "MASKLET_LISTEN"} <= known  # which say what compose mounts, and where it listens
 
 
 def test_every_server_with_a_gpu_has_the_same_room_for_tensors_between_models(tmp_path: Path) -> None:

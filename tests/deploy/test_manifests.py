@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.deploy.manifests import COMPONENTS, KUBERNETES, OVERLAYS, Object, component, container, one, overlay, text, with_components
+from tests.deploy.manifests import KUBERNETES, OVERLAYS, RENDERED, Object, container, one, overlay, rendered, text, with_components
 from tests.deploy.tools import ROOT, tool
 
 pytestmark = pytest.mark.programs
@@ -23,14 +23,10 @@ CUSTOM = {  # kinds that Kubernetes does not know by itself; kubernetes-validate
     ("gateway.envoyproxy.io/v1alpha1", "BackendTrafficPolicy"),
     ("gateway.envoyproxy.io/v1alpha1", "ClientTrafficPolicy"),
     ("keda.sh/v1alpha1", "ScaledObject"),
-    ("monitoring.coreos.com/v1", "ServiceMonitor"),
+    ("gateway.envoyproxy.io/v1alpha1", "EnvoyProxy"),
+    ("monitoring.coreos.com/v1", "PodMonitor"),
     ("monitoring.coreos.com/v1", "PrometheusRule"),
 }
-RENDERED = [*(("overlay", name) for name in OVERLAYS), *(("component", name) for name in COMPONENTS)]
-
-
-def rendered(kind: str, name: str) -> list[Object]:
-    return overlay(name) if kind == "overlay" else component(name)
 
 
 def core(objects: list[Object]) -> list[Object]:

@@ -51,6 +51,14 @@ def test_every_rule_has_a_test_on_made_series() -> None:
         ('le="0.25"', 'le="0.1"'),
         ("for: 1m", "for: 30m"),
         ("> 0.8", "> 1"),
+        (" unless on (instance) last_over_time(masklet_draining[10m]) == 1", ""),
+        (' and max_over_time(up{job="masklet"}[1h]) == 1', ""),
+        ("for: 12m", "for: 10m"),
+        ("masklet_object_bytes <= bool", "masklet_object_bytes < bool"),
+        (" * (1 - masklet_draining)", ""),
+        ("max by (job, model) (masklet:room:bool)", "max by (job) (masklet:room:bool)"),
+        ("max by (job, model) (masklet:room:bool)", "min by (job, model) (masklet:room:bool)"),
+        ('code="SERVER_BUSY"}[5m])) > 0 unless on (instance) masklet_draining == 1', 'code="SERVER_BUSY"}[5m])) > 0'),
         ("min by (instance) (masklet_shm_free_bytes)", "max by (instance) (masklet_shm_free_bytes)"),
         ("< 0.25", "< 0.3"),
         ('how="expired"', 'how="end"'),
@@ -59,7 +67,7 @@ def test_every_rule_has_a_test_on_made_series() -> None:
     ],
 )
 def test_a_broken_rule_fails_its_test(tmp_path: Path, written: str, instead: str) -> None:
-    text = (FOLDER / "rules.yaml").read_text()
+    text = yaml.safe_dump(yaml.safe_load((FOLDER / "rules.yaml").read_text()), width=1000)  # each expression in one line
     assert written in text
     (tmp_path / "rules.yaml").write_text(text.replace(written, instead))
     shutil.copy(FOLDER / "rules_test.yaml", tmp_path)

@@ -10,7 +10,7 @@ import pytest
 from masklet import Tracker
 from masklet.cli.arguments import parse
 from masklet.testing import MockTransport
-from tests.deploy.manifests import OVERLAYS, component, container, one, overlay
+from tests.deploy.manifests import OVERLAYS, RENDERED, component, container, one, overlay, rendered
 from tests.deploy.tools import ROOT, tool
 
 pytestmark = pytest.mark.programs
@@ -18,9 +18,9 @@ pytestmark = pytest.mark.programs
 HAPROXY = ROOT / "docker" / "gateways" / "haproxy.cfg"
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_a_pod_gets_the_time_that_its_drain_and_its_end_take(name: str) -> None:
-    objects = overlay(name)
+@pytest.mark.parametrize(("kind", "name"), RENDERED)
+def test_a_pod_gets_the_time_that_its_drain_and_its_end_take(kind: str, name: str) -> None:
+    objects = rendered(kind, name)
     drain = parse(container(objects)["lifecycle"]["preStop"]["exec"]["command"][1:])
     env = {item["name"]: item.get("value") for item in container(objects)["env"]}
     spec = one(objects, "Deployment")["spec"]
@@ -37,24 +37,13 @@ def test_the_drain_file_of_the_manifests_is_that_of_the_bank(name: str) -> None:
     assert f'"drain_file" value {{ string_value: "{env["MASKLET_DRAIN_FILE"]}" }}' in config
 
 
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_probes_are_commands_that_the_client_has_and_end_before_kubernetes_gives_up(name: str) -> None:
-    made = container(overlay(name))
-    grpc = next(port["containerPort"] for port in made["ports"] if port["name"] == "grpc")
-    for probe, ready in (("startupProbe", True), ("readinessProbe", True), ("livenessProbe", False)):
-        command = made[probe]["exec"]["command"]
-        said = parse(command[1:])
-        assert (command[0], said.command, said.url, said.ready) == ("masklet", "probe", f"localhost:{grpc}", ready)
-        assert said.timeout_s + 2 <= made[probe]["timeoutSeconds"], f"{probe}: Python has to start, too"
-
-
-def test_a_server_with_mutual_tls_is_probed_where_no_certificate_is_asked_for() -> None:
+def test_a_server_with_mutual_tls_is_probed_as_every_other() -> None:
+    """Counters need no certificate; see test_lifecycle.py for what probes ask."""
     made = container(component("tls-server"))
     (folder,) = [mount["mountPath"] for mount in made["volumeMounts"] if mount["name"] == "tls"]
     assert {"name": "MASKLET_TLS_DIR", "value": folder} in made["env"]
-    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
-        assert made[probe]["httpGet"] == {"path": "/v2/health/ready", "port": "http"}
-        assert "exec" not in made[probe]
+    probes = ("startupProbe", "readinessProbe", "livenessProbe")
+    assert [made[probe] for probe in probes] == [container(overlay("cpu"))[probe] for probe in probes]
 
 
 def test_the_two_autoscalers_agree() -> None:
@@ -117,9 +106,11 @@ def test_haproxy_takes_its_configuration_with_that_environment() -> None:
 
 
 def test_monitoring_scrapes_the_port_and_the_job_of_the_rules() -> None:
+    """Of pods: those that drain are no endpoints of the Service any more."""
     objects = component("monitoring")
-    monitor, service = one(objects, "ServiceMonitor")["spec"], one(objects, "Service")
-    assert service["metadata"]["labels"][monitor["jobLabel"]] == "masklet"
-    assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
-    assert {endpoint["port"] for endpoint in monitor["endpoints"]} <= {port["name"] for port in service["spec"]["ports"]}
+    monitor, pod = one(objects, "PodMonitor")["spec"], one(objects, "Deployment")["spec"]["template"]
+    assert pod["metadata"]["labels"][monitor["jobLabel"]] == "masklet"
+    assert monitor["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    assert [endpoint["port"] for endpoint in monitor["podMetricsEndpoints"]] == ["metrics"]
+    assert {item["kind"] for item in objects if item["apiVersion"].startswith("monitoring.")} == {"PodMonitor", "PrometheusRule"}
     assert one(objects, "ConfigMap", "masklet-dashboard")["data"] == {"masklet.json": (ROOT / "docker/observability/dashboard.json").read_text()}

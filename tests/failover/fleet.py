@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,13 +50,16 @@ def small(folder: Path) -> Network:
 
 
 class Pod:
-    """One server. Where it is `supervised` it is restarted at the same address whatever becomes of it; else only by `revive`."""
+    """One server, with `settings` of its bank. Where it is `supervised` it is restarted at its address whatever becomes of it; else by `revive`."""
 
-    def __init__(self, folder: Path, host: str, ports: tuple[int, int, int], python: Path, network: Network, *, supervised: bool) -> None:
+    def __init__(
+        self, folder: Path, host: str, ports: tuple[int, int, int], python: Path, network: Network, settings: Mapping[str, str], *, supervised: bool
+    ) -> None:
         self.host = host
         self.drain_file = folder / "draining"
-        settings = {"memory_bank.drain_file": str(self.drain_file), "memory_bank.idle_seconds": _IDLE_S}
-        repository = assemble(network.variant, network.engines, folder / "repository", settings=settings)
+        every = {"drain_file": str(self.drain_file), "idle_seconds": _IDLE_S, **settings}
+        bank = {f"memory_bank.{name}": value for name, value in every.items()}
+        repository = assemble(network.variant, network.engines, folder / "repository", settings=bank)
         grpc, http, metrics = ports
         self.server = Server(
             repository, python=python, host=host, grpc_port=grpc, http_port=http, metrics_port=metrics, exit_timeout_s=1, log=folder / "triton.log"
@@ -122,10 +125,21 @@ class Pod:
 class Fleet:
     """So many pods, all of them ready; a context manager. `names` gives the first `known` of them to gateways."""
 
-    def __init__(self, folder: Path, python: Path, count: int, known: int | None = None, *, network: Network = NANO, supervised: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        python: Path,
+        count: int,
+        known: int | None = None,
+        *,
+        network: Network = NANO,
+        supervised: bool = True,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         hosts = [f"127.0.{os.getpid() % 250 + 1}.{number}" for number in range(1, count + 1)]  # Linux has all of 127/8; other runs use others
         ports = common_ports(hosts)
-        self.pods = [Pod(folder / str(number), host, ports, python, network, supervised=supervised) for number, host in enumerate(hosts)]
+        places = [(folder / str(number), host) for number, host in enumerate(hosts)]
+        self.pods = [Pod(*place, ports, python, network, settings or {}, supervised=supervised) for place in places]
         self.names = Names()
         self.ports = Ports(ports[0], ports[1], self.names.port)
         self._known = hosts[:known]

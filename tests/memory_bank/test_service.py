@@ -216,7 +216,7 @@ def test_the_byte_budget_refuses_objects_and_videos(stages):
     held = service(stages, max_bytes=VARIANT.object_bytes() * 3 // 2)
     client = Client(held)
     client.send(click(1, (10, 20)))
-    with pytest.raises(ServerBusy, match=r"objects of this request grow by .* memories fill .* of the .* Retry later, or remove objects"):
+    with pytest.raises(ServerBusy, match=r"objects of this request grow by .* memories fill .* of the .* Retry in 30 s, or remove objects"):
         client.send(click(2, (5, 5)))
     assert client.send()["OBJECT_IDS"].tolist() == [1]
     with pytest.raises(ServerBusy, match="memories fill"):

@@ -49,7 +49,8 @@ def test_every_start_beyond_the_limit_is_refused_at_once(tight: Server) -> None:
     assert len(refused) == AT_ONCE - MAX_VIDEOS
     for answer in refused.values():
         assert type(answer) is errors.ServerBusy
-        assert re.search(rf"{MAX_VIDEOS} videos are live, which is this server's limit\. Retry later, or open the video on another", str(answer))
+        assert re.search(rf"{MAX_VIDEOS} videos are live, which is this server's limit\. Retry in \d+ s, or open the video on another", str(answer))
+        assert answer.retry_after_s == 30, "nothing ends here, and nothing expires within the longest wait"
     live, late = set(answers) - set(refused), min(refused)
     with Wire(tight.grpc_url) as wire:
         for video_id in live:
@@ -64,9 +65,9 @@ def test_objects_and_videos_beyond_the_byte_budget_are_refused_at_once(tight: Se
             video.prompt(object_id, points=[(20, 20)])
         assert len(video.track(FRAME).object_ids) == FIT
         video.prompt(FIT, points=[(20, 20)])
-        with pytest.raises(errors.ServerBusy, match=r"objects of this request grow by .* of the 1\.0 MiB .* Retry later, or remove objects"):
+        with pytest.raises(errors.ServerBusy, match=r"objects of this request grow by .* of the 1\.0 MiB .* Retry in \d+ s, or remove objects"):
             video.track(FRAME)
-        with pytest.raises(errors.ServerBusy, match=r"0 MiB of the 1 MiB that this server may use\. Retry later, or open the video on another"):
+        with pytest.raises(errors.ServerBusy, match=r"0 MiB of the 1 MiB that this server may use\. Retry in \d+ s, or open the video on another"):
             other.track(FRAME)
         video.remove(FIT)  # which the client keeps for a second try
         assert len(video.track(FRAME).object_ids) == FIT

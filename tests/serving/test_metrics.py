@@ -23,7 +23,7 @@ def test_what_the_bank_does_can_be_scraped_from_triton(serve_small: Serve) -> No
         kinds, _ = scrape(server)
         assert kinds == {metric.name: metric.kind.lower() for metric in TABLE} | {STOPS[0]: "counter", MISMATCHES[0]: "counter"}
         assert (idle["videos"], idle["videos_limit"], idle['refusals_total{code="SERVER_BUSY"}']) == (0, 2, 0)
-        with tracker.open() as one, tracker.open() as two, tracker.open() as refused:
+        with tracker.open() as one, tracker.open() as two, tracker.open("under this id alone") as refused:
             one.prompt(1, points=[(20, 15)])
             one.prompt(2, box=(10, 8, 40, 40))
             for frame in FRAMES:

@@ -15,11 +15,12 @@
     │   ├── BadVideoId          the correlation id is 0, empty or too long
     │   └── NotOwner            another client owns the video of this id
     ├── VideoLost               the server no longer holds this video: open a new one
-    ├── ServerBusy              the server takes no further video or object now: retry later or elsewhere
+    ├── ServerBusy              the server takes no further video or object now: retry in `retry_after_s`, or elsewhere
     ├── ServerUnavailable       no server answers at this address
     └── ServerFault             the server failed inside; the message says how
 
-On the wire an error is `MASKLET_<CODE>: what happened. What to do.`, and behind it ` [request ID]`; `code` is stable, the text is for people.
+On the wire an error is `MASKLET_<CODE>: what happened. What to do.`, and behind it ` [request ID]`; `code` is stable, the text is for people, but for
+the words `Retry in N s` of a full server.
 """
 
 from __future__ import annotations
@@ -132,6 +133,12 @@ class ServerBusy(MaskletError):
 
     code = "SERVER_BUSY"
 
+    @property
+    def retry_after_s(self) -> float | None:
+        """In how many seconds a full server expects to have room, 1 to 30. None where it did not say: it drains or stops, so go elsewhere at once."""
+        told = _RETRY.search(str(self))
+        return float(told[1]) if told else None
+
 
 class ServerUnavailable(MaskletError):
     """No server answers at this address."""
@@ -185,6 +192,7 @@ _BY_CODE = _tree(MaskletError)
 _OWN = re.compile(r"MASKLET_(?P<code>[A-Z_]+): (?P<message>.*?)( \[request (?P<token>\w+)\])?(' is not found)?$", re.DOTALL)
 # What an inner model misses is no client's mistake: the model before it died while it answered.
 _INNER = re.compile(r"model '(?!tracker)")
+_RETRY = re.compile(r"\bRetry in (\d+) s\b")
 _PREFIX = re.compile(r"^((\[[^\]]*\]|in ensemble '[^']*',) )*")
 
 # Triton's words -> our class and what to do; the first match counts. Triton promises none of these words to anybody.

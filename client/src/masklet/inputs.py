@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import secrets
+
 import numpy as np
 from numpy.typing import NDArray
 
 from masklet.errors import BadFrame, BadVideoId
 
 Frame = NDArray[np.uint8] | bytes | bytearray | memoryview
+
+
+def random_id() -> int:
+    """An id that no other video has."""
+    return secrets.randbelow(2**63 - 1) + 1
 
 
 def checked_id(video_id: int | str) -> int | str:

@@ -54,7 +54,8 @@ class Tracker:
 
         video_id   integer from 1 to 2**63 - 1 or string of 1 to 128 bytes, random by default; a name in use by another client is refused. Choose
                    names only where all clients are yours: who knows one can end the video (Triton ends a sequence for whoever asks), not see it.
-                   A resilient video gets another one with each further server that it is on: `Video.video_id` says which
+                   A resilient video gets another one with each further server that it is on; one without a name whose first request is refused
+                   for want of room begins under two more, at once, since behind a gateway each may be another server's: `Video.video_id` says which
         state      a snapshot of another video, to go on where it was taken
         resilient  the video survives its server: see `Resilience`, which is also how to set it
 
@@ -78,8 +79,9 @@ class Video:
     """One live video: objects are prompted, then tracked through the frames that follow.
 
     Errors: a RequestError means that one call was refused and changed nothing, and a ServerFault that it failed inside; the video goes on.
-    ServerBusy refuses a video, or one more object; the same call may be tried again. After VideoLost, a deadline, a broken stream or the answer to
-    another request (a ServerFault; it never becomes a result) the video is over and every later call raises VideoLost. `close` is needed after all.
+    ServerBusy refuses a video, or one more object; the same call may be tried again, after `retry_after_s` of the error. After VideoLost, a deadline,
+    a broken stream or the answer to another request (a ServerFault; it never becomes a result) the video is over and every later call raises
+    VideoLost. `close` is needed after all.
 
     The prompts of a refused frame are kept, and go with the next frame that is sent, unless there are newer ones of the same object by then; the
     error says so. Frames that are on their way already go without them. Not kept are a prompt that the error names ("object 4 (prompt 3): ..."); and

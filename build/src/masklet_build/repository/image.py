@@ -19,7 +19,7 @@ def backend(repository: Path) -> str | None:
 
 def command(repository: Path) -> str:
     """What to run instead of `masklet-build serve`, where Docker and the image of docker/server.Dockerfile are."""
-    run = ["docker run --rm --shm-size 2g -p 8001:8001", f"-v {repository.absolute()}:/models:ro", "masklet-server"]
+    run = ["docker run --rm --shm-size 2g -p 127.0.0.1:8001:8001", f"-v {repository.absolute()}:/models:ro", "masklet-server"]
     if backend(repository) == "tensorrt":
         run[0] += " --gpus '\"device=0\"'"
         run.append(f"--cuda-memory-pool-byte-size=0:{_CUDA_POOL}")

@@ -133,6 +133,7 @@ class PlainConnection(Connection):
         finally:
             self._session.close()
             await self._stream.close()
+            await self._concurrency.join()
 
     async def _end(self) -> BaseException | None:
         """Sends END. Gives the error if nobody heard it; what the server thinks of it does not matter."""
@@ -182,6 +183,12 @@ class PlainConnection(Connection):
 
     def _take(self, event: Event) -> None:
         self._session.resolve(event)
-        self._stream.advance()
+        stream = self._stream
+        with self._lock:
+            if end := self._session.leave():
+                self._stream = self._open_stream()
+                stream.send(end)
+                self._concurrency.spawn(stream.close)
+        stream.advance()
         with self._lock:
             self._flush()

@@ -19,11 +19,12 @@ from masklet.connection import losses, operations
 from masklet.connection.asking import Asking
 from masklet.connection.operations import Operation
 from masklet.connection.pending import Outstanding, PendingResult
-from masklet.errors import MaskletError, NotOwner, ServerFault, ServerUnavailable, VideoLost, from_server, token_of
-from masklet.inputs import checked_id
+from masklet.errors import MaskletError, NotOwner, ServerBusy, ServerFault, ServerUnavailable, VideoLost, from_server, token_of
+from masklet.inputs import checked_id, random_id
 from masklet.results import TrackedFrame
 from masklet.transport.protocol import Answer, Broken, Event, Refusal, Request
 
+_FURTHER_IDS = 2  # under which a video that is refused begins at once: each is another choice of a gateway's, and costs a server one frame
 _END_S = 5.0  # how long END may take: callers of `close` want to go on, and a server that does not hear it frees the video by itself
 _END_AFTER_LOSS_S = 5.0  # how long a lost video may take to end; not worth more of anybody's time, nor less if frames are given less
 
@@ -36,12 +37,15 @@ class Session(Asking):
 
     def __init__(self, url: str, video_id: int | str | None, timeout_s: float) -> None:
         super().__init__()
-        self._video_id = secrets.randbelow(2**63 - 1) + 1 if video_id is None else checked_id(video_id)
+        self._video_id = random_id() if video_id is None else checked_id(video_id)
+        self._further = self._further_ids = _FURTHER_IDS if video_id is None else 0  # a name is the caller's
         self._url = url
         self._timeout_s = timeout_s
         self._owner = secrets.token_hex(16)
         self._outstanding = Outstanding()
         self._done: tuple[Callable[[], object], Callable[[], PendingResult | None]] | None = None  # the last event and its result, weakly
+        self._beginning: tuple[PendingResult, Operation] | None = None  # what START was sent with, until it is answered
+        self._leaving = False  # that was refused, and goes elsewhere
         self._started = False  # a request was answered without an error: the server holds the video
         self._may_exist = False  # a START was sent: the server may hold something
         self._foreign = False  # another client owns the video of this id
@@ -76,7 +80,7 @@ class Session(Asking):
     def add(self, operation: Operation) -> PendingResult:
         """See `Asking`."""
         pending = PendingResult(operation.without_tensors(), prompted=operation.is_frame)
-        if not self._started and (self._outstanding.sent or self._outstanding.held):  # it will be held, and the caller may use its array again
+        if not self._started:  # it may be held, or go elsewhere later, and the caller may use its array again
             operation = replace(operation, tensors={name: array.copy() for name, array in operation.tensors.items()})
         self._outstanding.held.append((pending, operation))
         return pending
@@ -106,9 +110,25 @@ class Session(Asking):
                 if not self._outstanding.held or not (self._started or not self._outstanding.sent):
                     return
                 pending, operation = self._outstanding.held[0]
-                request = self._request(pending, self.operations.with_returned(operation), end=False)
+                operation = self.operations.with_returned(operation)
+                request = self._request(pending, operation, end=False)
+                self._beginning = (pending, operation) if request.start else None
                 self._outstanding.held.popleft()
             yield request
+
+    def leave(self) -> Request | None:
+        """Where START was refused and may go elsewhere: END for the old id, whose place in Triton it frees. `ready` begins under another one then."""
+        with self._lock:
+            if not self._leaving:
+                return None
+            end = self._to_send(operations.end(), end=True)
+            self._video_id = random_id()
+            assert self._beginning is not None
+            if self._beginning not in self._outstanding.held:  # as after an interrupt
+                self._outstanding.held.appendleft(self._beginning)
+            self._further -= 1
+            self._leaving = False
+            return end
 
     def issue(self, operation: Operation, *, end: bool = False) -> tuple[PendingResult, Request]:
         """The request for an operation, to be sent at once; `end`: it also frees the video."""
@@ -142,11 +162,14 @@ class Session(Asking):
                 return None
             self._waiting_since = time.monotonic()
             pending = self._outstanding.sent[request_id]
-            outcome = self._outcome(event, pending, request_id)
-            pending.heard = True
-            pending.prompted = False
-            pending.outcome = pending.outcome or outcome
-            self._may_exist = self._may_exist and not pending.end  # even a refused END leaves nothing to free
+            self._leaving = self._may_leave(event, request_id)
+            if not self._leaving:
+                outcome = self._outcome(event, pending, request_id)
+                pending.heard = True
+                pending.prompted = False
+                pending.outcome = pending.outcome or outcome
+                self._may_exist = self._may_exist and not pending.end  # even a refused END leaves nothing to free
+                self._beginning, self._further = None, self._further_ids
             self._done = weakref.ref(event), weakref.ref(pending)
             self._outstanding.sent.pop(request_id, None)
             return pending
@@ -158,15 +181,23 @@ class Session(Asking):
 
     def _request(self, pending: PendingResult, operation: Operation, *, end: bool) -> Request:
         # START goes with every request until one is on its way or accepted: a refused START has started nothing.
-        start = not self._started and not self._outstanding.sent and not end
-        options = replace(operation.options, owner=self._owner)
-        request = Request(self.video_id, start, end, {**operation.tensors, "PROMPTS": operations.prompts_tensor(operation)}, options.parameters())
+        request = self._to_send(operation, start=not self._started and not self._outstanding.sent and not end, end=end)
         pending.operation = operation.without_tensors()
         if not self._outstanding.sent:
             self._waiting_since = time.monotonic()
         self._outstanding.sent[request.id] = pending
         self._may_exist = True
         return request
+
+    def _to_send(self, operation: Operation, *, start: bool = False, end: bool = False) -> Request:
+        tensors = {**operation.tensors, "PROMPTS": operations.prompts_tensor(operation)}
+        return Request(self.video_id, start, end, tensors, replace(operation.options, owner=self._owner).parameters())
+
+    def _may_leave(self, event: Answer | Refusal, request_id: str) -> bool:
+        """Whether it refuses START for want of room: then nothing is lost by beginning elsewhere."""
+        if isinstance(event, Answer) or not self._beginning or not self._further or self._end_by is not None:
+            return False
+        return token_of(event.text) in (None, request_id) and isinstance(from_server(event.text), ServerBusy)
 
     def _asked(self, event: Answer | Refusal) -> str | None:
         """The id of the request that the event belongs to; None, and the video is lost, where there is none."""
@@ -210,4 +241,5 @@ class Session(Asking):
 
     def _lose(self, error: MaskletError) -> None:
         self._lost = self._lost or error
+        self._beginning = None
         self._outstanding.fail(error)

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from masklet.connection.pending import PendingResult
 from masklet.connection.session import Session
+from masklet.inputs import random_id
 from masklet.recovery.replay_log import Entry
 from masklet.transport.protocol import Request
 
@@ -46,11 +47,6 @@ class Attempt:
     def overdue(self) -> bool:
         """Whether the server was silent for too long."""
         return bool(self.on_way) and self.session.patience() <= 0
-
-
-def random_id() -> int:
-    """An id that no other video has."""
-    return secrets.randbelow(2**63 - 1) + 1
 
 
 def fresh_id(first: int | str) -> int | str:

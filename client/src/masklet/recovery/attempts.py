@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from masklet.connection import operations
 from masklet.connection.interruption import Cause
 from masklet.connection.pending import PendingResult
-from masklet.errors import MaskletError
-from masklet.inputs import checked_id
-from masklet.recovery.attempt import Attempt, fresh_id, random_id
+from masklet.errors import MaskletError, ServerBusy
+from masklet.inputs import checked_id, random_id
+from masklet.recovery.attempt import Attempt, fresh_id
 from masklet.recovery.options import Resilience
 from masklet.recovery.recovery import Recovery
 from masklet.recovery.replay_log import Entry
@@ -140,9 +140,10 @@ class Attempts:
 
     def lose(self, attempt: Attempt, cause: Cause, error: MaskletError, waited_s: float) -> None:
         """A server is lost, or did not take the video."""
-        if cause == "silent":  # it may only be slow: then the video must not stay there until it is forgotten
+        leaves = cause == "silent" or (cause == "failed" and isinstance(error, ServerBusy))
+        if leaves:  # it may only be slow, then the video must not stay there until it is forgotten; and one that is refused has a place in Triton
             self.end(attempt)
-        self.commands.append(Close(attempt, cancel=cause != "silent"))
+        self.commands.append(Close(attempt, cancel=not leaves))
         had_it, recovery = attempt is self.current, self.recovery
         if had_it:
             self.current = None

@@ -44,6 +44,11 @@ class Resilience:
         return min(timeout_s, doubled)
 
 
+def spread_s(hint_s: float) -> float:
+    """How long to wait where a full server said so many seconds: about that, since all who were refused were told the same."""
+    return random.uniform(0.5 * hint_s, 1.5 * hint_s)
+
+
 def delay_s(rounds: int) -> float:
     """How long to wait after so many rounds through all servers: anything up to a limit that doubles, so that videos that were lost together
     do not come back together ("full jitter": https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/)."""

@@ -6,8 +6,10 @@ import time
 from collections.abc import Sequence
 
 from masklet.connection.interruption import Cause, Interruption
-from masklet.errors import MaskletError
-from masklet.recovery.options import delay_s
+from masklet.errors import MaskletError, ServerBusy
+from masklet.recovery.options import delay_s, spread_s
+
+_REFUSALS = 3  # in a row, by which all servers are taken for full: one address may be a gateway's, and each attempt another choice of its
 
 
 class Recovery:
@@ -18,6 +20,7 @@ class Recovery:
     moving    the old server still serves: there is time
     last      why the last attempt failed
     silences  servers in a row that did not answer in time
+    hints     in how many seconds the servers that were asked last, and are full, expect to have room
     refused   what servers have against taking the video again, by url: they are not asked any more
     """
 
@@ -31,6 +34,7 @@ class Recovery:
         self.at, self.since = time.time(), time.monotonic()
         self.last = reason
         self.due = self.since
+        self.hints: list[float] = []
         self.refused: dict[str, MaskletError] = {}
         self._turn = 0
         self.attempts = self.silences = self.frames_replayed = 0
@@ -51,12 +55,15 @@ class Recovery:
         return self.refused.keys() >= set(self.urls)
 
     def failed(self, cause: Cause, error: MaskletError) -> None:
-        """An attempt failed: the next server is asked at once, unless all were; then it takes a while."""
+        """An attempt failed: the next server is asked at once, unless all were; then it takes a while, where all are full as long as they said."""
         self.last = error
+        hint = error.retry_after_s if isinstance(error, ServerBusy) else None
+        self.hints = [] if hint is None else [*self.hints, hint][-max(_REFUSALS, len(self.urls)) :]
         self.silences += cause == "silent"
         self.switched = None
         rounds, rest = divmod(self._turn, len(self.urls))
-        self.due = time.monotonic() + (0 if rest else delay_s(rounds))
+        all_full = len(self.hints) >= max(_REFUSALS, len(self.urls))
+        self.due = time.monotonic() + (0 if rest else spread_s(min(self.hints)) if all_full else delay_s(rounds))
 
     def worse(self, urls: Sequence[str], cause: Cause, reason: MaskletError, waited_s: float) -> None:
         """The server that drained is lost before the video had left it."""

@@ -93,7 +93,8 @@ class Admission:
     def end(self, request: Request) -> None:
         """END, whatever becomes of its request; but only its owner can end a video."""
         video = self._videos.owned(request.video_id, request.owner)
-        if video is not None and self._videos.end(request.video_id, video):
+        leave = self._videos.forget if request.start else self._videos.end  # what passes had no room that others could have now
+        if video is not None and leave(request.video_id, video):
             self._observer.ended("end")
 
     def withdraw(self, request: Request, video: Video, replaced: Video | None) -> None:
@@ -106,7 +107,7 @@ class Admission:
             if holds:
                 self._videos.begin(request.video_id, replaced)
         elif holds and request.envelope.restores:
-            self._videos.end(request.video_id, video)
+            self._videos.forget(request.video_id, video)
         else:
             self._observer.started()
 

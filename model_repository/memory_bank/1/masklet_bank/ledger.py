@@ -48,13 +48,13 @@ class Ledger:
         self.under_way[video_id] = 0
 
     def reserve(self, video_id: VideoId, nbytes: int) -> None:
-        """Sets so many bytes more aside for a video, until it is settled. Raises ServerBusy, and then changes nothing."""
+        """Sets so many bytes more aside for a video, until it is settled. Raises ServerBusy, without advice, and then changes nothing."""
         comes_to = self.under_way.get(video_id, self._of(video_id).reserved) + nbytes
         taken = self.taken - self._charged(video_id) + max(comes_to, self._of(video_id).reserved)
         if taken > max(self.limit, self.taken):
             raise ServerBusy(
                 f"the objects of this request grow by {_size(nbytes)}, and memories fill {_size(self.taken)} of the {_size(self.limit)} that this "
-                "server may use. Retry later, or remove objects."
+                "server may use."
             )
         self.under_way[video_id], self.taken = comes_to, taken
 

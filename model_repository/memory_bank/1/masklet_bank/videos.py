@@ -5,6 +5,7 @@ Triton never tells a model that a sequence timed out or that its client is gone,
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from masklet_bank.video import Video
 
 _RECENT = 64  # frames by which the server knows how slow it is
 _SLOWEST_S = 600.0  # what a frame counts for at most
+_ENDS = 16  # videos by whose ends the server knows how often there is room
+_RETRY_S = (1, 30)  # in how many seconds who was refused is to ask again, at least and at most
 # A frame waits for those of all other videos, at the encoder and here, and the bank hears of it only when it comes. So long as a frame takes, so
 # long the next one of that video may be away; three times that is silence.
 _ROUNDS = 3
@@ -51,6 +54,7 @@ class Videos:
         self.last_used: dict[VideoId, float] = {}
         self.working: set[VideoId] = set()
         self._recent: deque[float] = deque(maxlen=_RECENT)
+        self._ends: deque[float] = deque(maxlen=_ENDS)  # when videos ended or expired, oldest first
 
     def __len__(self) -> int:
         return len(self.live)
@@ -63,6 +67,15 @@ class Videos:
     def patience(self) -> float:
         """Seconds that a video may be silent: `idle_seconds`, or longer while the server itself is slow."""
         return max(self._capacity.idle_seconds, _ROUNDS * max(self._recent, default=0.0))
+
+    @property
+    def retry_s(self) -> int:
+        """In how many seconds there may be room: as long as a video took of late to end after another, or until the most silent one expires."""
+        now = self._clock()
+        gap = (now - self._ends[0]) / len(self._ends) if self._ends else math.inf
+        expiry = min(self.last_used.values(), default=math.inf) + self.patience - now
+        least, most = _RETRY_S
+        return max(least, math.ceil(min(most, gap, expiry)))
 
     def expire(self, waiting: Collection[VideoId] = ()) -> list[VideoId]:
         """Forgets the videos that were silent for too long, and returns their ids. `waiting`: ids that have a request now, so that they are not."""
@@ -84,12 +97,15 @@ class Videos:
         if passing:
             return
         if len(self.live) >= self._capacity.max_videos:
-            raise ServerBusy(f"{len(self.live)} videos are live, which is this server's limit. Retry later, or open the video on another server.")
+            raise ServerBusy(f"{len(self.live)} videos are live, which is this server's limit. {self._retry}")
         if not self.ledger.has_room(self._capacity.object_bytes(1)):
             raise ServerBusy(
-                f"memories fill {self.ledger.taken >> 20} MiB of the {self.ledger.limit >> 20} MiB that this server may use. "
-                "Retry later, or open the video on another server."
+                f"memories fill {self.ledger.taken >> 20} MiB of the {self.ledger.limit >> 20} MiB that this server may use. {self._retry}"
             )
+
+    @property
+    def _retry(self) -> str:
+        return f"Retry in {self.retry_s} s, or open the video on another server."
 
     def begin(self, video_id: VideoId, video: Video) -> None:
         """Holds a video from now on, in place of one of the same id. It takes nothing yet: reserve for what it brings."""
@@ -99,7 +115,10 @@ class Videos:
 
     def reserve(self, video_id: VideoId, nbytes: int) -> None:
         """Sets bytes aside for what a request adds to a video, until `settle`. Raises ServerBusy, and then changes nothing."""
-        self.ledger.reserve(video_id, nbytes)
+        try:
+            self.ledger.reserve(video_id, nbytes)
+        except ServerBusy as full:
+            raise ServerBusy(f"{full} Retry in {self.retry_s} s, or remove objects.") from None
 
     def settle(self, video_ids: Iterable[VideoId]) -> None:
         """The execution with requests of these videos is done: each takes what it really is, and its silence begins now."""
@@ -138,6 +157,13 @@ class Videos:
         return video if video is not None and video.owner in (None, owner) else None
 
     def end(self, video_id: VideoId, video: Video | None = None) -> bool:
+        """A video has ended, and others may have its room. For the rest see `forget`."""
+        ended = self.forget(video_id, video)
+        if ended:
+            self._ends.append(self._clock())
+        return ended
+
+    def forget(self, video_id: VideoId, video: Video | None = None) -> bool:
         """Forgets a video. Returns whether it was there. `video`: only this one, not another that has begun under its id."""
         if video is not None and self.live.get(video_id) is not video:
             return False
