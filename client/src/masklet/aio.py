@@ -82,9 +82,10 @@ class AsyncTracker:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 30,
         model: str = TRACKER.name,
+        proxy: str | None = None,
         transport: AsyncTransport | Mapping[str, AsyncTransport] | None = None,
     ) -> None:
-        servers = Servers(url, transport, partial(GrpcTransport, tls=tls, model=model), headers or {}, blocking=False)
+        servers = Servers(url, transport, partial(GrpcTransport, tls=tls, model=model, proxy=proxy), headers or {}, blocking=False)
         self._videos = Videos(servers, timeout_s, EventLoop)
 
     def open(self, video_id: int | str | None = None, state: bytes | None = None, *, resilient: bool | Resilience = False) -> Opening:

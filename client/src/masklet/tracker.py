@@ -30,6 +30,7 @@ class Tracker:
     headers    sent with every stream, for gateways (authorisation, routing)
     timeout_s  how long an answer may take, counted from when its request was sent or the answer before it came
     model      name of the server's public model: tracker_VARIANT where it serves several variants
+    proxy      "http://HOST:PORT" of an HTTP proxy to go through. None: straight to the server; http_proxy and its like do not count
     transport  another way to reach the server, or a dict by url, for tests: see `masklet.testing`
 
     Videos of one tracker may be used in different threads, and a video in several, though its frames then have no certain order. In a forked child
@@ -44,9 +45,10 @@ class Tracker:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 30,
         model: str = TRACKER.name,
+        proxy: str | None = None,
         transport: Transport | Mapping[str, Transport] | None = None,
     ) -> None:
-        servers = Servers(url, transport, partial(GrpcTransport, tls=tls, model=model), headers or {}, blocking=True)
+        servers = Servers(url, transport, partial(GrpcTransport, tls=tls, model=model, proxy=proxy), headers or {}, blocking=True)
         self._videos = Videos(servers, timeout_s, Threads)
 
     def open(self, video_id: int | str | None = None, state: bytes | None = None, *, resilient: bool | Resilience = False) -> Video:

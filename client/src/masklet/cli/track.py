@@ -69,7 +69,14 @@ def _told(interruption: Interruption) -> str:
 
 
 def _tracker(arguments: argparse.Namespace) -> Tracker:
-    return Tracker(arguments.url, tls=tls_of(arguments), headers=dict(arguments.header), timeout_s=arguments.timeout_s, model=arguments.model)
+    return Tracker(
+        arguments.url,
+        tls=tls_of(arguments),
+        headers=dict(arguments.header),
+        timeout_s=arguments.timeout_s,
+        model=arguments.model,
+        proxy=arguments.proxy,
+    )
 
 
 def _total(source: Source, most: int | None) -> int | None:
