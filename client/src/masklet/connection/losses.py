@@ -5,6 +5,8 @@ from __future__ import annotations
 from masklet.connection.pending import PendingResult
 from masklet.errors import MaskletError, ServerBusy, ServerFault, ServerUnavailable, VideoLost, from_server
 
+_WORTH_TELLING_S = 1.0
+
 
 def expired(url: str, oldest: PendingResult | None, timeout_s: float, *, started: bool) -> MaskletError:
     """The oldest request has taken too long. `started`: the server has answered before."""
@@ -22,6 +24,11 @@ def broken(url: str, oldest: PendingResult | None, text: str, *, started: bool) 
     if not started and isinstance(error, ServerUnavailable | ServerBusy):
         return type(error)(f"{url}: {error}")
     return VideoLost(f"the stream to {url} broke {place}: {text}. Open a new video and prompt again, or restore a snapshot.")
+
+
+def forgotten(error: VideoLost, silent_s: float) -> VideoLost:
+    """The server no longer held the video. `silent_s`: how long it had heard nothing of it."""
+    return VideoLost(f"{error} It had heard nothing of the video for {silent_s:.0f} s.") if silent_s >= _WORTH_TELLING_S else error
 
 
 def out_of_step(url: str, pending: PendingResult | None) -> ServerFault:

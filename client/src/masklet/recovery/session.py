@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from masklet.connection import keep_alive
 from masklet.connection.asking import Asking
 from masklet.connection.interruption import Cause, Interruption
 from masklet.connection.operations import Operation
@@ -94,6 +95,18 @@ class ResilientSession(Asking):
             self._drop(entry)
             self.operations.take_back(entry.operation, BadRequest(""), runs=True)
 
+    @property
+    def current(self) -> Attempt | None:
+        """The one whose server has the video."""
+        return self._attempts.current
+
+    def give_sign(self) -> None:
+        """Gives the server a sign of life if it is time. It is no entry of the log: there is nothing in it to replay."""
+        attempt = self._attempts.current
+        if attempt and not self._attempts.recovery and not self._ending and attempt.session.silence >= keep_alive.SILENCE_S:
+            attempt.waiting.append(Entry.own(keep_alive.sign()))
+            self._attempts.flush(attempt)
+
     def end(self) -> PendingResult | None:
         """Frees the video. The result of END; None if there is no server to tell."""
         self._sweep()
@@ -158,6 +171,8 @@ class ResilientSession(Asking):
 
     def _refused(self, attempt: Attempt, entry: Entry, error: MaskletError, *, own: bool) -> None:
         """What an error means. `own`: masklet's, not Triton's, which may have failed before or after the video changed."""
+        if entry.operation.options.keep_alive and isinstance(error, RequestError):
+            return
         failed = isinstance(error, ServerFault | ServerUnavailable)
         if isinstance(error, VideoLost):
             self._lose(attempt, "forgotten", error)
