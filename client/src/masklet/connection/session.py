@@ -49,6 +49,7 @@ class Session(Asking):
         self._lost: MaskletError | None = None
         self._closed = False
         self._waiting_since = 0.0
+        self._sent_bytes = 0
         self._silent_before = 0.0  # seconds without a request or an answer, before the requests that wait now
         self._end_by: float | None = None  # deadline of END and all before it
 
@@ -176,6 +177,7 @@ class Session(Asking):
             self._silent_before = now - self._waiting_since if self._started else 0.0
             self._waiting_since = now
         self._outstanding.sent[request.id] = pending
+        self._sent_bytes += request.nbytes
         self._may_exist = True
         return request
 
@@ -219,7 +221,7 @@ class Session(Asking):
         return error
 
     def _break(self, text: str) -> None:
-        self._lose(losses.broken(self._url, self._outstanding.oldest, text, started=self._started))
+        self._lose(losses.broken(self._url, self._outstanding.oldest, text, self._sent_bytes, started=self._started))
 
     def _lose(self, error: MaskletError) -> None:
         self._lost = self._lost or error

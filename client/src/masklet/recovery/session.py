@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from masklet.connection import keep_alive
+from masklet.connection import keep_alive, losses
 from masklet.connection.asking import Asking
 from masklet.connection.interruption import Cause, Interruption
 from masklet.connection.operations import Operation
@@ -43,6 +43,7 @@ class ResilientSession(Asking):
         self._log = ReplayLog(settings.snapshot_every)
         self._give_up_s = settings.give_up_s
         self._fresh = False  # a snapshot has just come, with which to leave a server that drains
+        self._limited = False  # what was asked last was refused since the end of its streams may be a gateway's limit
         self._over: VideoLost | None = None
         self._began = self._ending = False
 
@@ -197,7 +198,7 @@ class ResilientSession(Asking):
         """An attempt is lost, as its session knows why, and with whatever it had in hand."""
         error = attempt.session.lost
         assert error is not None
-        in_hand = next(iter(attempt.on_way.values()), None) if attempt.accepted else None
+        in_hand = next(iter(attempt.on_way.values()), None) if attempt.accepted or losses.is_too_large(error) else None
         self._lose(attempt, cause, error)
         if in_hand:
             self._blame(in_hand, error)
@@ -209,10 +210,17 @@ class ResilientSession(Asking):
     def _blame(self, entry: Entry, error: MaskletError) -> None:
         """A request that servers do not survive must not be brought to all of them."""
         entry.losses += 1
+        limited = losses.may_be_a_limit(error)
+        if limited and self._log.save_before(entry):  # what comes before it on the stream may be the reason: there will be less
+            return
         if entry.losses < _LOSSES or entry.answered:
             return
+        what = f"{entry.losses} servers were lost with {entry.operation.waits_for} in hand, so it is not sent again; the last time: {error}"
+        if limited and self._limited and self._attempts.recovery:  # it would be so with every frame
+            self._give_up(self._attempts.recovery, f"{what} And so it was with the one before.")
+            return
+        self._limited = limited
         self._drop(entry)
-        what = f"{_LOSSES} servers were lost with {entry.operation.waits_for} in hand, so it is not sent again; the last time: {error}"
         entry.give(ServerFault(f"{what} The video goes on without it and its prompts."))
 
     def _give(self, entry: Entry, outcome: TrackedFrame | MaskletError) -> None:
@@ -221,6 +229,8 @@ class ResilientSession(Asking):
         if not entry.answered and recovery and recovery.switched:
             self.interruptions.append(recovery.report(entry.asked))
             self._attempts.recovery = None
+        if isinstance(outcome, TrackedFrame) and not entry.answered:
+            self._limited = False
         entry.give(outcome)
 
     def _drop(self, entry: Entry) -> None:
