@@ -239,7 +239,7 @@ _TRITON: tuple[tuple[re.Pattern[str], type[MaskletError], str], ...] = tuple(
                 r"^(UNAVAILABLE|UNIMPLEMENTED|UNAUTHENTICATED|PERMISSION_DENIED)\b",
             ),
             ServerUnavailable,
-            "Check the address, that it is the gRPC port, TLS and headers, and that the model `tracker` is loaded.",
+            "Check the address, that it is the gRPC port, TLS and headers, and that the model is loaded: `tracker`, or tracker_VARIANT of several.",
         ),
     )
 )
