@@ -1,6 +1,6 @@
-"""HAProxy and Prometheus for the tests of docker/, from Debian's packages, without root and outside the system. Standard library only.
+"""HAProxy, nginx and Prometheus for the tests of docker/, from Debian's packages, without root and outside the system. Standard library only.
 
-The package indexes of pip have neither. On a machine of another family they can be installed by its own means; the tests look on PATH too.
+The package indexes of pip have none of them. On a machine of another family they can be installed by its own means; the tests look on PATH too.
 """
 
 from __future__ import annotations
@@ -12,9 +12,15 @@ import shutil
 import subprocess
 from pathlib import Path
 
-PACKAGES = {"haproxy": ("haproxy",), "prometheus": ("prometheus", "promtool")}  # Debian's packages -> the programs that the tests call
+PACKAGES = {
+    "haproxy": ("haproxy",),
+    "nginx": ("nginx",),
+    "prometheus": ("prometheus", "promtool"),
+}  # Debian's packages -> the programs that the tests call
 WEB_PAGES = ("libjs-", "fonts-")  # of Prometheus' own pages, which nobody looks at here
-SYSTEM_PATH = ":".join((os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"))  # Debian has haproxy in /usr/sbin, not on everybody's PATH
+SYSTEM_PATH = ":".join(
+    (os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin")
+)  # Debian has haproxy and nginx in /usr/sbin, not on everybody's PATH
 
 
 def provide(folder: Path) -> None:
@@ -26,8 +32,9 @@ def provide(folder: Path) -> None:
     problem = "this machine has no apt-get" if not shutil.which("apt-get") or not shutil.which("dpkg-deb") else _unpack(lacking, folder / "debian")
     if problem:
         print(
-            f"setup: no {' and '.join(lacking)}: {problem}. Tests that need them are skipped. Install them with your package manager "
-            "(Fedora: dnf install haproxy golang-github-prometheus; anywhere: haproxy.org, prometheus.io/download) and have them on PATH.",
+            f"setup: no {' and '.join(lacking)}: {problem}. Tests that need them are skipped. Install them with your package "
+            "manager (Fedora: dnf install haproxy nginx golang-github-prometheus; anywhere: haproxy.org, nginx.org, "
+            "prometheus.io/download) and have them on PATH.",
             flush=True,
         )
         return

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import benchmarks  # noqa: F401  # what the tests start is on this machine as well: no proxy stands before it
 from masklet import AsyncTracker, Tracker
 from tests.fakes.blocking import Blocking
 from tests.peak_memory import PeakMemory

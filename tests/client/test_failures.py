@@ -55,7 +55,7 @@ def test_a_lost_video_stays_lost_and_says_why(open_video):
         lambda: video.prompt(1, points=[(1, 2)]),
         lambda: video.remove(1),
     ):
-        with pytest.raises(VideoLost, match=r"START flag.* Open a new video"):
+        with pytest.raises(VideoLost, match=r"idle_seconds.* Open a new video .*START flag"):
             call()
     assert len(server.transport.requests) == 2, "nothing is sent for a lost video"
     video.close()

@@ -26,10 +26,10 @@ chmod +x "$3/usr/sbin/haproxy"
 
 @pytest.fixture
 def provide(tmp_path: Path):
-    """Runs it as setup does, with only our programs on PATH; haproxy is missing, Prometheus is there."""
+    """Runs it as setup does, with only our programs on PATH; haproxy is missing, the others are there."""
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name, text in (("apt-get", APT), ("dpkg-deb", DPKG), ("prometheus", "#!/bin/sh\n"), ("promtool", "#!/bin/sh\n")):
+    for name, text in (("apt-get", APT), ("dpkg-deb", DPKG), ("nginx", "#!/bin/sh\n"), ("prometheus", "#!/bin/sh\n"), ("promtool", "#!/bin/sh\n")):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     (tmp_path / "deploy folder" / "bin").mkdir(parents=True)

@@ -19,7 +19,7 @@ KUBECTL_NEEDED = (1, 27)  # the first whose kustomize knows all fields that the 
 
 
 def tool(name: str) -> str:
-    """Path of a program of `make setup`: envoy, hadolint, kubernetes-validate, check-jsonschema, haproxy, prometheus, promtool."""
+    """Path of a program of `make setup`: envoy, hadolint, kubernetes-validate, check-jsonschema, haproxy, nginx, prometheus, promtool."""
     found = shutil.which(name, path=f"{BIN}:{SYSTEM_PATH}")
     if found is None:
         pytest.skip(f"there is no {name} in {BIN} nor on PATH: run `make setup`, which says what it could not install")

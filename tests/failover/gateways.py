@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
+import re
 import socket
 import subprocess
 import time
 import urllib.request
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -174,6 +177,41 @@ class HAProxy(_Process):
                 return ""
             stats.sendall(f"{words}\n".encode())
             return b"".join(iter(lambda: stats.recv(65536), b"")).decode()
+
+
+class Nginx(_Process):
+    """docker/gateways/nginx.conf. `program`: the binary; `servers`: gRPC addresses."""
+
+    name = "nginx"
+
+    def __init__(self, program: str, folder: Path, servers: Sequence[str], changes: Mapping[str, str] | None = None) -> None:
+        super().__init__(folder)
+        self._program = program
+        places = "".join(f"        server {url} max_fails=1 fail_timeout=5s;\n" for url in servers)
+        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        here = "".join(f"    {kind}_temp_path {folder}/{kind};\n" for kind in kinds) + f"    access_log {folder}/access.log;\n"
+        config = re.sub(r"( +server [\w-]+:8001 .*\n)+", places, (CONFIGS / "nginx.conf").read_text())
+        config = config.replace("http {\n", f"http {{\n{here}").replace("listen 8001", f"listen {self.url}")
+        for text, other in (changes or {}).items():
+            assert text in config
+            config = config.replace(text, other)
+        self._config = folder / "nginx.conf"
+        self._config.write_text(config)
+
+    def command(self) -> list[str]:
+        """See `_Process`."""
+        options = f"daemon off; master_process off; pid {self.folder}/nginx.pid;"
+        return [self._program, "-c", str(self._config), "-p", str(self.folder), "-e", str(self.folder / "error.log"), "-g", options]
+
+    def wait(self) -> Nginx:
+        """Returns once it listens. Raises RuntimeError and TimeoutError."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline:
+            self.check()
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+                return self
+            time.sleep(0.05)
+        raise TimeoutError(f"nginx does not listen at {self.url}")
 
 
 def wait_until_healthy(gateway: Gateway, servers: int) -> None:

@@ -200,6 +200,22 @@ def test_a_request_needs_a_frame_or_a_command(stages):
     assert len(client.send(control=True, snapshot=True)["SNAPSHOT"]) > 0
 
 
+def test_a_sign_of_life_ends_the_silence_of_a_video_and_changes_nothing_of_it(stages):
+    held = service(stages)
+    client = Client(held)
+    client.send(click(1, (5, 5)))
+    client.send()
+    before, state, calls = held.videos.live[1], client.send(control=True, snapshot=True)["SNAPSHOT"], len(stages.calls)
+    held.videos.last_used[1] = 0.0
+    answer = client.send(control=True, keep_alive=True)
+    assert held.videos.last_used[1] > 0
+    assert (answer["FRAME_INDEX"].tolist(), answer["OBJECT_IDS"].tolist(), len(answer["SNAPSHOT"])) == ([1], [], 0)
+    assert held.videos.live[1].objects == before.objects
+    assert np.array_equal(client.send(control=True, snapshot=True)["SNAPSHOT"], state)
+    assert len(stages.calls) == calls, "no engine ran"
+    assert client.send()["FRAME_INDEX"].tolist() == [2]
+
+
 def test_a_full_server_refuses_a_video_at_once_and_says_so_again(stages):
     held = service(stages, max_videos=2)
     begin(held, (1, 2))

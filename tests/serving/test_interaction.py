@@ -221,7 +221,7 @@ def limited_server(serve_small: Serve) -> Iterator[Server]:
 
 @pytest.fixture
 def limited(limited_server: Server) -> Iterator[Tracker]:
-    with Tracker(limited_server.grpc_url) as tracker:
+    with Tracker(limited_server.grpc_url, keep_alive_s=0) as tracker:
         yield tracker
 
 
@@ -305,5 +305,5 @@ def test_a_silent_video_is_forgotten_and_its_place_is_free(limited: Tracker) -> 
             assert time.monotonic() < until
             time.sleep(1)
         for video in (quiet, other):
-            with pytest.raises(errors.VideoLost, match=f"silent for over {IDLE_S} s"):
+            with pytest.raises(errors.VideoLost, match=f"silent for over {IDLE_S} s .idle_seconds"):
                 video.track(FRAMES[1])

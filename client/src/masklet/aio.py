@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from masklet.concurrency.event_loop import EventLoop
 from masklet.concurrency.protocol import Concurrency
+from masklet.connection import keep_alive
 from masklet.connection.connection import Connection, PlainConnection
 from masklet.connection.in_flight import FramesInFlight
 from masklet.connection.interruption import Interruption
@@ -35,13 +36,15 @@ from masklet.transport.servers import Servers
 class Videos:
     """Opens the videos of one tracker, and closes those that are still open.
 
-    timeout_s    of an answer
-    concurrency  makes that of a video
+    timeout_s     of an answer
+    keep_alive_s  how long silent videos are kept alive
+    concurrency   makes that of a video
     """
 
-    def __init__(self, servers: Servers, timeout_s: float, concurrency: Callable[[], Concurrency]) -> None:
+    def __init__(self, servers: Servers, timeout_s: float, keep_alive_s: float, concurrency: Callable[[], Concurrency]) -> None:
         self._servers = servers
         self._timeout_s = timeout_s
+        self._keep_alive_s = keep_alive_s
         self._concurrency = concurrency
         self._open: set[AsyncVideo] = set()
 
@@ -58,7 +61,7 @@ class Videos:
     async def open(self, connect: Callable[[Concurrency], Connection], state: bytes | None) -> AsyncVideo:
         """A new video; with a state, once the server has taken it."""
         concurrency = self._concurrency()
-        video = AsyncVideo(connect(concurrency), concurrency, self._open.discard)
+        video = AsyncVideo(connect(concurrency), concurrency, self._open.discard, self._keep_alive_s)
         self._open.add(video)
         if state is not None:
             await video._restore(state)
@@ -82,10 +85,12 @@ class AsyncTracker:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 30,
         model: str = TRACKER.name,
+        proxy: str | None = None,
+        keep_alive_s: float = keep_alive.FOR_S,
         transport: AsyncTransport | Mapping[str, AsyncTransport] | None = None,
     ) -> None:
-        servers = Servers(url, transport, partial(GrpcTransport, tls=tls, model=model), headers or {}, blocking=False)
-        self._videos = Videos(servers, timeout_s, EventLoop)
+        servers = Servers(url, transport, partial(GrpcTransport, tls=tls, model=model, proxy=proxy), headers or {}, blocking=False)
+        self._videos = Videos(servers, timeout_s, keep_alive_s, EventLoop)
 
     def open(self, video_id: int | str | None = None, state: bytes | None = None, *, resilient: bool | Resilience = False) -> Opening:
         """A new video: `async with tracker.open() as video`, or `video = await tracker.open()`. See `Tracker.open`."""
@@ -127,11 +132,14 @@ class AsyncVideo:
     It belongs to the event loop that it was opened in: in another its calls raise RuntimeError.
     """
 
-    def __init__(self, connection: Connection, concurrency: Concurrency, forget: Callable[[AsyncVideo], None]) -> None:
+    def __init__(self, connection: Connection, concurrency: Concurrency, forget: Callable[[AsyncVideo], None], keep_alive_s: float) -> None:
         self._connection = connection
         self._concurrency = concurrency
         self._forget = forget
+        self._keep_alive_s = keep_alive_s
         self._closed = False
+        if keep_alive_s > 0:
+            concurrency.repeat(self._keep_alive, keep_alive.LOOK_S)
 
     @property
     def video_id(self) -> int | str:
@@ -213,6 +221,11 @@ class AsyncVideo:
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         with suppress(MaskletError) if error else nullcontext():  # the first error is the one to see
             await self.close()
+
+    async def _keep_alive(self) -> bool:
+        if not self._closed:
+            await self._connection.keep_alive(self._keep_alive_s)
+        return not self._closed
 
     async def _restore(self, state: bytes) -> None:
         try:

@@ -165,7 +165,7 @@ def from_server(text: str) -> MaskletError:
     words = _PREFIX.sub("", text).strip().rstrip(".")
     for pattern, kind, advice in _TRITON:
         if pattern.search(words) and not (kind is BadRequest and _INNER.search(words)):
-            return kind(f"{words}. {advice}")
+            return kind(f"{advice} (Triton: {words}.)" if kind is VideoLost else f"{words}. {advice}")
     return ServerFault(f"the server failed: {words or 'it gave no reason'}. See its log.")
 
 
@@ -202,7 +202,8 @@ _TRITON: tuple[tuple[re.Pattern[str], type[MaskletError], str], ...] = tuple(
         (
             ("must specify the START flag",),
             VideoLost,
-            "It no longer holds this video: it ended, was idle for too long, or the server restarted. Open a new video and prompt again.",
+            "The server no longer holds this video: it ended, was silent for longer than the server's memory_bank.idle_seconds (75 s by default), or "
+            "the server was started again. Open a new video and prompt again.",
         ),
         (
             ("non-zero or non-empty correlation ID", "correlation ID cannot be longer"),
@@ -246,7 +247,7 @@ _TRITON: tuple[tuple[re.Pattern[str], type[MaskletError], str], ...] = tuple(
                 r"^(UNAVAILABLE|UNIMPLEMENTED|UNAUTHENTICATED|PERMISSION_DENIED)\b",
             ),
             ServerUnavailable,
-            "Check the address, that it is the gRPC port, TLS and headers, and that the model `tracker` is loaded.",
+            "Check the address, that it is the gRPC port, TLS and headers, and that the model is loaded: `tracker`, or tracker_VARIANT of several.",
         ),
     )
 )

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 
 from masklet.aio import AsyncVideo, Videos
 from masklet.concurrency.threads import Threads, finish
+from masklet.connection import keep_alive
 from masklet.connection.interruption import Interruption
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError
@@ -30,6 +31,9 @@ class Tracker:
     headers    sent with every stream, for gateways (authorisation, routing)
     timeout_s  how long an answer may take, counted from when its request was sent or the answer before it came
     model      name of the server's public model: tracker_VARIANT where it serves several variants
+    proxy      "http://HOST:PORT" of an HTTP proxy to go through. None: straight to the server; http_proxy and its like do not count
+    keep_alive_s  for so long after its last request an open video is kept alive: a server forgets those that are silent for its `idle_seconds` (75 s
+               by default), so it gets a request without a frame after every 20 s of silence. 0: none. Not while an event loop stands still
     transport  another way to reach the server, or a dict by url, for tests: see `masklet.testing`
 
     Videos of one tracker may be used in different threads, and a video in several, though its frames then have no certain order. In a forked child
@@ -44,10 +48,12 @@ class Tracker:
         headers: Mapping[str, str] | None = None,
         timeout_s: float = 30,
         model: str = TRACKER.name,
+        proxy: str | None = None,
+        keep_alive_s: float = keep_alive.FOR_S,
         transport: Transport | Mapping[str, Transport] | None = None,
     ) -> None:
-        servers = Servers(url, transport, partial(GrpcTransport, tls=tls, model=model), headers or {}, blocking=True)
-        self._videos = Videos(servers, timeout_s, Threads)
+        servers = Servers(url, transport, partial(GrpcTransport, tls=tls, model=model, proxy=proxy), headers or {}, blocking=True)
+        self._videos = Videos(servers, timeout_s, keep_alive_s, Threads)
 
     def open(self, video_id: int | str | None = None, state: bytes | None = None, *, resilient: bool | Resilience = False) -> Video:
         """A new video. Nothing is sent before its first frame, unless there is a `state`: then the server's answer is waited for.

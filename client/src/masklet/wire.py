@@ -24,6 +24,7 @@ class Options:
     track        False: compute only the objects prompted in this request
     frame_index  index of this frame; None: the next one in the direction of travel
     reverse      the video is sent backwards
+    keep_alive   nothing is asked: the video is only to be remembered; goes without a frame
     owner        token of the client that started the video; others are refused
     """
 
@@ -34,6 +35,7 @@ class Options:
     track: bool = True
     frame_index: int | None = None
     reverse: bool = False
+    keep_alive: bool = False
     owner: str | None = None
 
     @classmethod

@@ -7,6 +7,7 @@ travels on in the envelope, and memory_bank answers with it.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from dataclasses import replace
@@ -21,6 +22,7 @@ import triton_python_backend_utils as pb_utils
 from masklet.errors import BadRequest, MaskletError, ServerFault
 from masklet.families import variant
 from masklet.stage import triton_stage
+from masklet_preprocess.forwarded import patterns, triton_words, without_headers
 from masklet_preprocess.limits import Limits, positive
 from masklet_preprocess.request import Inputs, Prepared, Tensors, prepare, refuse
 
@@ -36,6 +38,7 @@ class TritonPythonModel:
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
         self._variant = variant(parameters.get("variant", ""), positive(parameters, "image_size"))
         self._limits = Limits.from_parameters(parameters)
+        self._forwarded = _forwarded()
         self._stage = triton_stage(pb_utils, args)
 
     def execute(self, requests: list[Any]) -> list[Any]:
@@ -51,7 +54,7 @@ class TritonPythonModel:
         begin = time.monotonic()
         try:
             _check_id(request.request_id())
-            prepared = prepare(_read(request), self._variant, self._limits)
+            prepared = prepare(self._read(request), self._variant, self._limits)
         except MaskletError as error:
             prepared = self._refuse(request, error)
         except Exception as error:
@@ -62,25 +65,35 @@ class TritonPythonModel:
         envelope = replace(prepared.envelope, **whose, received=begin, preprocessed=time.monotonic())
         return _response({**prepared.tensors, "ENVELOPE": self._stage.send(envelope)})
 
+    def _read(self, request: Any) -> Inputs:
+        arrays = {tensor.name(): tensor.as_numpy()[0] for tensor in request.inputs()}
+        return Inputs(
+            frame=arrays.get("FRAME"),
+            size=arrays.get("FRAME_SIZE"),
+            encoded=arrays["FRAME_ENCODED"][0] if "FRAME_ENCODED" in arrays else None,
+            prompts=arrays["PROMPTS"][0] if "PROMPTS" in arrays else None,
+            state=arrays.get("STATE"),
+            parameters=without_headers(request.parameters(), self._forwarded),
+        )
+
     def _refuse(self, request: Any, error: MaskletError) -> Prepared:
         return refuse(error, self._variant, restores=any(tensor.name() == "STATE" for tensor in request.inputs()))
+
+
+def _forwarded() -> list[re.Pattern[str]]:
+    try:
+        return patterns(triton_words())
+    except re.error as error:
+        pb_utils.Logger.log_error(
+            f"preprocess: python does not understand Triton's pattern {error.pattern!r} of forwarded headers ({error}). "
+            "Headers that it forwards are refused as unknown parameters."
+        )
+        return []
 
 
 def _check_id(request_id: str) -> None:
     if len(request_id) > _MAX_ID:
         raise BadRequest(f"the request's id has {len(request_id)} characters; at most {_MAX_ID} are taken. 32 random ones tell answers apart.")
-
-
-def _read(request: Any) -> Inputs:
-    arrays = {tensor.name(): tensor.as_numpy()[0] for tensor in request.inputs()}
-    return Inputs(
-        frame=arrays.get("FRAME"),
-        size=arrays.get("FRAME_SIZE"),
-        encoded=arrays["FRAME_ENCODED"][0] if "FRAME_ENCODED" in arrays else None,
-        prompts=arrays["PROMPTS"][0] if "PROMPTS" in arrays else None,
-        state=arrays.get("STATE"),
-        parameters=request.parameters(),
-    )
 
 
 def _response(tensors: Tensors) -> Any:

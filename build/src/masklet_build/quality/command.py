@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from masklet.cli.told import told
 from masklet.errors import MaskletError
 from masklet_build import nano
 from masklet_build.common import fail, missing, say
@@ -92,7 +93,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
         made = report.content(evaluation, dataset.description)
         report.write(args.out, made)
     except (DatasetError, MaskletError, AssembleError, ServeError, OSError) as error:
-        return fail("evaluate", error)
+        return fail("evaluate", told(error, options=False))
     except KeyboardInterrupt:
         print("\nstopped; nothing was written", file=sys.stderr)
         return 130

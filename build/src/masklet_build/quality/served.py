@@ -12,6 +12,7 @@ from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
 from masklet.errors import ServerUnavailable
+from masklet.transport.grpc_channel import channel_options
 from masklet.transport.protocol import Transport
 from masklet_build.models.variants import commanded_name
 from masklet_build.repository.assemble import assemble
@@ -54,7 +55,7 @@ def running(url: str, variant_name: str) -> Iterator[Served]:
 
 def _asked(url: str) -> Served:
     try:
-        with InferenceServerClient(url) as client:
+        with InferenceServerClient(url, channel_args=channel_options()) as client:
             parameters = client.get_model_config("memory_bank").config.parameters
     except InferenceServerException as error:
         raise ServerUnavailable(f"no masklet server answers at {url}: {error.message()}. Is it the gRPC port of `masklet-build serve`?") from error

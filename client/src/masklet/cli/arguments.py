@@ -103,6 +103,7 @@ def _add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     track.add_argument("--max-frames", type=positive(int), metavar="N", help="stop after N frames")
     track.add_argument("--timeout-s", type=positive(float), default=30.0, metavar="S", help="how long the server may take for a frame; default 30")
     add_connection(track)
+    track.add_argument("--proxy", metavar="URL", help="http://HOST:PORT of an HTTP proxy to go through; http_proxy and its like do not count")
     track.add_argument("--header", action="append", default=[], type=_header, metavar="NAME=VALUE", help="header to send, for gateways")
     track.set_defaults(prompts={})
 

@@ -12,6 +12,7 @@ from masklet.cli.arguments import ObjectPrompt
 from masklet.cli.connection import tls_of
 from masklet.cli.failure import need
 from masklet.cli.sources import Source, open_source, read_image
+from masklet.cli.told import told
 from masklet.cli.writers import Writer
 from masklet.connection.interruption import Interruption
 from masklet.overlay import Image
@@ -65,11 +66,18 @@ def _prompt(video: Video, prompts: Mapping[int, ObjectPrompt]) -> None:
 
 def _told(interruption: Interruption) -> str:
     way = f"from {interruption.from_url} to {interruption.to_url} in {interruption.seconds:.1f} s"
-    return f"{interruption.cause}: {way}, {interruption.frames_replayed} frames computed again. {interruption.reason}"
+    return f"{interruption.cause}: {way}, {interruption.frames_replayed} frames computed again. {told(interruption.reason)}"
 
 
 def _tracker(arguments: argparse.Namespace) -> Tracker:
-    return Tracker(arguments.url, tls=tls_of(arguments), headers=dict(arguments.header), timeout_s=arguments.timeout_s, model=arguments.model)
+    return Tracker(
+        arguments.url,
+        tls=tls_of(arguments),
+        headers=dict(arguments.header),
+        timeout_s=arguments.timeout_s,
+        model=arguments.model,
+        proxy=arguments.proxy,
+    )
 
 
 def _total(source: Source, most: int | None) -> int | None:

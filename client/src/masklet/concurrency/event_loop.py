@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
@@ -72,6 +73,16 @@ class EventLoop(Process):
     def puller(self, frames: Iterable[T] | AsyncIterable[T], arrived: Callable[[], None]) -> Puller[T]:
         """See `Concurrency`."""
         return TaskPuller(aiter(frames) if isinstance(frames, AsyncIterable) else _as_async(frames), arrived)
+
+    def repeat(self, work: Callable[[], Coroutine[Any, Any, bool]], every_s: float) -> None:
+        """See `Concurrency`. By a timer of the loop: no task is left where the loop ends."""
+        weakly = weakref.WeakMethod(work)
+
+        async def round_() -> None:
+            if (call := weakly()) is not None and await call():
+                self._loop.call_later(every_s, self.spawn, round_)
+
+        self._loop.call_later(every_s, self.spawn, round_)
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """See `Concurrency`."""

@@ -64,6 +64,9 @@ class Concurrency(Protocol):
     def puller(self, frames: Iterable[T] | AsyncIterable[T], arrived: Callable[[], None]) -> Puller[T]:
         """Takes these frames. `arrived`, a method that is held weakly, is called for each that has come."""
 
+    def repeat(self, work: Callable[[], Coroutine[Any, Any, bool]], every_s: float) -> None:
+        """Does work every so many seconds, as long as it says so. It is a method, which is held weakly, and never waits."""
+
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Runs work beside whatever goes on here."""
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 from masklet.concurrency.frames import ThreadPuller
 from masklet.concurrency.process import Process
 from masklet.concurrency.protocol import Puller
+from masklet.concurrency.rounds import rounds
 
 T = TypeVar("T")
 
@@ -61,6 +62,10 @@ class Threads(Process):
     def puller(self, frames: Iterable[T] | AsyncIterable[T], arrived: Callable[[], None]) -> Puller[T]:
         """See `Concurrency`."""
         return ThreadPuller(iter(cast(Iterable[T], frames)), arrived)
+
+    def repeat(self, work: Callable[[], Coroutine[Any, Any, bool]], every_s: float) -> None:
+        """See `Concurrency`."""
+        rounds(every_s).add(work)
 
     def spawn(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """See `Concurrency`."""

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from masklet.concurrency.protocol import Concurrency
 from masklet.concurrency.turns import Turns
+from masklet.connection import keep_alive
 from masklet.connection.asking import Asking
 from masklet.connection.interruption import Interruption
 from masklet.connection.pending import PendingResult
@@ -36,6 +38,7 @@ class Connection(ABC):
         self._concurrency = concurrency
         self._lock = threading.RLock()
         self._turns = Turns(concurrency.condition())
+        self._asked_at = time.monotonic()
 
     @property
     def video_id(self) -> int | str:
@@ -59,19 +62,23 @@ class Connection(ABC):
 
     def frame(self, frame: Frame, **options: Any) -> PendingResult:
         """Sends a frame."""
-        return self._send(lambda: self._session.frame(frame, **options))
+        return self._ask(lambda: self._session.frame(frame, **options))
 
     def restore(self, state: bytes) -> PendingResult:
         """Begins the video from a snapshot."""
-        return self._send(lambda: self._session.restore(state))
+        return self._ask(lambda: self._session.restore(state))
 
     def remove(self, object_id: int) -> PendingResult:
         """Forgets an object."""
-        return self._send(lambda: self._session.remove(object_id))
+        return self._ask(lambda: self._session.remove(object_id))
 
     def snapshot(self) -> PendingResult:
         """Asks for a snapshot."""
-        return self._send(self._session.snapshot)
+        return self._ask(self._session.snapshot)
+
+    def _ask(self, ask: Callable[[], PendingResult]) -> PendingResult:
+        self._asked_at = time.monotonic()
+        return self._send(ask)
 
     async def settle(self, pending: PendingResult, unless: Callable[[], bool] = never) -> None:
         """Waits until the result has its outcome; or, after `wake`, until `unless`."""
@@ -86,6 +93,15 @@ class Connection(ABC):
     @abstractmethod
     def wake(self) -> None:
         """Lets those who wait look at their `unless`. Called from another thread, or in the event loop."""
+
+    async def keep_alive(self, for_s: float) -> None:
+        """Gives the server a sign of life if the video is silent, for so many seconds after the caller's last request. Does not wait."""
+        if time.monotonic() - self._asked_at < for_s:
+            await self._turns.attempt(self._give_sign)  # where somebody waits for an event the video is not silent
+
+    @abstractmethod
+    async def _give_sign(self) -> None:
+        """Deals with harmless events that have come, and sends a sign of life if it is time."""
 
     @abstractmethod
     async def close(self) -> None:
@@ -134,6 +150,13 @@ class PlainConnection(Connection):
             self._session.close()
             await self._stream.close()
             await self._concurrency.join()
+
+    async def _give_sign(self) -> None:
+        with self._lock:
+            while (event := self._stream.poll()) and keep_alive.is_harmless(event):
+                self._take(event)
+            if self._session.silence >= keep_alive.SILENCE_S:
+                self._put(self._session.issue(keep_alive.sign())[1])
 
     async def _end(self) -> BaseException | None:
         """Sends END. Gives the error if nobody heard it; what the server thinks of it does not matter."""

@@ -48,10 +48,13 @@ class Session(Asking):
         self._leaving = False  # that was refused, and goes elsewhere
         self._started = False  # a request was answered without an error: the server holds the video
         self._may_exist = False  # a START was sent: the server may hold something
+        self._draining = False
         self._foreign = False  # another client owns the video of this id
         self._lost: MaskletError | None = None
         self._closed = False
         self._waiting_since = 0.0
+        self._sent_bytes = 0
+        self._silent_before = 0.0  # seconds without a request or an answer, before the requests that wait now
         self._end_by: float | None = None  # deadline of END and all before it
 
     @property
@@ -140,6 +143,13 @@ class Session(Asking):
         """No request can be made any more."""
         self._closed = True
 
+    @property
+    def silence(self) -> float:
+        """Seconds since the last request or answer; 0 where nothing is to be kept alive: it has not begun, is over, will move, or is being asked."""
+        idle = self._started and not (self._outstanding.sent or self._outstanding.held or self._draining)
+        over = self._lost or self._closed or self._end_by is not None
+        return time.monotonic() - self._waiting_since if idle and not over else 0.0
+
     def patience(self) -> float:
         """Seconds that the oldest request may still take: `timeout_s` since it was sent or since the answer before it; at the end in all."""
         until = self._waiting_since + self._timeout_s if self._end_by is None else self._end_by
@@ -183,9 +193,12 @@ class Session(Asking):
         # START goes with every request until one is on its way or accepted: a refused START has started nothing.
         request = self._to_send(operation, start=not self._started and not self._outstanding.sent and not end, end=end)
         pending.operation = operation.without_tensors()
-        if not self._outstanding.sent:
-            self._waiting_since = time.monotonic()
+        if all(sent.operation.options.keep_alive for sent in self._outstanding.sent.values()):  # nobody waits for those
+            now = time.monotonic()
+            self._silent_before = now - self._waiting_since if self._started else 0.0
+            self._waiting_since = now
         self._outstanding.sent[request.id] = pending
+        self._sent_bytes += request.nbytes
         self._may_exist = True
         return request
 
@@ -219,6 +232,7 @@ class Session(Asking):
             if isinstance(event, Answer):
                 result = results.read(event.tensors, pending.operation.options, pending.operation.size)
                 self._started = True
+                self._draining = result.draining  # a silent video would keep its server from stopping
                 return result
             return self._refused(event, pending)
         except ServerFault as unreadable:
@@ -229,6 +243,7 @@ class Session(Asking):
         self._foreign |= isinstance(error, NotOwner)
         # Whatever else was refused, the video goes on, or begins with the next request.
         if isinstance(error, VideoLost):
+            error = losses.forgotten(error, self._silent_before)
             self._lost = self._lost or error
             self._outstanding.fail_held(error)
         prompted, pending.prompted = pending.prompted, False  # once, even if an interrupt makes this happen again
@@ -237,7 +252,7 @@ class Session(Asking):
         return error
 
     def _break(self, text: str) -> None:
-        self._lose(losses.broken(self._url, self._outstanding.oldest, text, started=self._started))
+        self._lose(losses.broken(self._url, self._outstanding.oldest, text, self._sent_bytes, started=self._started))
 
     def _lose(self, error: MaskletError) -> None:
         self._lost = self._lost or error

@@ -12,6 +12,8 @@ from masklet.inputs import random_id
 from masklet.recovery.replay_log import Entry
 from masklet.transport.protocol import Request
 
+_SUSPECT = 2  # losses
+
 
 class Attempt:
     """A video on a server, or on its way to it: one stream, one session. An answer may take `patience_s`.
@@ -37,12 +39,18 @@ class Attempt:
         return self.session.video_id
 
     def requests(self) -> Iterator[Request]:
-        """What can be sent now. Until the server has taken the video that is one request: a refused one costs it and us least."""
-        while self.waiting and (self.accepted or not self.on_way):
+        """What can be sent now. Until the server has taken the video that is one request: a refused one costs it and us least.
+
+        One by one as well while there is one that ended two streams: then the next end tells whether it is the reason.
+        """
+        while self.waiting and (not self.on_way or (self.accepted and not self._suspects())):
             entry = self.waiting.popleft()
             pending, request = self.session.issue(entry.operation)
             self.on_way[pending] = entry
             yield request
+
+    def _suspects(self) -> bool:
+        return any(entry.losses >= _SUSPECT for entry in (*self.waiting, *self.on_way.values()))
 
     def overdue(self) -> bool:
         """Whether the server was silent for too long."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from masklet.concurrency.protocol import Concurrency
+from masklet.connection import keep_alive
 from masklet.connection.connection import Connection
 from masklet.connection.pending import PendingResult
 from masklet.recovery.attempt import Attempt
@@ -50,6 +51,17 @@ class ResilientConnection(Connection):
                 self._session.close()
                 self._carry_out()
             await self._concurrency.join()
+
+    async def _give_sign(self) -> None:
+        with self._lock:
+            attempt = self._session.current
+            stream = self._streams.get(attempt) if attempt else None
+            while attempt and stream and (event := stream.poll()) and keep_alive.is_harmless(event):
+                self._take(attempt, event)
+                stream.advance()
+                self._carry_out()
+            self._session.give_sign()
+            self._carry_out()
 
     def _send(self, ask: Callable[[], PendingResult]) -> PendingResult:
         with self._lock:

@@ -83,6 +83,14 @@ class ReplayLog:
         del self.entries[:count]
         return True
 
+    def save_before(self, entry: Entry) -> bool:
+        """Has the entry before this one bring a snapshot when it is sent again, so that after it this one is the first. False: it is the first."""
+        if entry not in self.entries[1:]:
+            return False
+        before = self.entries[self.entries.index(entry) - 1]
+        before.operation = replace(before.operation, options=replace(before.operation.options, snapshot=True))
+        return True
+
     def drop(self, entry: Entry) -> None:
         """Forgets an entry that changed nothing."""
         if entry in self.entries:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from masklet.connection import keep_alive, losses
 from masklet.connection.asking import Asking
 from masklet.connection.interruption import Cause, Interruption
 from masklet.connection.operations import Operation
@@ -42,6 +43,7 @@ class ResilientSession(Asking):
         self._log = ReplayLog(settings.snapshot_every)
         self._give_up_s = settings.give_up_s
         self._fresh = False  # a snapshot has just come, with which to leave a server that drains
+        self._limited = False  # what was asked last was refused since the end of its streams may be a gateway's limit
         self._over: VideoLost | None = None
         self._began = self._ending = False
 
@@ -93,6 +95,18 @@ class ResilientSession(Asking):
         for entry in [entry for entry in self._log.entries if entry.pending is pending]:
             self._drop(entry)
             self.operations.take_back(entry.operation, BadRequest(""), runs=True)
+
+    @property
+    def current(self) -> Attempt | None:
+        """The one whose server has the video."""
+        return self._attempts.current
+
+    def give_sign(self) -> None:
+        """Gives the server a sign of life if it is time. It is no entry of the log: there is nothing in it to replay."""
+        attempt = self._attempts.current
+        if attempt and not self._attempts.recovery and not self._ending and attempt.session.silence >= keep_alive.SILENCE_S:
+            attempt.waiting.append(Entry.own(keep_alive.sign()))
+            self._attempts.flush(attempt)
 
     def end(self) -> PendingResult | None:
         """Frees the video. The result of END; None if there is no server to tell."""
@@ -158,6 +172,8 @@ class ResilientSession(Asking):
 
     def _refused(self, attempt: Attempt, entry: Entry, error: MaskletError, *, own: bool) -> None:
         """What an error means. `own`: masklet's, not Triton's, which may have failed before or after the video changed."""
+        if entry.operation.options.keep_alive and isinstance(error, RequestError):
+            return
         failed = isinstance(error, ServerFault | ServerUnavailable)
         if isinstance(error, VideoLost):
             self._lose(attempt, "forgotten", error)
@@ -182,7 +198,7 @@ class ResilientSession(Asking):
         """An attempt is lost, as its session knows why, and with whatever it had in hand."""
         error = attempt.session.lost
         assert error is not None
-        in_hand = next(iter(attempt.on_way.values()), None) if attempt.accepted else None
+        in_hand = next(iter(attempt.on_way.values()), None) if attempt.accepted or losses.is_too_large(error) else None
         self._lose(attempt, cause, error)
         if in_hand:
             self._blame(in_hand, error)
@@ -194,10 +210,17 @@ class ResilientSession(Asking):
     def _blame(self, entry: Entry, error: MaskletError) -> None:
         """A request that servers do not survive must not be brought to all of them."""
         entry.losses += 1
+        limited = losses.may_be_a_limit(error)
+        if limited and self._log.save_before(entry):  # what comes before it on the stream may be the reason: there will be less
+            return
         if entry.losses < _LOSSES or entry.answered:
             return
+        what = f"{entry.losses} servers were lost with {entry.operation.waits_for} in hand, so it is not sent again; the last time: {error}"
+        if limited and self._limited and self._attempts.recovery:  # it would be so with every frame
+            self._give_up(self._attempts.recovery, f"{what} And so it was with the one before.")
+            return
+        self._limited = limited
         self._drop(entry)
-        what = f"{_LOSSES} servers were lost with {entry.operation.waits_for} in hand, so it is not sent again; the last time: {error}"
         entry.give(ServerFault(f"{what} The video goes on without it and its prompts."))
 
     def _give(self, entry: Entry, outcome: TrackedFrame | MaskletError) -> None:
@@ -206,6 +229,8 @@ class ResilientSession(Asking):
         if not entry.answered and recovery and recovery.switched:
             self.interruptions.append(recovery.report(entry.asked))
             self._attempts.recovery = None
+        if isinstance(outcome, TrackedFrame) and not entry.answered:
+            self._limited = False
         entry.give(outcome)
 
     def _drop(self, entry: Entry) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+import re
 import sys
 import threading
 import time
@@ -17,22 +18,26 @@ from masklet.concurrency.event_loop import LoopCondition
 from masklet.concurrency.threads import ThreadCondition, finish
 from masklet.contract import TRACKER
 from masklet.errors import from_server
+from masklet.transport.grpc_channel import channel_options, way
 from masklet.transport.inbox import Inbox
 from masklet.transport.protocol import Broken, Event, Request, Tls
 
 _used_in: int | None = None  # the process in which gRPC was used
+_UNREACHED = re.compile("^UNAVAILABLE|[Ff]ailed to connect|name resolution")  # no connection, or one that a proxy made
 _CLOSE_S = 2.0  # how long a graceful end of a stream may take before it is cut
 
 
 class GrpcTransport:
     """Reaches a tracker, the Triton model named `model`, at gRPC port `url` ("host:port").
 
-    Raises ValueError for a url that is not one, OSError for unreadable PEM files.
+    proxy  "http://HOST:PORT" of an HTTP proxy to go through; None: straight there, whatever http_proxy says
+
+    Raises ValueError for a url or proxy that is not one, OSError for unreadable PEM files.
 
     The one place that imports tritonclient and grpc.
     """
 
-    def __init__(self, url: str, *, tls: Tls | None = None, model: str = TRACKER.name) -> None:
+    def __init__(self, url: str, *, tls: Tls | None = None, model: str = TRACKER.name, proxy: str | None = None) -> None:
         import grpc
         import grpc.aio
         from tritonclient.grpc import service_pb2, service_pb2_grpc
@@ -48,18 +53,20 @@ class GrpcTransport:
         self._protobuf = service_pb2
         self._messages = grpc_messages
         self._model = model
+        self._options = channel_options(proxy)
+        self._proxy = proxy
         self._credentials = None if tls is None else grpc.ssl_channel_credentials(*_pem(tls))
 
     def open_stream(self, headers: Mapping[str, str]) -> GrpcStream:
         """See `Transport`."""
         _check_gevent()
         channel = self._channel(self._grpc)
-        return GrpcStream(channel, self._stub(channel).ModelStreamInfer, _metadata(headers), self._messages, self._model)
+        return GrpcStream(channel, self._stub(channel).ModelStreamInfer, _metadata(headers), self._messages, self._model, self._broken)
 
     def open_async_stream(self, headers: Mapping[str, str]) -> AsyncGrpcStream:
         """See `AsyncTransport`."""
         channel = self._channel(self._grpc.aio)
-        return AsyncGrpcStream(channel, self._stub(channel).ModelStreamInfer, _metadata(headers), self._messages, self._model)
+        return AsyncGrpcStream(channel, self._stub(channel).ModelStreamInfer, _metadata(headers), self._messages, self._model, self._broken)
 
     def is_ready(self, timeout_s: float) -> bool:
         """Whether the server says that it and the model are ready. Raises a MaskletError where it does not answer that within `timeout_s` seconds."""
@@ -70,28 +77,21 @@ class GrpcTransport:
             server = stub.ServerReady(ask.ServerReadyRequest(), timeout=timeout_s)
             model = stub.ModelReady(ask.ModelReadyRequest(name=self._model), timeout=max(0.0, deadline - time.monotonic()))
         except self._grpc.RpcError as error:
-            raise from_server(_broken(error).text) from error
+            raise from_server(self._broken(error).text) from error
         finally:
             channel.close()
         return bool(server.ready and model.ready)
 
+    def _broken(self, error: Any) -> Broken:
+        """The end of a stream as its gRPC status tells it; where no connection came about, with what there is to say of proxies."""
+        text = f"{error.code().name} {error.details() or ''}".strip()
+        told = way(self._url, self._proxy) if self._proxy or _UNREACHED.search(text) else ""
+        return Broken(f"{text.rstrip('.')}. {told.rstrip('.')}" if told else text)
+
     def _channel(self, grpc: Any) -> Any:
         if self._credentials is None:
-            return grpc.insecure_channel(self._url, options=_CHANNEL_OPTIONS)
-        return grpc.secure_channel(self._url, self._credentials, options=_CHANNEL_OPTIONS)
-
-
-_CHANNEL_OPTIONS = (
-    ("grpc.max_send_message_length", 2**31 - 1),  # Triton's own limit; the default of gRPC is 4 MiB
-    ("grpc.max_receive_message_length", 2**31 - 1),
-    ("grpc.use_local_subchannel_pool", 1),  # else channels to the same address share one connection
-    # A dead peer must be noticed while frames are on their way. Without frames there are no pings: Triton's default tolerates only one in
-    # five minutes of silence, and then closes the connection.
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-    ("grpc.keepalive_permit_without_calls", 0),
-    ("grpc.http2.max_pings_without_data", 2),
-)
+            return grpc.insecure_channel(self._url, options=self._options)
+        return grpc.secure_channel(self._url, self._credentials, options=self._options)
 
 
 def _check_url(url: str) -> None:
@@ -135,18 +135,21 @@ def _metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple((name.lower(), value) for name, value in headers.items())
 
 
-def _broken(error: Any) -> Broken:
-    """The end of a stream as its gRPC status tells it."""
-    return Broken(f"{error.code().name} {error.details() or ''}".strip())
-
-
 _ENDED = Broken("the server ended the stream")
 
 
 class GrpcStream:
     """See `Stream`. A thread moves answers into a queue that belongs to this stream alone."""
 
-    def __init__(self, channel: Any, call: Callable[..., Any], metadata: tuple[tuple[str, str], ...], messages: Any, model: str) -> None:
+    def __init__(
+        self,
+        channel: Any,
+        call: Callable[..., Any],
+        metadata: tuple[tuple[str, str], ...],
+        messages: Any,
+        model: str,
+        broken: Callable[[Any], Broken],
+    ) -> None:
         self._channel = channel
         self._messages, self._model = messages, model
         self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
@@ -154,7 +157,9 @@ class GrpcStream:
         self.poll, self.advance, self.wake = self._inbox.poll, self._inbox.advance, self._inbox.wake
         self._call = call(iter(self._outbox.get, None), metadata=metadata)
         # The thread must not hold the stream, or a forgotten one would never be freed.
-        self._reader = threading.Thread(target=_read, args=(self._call, messages.to_event, self._inbox.put), name="masklet-stream", daemon=True)
+        self._reader = threading.Thread(
+            target=_read, args=(self._call, messages.to_event, self._inbox.put, broken), name="masklet-stream", daemon=True
+        )
         self._reader.start()
 
     def send(self, request: Request) -> None:
@@ -174,7 +179,7 @@ class GrpcStream:
         self._channel.close()
 
 
-def _read(call: Any, to_event: Callable[[Any], Event], put: Callable[[Event], None]) -> None:
+def _read(call: Any, to_event: Callable[[Any], Event], put: Callable[[Event], None], broken: Callable[[Any], Broken]) -> None:
     import grpc
 
     try:
@@ -182,7 +187,7 @@ def _read(call: Any, to_event: Callable[[Any], Event], put: Callable[[Event], No
             put(to_event(message))
         put(_ENDED)
     except grpc.RpcError as error:
-        put(_broken(error))
+        put(broken(error))
     except Exception as error:  # an answer that cannot be read
         call.cancel()
         put(Broken(f"an answer cannot be read: {error!r}"))
@@ -191,14 +196,22 @@ def _read(call: Any, to_event: Callable[[Any], Event], put: Callable[[Event], No
 class AsyncGrpcStream:
     """See `AsyncStream`. A task moves answers into a queue that belongs to this stream alone."""
 
-    def __init__(self, channel: Any, call: Callable[..., Any], metadata: tuple[tuple[str, str], ...], messages: Any, model: str) -> None:
+    def __init__(
+        self,
+        channel: Any,
+        call: Callable[..., Any],
+        metadata: tuple[tuple[str, str], ...],
+        messages: Any,
+        model: str,
+        broken: Callable[[Any], Broken],
+    ) -> None:
         self._channel = channel
         self._messages, self._model = messages, model
         self._outbox: asyncio.Queue[Any] = asyncio.Queue()
         self._inbox = Inbox(LoopCondition())
         self.receive, self.poll, self.advance, self.wake = self._inbox.receive, self._inbox.poll, self._inbox.advance, self._inbox.wake
         self._call = call(_drain(self._outbox), metadata=metadata)
-        self._reader = asyncio.create_task(_read_async(self._call, messages.to_event, self._inbox.put))
+        self._reader = asyncio.create_task(_read_async(self._call, messages.to_event, self._inbox.put, broken))
 
     def send(self, request: Request) -> None:
         """See `AsyncStream`."""
@@ -219,7 +232,7 @@ async def _drain(outbox: asyncio.Queue[Any]) -> AsyncIterator[Any]:
         yield message
 
 
-async def _read_async(call: Any, to_event: Callable[[Any], Event], put: Callable[[Event], None]) -> None:
+async def _read_async(call: Any, to_event: Callable[[Any], Event], put: Callable[[Event], None], broken: Callable[[Any], Broken]) -> None:
     import grpc
 
     try:
@@ -227,7 +240,7 @@ async def _read_async(call: Any, to_event: Callable[[Any], Event], put: Callable
             put(to_event(message))
         put(_ENDED)
     except grpc.RpcError as error:
-        put(_broken(error))
+        put(broken(error))
     except asyncio.CancelledError:  # how grpc.aio reports a call that this side cancelled
         put(Broken("CANCELLED by this client"))
     except Exception as error:  # an answer that cannot be read

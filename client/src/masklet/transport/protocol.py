@@ -30,6 +30,11 @@ class Request:
     parameters: Mapping[str, object]
     id: str = field(default_factory=lambda: secrets.token_hex(16))
 
+    @property
+    def nbytes(self) -> int:
+        """Size of the tensors."""
+        return sum(sum(map(len, array.flat)) if array.dtype == np.object_ else array.nbytes for array in self.tensors.values())
+
 
 @dataclass(frozen=True)
 class Answer:

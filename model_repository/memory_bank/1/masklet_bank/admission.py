@@ -119,9 +119,10 @@ class Admission:
             raise BadRequest("STATE was given without START. A snapshot restores a video when it begins: send it with the first request.")
         masks = request.mask_prompts()
         if envelope.size is None:
-            if not (request.start or request.end or envelope.prompts or envelope.options.snapshot):
+            if not (request.start or request.end or envelope.prompts or envelope.options.snapshot or envelope.options.keep_alive):
                 raise BadRequest(
-                    "the request has neither a frame nor a command. Send FRAME or FRAME_ENCODED; or remove an object, ask for a snapshot, or END."
+                    "the request has neither a frame nor a command. Send FRAME or FRAME_ENCODED; or remove an object, ask for a snapshot, say "
+                    "`keep_alive`, or END."
                 )
             return video.removal(envelope.prompts)
         decision = video.decision(envelope.prompts, masks, envelope.options, request.features)

@@ -139,8 +139,8 @@ class Videos:
         video = self.live.get(video_id)
         if video is None:
             raise VideoLost(
-                f"no video is live under id {video_id!r}: it ended, was silent for over {self._capacity.idle_seconds:g} s, "
-                "or was refused when it began. Open a new one."
+                f"no video is live under id {video_id!r}: it ended, was silent for over {self._capacity.idle_seconds:g} s (idle_seconds "
+                "of memory_bank, in the server's settings), or was refused when it began. Open a new one."
             )
         assert video_id not in self.working, "Triton gives an execution one request of a video at most"
         _check_owner(video, owner)
