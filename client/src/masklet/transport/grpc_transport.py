@@ -61,20 +61,6 @@ class GrpcTransport:
         channel = self._channel(self._grpc.aio)
         return AsyncGrpcStream(channel, self._stub(channel).ModelStreamInfer, _metadata(headers), self._messages, self._model)
 
-    def is_ready(self, timeout_s: float) -> bool:
-        """Whether the server says that it and the model are ready. Raises a MaskletError where it does not answer that within `timeout_s` seconds."""
-        deadline = time.monotonic() + timeout_s
-        channel = self._channel(self._grpc)
-        stub, ask = self._stub(channel), self._protobuf
-        try:
-            server = stub.ServerReady(ask.ServerReadyRequest(), timeout=timeout_s)
-            model = stub.ModelReady(ask.ModelReadyRequest(name=self._model), timeout=max(0.0, deadline - time.monotonic()))
-        except self._grpc.RpcError as error:
-            raise from_server(_broken(error).text) from error
-        finally:
-            channel.close()
-        return bool(server.ready and model.ready)
-
     def _channel(self, grpc: Any) -> Any:
         if self._credentials is None:
             return grpc.insecure_channel(self._url, options=_CHANNEL_OPTIONS)
