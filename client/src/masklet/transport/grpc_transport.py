@@ -7,7 +7,6 @@ import os
 import queue
 import sys
 import threading
-import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 from masklet.concurrency.event_loop import LoopCondition
 from masklet.concurrency.threads import ThreadCondition, finish
 from masklet.contract import TRACKER
-from masklet.errors import from_server
 from masklet.transport.inbox import Inbox
 from masklet.transport.protocol import Broken, Event, Request, Tls
 
