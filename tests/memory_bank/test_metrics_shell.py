@@ -10,7 +10,7 @@ import pytest
 
 from masklet.contract import CONTRACT_VERSION
 from masklet.errors import MaskletError
-from masklet.stage import METRICS
+from masklet.stage import METRICS, Stage
 from masklet_bank import metrics
 from masklet_bank.metrics import REFUSALS, TABLE, Metric
 from tests.fakes import loading
@@ -95,6 +95,16 @@ def test_a_bank_among_others_says_which_it_is(triton, stages):
     labels = [(family.name in of_stage, series.labels) for family in MetricFamily.made for series in family.series]
     assert all(label.get("stage" if staged else "model", "").startswith("memory_bank_nano") for staged, label in labels)
     assert len(labels) > len(TABLE)
+
+
+def test_the_stage_hears_that_work_gets_on_whenever_an_engine_answered_or_failed(triton, stages, monkeypatch):
+    heard = []
+    monkeypatch.setattr(Stage, "got_on", lambda stage: heard.append(len(stages.calls)))
+    model = started(triton, stages)
+    model.execute([wire(triton, 1, 0, [click(1, (10, 20))], start=True)])
+    model.finalize()
+    assert heard == [*range(1, len(stages.calls) + 1), len(stages.calls)], "after each call, and at the end of the execution"
+    assert len(stages.calls) >= 2
 
 
 def test_the_shell_counts_the_requests_of_an_execution_that_failed_as_a_whole(triton, stages, monkeypatch):
