@@ -1,12 +1,10 @@
-"""What a probe sends, and how it judges what comes back; how gauges are read. Real servers: tests/deploy."""
+"""What a frame of a probe is, and how what comes back is judged; how gauges are read. Real servers: tests/deploy."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
 
 import numpy as np
 import pytest
@@ -17,6 +15,7 @@ from masklet.gauges import Bank, read_banks
 from masklet.health import Health, probe
 from masklet.stage import Stage
 from masklet.testing import Answer, Refusal, Request
+from tests.fakes.metrics_page import metrics_page
 from tests.fakes.toy_grpc import serving
 from tests.fakes.toy_tracker import ToyTracker
 
@@ -44,24 +43,9 @@ def text(label: str = "", videos: int = 3, reserved: int = 600, draining: int = 
 @pytest.fixture
 def metrics() -> Iterator[Callable[[str], str]]:
     """Serves a text, and gives its URL."""
-    said = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(said[-1].encode())
-
-        def log_message(self, *words: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield lambda text: said.append(text) or f"http://127.0.0.1:{server.server_port}/metrics"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    said: list[str] = []
+    with metrics_page(lambda: said[-1]) as url:
+        yield lambda text: said.append(text) or url
 
 
 def test_a_probe_is_two_whole_videos_of_one_request_each_under_ids_of_their_own() -> None:

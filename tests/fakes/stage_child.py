@@ -28,7 +28,7 @@ class Child:
 
     def __init__(self) -> None:
         self.counted: list[str] = []
-        self.stage = Stage("child", self._count, (lambda: self.counted.append("ended")) if "stays" in sys.argv else None)
+        self.stage = Stage("child", self._count, end=(lambda: self.counted.append("ended")) if "stays" in sys.argv else None)
         if "unwatched" in sys.argv:
             self.stage.close()
         self.exponent = 500_000

@@ -208,6 +208,21 @@ def test_a_failed_engine_costs_a_refusal_and_no_frame_and_its_calls_are_counted(
     assert len(meters.seen("engine_calls", "mask_decoder")) == 1, "of the first frame"
 
 
+def test_faults_in_a_row_end_with_an_answered_frame_and_with_no_other_refusal(stages, meters):
+    client = Client(metered(stages, meters))
+    client.send(click(1, (10, 20)))
+    stages.fail = "memory_attention"
+    for faults in (1, 2):
+        with pytest.raises(ServerFault):
+            client.send()
+        with pytest.raises(MaskletError):
+            client.send(error="MASKLET_BAD_FRAME: not an image.")
+        assert meters["faults_in_a_row"] == faults
+    stages.fail = ""
+    client.send()
+    assert meters["faults_in_a_row"] == 0
+
+
 def test_groups_and_their_sizes_are_counted_for_each_engine(stages, meters):
     bank = metered(stages, meters)
     young, old = Client(bank, 1), Client(bank, 2)

@@ -10,7 +10,7 @@ import pytest
 
 from masklet.contract import CONTRACT_VERSION
 from masklet.errors import MaskletError
-from masklet.stage import MISMATCHES, STOPS
+from masklet.stage import METRICS, Stage
 from masklet_bank import metrics
 from masklet_bank.metrics import REFUSALS, TABLE, Metric
 from tests.fakes import loading
@@ -91,10 +91,20 @@ def test_the_shell_makes_every_series_of_the_table_and_fills_them(triton, stages
 
 def test_a_bank_among_others_says_which_it_is(triton, stages):
     started(triton, stages, name="memory_bank_nano").finalize()
-    of_stage = {name for name, _ in (STOPS, MISMATCHES)}  # they say the instance
+    of_stage = {name for name, _ in METRICS}  # they say the instance
     labels = [(family.name in of_stage, series.labels) for family in MetricFamily.made for series in family.series]
     assert all(label.get("stage" if staged else "model", "").startswith("memory_bank_nano") for staged, label in labels)
     assert len(labels) > len(TABLE)
+
+
+def test_the_stage_hears_that_work_gets_on_whenever_an_engine_answered_or_failed(triton, stages, monkeypatch):
+    heard = []
+    monkeypatch.setattr(Stage, "got_on", lambda stage: heard.append(len(stages.calls)))
+    model = started(triton, stages)
+    model.execute([wire(triton, 1, 0, [click(1, (10, 20))], start=True)])
+    model.finalize()
+    assert heard == [*range(1, len(stages.calls) + 1), len(stages.calls)], "after each call, and at the end of the execution"
+    assert len(stages.calls) >= 2
 
 
 def test_the_shell_counts_the_requests_of_an_execution_that_failed_as_a_whole(triton, stages, monkeypatch):
@@ -113,7 +123,7 @@ def test_without_custom_metrics_the_bank_serves_and_says_so_once(triton, stages,
         (response,) = model.execute([wire(triton, 1, number, [click(1, (10, 20))], start=number == 0)])
         assert not response.has_error()
     model.finalize()
-    assert [words in warning for words, warning in zip(("no metrics", "neither stops"), warnings(triton), strict=True)] == [True] * 2
+    assert [words in warning for words, warning in zip(("no metrics", "no sign of life"), warnings(triton), strict=True)] == [True] * 2
 
 
 def test_metrics_that_fail_later_disturb_no_video_and_no_other_metric(triton, stages):
@@ -170,7 +180,7 @@ def test_the_table_in_the_documents_is_the_table_in_the_code():
     text = (loading.MODELS.parent / "docker" / "operations.md").read_text()
     rows = re.findall(r"^\| `(masklet_\w+)` \| (\w+) \| ?(.*?) ?\| (.*) \|$", text, re.MULTILINE)
     table = [(metric.name, metric.kind.lower(), _label(metric), metric.help) for metric in TABLE]
-    assert rows == table + [(name, "counter", "stage", text) for name, text in (STOPS, MISMATCHES)]
+    assert rows == table + [(name, kind.lower(), "stage", text) for (name, text), kind in METRICS.items()]
 
 
 def _label(metric: Metric) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from masklet import TrackedFrame, Tracker
+from masklet.cli import main
 from masklet_build import nano
 from masklet_build.models.variants import served_name, variant
 from masklet_build.repository.assemble import assemble
@@ -68,6 +69,20 @@ def test_videos_of_one_name_on_two_trackers_do_not_meet(servers: dict[str, Serve
                 assert equal(video.track(frame, logits=True), alone[name][index])
     assert alone["nano"][0].logits.shape != alone[VARIANT][0].logits.shape
     assert any(np.any(one.masks) for one in alone["nano"])
+
+
+def test_a_probe_asks_every_tracker_or_the_one_that_is_named(servers: dict[str, Server], capsys: pytest.CaptureFixture[str]) -> None:
+    def probed(*words: str) -> tuple[int, str]:
+        code = main(["probe", servers["both"].grpc_url, "--metrics-url", servers["both"].metrics_url, *words])
+        return code, capsys.readouterr().out.strip()
+
+    for model in ((), ("--model", "tracker_nano")):
+        assert probed(*model) == probed("--live", *model) == (0, "alive")
+        assert probed("--ready", *model) == (0, "ready")
+        code, line = probed("--frame", *model)
+        assert (code, line.startswith("alive: a frame took ")) == (0, True), line
+    code, line = probed("--ready", "--model", "tracker")
+    assert (code, line.endswith(f"knows no tracker, only {', '.join(sorted(MODELS.values()))}")) == (1, True), line
 
 
 def test_metrics_tell_the_variants_apart(servers: dict[str, Server]) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from masklet import Tracker
 from masklet.errors import ServerBusy
-from masklet.stage import MISMATCHES, STOPS
+from masklet.stage import METRICS
 from masklet_bank.metrics import TABLE
 from tests.serving.clips import clip
 from tests.serving.scraping import eventually, scrape
@@ -21,7 +21,7 @@ def test_what_the_bank_does_can_be_scraped_from_triton(serve_small: Serve) -> No
     with serve_small({"memory_bank.max_videos": "2"}) as server, Tracker(server.grpc_url) as tracker:
         idle = eventually(server, lambda numbers: numbers.get("videos_limit") == 2)
         kinds, _ = scrape(server)
-        assert kinds == {metric.name: metric.kind.lower() for metric in TABLE} | {STOPS[0]: "counter", MISMATCHES[0]: "counter"}
+        assert kinds == {metric.name: metric.kind.lower() for metric in TABLE} | {name: kind.lower() for (name, _), kind in METRICS.items()}
         assert (idle["videos"], idle["videos_limit"], idle['refusals_total{code="SERVER_BUSY"}']) == (0, 2, 0)
         with tracker.open() as one, tracker.open() as two, tracker.open("under this id alone") as refused:
             one.prompt(1, points=[(20, 15)])

@@ -69,7 +69,7 @@ def test_a_model_that_fails_is_named_with_its_traceback(tmp_path: Path, serving_
     with pytest.raises(ServeError, match="weights has 3 bytes") as caught:
         Server(repository, python=serving_python, **FREE).start()
     assert "model 'tracker' failed to load" in str(caught.value)
-    assert f"{repository}/tracker/1/model.py(8): initialize" in str(caught.value)
+    assert f"{repository}/tracker/1/model.py(10): initialize" in str(caught.value)
 
 
 def test_a_start_without_end_runs_into_its_deadline(tmp_path: Path, serving_python: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,9 +19,10 @@ from pathlib import Path
 import pytest
 import tritonclient.grpc as grpc
 
-from masklet_build.serve import Policy, ServeError, Server, Supervisor
+from masklet_build.serve import Policy, ServeError, Server, Supervisor, add_arguments, command
 from masklet_build.serve.cleanup import live_processes, shared_memory_regions
 from masklet_build.serve.errors import GaveUp
+from masklet_build.serve.processes import Bell
 from tests.serving.toy import ask, kill_at_rest, request, wait_until_it_hangs, write_repository
 
 FREE = {"grpc_port": 0, "http_port": 0, "metrics_port": 0}
@@ -68,7 +72,8 @@ def test_dead_processes_are_noticed_and_replaced_at_the_same_address(repository:
         kill_at_rest(first)
         assert "live videos are lost" in (line := running.line("restarting"))
         assert "the process of tracker_0_0 died" in line
-        running.line("ready again")
+        running.line("ready again: gRPC")
+        assert re.fullmatch(r"ready again \d+\.\d s after this was found: the process of tracker_0_0 died", running.line("ready again"))
         assert ask(running.server.grpc_url) != first
 
         killed = running.server.pid
@@ -80,14 +85,38 @@ def test_dead_processes_are_noticed_and_replaced_at_the_same_address(repository:
 
 
 @pytest.mark.server
-def test_a_model_that_hangs_is_noticed_by_a_request(repository: Path, serving_python: Path) -> None:
-    policy = Policy(probe_every_s=0.2, probe_deadline_s=5, doubts=2)  # a busy machine is no hang
-    with supervised(repository, serving_python, policy) as running, grpc.InferenceServerClient(running.server.grpc_url) as client:
+def test_a_model_that_hangs_is_noticed_while_nobody_else_asks(repository: Path, serving_python: Path) -> None:
+    with supervised(repository, serving_python, Policy(patience_s=5)) as running, grpc.InferenceServerClient(running.server.grpc_url) as client:
+        running.line("a first frame of tracker took ")
         client.async_infer("tracker", [request(b"hang")], lambda result, error: None, sequence_id=9, sequence_start=True)
         wait_until_it_hangs(repository)
-        assert "no answer within 5 s" in running.line("restarting")
+        assert "tracker_0_0 hangs: an execution of tracker_0_0 has not got on for" in running.line("restarting")
         running.line("ready again")
         assert ask(running.server.grpc_url) in running.server.stubs()
+
+
+@pytest.mark.server
+def test_a_slow_model_lives_and_does_not_delay_that_the_server_is_ready(tmp_path: Path, serving_python: Path) -> None:
+    """Each frame takes four times the patience; the first three, one after the other, twelve times."""
+    with supervised(write_repository(tmp_path, seconds=4), serving_python, Policy(patience_s=1)) as running:
+        first = ask(running.server.grpc_url)
+        assert running.line("").startswith("a first frame of tracker took "), "and nothing before it"
+        for _ in range(3):  # each longer than the pause between two looks, with what waits for them
+            assert ask(running.server.grpc_url) == first
+        assert running.lines.empty()
+
+
+@pytest.mark.server
+def test_a_python_model_that_is_stopped_at_work_is_told_from_one_that_died(repository: Path, serving_python: Path) -> None:
+    with supervised(repository, serving_python, Policy()) as running, grpc.InferenceServerClient(running.server.grpc_url) as client:
+        stub = ask(running.server.grpc_url)
+        client.async_infer("tracker", [request(b"hang")], lambda result, error: None, sequence_id=9, sequence_start=True)
+        wait_until_it_hangs(repository)
+        os.kill(stub, signal.SIGSTOP)
+        time.sleep(1.2)
+        os.kill(stub, signal.SIGCONT)
+        line = running.line("restarting")
+        assert re.search(r"the process of tracker_0_0 died \(stopped for \d\.\d s while it had work; it ends,", line), line
 
 
 @pytest.mark.server
@@ -126,16 +155,16 @@ def _command(repository: Path, serving_python: Path) -> subprocess.Popen[str]:
 class DyingServer:
     """Starts, and has ended at the next look. `starts` says at which starts it fails at once instead."""
 
-    grpc_url = http_url = metrics_url = "nowhere"
-    pid = 1
+    grpc_url = http_url = metrics_url = "127.0.0.1:1"
 
     def __init__(self, repository: Path, fails: frozenset[int]) -> None:
+        self.pid = ended()
         self.repository = repository
         self.fails = fails
         self.starts = 0
         self.running = False
 
-    def start(self, stopping: threading.Event | None = None) -> None:
+    def start(self, stopping: Bell | None = None) -> None:
         self.starts += 1
         if self.starts in self.fails:
             raise ServeError(f"start {self.starts} failed")
@@ -151,6 +180,13 @@ class DyingServer:
         return {}
 
 
+def ended() -> int:
+    """The id of a process that is no more."""
+    process = subprocess.Popen(["true"])
+    process.wait()
+    return process.pid
+
+
 @pytest.mark.parametrize("fails", [frozenset(), frozenset({2, 3})], ids=["dies at once", "does not start again"])
 def test_it_gives_up_after_the_limit_of_restarts(tmp_path: Path, fails: frozenset[int]) -> None:
     server, lines = DyingServer(tmp_path, fails), list[str]()
@@ -160,6 +196,27 @@ def test_it_gives_up_after_the_limit_of_restarts(tmp_path: Path, fails: frozense
     assert server.starts == 3
     assert sum(line.startswith("restarting") for line in lines) == 2
     assert not server.running
+
+
+def test_no_restart_where_none_is_wanted(tmp_path: Path) -> None:
+    server = DyingServer(tmp_path, frozenset())
+    with pytest.raises(GaveUp, match="no restart is wanted"):
+        Supervisor(server, policy=Policy(restarts=0), say=lambda line: None).run()
+    assert server.starts == 1
+
+
+def test_the_options_of_the_command_are_the_policy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    made = []
+    monkeypatch.setattr(command, "Server", lambda repository, **options: DyingServer(repository, frozenset()))
+    monkeypatch.setattr(command, "Supervisor", lambda server, *, policy, say: made.append(policy) or Supervisor(server, policy=policy, say=say))
+    words = ["--patience", "7.5", "--restarts", "0", "--within", "30", "--log", str(tmp_path / "log")]
+    assert command.run_serve(parser.parse_args([str(write_repository(tmp_path / "models")), *words])) == 3
+    assert made == [Policy(patience_s=7.5, restarts=0, within_s=30)]
+    for wrong in (["--patience", "0"], ["--within", "-1"], ["--restarts", "-1"], ["--patience", "nan"]):
+        with pytest.raises(SystemExit, match="2"):
+            parser.parse_args([str(tmp_path), *wrong])
 
 
 def test_a_first_start_that_fails_is_not_repeated(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A tiny model repository for the tests of the server itself. Its one model is named `tracker`, because that is what the probe asks."""
+"""A tiny model repository for the tests of the server itself. Its one model is named `tracker`, because that is what is asked, and has a Stage."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import tritonclient.grpc as grpc
+
+import masklet
 
 _PATIENCE_S = 60  # only something broken uses it up
 _CONFIG = """
@@ -25,16 +27,27 @@ sequence_batching { max_sequence_idle_microseconds: 60000000 oldest { max_candid
 """
 
 _MODEL = """
-import os, time
+import os, sys, time
 import numpy as np
 import triton_python_backend_utils as pb
+sys.path.insert(0, {client!r})
+from masklet.stage import triton_stage
 
 class TritonPythonModel:
     def initialize(self, args):
         {initialize}
+        self.stage = triton_stage(pb, args)
 
     def execute(self, requests):
+        with self.stage.working():
+            return self.answers(requests)
+
+    def finalize(self):
+        self.stage.close()
+
+    def answers(self, requests):
         for request in requests:
+            time.sleep({seconds})
             if pb.get_input_tensor_by_name(request, "PROMPTS").as_numpy().item() == b"hang":
                 open(__file__ + ".hangs", "w").close()
                 time.sleep(3600)
@@ -44,12 +57,12 @@ class TritonPythonModel:
 """
 
 
-def write_repository(folder: Path, initialize: str = "pass") -> Path:
-    """Writes the repository, with a statement for the model's `initialize`, and returns it."""
+def write_repository(folder: Path, initialize: str = "pass", seconds: float = 0) -> Path:
+    """Writes the repository, with a statement for the model's `initialize`, and returns it. seconds: how long it takes for a frame."""
     version = folder / "tracker" / "1"
     version.mkdir(parents=True)
     (version.parent / "config.pbtxt").write_text(_CONFIG)
-    (version / "model.py").write_text(_MODEL.replace("{initialize}", initialize))
+    (version / "model.py").write_text(_MODEL.format(client=str(Path(masklet.__file__).parents[1]), initialize=initialize, seconds=seconds))
     return folder
 
 

@@ -28,7 +28,7 @@ def _tensor(rng: random.Random, datatype: str, dims: tuple[int, ...], free: int 
     if datatype == "BYTES" or (datatype == "UINT8" and len(dims) == 2):
         text = rng.choice([b"", b"{}", b"[]", b"null", b"MASKLET_X: y", b"\xff", b'{"version": 3}', rng.randbytes(50)])
         return tensor(text if datatype == "BYTES" else np.frombuffer(text, np.uint8))
-    dtype = NUMPY_DTYPES[datatype]
+    dtype = np.dtype(NUMPY_DTYPES[datatype])
     odd = (0.0, 1.0, -5.0, float("nan"), float("inf"), 1e38) if dtype.kind == "f" else (0, 1, 7, np.iinfo(dtype).max, np.iinfo(dtype).min)
     shape = [rng.choice(_SIZES) if side < 0 and free is None else free if side < 0 else side for side in dims[1:]]
     return tensor(np.full(shape, rng.choice(odd), dtype))

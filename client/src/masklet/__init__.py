@@ -7,11 +7,13 @@
         for result in video.track_many(frames):
             result.frame_index, result.object_ids, result.masks
 
-Importing it needs numpy only; what talks to servers is imported by the first Tracker. Tests of programs that use it: `masklet.testing`.
+Importing it needs nothing but Python; what has arrays is imported with the first name that does, and what talks to servers by the first Tracker.
+Tests of programs that use it: `masklet.testing`.
 """
 
-from masklet.aio import AsyncTracker, AsyncVideo
-from masklet.connection.interruption import Interruption
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from masklet.errors import (
     BadFrame,
     BadFrameIndex,
@@ -32,10 +34,14 @@ from masklet.errors import (
     UnknownObject,
     VideoLost,
 )
-from masklet.recovery.options import Resilience
-from masklet.results import TrackedFrame
-from masklet.tracker import Tracker, Video
-from masklet.transport.protocol import Tls
+
+if TYPE_CHECKING:
+    from masklet.aio import AsyncTracker, AsyncVideo
+    from masklet.connection.interruption import Interruption
+    from masklet.recovery.options import Resilience
+    from masklet.results import TrackedFrame
+    from masklet.tracker import Tracker, Video
+    from masklet.transport.protocol import Tls
 
 __all__ = [
     "AsyncTracker",
@@ -65,3 +71,25 @@ __all__ = [
     "Video",
     "VideoLost",
 ]
+
+# Health checks run every few seconds and read counters: the client, and numpy, would be most of what they cost.
+_LATER = {
+    **dict.fromkeys(("AsyncTracker", "AsyncVideo"), "masklet.aio"),
+    **dict.fromkeys(("Tracker", "Video"), "masklet.tracker"),
+    "Interruption": "masklet.connection.interruption",
+    "Resilience": "masklet.recovery.options",
+    "Tls": "masklet.transport.protocol",
+    "TrackedFrame": "masklet.results",
+}
+
+
+def __getattr__(name: str) -> object:
+    """A public name, imported when it is first used."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = found = getattr(import_module(_LATER[name]), name)
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -232,7 +232,7 @@ _TRITON: tuple[tuple[re.Pattern[str], type[MaskletError], str], ...] = tuple(
         (
             ("stub process", "not healthy"),
             ServerFault,
-            "Its python process died; whoever runs the server must restart it. Then open a new video.",
+            "Its python process died, or got no CPU for a second; whoever runs the server must restart it. Then open a new video.",
         ),
         (
             (

@@ -22,7 +22,7 @@ from masklet_bank.room import AnswerRoom
 from masklet_bank.service import Service
 from masklet_bank.video import VideoLimits
 from masklet_bank.videos import Capacity
-from masklet_triton.engines import EmbeddedStages, TritonStages, array_of
+from masklet_triton.engines import EmbeddedStages, TritonStages, Watched, array_of
 from masklet_triton.meters import meters_of
 
 _START, _END = pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START, pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END
@@ -69,11 +69,11 @@ class TritonPythonModel:
         self._meters = meters_of(args["model_name"])
         stages = _stages(settings.variant, parameters, args)
         self._arrays = stages.arrays
-        self._service = Service(settings, stages, self._meters, self._arrays)
+        self._stage = triton_stage(pb_utils, args)
+        self._service = Service(settings, Watched(stages, self._stage.got_on), self._meters, self._arrays)
         self._stopping = Event()
         self._watch = Thread(target=self._idle, name="idle", daemon=True)
         self._watch.start()
-        self._stage = triton_stage(pb_utils, args)
         self._room = AnswerRoom()
         pb_utils.Logger.log_info(f"memory_bank serves {settings.variant.name} with contract {contract.CONTRACT_VERSION} from {contract.__file__}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import signal
 import sys
 import tempfile
@@ -15,12 +16,13 @@ from masklet_build.serve import shared_memory
 from masklet_build.serve.environment import PYTHON_VARIABLE
 from masklet_build.serve.errors import GaveUp, ServeError
 from masklet_build.serve.server import Server
-from masklet_build.serve.supervisor import Supervisor
+from masklet_build.serve.supervisor import Policy, Supervisor
 
 DESCRIPTION = """Runs Triton from the PyPI wheel on a model repository, in the foreground and supervised.
 
-Every few seconds two videos of one black frame go through the model `tracker`. When one is not answered, or a process dies, Triton is
-restarted; videos that were live are then lost, and their clients have to open new ones.
+Triton is restarted when it or the process of a python model dies, when one gives no sign of life, and when what is computed does not get on;
+videos that were live are then lost, and their clients have to open new ones. A server that is only slow is left alone. Signs of life are read
+from the metrics; a frame goes through the server once at the start, and where the metrics leave doubt.
 
 A file that told an earlier server to drain is removed at the start (not at a restart); `masklet drain` makes it."""
 
@@ -52,8 +54,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--python", type=Path, metavar="FILE", help="interpreter of the serving environment")
     parser.add_argument("--ready-timeout", type=float, default=300.0, metavar="SECONDS", help="for loading all models (default: %(default)g)")
     parser.add_argument("--exit-timeout", type=int, default=10, metavar="SECONDS", help="for frames in flight at the end (default: %(default)s)")
+    parser.add_argument(
+        "--patience",
+        type=_seconds,
+        default=Policy.patience_s,
+        metavar="SECONDS",
+        help="for how long work may not get on, and signs of life be missing; ten times the longest so far where that is more (default: %(default)g)",
+    )
+    parser.add_argument("--restarts", type=_count, default=Policy.restarts, metavar="N", help="give up after so many (default: %(default)s; 0: none)")
+    parser.add_argument("--within", type=_seconds, default=Policy.within_s, metavar="SECONDS", help="... within this time (default: %(default)g)")
     parser.add_argument("--log", type=Path, metavar="FILE", help="append Triton's log to FILE (default: a new file in the temporary folder)")
     parser.add_argument("--verbose", action="store_true", help="show Triton's log here as well")
+
+
+def _seconds(text: str) -> float:
+    if not 0 < (seconds := float(text)) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return seconds
+
+
+def _count(text: str) -> int:
+    if (count := int(text)) < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return count
 
 
 def run_serve(args: argparse.Namespace) -> int:
@@ -80,7 +103,8 @@ def run_serve(args: argparse.Namespace) -> int:
             log=log,
         )
         _forget_drain(args.repository)
-        supervisor = Supervisor(server, say=lambda line: print(line, flush=True))
+        policy = Policy(args.patience, args.restarts, args.within)
+        supervisor = Supervisor(server, policy=policy, say=lambda line: print(line, flush=True))
         _stop_on_signals(supervisor)
         if args.verbose:
             threading.Thread(target=_follow, args=(log,), daemon=True).start()

@@ -9,7 +9,10 @@ from pathlib import Path
 # E1121 02:30:00.000000 123 model_lifecycle.cc:642] "failed to load 'toy' version 1: Internal: ValueError: ...\n\nAt:\n  model.py(3): initialize\n"
 _FAILED_MODEL = re.compile(r"failed to load '([^']+)' version \d+: (.*?)\"?$")
 _ERROR_LINE = re.compile(r"^E\d{4} [\d:.]+ \d+ [^\]]+\] \"?(.*?)\"?$")
+# masklet memory_bank_0_0: stopped for 1.2 s while it had work; it ends, since Triton may have given it up
+_STAGE_ENDS = re.compile(r"^masklet \S+: (.*(?:given it up|is ended).*)$")
 _SHOWN = 12
+_TAIL = 1 << 16
 
 
 def read(path: Path, begin: int) -> str:
@@ -29,6 +32,17 @@ def failure(text: str) -> str:
         return "\n".join(f"model {name!r} failed to load: {reason}" for name, reason in models.items())
     lines = list(_errors(text)) or [line for line in text.splitlines() if line.strip()] or ["(the log is empty)"]
     return "\n".join(lines[-_SHOWN:])
+
+
+def last_words(path: Path, names: list[str]) -> str:
+    """Why python models ended themselves, or each other, as masklet.stage says it at the end of the log; empty where they did not."""
+    if not path.exists():
+        return ""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL))
+        lines = file.read().decode(errors="replace").splitlines()
+    said = [found[1] for line in lines if (found := _STAGE_ENDS.match(line)) and any(name in line for name in names)]
+    return said[-1] if said else ""
 
 
 def _errors(text: str) -> Iterator[str]:

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +19,7 @@ from masklet_build.serve import cleanup, launcher, log
 from masklet_build.serve.environment import Environment, find_environment
 from masklet_build.serve.errors import ServeError, Stopped
 from masklet_build.serve.launcher import Address, RunDir
+from masklet_build.serve.processes import Bell
 
 _STUB = "triton_python_backend_stub"
 
@@ -101,17 +101,17 @@ class Server:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
 
-    def start(self, stopping: threading.Event | None = None) -> None:
+    def start(self, stopping: Bell | None = None) -> None:
         """Starts Triton and returns when every model is ready. On any failure nothing is left running.
 
-        stopping: set by a signal handler or another thread to give up; then Stopped is raised.
+        stopping: rung by a signal handler or another thread to give up; then Stopped is raised.
         """
         assert self._process is None, "the server is already started"
         _check_ports(self.address)
         self._run = launcher.make_run_dir(self.environment, self.repository)
         try:
             self._launch(self._run)
-            self._wait_until_ready(stopping or threading.Event())
+            self._wait_until_ready(stopping or Bell())
         except BaseException:  # Ctrl-C while loading too
             self.stop(graceful=False)
             raise
@@ -134,7 +134,7 @@ class Server:
             raise ServeError(f"cannot start Triton with the log {self.log_path}: {error}.") from error
         self._guardian = _start_guardian(self._process.pid, run)
 
-    def _wait_until_ready(self, stopping: threading.Event) -> None:
+    def _wait_until_ready(self, stopping: Bell) -> None:
         deadline = time.monotonic() + self.ready_timeout_s
         while not self.is_ready():
             if self.returncode() is not None:

@@ -6,7 +6,6 @@ import argparse
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +63,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def _parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser("masklet", description="Track objects through videos with a masklet server, and look after the server.")
-    top.add_argument("--version", action="version", version=f"masklet {version('masklet')}")
+    top.add_argument("--version", action=_Version, nargs=0, help="say which version this is")
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
     _add_track(commands)
     probe.add_command(commands)
@@ -106,6 +105,16 @@ def _add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     track.add_argument("--proxy", metavar="URL", help="http://HOST:PORT of an HTTP proxy to go through; http_proxy and its like do not count")
     track.add_argument("--header", action="append", default=[], type=_header, metavar="NAME=VALUE", help="header to send, for gateways")
     track.set_defaults(prompts={})
+
+
+class _Version(argparse.Action):
+    """Prints the version; what finds it is not imported before."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, option: str | None = None) -> None:
+        from importlib.metadata import version
+
+        print(f"masklet {version('masklet')}")
+        parser.exit()
 
 
 class _AddPrompt(argparse.Action):

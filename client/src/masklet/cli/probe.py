@@ -1,4 +1,4 @@
-"""`masklet probe`: whether a server is alive, or with --ready, whether it takes videos."""
+"""`masklet probe`: whether a server is alive, slow or dead, or whether it is ready."""
 
 from __future__ import annotations
 
@@ -6,52 +6,92 @@ import argparse
 import time
 
 from masklet.cli.connection import add_connection, positive, tls_of
-from masklet.health import Health, probe, unready
+from masklet.contract import TRACKER
+from masklet.errors import MaskletError
+from masklet.gauges import scrape
+from masklet.liveness import examine, readiness
+from masklet.vitals import PATIENCE_S, UNANSWERED, Finding, Health, read
 
 _DESCRIPTION = """\
-Sends two black frames with a click, each a video of its own, through every model of the server, and says whether they were answered. Triton's own
-health endpoints do not tell: they stay green when the process of a python model has died. A full or draining server answers as well.
+Says whether a server is alive, slow or dead, by its metrics: whether every python model gives its sign of life, once a second, and whether what is
+being computed gets on. Slow is a server with work that takes longer than five seconds; it must not be restarted. Dead is one that takes no
+connections, whose metrics are silent, a stage of which gives no sign of life, or an execution of which has not got on for --patience-s and for ten
+times as long as any before. Where the counters leave doubt, as when every request of late ended with a fault of the server, a frame is sent to tell.
 
-With --ready: whether new videos should come here. Triton says that it is ready, the metrics say that there is room for a video and that the server
-does not drain. No frame is sent, so a busy server answers as fast as an idle one."""
+Triton's own health endpoints do not tell: they stay green when the process of a python model has died. Metrics have no TLS, so the settings of TLS
+below matter only for a frame. All trackers of the server are asked, with --model that one."""
 
 _EPILOG = """\
 examples:
-  masklet probe localhost:8001 --timeout-s 20                 liveness of a pod: restart it when this fails a few times in a row
+  masklet probe localhost:8001                                say how the server is
+  masklet probe localhost:8001 --live                         liveness of a pod: restart it when this fails a few times in a row
   masklet probe localhost:8001 --ready --timeout-s 3          readiness of a pod: no new videos while this fails
+  masklet probe gateway:443 --tls --frame                     a frame, where the metrics cannot be reached
 
-The frames wait their turn behind those of live videos. Give them several times what a frame takes on a server that is full, and let the one who
-calls wait 2 s longer than --timeout-s: Python has to start.
+An answer takes about a second, as long as --timeout-s only where something is silent. Let the one who calls wait 2 s longer: Python has to start.
 
-exit codes: 0 yes; 1 no, and one line says why; 2 wrong usage
+exit codes: 0 alive, or ready; 1 dead, or not ready, and one line says why; 2 wrong usage; 3 slow (0 with --live)
 """
+_CODES = {Health.ALIVE: 0, Health.SLOW: 3, Health.DEAD: 1}
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds the command and its arguments."""
     parser = commands.add_parser(
         "probe",
-        help="say whether a server is alive, or takes videos: for liveness and readiness probes",
+        help="say whether a server is alive, slow or dead, or ready: for liveness and readiness probes",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("url", metavar="HOST:PORT", help="gRPC port of the server, usually 8001")
-    parser.add_argument("--ready", action="store_true", help="ask for readiness instead of life")
-    parser.add_argument("--metrics-url", metavar="URL", help="for --ready; default: http://HOST:8002/metrics")
-    parser.add_argument("--timeout-s", type=positive(float), default=20.0, metavar="S", help="how long an answer may take (default: %(default)g)")
-    add_connection(parser)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--live", action="store_true", help="a slow server is as good as an alive one: exit code 0")
+    what.add_argument("--ready", action="store_true", help="ask whether it is loaded and does not drain; a full server is ready, and says so")
+    what.add_argument("--frame", action="store_true", help="send a real frame through every model, whatever the metrics say; costs what frames cost")
+    parser.add_argument("--metrics-url", metavar="URL", help="default: http://HOST:8002/metrics")
+    parser.add_argument("--timeout-s", type=positive(float), default=20.0, metavar="S", help="for how long silence is borne (default: %(default)g)")
+    parser.add_argument(
+        "--patience-s",
+        type=positive(float),
+        default=PATIENCE_S,
+        metavar="S",
+        help="for how long work may not get on; more, ten times the longest so far, where that took long (default: %(default)g)",
+    )
+    add_connection(parser, model=None)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; gives its exit code. Raises ValueError and OSError for arguments that cannot be used."""
-    began = time.monotonic()
+    metrics_url = arguments.metrics_url or f"http://{arguments.url.rpartition(':')[0]}:8002/metrics"
     if arguments.ready:
-        metrics_url = arguments.metrics_url or f"http://{arguments.url.rpartition(':')[0]}:8002/metrics"
-        reason = unready(arguments.url, metrics_url, arguments.timeout_s, arguments.model, tls_of(arguments))
-        print(f"not ready: {reason}" if reason else "ready")
-        return 1 if reason else 0
-    finding = probe(arguments.url, arguments.timeout_s, arguments.model, tls_of(arguments))
-    alive = finding.health is Health.ALIVE
-    print(f"alive: answered within {time.monotonic() - began:.2f} s" if alive else f"not alive: {finding.text}")
-    return 0 if alive else 1
+        ready, text = readiness(arguments.url, metrics_url, arguments.timeout_s, arguments.model)
+        print(("ready" if ready else "not ready: ") + (f", and {text}" if ready and text else text))
+        return 0 if ready else 1
+    began = time.monotonic()
+    if arguments.frame:
+        finding = _frame(arguments, metrics_url, arguments.timeout_s)
+    else:
+        limits = arguments.timeout_s, arguments.patience_s
+        finding = examine(arguments.url, metrics_url, *limits, lambda left: _frame(arguments, metrics_url, left), arguments.model)
+    if arguments.frame and finding.health is Health.DOUBTFUL:
+        finding = Finding(Health.SLOW if finding.text.startswith(UNANSWERED) else Health.DEAD, finding.text)
+    said = f": a frame took {time.monotonic() - began:.2f} s" if arguments.frame and finding.health is Health.ALIVE else ""
+    print(finding.health.value + (f": {finding.text}" if finding.text else said))
+    return 0 if arguments.live and finding.health is Health.SLOW else _CODES[finding.health]
+
+
+def _frame(arguments: argparse.Namespace, metrics_url: str, timeout_s: float) -> Finding:
+    """What a frame says, to each tracker in turn until one is not alive."""
+    from masklet.health import probe  # gRPC and numpy, which counters do not need
+
+    deadline = time.monotonic() + timeout_s
+    try:
+        trackers = [arguments.model] if arguments.model else read(scrape(metrics_url, min(timeout_s, 5.0))).trackers
+    except MaskletError:
+        trackers = []  # behind a gateway, where there are no metrics
+    for tracker in trackers or [TRACKER.name]:
+        finding = probe(arguments.url, max(0.0, deadline - time.monotonic()), tracker, tls_of(arguments))
+        if finding.health is not Health.ALIVE:
+            break
+    return finding

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from masklet.families import Variant
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Dim = int | str
 
 # Triton data type -> numpy dtype. BYTES tensors hold one bytes object per element; only what a client sends to `tracker` or `preprocess` may be such.
-NUMPY_DTYPES: dict[str, np.dtype[Any]] = {
-    "UINT8": np.dtype(np.uint8),
-    "INT32": np.dtype(np.int32),
-    "INT64": np.dtype(np.int64),
-    "FP32": np.dtype(np.float32),
-    "FP64": np.dtype(np.float64),
-    "BYTES": np.dtype(np.object_),
-}
+NUMPY_DTYPES = {"UINT8": "uint8", "INT32": "int32", "INT64": "int64", "FP32": "float32", "FP64": "float64", "BYTES": "object"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +29,9 @@ class Tensor:
     @property
     def numpy_dtype(self) -> np.dtype[Any]:
         """The numpy dtype of `dtype`."""
-        return NUMPY_DTYPES[self.dtype]
+        import numpy as np  # names of models are read by health checks, which have no arrays
+
+        return np.dtype(NUMPY_DTYPES[self.dtype])
 
 
 @dataclass(frozen=True)

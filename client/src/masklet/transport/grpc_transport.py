@@ -8,7 +8,6 @@ import queue
 import re
 import sys
 import threading
-import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
@@ -17,7 +16,6 @@ from typing import Any
 from masklet.concurrency.event_loop import LoopCondition
 from masklet.concurrency.threads import ThreadCondition, finish
 from masklet.contract import TRACKER
-from masklet.errors import from_server
 from masklet.transport.grpc_channel import channel_options, way
 from masklet.transport.inbox import Inbox
 from masklet.transport.protocol import Broken, Event, Request, Tls
@@ -67,20 +65,6 @@ class GrpcTransport:
         """See `AsyncTransport`."""
         channel = self._channel(self._grpc.aio)
         return AsyncGrpcStream(channel, self._stub(channel).ModelStreamInfer, _metadata(headers), self._messages, self._model, self._broken)
-
-    def is_ready(self, timeout_s: float) -> bool:
-        """Whether the server says that it and the model are ready. Raises a MaskletError where it does not answer that within `timeout_s` seconds."""
-        deadline = time.monotonic() + timeout_s
-        channel = self._channel(self._grpc)
-        stub, ask = self._stub(channel), self._protobuf
-        try:
-            server = stub.ServerReady(ask.ServerReadyRequest(), timeout=timeout_s)
-            model = stub.ModelReady(ask.ModelReadyRequest(name=self._model), timeout=max(0.0, deadline - time.monotonic()))
-        except self._grpc.RpcError as error:
-            raise from_server(self._broken(error).text) from error
-        finally:
-            channel.close()
-        return bool(server.ready and model.ready)
 
     def _broken(self, error: Any) -> Broken:
         """The end of a stream as its gRPC status tells it; where no connection came about, with what there is to say of proxies."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from masklet.errors import MaskletError
+from masklet.errors import MaskletError, ServerFault
 from masklet_bank.arrays import Copied
 from masklet_bank.stages import Stopwatch
 from masklet_bank.videos import Capacity, Videos
@@ -63,6 +63,7 @@ ENDED = Metric(
 )
 FRAMES = Metric("masklet_frames_total", "COUNTER", "Frames answered")
 REFUSALS = Metric("masklet_refusals_total", "COUNTER", "Requests answered with an error, by its code", "code", _codes(MaskletError))
+FAULTS = Metric("masklet_faults_in_a_row", "GAUGE", "Requests answered with SERVER_FAULT since the last frame that was answered")
 COPIED = Metric(
     "masklet_bank_copied_bytes_total", "COUNTER", "Bytes copied between host and GPU, for frames and snapshots", "direction", ("to_device", "to_host")
 )
@@ -83,7 +84,7 @@ ENGINE_BATCH = Metric("masklet_engine_batch_objects", "HISTOGRAM", "Objects in a
 TABLE = (
     *(VIDEOS, VIDEOS_LIMIT, DRAINING, OBJECTS, BANK_BYTES, BANK_RESERVED, BANK_LIMIT, OBJECT_BYTES),
     *(SHM, SHM_FREE),
-    *(STARTED, ENDED, FRAMES, REFUSALS, EVICTIONS, COPIED, INTEGRITY),
+    *(STARTED, ENDED, FRAMES, REFUSALS, FAULTS, EVICTIONS, COPIED, INTEGRITY),
     *(FRAME_SECONDS, BATCH, STAGE_SECONDS, ENGINE_CALLS, ENGINE_BATCH),
 )
 
@@ -111,6 +112,7 @@ class Observer:
         self._meters = meters
         self._shown: dict[str, int] = {}
         self._copied = Copied()
+        self._faults = 0
         self._set(VIDEOS_LIMIT, capacity.max_videos)
         self._set(BANK_LIMIT, capacity.max_bytes)
         self._set(OBJECT_BYTES, capacity.object_bytes(1))
@@ -145,11 +147,13 @@ class Observer:
 
     def answered(self, seconds: float) -> None:
         """A frame got its answer, so many seconds after it arrived."""
+        self._faults = 0
         self._meters.increment(FRAMES, 1)
         self._meters.observe(FRAME_SECONDS, seconds)
 
     def refused(self, error: MaskletError, requests: int = 1) -> None:
         """Requests were answered with an error."""
+        self._faults += requests if isinstance(error, ServerFault) else 0
         self._meters.increment(REFUSALS, requests, error.code)
 
     def executed(self, requests: int, watch: Stopwatch, own_seconds: float) -> None:
@@ -178,6 +182,7 @@ class Observer:
         self._set(OBJECTS, held.objects)
         self._set(BANK_BYTES, held.nbytes)
         self._set(BANK_RESERVED, held.reserved)
+        self._set(FAULTS, self._faults)
 
     def _set(self, metric: Metric, value: int) -> None:
         """Gauges rarely change from one frame to the next, and each change is a message to another process."""

@@ -60,6 +60,21 @@ class EmbeddedStages:
             raise EngineError(message) from error
 
 
+class Watched:
+    """Engines, with a word whenever one has answered: what takes long is then known from what hangs, however many objects share an execution."""
+
+    def __init__(self, stages, answered):
+        self._stages, self._answered = stages, answered
+        self.arrays = stages.arrays
+
+    def call(self, engine, inputs):
+        """Runs one engine (see masklet_bank.stages.Stages)."""
+        try:
+            return self._stages.call(engine, inputs)
+        finally:
+            self._answered()
+
+
 def _tensor(name, array):
     """A tensor for an engine. An array on a GPU goes by its address, without a copy; Triton waits until it is computed (pb_tensor.cc, FromDLPack)."""
     return pb_utils.Tensor(name, array) if isinstance(array, np.ndarray) else pb_utils.Tensor.from_dlpack(name, array)

@@ -1,0 +1,73 @@
+"""The end of processes, told by the kernel: no look at /proc finds it later, and none costs anything while they live."""
+
+from __future__ import annotations
+
+import os
+import select
+from collections.abc import Mapping
+
+from masklet_build.serve.errors import ServeError
+
+
+class Bell:
+    """May be rung by a signal handler, or another thread, while somebody waits for it; stays rung. A pipe: threading.Event has a lock, for which a
+    handler would wait that interrupted the one who holds it."""
+
+    def __init__(self) -> None:
+        self._heard, self._rung = os.pipe()
+
+    def __del__(self) -> None:
+        os.close(self._heard)
+        os.close(self._rung)
+
+    def set(self) -> None:
+        """Rings it."""
+        os.write(self._rung, b".")
+
+    def wait(self, timeout_s: float) -> bool:
+        """Waits until it rings, so many seconds at most; whether it rang."""
+        return bool(_ready([self._heard], timeout_s))
+
+    def fileno(self) -> int:
+        """For poll."""
+        return self._heard
+
+
+class Processes:
+    """Processes that are to live; a context manager. names: by process id."""
+
+    def __init__(self, names: Mapping[int, str]) -> None:
+        self._names = dict(names)
+        self._open: dict[int, int] = {}  # descriptor -> process id
+        self._gone: list[str] = []
+
+    def __enter__(self) -> Processes:
+        for pid, name in self._names.items():
+            try:
+                self._open[os.pidfd_open(pid)] = pid
+            except ProcessLookupError:
+                self._gone.append(name)
+            except OSError as error:
+                self.__exit__()
+                raise ServeError(
+                    f"cannot watch processes, pidfd_open: {error.strerror}. Linux 5.3 and later have it, where seccomp allows it."
+                ) from error
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for descriptor in self._open:
+            os.close(descriptor)
+
+    def wait(self, *bells: Bell) -> list[str]:
+        """Waits until a process ends or a bell rings; the names of those that ended."""
+        if self._gone:
+            return self._gone
+        ready = _ready([*self._open, *(bell.fileno() for bell in bells)], None)
+        return [self._names[self._open[descriptor]] for descriptor in ready if descriptor in self._open]
+
+
+def _ready(descriptors: list[int], timeout_s: float | None) -> list[int]:
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(None if timeout_s is None else 1000 * timeout_s)]
