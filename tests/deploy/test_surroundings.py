@@ -31,13 +31,6 @@ def test_a_pod_gets_the_time_that_its_drain_and_its_end_take(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OVERLAYS)
-def test_the_drain_file_of_the_manifests_is_that_of_the_bank(name: str) -> None:
-    config = (ROOT / "model_repository" / "memory_bank" / "config.pbtxt").read_text()
-    env = {item["name"]: item.get("value") for item in container(overlay(name))["env"]}
-    assert f'"drain_file" value {{ string_value: "{env["MASKLET_DRAIN_FILE"]}" }}' in config
-
-
-@pytest.mark.parametrize("name", OVERLAYS)
 def test_probes_are_commands_that_the_client_has_and_end_before_kubernetes_gives_up(name: str) -> None:
     made = container(overlay(name))
     grpc = next(port["containerPort"] for port in made["ports"] if port["name"] == "grpc")

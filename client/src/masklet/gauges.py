@@ -11,6 +11,8 @@ from masklet.contract import TRACKER
 from masklet.errors import ServerFault, ServerUnavailable
 
 _SERIES = re.compile(r'^masklet_(?P<name>\w+?)(?:\{(?:model="memory_bank(?P<suffix>[^"]*)")?\})? (?P<value>\S+)$', re.MULTILINE)
+_DRAIN_FILE = re.compile(r'^masklet_drain_file_info\{[^}]*?file="((?:[^"\\]|\\.)*)"', re.MULTILINE)
+_ESCAPED = re.compile(r"\\(.)")
 
 
 @dataclass(frozen=True)
@@ -40,13 +42,7 @@ def read_banks(metrics_url: str, timeout_s: float) -> dict[str, Bank]:
 
     Raises ServerUnavailable where nothing answers in time, ServerFault where the answer has no gauges of masklet, ValueError for a url that is none.
     """
-    # Not through http_proxy: metrics are read inside a cluster, by probes whose pod may have a proxy for everything else.
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with direct.open(metrics_url, timeout=timeout_s) as answer:
-            text = answer.read().decode(errors="replace")
-    except (OSError, HTTPException) as error:
-        raise ServerUnavailable(f"{metrics_url} does not answer: {error}. Check that the server runs and that this is its metrics port.") from error
+    text = _read(metrics_url, timeout_s)
     found: dict[str, dict[str, float]] = {}
     for series in _SERIES.finditer(text):
         found.setdefault(TRACKER.name + (series["suffix"] or ""), {})[series["name"]] = float(series["value"])
@@ -57,6 +53,21 @@ def read_banks(metrics_url: str, timeout_s: float) -> dict[str, Bank]:
     if not banks:
         raise ServerFault(f"{metrics_url} has no metrics of masklet. Is it the metrics port of its Triton, and does that have custom metrics?")
     return banks
+
+
+def read_drain_files(metrics_url: str, timeout_s: float) -> set[str]:
+    """The files that tell the banks of a server to drain, as its metrics name them. Raises ServerUnavailable and ValueError as `read_banks`."""
+    return {_ESCAPED.sub(lambda found: {"n": "\n"}.get(found[1], found[1]), file) for file in _DRAIN_FILE.findall(_read(metrics_url, timeout_s))}
+
+
+def _read(metrics_url: str, timeout_s: float) -> str:
+    # Not through http_proxy: metrics are read inside a cluster, by probes whose pod may have a proxy for everything else.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(metrics_url, timeout=timeout_s) as answer:
+            return bytes(answer.read()).decode(errors="replace")
+    except (OSError, HTTPException) as error:
+        raise ServerUnavailable(f"{metrics_url} does not answer: {error}. Check that the server runs and that this is its metrics port.") from error
 
 
 def _bank(numbers: dict[str, float]) -> Bank:
