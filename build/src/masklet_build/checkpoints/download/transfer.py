@@ -127,7 +127,7 @@ def _finish(transfer: Transfer) -> None:
         transfer.part.replace(other)
         raise DownloadError(
             f"{transfer.url}: the {size:,} bytes that came have sha256 {found}, the official file has {transfer.known.sha256}. They are in {other}. "
-            "Run again; if it happens twice, the file at that address is another one. Where you know why and trust it, `export --checkpoint` takes it."
+            "Run again; if it happens twice, the file at that address is another one. If you know why and trust it, `export --checkpoint` takes it."
         )
     transfer.part.replace(transfer.out)
 
