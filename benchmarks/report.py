@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from masklet_build.embedded.cores import usable_cores
 from masklet_build.quality import provenance
 
 _PACKAGES = ("torch", "transformers", "openvino", "numpy", "tritonclient", "grpcio")  # some environments have fewer
@@ -57,7 +57,7 @@ def facts(load: float, threads: int | None = None) -> dict[str, Any]:
     """
     installed = {distribution.name for distribution in importlib.metadata.distributions()}
     return {
-        "threads": threads or len(os.sched_getaffinity(0)),
+        "threads": threads or usable_cores(),
         "load_before": round(load, 2),
         "command": shlex.join(["python", *sys.orig_argv[1:]]),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -6,36 +6,31 @@ What follows the image's name in `docker run`, or `args` in Kubernetes, is passe
 variable                  default                  meaning
 MASKLET_MODELS            /models                  model repository, as `masklet-build assemble` makes it; also s3://, gs://, as://
 MASKLET_EXIT_TIMEOUT_S    30                       at SIGTERM: how long frames in flight may take
-MASKLET_DRAIN_FILE        /tmp/masklet-draining    memory_bank's `drain_file`; a file of an earlier run is removed
+MASKLET_DRAIN_FILE        one per user             while it exists no video begins; a file of an earlier run is removed
 MASKLET_TLS_DIR           none: no TLS             folder with tls.crt and tls.key of the server; with ca.crt too, clients must show a certificate
 MASKLET_ADMIN_KEY         a random one             opens the restricted endpoints to who sends it
 MASKLET_OTLP_URL          none: no traces          OpenTelemetry: http://collector:4318/v1/traces; one request of a thousand is traced
 
-Standard library only: it runs in the python of Triton's image.
+Standard library only: it runs in the python of Triton's image. What it shares with `masklet-build serve` lies beside it, in triton_options.py.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-import secrets
+import re
 import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-SHARED_MEMORY = Path("/dev/shm")
-MIB = 1 << 20
+import triton_options  # beside this file
+from triton_options import DRAIN_VARIABLE, MALLOC, MIB, SHARED_MEMORY, STUB_SHARED_MEMORY
+
+GRPC_PORT = 8001  # Triton's own
 SHARED_MEMORY_NEEDED = 1024 * MIB  # docker/README.md, "Messages and memory"; Docker gives 64 MiB where nobody says --shm-size
-STUB_SHARED_MEMORY = 16 * MIB  # first size and growth step of each python model's region: raw frames of 1920 x 1080 take 6 MB
-# How glibc allocates, in Triton and in its python models, as under `masklet-build serve`: docker/operations.md, "Memory of the host".
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(MIB), "MALLOC_TRIM_THRESHOLD_": str(4 * MIB), "MALLOC_ARENA_MAX": "2"}
-KEEPALIVE_MS = 30_000  # the server pings idle connections this often, so that dead clients are noticed; Triton's default is two hours
-CLIENT_PING_MS = 10_000  # clients and gateways may ping this often; Triton's default of 5 minutes cuts off those that ping every 30 s
+INSTANCES = 5  # of python models, where the repository cannot be read: preprocess 2, memory_bank 1, postprocess 2
 TRACED = 1000  # one request of so many: all frames of a stream land in one trace, which would grow without bound
-# Nobody but an administrator: they read the server's memory or files, change models, or write logs. Frames come by gRPC, so over HTTP inference
-# is closed too, and what stays open there is health and metadata: HTTP has no TLS in Triton.
-RESTRICTED_GRPC = ("model-repository", "shared-memory", "trace", "logging")
-RESTRICTED_HTTP = (*RESTRICTED_GRPC, "inference", "model-config", "statistics")
 
 
 class SettingError(Exception):
@@ -44,69 +39,66 @@ class SettingError(Exception):
 
 def main() -> int:
     """Replaces this process by tritonserver; returns only where that is not possible."""
+    drain_file = os.environ.get(DRAIN_VARIABLE) or str(triton_options.default_drain_file(GRPC_PORT))
     try:
-        prefix = region_prefix(os.environ.get("HOSTNAME") or socket.gethostname())
-        command = ["tritonserver", *options(os.environ, prefix), *sys.argv[1:]]
+        prefix = region_prefix(os.environ.get("HOSTNAME") or socket.gethostname(), Path("/proc/self/mountinfo").read_text())
+        for leftover in clear(prefix):
+            print(f"masklet: removed {leftover}, left by an earlier run", file=sys.stderr)
+        stub, scarce = shared_memory(Path(_models(os.environ)))
+        command = ["tritonserver", *options(os.environ, prefix, stub), *sys.argv[1:]]
     except SettingError as error:
         print(f"masklet: {error}", file=sys.stderr)
         return 2
-    for leftover in clear(prefix, Path(os.environ.get("MASKLET_DRAIN_FILE", "/tmp/masklet-draining"))):
-        print(f"masklet: removed {leftover}, left by an earlier run", file=sys.stderr)
-    if scarce := shared_memory_problem():
-        print(f"masklet: {scarce}", file=sys.stderr)
+    for line in (triton_options.forget_drain(Path(drain_file)), scarce):
+        if line:
+            print(f"masklet: {line}", file=sys.stderr)
     print(f"masklet: {' '.join(_shown(word) for word in command)}", file=sys.stderr, flush=True)
     try:
-        os.execvpe(command[0], command, MALLOC | os.environ)
+        os.execvpe(command[0], command, MALLOC | os.environ | {DRAIN_VARIABLE: drain_file})
     except OSError as error:
         print(f"masklet: cannot start tritonserver: {error}. This image must be built on nvcr.io/nvidia/tritonserver.", file=sys.stderr)
         return 127
 
 
-def region_prefix(host: str) -> str:
-    """How the names of this container's shared memory regions begin: the host name is the container's or the pod's, and outlives a restart.
+def region_prefix(host: str, mounts: str) -> str:
+    """How the names of this container's shared memory regions begin; the same after a restart.
 
-    With the host's IPC namespace regions of other containers lie in the same folder, and must stay.
+    With the host's IPC namespace regions of other containers lie in the same folder, and must stay. The host name tells containers and pods apart,
+    but not those with the host's network; what they all have of their own is the file that is mounted at /etc/hostname.
+
+    mounts  /proc/self/mountinfo: "id parent device root point ..."
     """
-    return f"masklet_{host}_"
+    own = re.search(r"^\S+ \S+ \S+ (\S+) /etc/hostname ", mounts, re.MULTILINE)
+    return f"masklet_{host}_{hashlib.sha256(own[1].encode()).hexdigest()[:8]}_" if own else f"masklet_{host}_"
 
 
-def clear(prefix: str, drain_file: Path, folder: Path = SHARED_MEMORY) -> list[Path]:
-    """Removes shared memory of an earlier Triton of this container, which a SIGKILL leaves behind, and a drain file. Returns what was removed."""
-    found = [*sorted(folder.glob(f"{prefix}*")), *([drain_file] if drain_file.exists() else [])]
+def clear(prefix: str, folder: Path = SHARED_MEMORY) -> list[Path]:
+    """Removes shared memory of an earlier Triton of this container, which a SIGKILL leaves behind. Returns what was removed."""
+    found = sorted(folder.glob(f"{prefix}*"))
     for path in found:
         path.unlink(missing_ok=True)
     return found
 
 
-def shared_memory_problem(folder: Path = SHARED_MEMORY) -> str:
-    """A warning where the shared memory is small; "" where it is not."""
-    found = os.statvfs(folder)
-    size = found.f_blocks * found.f_frsize
+def shared_memory(models: Path) -> tuple[int, str]:
+    """What each python model begins with, and a warning where shared memory is small; "" where it is not."""
+    found = os.statvfs(SHARED_MEMORY)
+    size, free = found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+    stub = triton_options.stub_bytes(free, triton_options.python_instances(models) or INSTANCES)
     if size >= SHARED_MEMORY_NEEDED:
-        return ""
-    return (
-        f"warning: {folder} has {size // MIB} MiB. Each python model begins with {STUB_SHARED_MEMORY // MIB} MiB, and a request that does not fit "
+        return stub, ""
+    smaller = f", not {STUB_SHARED_MEMORY // MIB}" if stub < STUB_SHARED_MEMORY else ""
+    return stub, (
+        f"warning: {SHARED_MEMORY} has {size // MIB} MiB. Each python model begins with {stub // MIB} MiB{smaller}, and a request that does not fit "
         f"fails with all that share its batch. Give at least {SHARED_MEMORY_NEEDED // MIB} MiB: docker run --shm-size 2g; Kubernetes: the volume shm."
     )
 
 
-def options(settings: Mapping[str, str], prefix: str) -> list[str]:
+def options(settings: Mapping[str, str], prefix: str, stub: int) -> list[str]:
     """Triton's options. Raises SettingError."""
-    key = settings.get("MASKLET_ADMIN_KEY") or secrets.token_hex(16)
+    exit_timeout = _seconds(settings, "MASKLET_EXIT_TIMEOUT_S", 30)
     return [
-        f"--model-repository={_models(settings)}",
-        "--model-control-mode=none",  # all models at start, and no client can unload one
-        "--disable-auto-complete-config",  # else each python model starts twice
-        "--strict-readiness=true",  # ready only when every model is
-        f"--exit-timeout-secs={_seconds(settings, 'MASKLET_EXIT_TIMEOUT_S', 30)}",
-        f"--grpc-keepalive-time={KEEPALIVE_MS}",
-        "--grpc-keepalive-permit-without-calls=true",
-        f"--grpc-http2-min-recv-ping-interval-without-data={CLIENT_PING_MS}",
-        f"--backend-config=python,shm-region-prefix-name={prefix}",
-        f"--backend-config=python,shm-default-byte-size={STUB_SHARED_MEMORY}",
-        f"--backend-config=python,shm-growth-byte-size={STUB_SHARED_MEMORY}",
-        f"--grpc-restricted-protocol={','.join(RESTRICTED_GRPC)}:admin-key={key}",
-        f"--http-restricted-api={','.join(RESTRICTED_HTTP)}:admin-key={key}",
+        *triton_options.options(_models(settings), exit_timeout, prefix, stub, triton_options.admin_key(settings)),
         *_tls(settings),
         *_traces(settings),
     ]

@@ -24,7 +24,7 @@ RUN python3 -m pip --python /build/bin/python wheel --no-cache-dir --no-deps --n
 # --- the image that runs
 FROM ${BASE}
 COPY --from=packages /opt/masklet /opt/masklet
-COPY docker/entrypoint.py /opt/masklet/entrypoint.py
+COPY docker/entrypoint.py build/src/masklet_build/serve/triton_options.py /opt/masklet/
 # PATH: Triton's python models find the packages above. HOME, CUPY_CACHE_DIR: the root file system is read-only, /tmp is writable.
 ENV PATH=/opt/masklet/bin:${PATH} \
     PYTHONDONTWRITEBYTECODE=1 \

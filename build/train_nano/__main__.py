@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 
 from masklet_build import nano
 from masklet_build.checkpoints.loading import CheckpointError
+from masklet_build.embedded.cores import usable_cores
 from train_nano.loop import Setting
 from train_nano.recipe import Recipe, RecipeError
 from train_nano.start import train
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the training. Returns the exit code."""
     args = _parser().parse_args(arguments)
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     workers = 1 if device == "cpu" else max(1, cores - 1)
     try:
         recipe = Recipe.read(args.recipe)

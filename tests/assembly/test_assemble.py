@@ -188,6 +188,12 @@ def test_force_never_replaces_what_assembly_did_not_write(engines, tmp_path):
     assert (tmp_path / "home" / "thesis").read_text() == "keep"
 
 
+def test_a_mount_point_is_refused_before_the_work(engines):
+    """A whole directory cannot take its place: the last step would fail."""
+    with pytest.raises(OutputExists, match=r"/dev/shm is a mount point.* Name one below it: /dev/shm/new"):
+        assemble(VARIANT.name, engines, Path("/dev/shm"))
+
+
 def test_the_command_says_what_to_do_next(engines, tmp_path, capsys):
     out = str(tmp_path / "repository")
     assert main(["assemble", VARIANT.name, "--engines", str(engines), "--out", out, "--set", "memory_bank.max_videos=3"]) == 0

@@ -23,7 +23,8 @@ def test_the_engines_are_those_of_the_manifest_and_of_this_contract():
 
 
 def test_the_engines_were_exported_from_the_checkpoint_beside_them():
-    assert Manifest.read(nano.ENGINES).checkpoint == {"name": NANO.checkpoint, "sha256": file_sha256(nano.CHECKPOINT)}
+    source = "the file of this package"
+    assert Manifest.read(nano.ENGINES).checkpoint == {"name": NANO.checkpoint, "sha256": file_sha256(nano.CHECKPOINT), "source": source}
 
 
 def test_the_checkpoint_is_small_enough_for_a_repository():

@@ -14,6 +14,7 @@ from tritonclient.grpc import model_config_pb2
 
 from masklet import contract
 from masklet.families import VARIANTS, Variant, variant
+from masklet_build.repository import settings
 from masklet_build.repository.assemble import IMAGE_TARGETS, TARGETS, AssembleError, assemble
 from tests.assembly.standins import engines_of, plans_of
 from tests.contract.config_rules import breaches
@@ -87,6 +88,37 @@ def test_a_setting_that_nobody_has_is_refused_and_leaves_nothing(assembled: Call
     with pytest.raises(AssembleError, match=re.escape(setting.rpartition(".")[2])):
         assembled(settings={setting: "1"})
     assert not (tmp_path / "repository").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("memory_bank.max_objects", "abc", "max_objects is 'abc', and must be a whole number of at least 1"),
+        ("memory_bank.max_videos", "0", "whole number of at least 1"),
+        ("memory_bank.max_videos", "-3", "whole number of at least 1"),
+        ("memory_bank.max_bank_mib", "1.5", "whole number"),
+        ("memory_bank.max_conditioning", "1", "0 or a whole number of at least 2"),
+        ("memory_bank.idle_seconds", "nan", "seconds above 0"),
+        ("memory_bank.idle_seconds", "soon", "seconds above 0"),
+        ("memory_bank.drain_file", "draining", "begins with /"),
+        ("memory_bank.variant", "sam3", "assembly fills in"),
+        ("preprocess.max_frame_side", "", "whole number"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_and_leaves_nothing(
+    assembled: Callable[..., Path], tmp_path: Path, setting: str, value: str, said: str
+) -> None:
+    with pytest.raises(AssembleError, match=f"--set {re.escape(setting)}: .*{re.escape(said)}"):
+        assembled(settings={setting: value})
+    assert not (tmp_path / "repository").exists()
+
+
+def test_what_each_parameter_may_be_is_known(assembled: Callable[..., Path]) -> None:
+    """And the committed values are among it."""
+    for config in read(assembled()).values():
+        for key, value in config.parameters.items():
+            if settings.CHECKS[key] is not settings._filled_in:
+                settings.check(key, value.string_value)
 
 
 def _tensor(entries: Any, name: str) -> Any:

@@ -131,7 +131,8 @@ RULES = [
     ),
     Rule("build/setup_env.py", frozenset({"machine", "debian_programs"})),
     Rule("build/debian_programs.py", frozenset()),
-    Rule("docker/entrypoint.py", frozenset()),
+    Rule(f"{BUILDER}/serve/triton_options.py", frozenset()),
+    Rule("docker/entrypoint.py", frozenset({"triton_options"})),
     Rule("docker/observability/*.py", frozenset({"yaml"})),
 ]
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from masklet_build.serve import cleanup, launcher
 from masklet_build.serve.environment import find_environment
-from tests.deploy.tools import ROOT, tool
+from tests.deploy.tools import entrypoint, tool
 
 PATIENCE_S = 60  # only something broken uses it up
 
@@ -90,7 +90,7 @@ def image(repository: Path, python: Path, folder: Path, *arguments: str, **varia
     }
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / "docker" / "entrypoint.py"), *arguments],
+            [sys.executable, str(entrypoint(folder / "image")), *arguments],
             env=settings | variables,
             stdin=subprocess.DEVNULL,
             stdout=log,

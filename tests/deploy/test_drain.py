@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -16,10 +17,11 @@ import pytest
 
 from masklet import ServerBusy, Tracker
 from masklet.cli import main
-from masklet.cli.arguments import parse
-from masklet.gauges import read_banks
+from masklet.gauges import read_banks, read_drain_files
+from masklet_build import nano
+from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
-from masklet_build.serve.command import drain_files
+from masklet_build.serve.command import _forget_drain, drain_files
 from tests.deploy.nano_server import ServeNano
 from tests.fakes.loading import MODELS
 
@@ -171,5 +173,65 @@ def test_a_serve_command_removes_an_old_drain_file_at_its_start_and_not_at_a_res
             process.wait(PATIENCE_S)
 
 
-def test_the_command_waits_for_the_file_that_servers_watch_by_default() -> None:
-    assert drain_files(MODELS) == {parse(["drain"]).drain_file}
+@contextmanager
+def served_by_default(serving_python: Path, tmp_path: Path) -> Iterator[Server]:
+    """A server that nobody told which file to drain by."""
+    repository = assemble("nano", nano.ENGINES, tmp_path / "repository")
+    with Server(repository, python=serving_python, grpc_port=0, http_port=0, metrics_port=0, exit_timeout_s=1) as server:
+        yield server
+
+
+def test_servers_have_files_of_their_own_and_the_command_reads_from_the_metrics_which(
+    server: Server, serving_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MASKLET_DRAIN_FILE", raising=False)
+    with served_by_default(serving_python, tmp_path) as own:
+        file = Path(f"/tmp/masklet-draining-{os.getuid()}-{own.address.grpc}")
+        assert read_drain_files(own.metrics_url, PATIENCE_S) == {str(file)}
+        assert read_drain_files(server.metrics_url, PATIENCE_S) == {str(server.repository.parent / "draining")}
+        try:
+            assert main(["drain", "--metrics-url", own.metrics_url, "--deadline-s", str(PATIENCE_S)]) == 0
+            assert file.exists()
+            assert [read_banks(one.metrics_url, PATIENCE_S)["tracker"].draining for one in (own, server)] == [True, False]
+            assert main(["drain", "--undo", "--metrics-url", own.metrics_url]) == 0
+        finally:
+            file.unlink(missing_ok=True)
+
+
+def test_the_environment_names_a_servers_file(serving_python: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MASKLET_DRAIN_FILE", str(tmp_path / r'a "file" \ of mine'))
+    with served_by_default(serving_python, tmp_path) as own:
+        assert read_drain_files(own.metrics_url, PATIENCE_S) == {str(tmp_path / r'a "file" \ of mine')}
+
+
+@pytest.mark.parametrize("words", [[], ["--undo"]])
+def test_a_file_that_cannot_be_made_or_removed_is_explained(tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main(["drain", "--drain-file", str(tmp_path / "file" / "below"), *words]) == 1
+    said = capsys.readouterr().err
+    assert f"below cannot be {'removed' if words else 'made'}: Not a directory. It is the file that tells a server to drain" in said
+
+
+def test_where_nothing_names_the_file_the_command_says_how_to(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drain", "--metrics-url", "http://127.0.0.1:1/metrics"]) == 1
+    said = capsys.readouterr().err
+    assert "does not answer" in said
+    assert "name it with --drain-file" in said
+
+
+def test_a_deadline_before_any_answer_says_that_there_was_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["drain", "--drain-file", str(tmp_path / "file"), "--metrics-url", "http://127.0.0.1:1/metrics", "--deadline-s", "0.5"]) == 1
+    assert "the deadline of 0.5 s has passed: http://127.0.0.1:1/metrics has not answered" in capsys.readouterr().err
+
+
+def test_a_file_of_another_user_keeps_no_server_from_starting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What cannot be removed; in /tmp that is what another user made."""
+    file = tmp_path / "draining"
+    (file / "full").mkdir(parents=True)
+    (tmp_path / "memory_bank").mkdir()
+    (tmp_path / "memory_bank" / "config.pbtxt").write_text((MODELS / "memory_bank" / "config.pbtxt").read_text())
+    _forget_drain(tmp_path, file)
+    said = capsys.readouterr().out
+    assert f"{file} cannot be removed" in said
+    assert "by which a server is told to drain, and belongs to user" in said
+    assert "--set memory_bank.drain_file=" in said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -10,14 +11,16 @@ import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from masklet_build.serve import launcher
-from tests.deploy.tools import ROOT
+from masklet_build.serve import launcher, triton_options
+from masklet_build.serve.address import Address
+from tests.deploy.tools import ROOT, entrypoint
 
 ENTRYPOINT = ROOT / "docker" / "entrypoint.py"
+MIB = 1 << 20
 TELLS = f"#!{sys.executable}\nimport json, os, sys\nprint(json.dumps([sys.argv[1:], os.getpid(), dict(os.environ)]))\n"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -43,7 +46,8 @@ def run(tmp_path: Path, host: str) -> Run:
     given = {"PATH": str(triton.parent), "HOSTNAME": host, "MASKLET_MODELS": str(models.parent), "MASKLET_DRAIN_FILE": str(tmp_path / "draining")}
 
     def run(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, str(ENTRYPOINT), *arguments], env=given | variables, capture_output=True, text=True, timeout=20)
+        file = entrypoint(tmp_path / "image")
+        return subprocess.run([sys.executable, str(file), *arguments], env=given | variables, capture_output=True, text=True, timeout=20)
 
     return run
 
@@ -61,7 +65,7 @@ def value(words: list[str], option: str) -> str:
 
 def test_it_becomes_tritonserver_so_that_signals_reach_it(run: Run, tmp_path: Path) -> None:
     with subprocess.Popen(
-        [sys.executable, str(ENTRYPOINT)],
+        [sys.executable, str(entrypoint(tmp_path / "image"))],
         env={"PATH": str(tmp_path / "bin"), "MASKLET_MODELS": str(tmp_path / "models")},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -83,15 +87,75 @@ def test_by_default_there_is_no_tls_and_no_trace(run: Run) -> None:
 
 
 def test_shared_memory_and_the_drain_file_of_an_earlier_run_are_removed_and_nothing_else(run: Run, host: str, tmp_path: Path) -> None:
-    mine = [Path("/dev/shm") / f"masklet_{host}_{name}" for name in ("1f", "2a")]
+    prefix = module().region_prefix(host, Path("/proc/self/mountinfo").read_text())
+    mine = [Path("/dev/shm") / f"{prefix}{name}" for name in ("1f", "2a")]
     other = Path("/dev/shm") / f"masklet_{host}x_1f"  # another container, where the host's IPC namespace is shared
     for file in (*mine, other, tmp_path / "draining"):
         file.write_text("left")
     done = run()
-    assert f"--backend-config=python,shm-region-prefix-name=masklet_{host}_" in called(done)
+    assert f"--backend-config=python,shm-region-prefix-name={prefix}" in called(done)
     assert not any(file.exists() for file in (*mine, tmp_path / "draining"))
     assert other.exists()
     assert [line.split()[2] for line in done.stderr.splitlines() if "removed" in line] == [f"{path}," for path in (*mine, tmp_path / "draining")]
+
+
+def test_containers_with_the_hosts_name_have_shared_memory_of_their_own() -> None:
+    """With --network host two containers have one host name, and with --ipc host one folder: neither may remove what is the other's."""
+    line = "812 790 259:2 /var/lib/docker/containers/{}/hostname /etc/hostname rw,relatime - ext4 /dev/root rw\n"
+    own = [module().region_prefix("host", f"1 0 8:1 / / rw - ext4 / rw\n{line.format(container)}") for container in ("aaaa", "bbbb", "aaaa")]
+    assert own[0] == own[2], "after a restart it removes what it left"
+    assert len(own[0]) == len(own[1]) > len("masklet_host_")
+    assert own[0] != own[1]
+    assert module().region_prefix("host", "1 0 8:1 / / rw - ext4 / rw\n") == "masklet_host_"
+
+
+def module() -> ModuleType:
+    """The entrypoint as a module."""
+    spec = importlib.util.spec_from_file_location("entrypoint", ENTRYPOINT)
+    assert spec
+    assert spec.loader
+    made = importlib.util.module_from_spec(spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "triton_options", triton_options)
+        spec.loader.exec_module(made)
+    return made
+
+
+def test_the_bank_is_told_the_file_by_which_it_drains(run: Run, tmp_path: Path) -> None:
+    assert json.loads(run().stdout)[2]["MASKLET_DRAIN_FILE"] == str(tmp_path / "draining")
+    assert json.loads(run(MASKLET_DRAIN_FILE="").stdout)[2]["MASKLET_DRAIN_FILE"] == f"/tmp/masklet-draining-{os.getuid()}-8001"
+
+
+def test_a_drain_file_that_cannot_be_removed_is_explained_and_the_start_goes_on(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "draining" / "of a folder").mkdir(parents=True)
+    done = run()
+    assert called(done)
+    assert f"{tmp_path / 'draining'} cannot be removed: Is a directory. It is the file by which a server is told to drain" in done.stderr
+
+
+@pytest.mark.parametrize(("count", "mib"), [(1, 16), (3, 8), (6, 4), (9, 4)])
+def test_models_begin_with_less_where_there_is_little_shared_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count: int, mib: int) -> None:
+    """In 64 MiB, Docker's default, half of which is left for requests if that can be."""
+    (tmp_path / "preprocess").mkdir()
+    (tmp_path / "preprocess" / "config.pbtxt").write_text(f'backend: "python"\ninstance_group {{\n  count: {count}\n}}\n')
+    image = module()
+    monkeypatch.setattr(os, "statvfs", lambda folder: SimpleNamespace(f_frsize=4096, f_blocks=64 * MIB // 4096, f_bavail=64 * MIB // 4096))
+    stub, said = image.shared_memory(tmp_path)
+    assert stub == mib * MIB
+    assert "has 64 MiB" in said
+    assert f"begins with {mib} MiB{', not 16' if mib < 16 else ''}, and" in said
+    monkeypatch.setattr(os, "statvfs", lambda folder: SimpleNamespace(f_frsize=4096, f_blocks=2048 * MIB // 4096, f_bavail=2048 * MIB // 4096))
+    assert image.shared_memory(tmp_path) == (16 * MIB, "")
+
+
+def test_serve_closes_what_the_image_closes_and_gives_triton_the_same_options(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(launcher.shared_memory, "stub_bytes", lambda repository: 16 * MIB)
+    made = SimpleNamespace(path=tmp_path, repository=tmp_path / "models", prefix="prefix_")
+    serves = launcher.command(SimpleNamespace(triton=tmp_path), made, Address("127.0.0.1", 1, 2, 3), 30, "s3cret")
+    image = called(run(MASKLET_ADMIN_KEY="s3cret"))
+    own = ("-address=", "-port=", "--backend-directory", "shm-region-prefix-name", "shm-default-byte-size", "shm-growth-byte-size")
+    assert [word for word in serves[1:] if not any(part in word for part in own)] == [word for word in image if not any(part in word for part in own)]
+    assert "--grpc-restricted-protocol=model-repository,shared-memory,trace,logging:admin-key=s3cret" in serves
 
 
 def test_administration_is_closed_with_a_key_that_nobody_knows(run: Run) -> None:
@@ -160,18 +224,17 @@ def test_without_tritonserver_it_says_which_image_is_needed(run: Run) -> None:
 
 
 def test_every_variable_that_it_reads_is_explained_in_its_head() -> None:
-    text = ENTRYPOINT.read_text()
-    head = text.split('"""')[1]
+    head, text = ENTRYPOINT.read_text().split('"""')[1], ENTRYPOINT.read_text() + Path(triton_options.__file__).read_text()
     assert set(re.findall(r"MASKLET_[A-Z_]+", text)) == set(re.findall(r"^(MASKLET_[A-Z_]+) ", head, re.MULTILINE))
 
 
-def test_memory_is_given_back_as_under_masklet_build_serve(run: Run) -> None:
+def test_memory_is_given_back_as_under_masklet_build_serve_and_what_somebody_sets_is_theirs(run: Run) -> None:
     done = run(MALLOC_ARENA_MAX="16")
     environment = json.loads(done.stdout)[2]
-    assert {name: environment[name] for name in launcher.MALLOC} == launcher.MALLOC | {"MALLOC_ARENA_MAX": "16"}  # what somebody sets is theirs
+    assert {name: environment[name] for name in triton_options.MALLOC} == triton_options.MALLOC | {"MALLOC_ARENA_MAX": "16"}
 
 
 def test_masklet_build_serve_gives_triton_the_same_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MALLOC_ARENA_MAX", "16")
     given = launcher.variables(SimpleNamespace(python=Path(sys.executable)), SimpleNamespace(path=tmp_path))
-    assert {name: given.get(name) for name in launcher.MALLOC} == launcher.MALLOC | {"MALLOC_ARENA_MAX": "16"}
+    assert {name: given.get(name) for name in triton_options.MALLOC} == triton_options.MALLOC | {"MALLOC_ARENA_MAX": "16"}

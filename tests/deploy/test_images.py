@@ -74,7 +74,9 @@ def test_what_is_copied_exists_and_reaches_the_builder(name: str) -> None:
     for line in re.findall(r"^COPY (?!--from)(.*)$", (DOCKER / name).read_text(), re.MULTILINE):
         for source in line.split()[:-1]:
             assert (ROOT / source).exists(), source
-            assert any(Path(source).match(pattern) or pattern.startswith(source.rstrip("/")) for pattern in sent), source
+            assert any(
+                Path(source).match(pattern) or Path(source).is_relative_to(pattern) or pattern.startswith(source.rstrip("/")) for pattern in sent
+            ), source
 
 
 @pytest.mark.parametrize("name", DOCKERFILES)
@@ -190,7 +192,7 @@ def test_the_user_of_the_image_is_that_of_the_pods(name: str) -> None:
 
 def test_a_container_is_stopped_later_than_its_server_gives_up() -> None:
     grace = int(compose()["services"]["server"]["stop_grace_period"].removesuffix("s"))
-    (default,) = re.findall(r"'MASKLET_EXIT_TIMEOUT_S', (\d+)\)", (DOCKER / "entrypoint.py").read_text())
+    (default,) = re.findall(r'"MASKLET_EXIT_TIMEOUT_S", (\d+)\)', (DOCKER / "entrypoint.py").read_text())
     assert grace > int(default)
 
 

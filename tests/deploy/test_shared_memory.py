@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from collections import namedtuple
 from pathlib import Path
@@ -11,7 +10,8 @@ import pytest
 
 from masklet_build import nano
 from masklet_build.repository.assemble import assemble
-from masklet_build.serve import launcher, shared_memory
+from masklet_build.serve import shared_memory, triton_options
+from masklet_build.serve.errors import ServeError
 from tests.deploy.tools import ROOT
 
 MIB = 1 << 20
@@ -61,14 +61,24 @@ def test_what_the_docs_give_a_container_suffices_for_every_request_that_is_taken
     assert "--shm-size 2g" in (ROOT / "docker" / "README.md").read_text()
 
 
-def test_the_image_says_so_too_and_begins_its_models_with_as_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = importlib.util.spec_from_file_location("entrypoint", ROOT / "docker" / "entrypoint.py")
-    assert spec
-    assert spec.loader
-    entrypoint = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(entrypoint)
-    assert launcher.STUB_SHARED_MEMORY == entrypoint.STUB_SHARED_MEMORY
-    monkeypatch.setattr(os, "statvfs", lambda folder: Blocks(4096, 64 * MIB // 4096, 0))  # Docker's default
-    assert "has 64 MiB" in entrypoint.shared_memory_problem()
-    monkeypatch.setattr(os, "statvfs", lambda folder: Blocks(4096, 2048 * MIB // 4096, 0))
-    assert entrypoint.shared_memory_problem() == ""
+def test_where_little_is_free_the_models_begin_smaller_and_the_sizes_are_said(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker's default of 64 MiB, for 3 python models: 3 x 16 would leave too little, 3 x 8 leaves over half."""
+    monkeypatch.setattr(os, "statvfs", lambda folder: Blocks(MIB, 64, 64))
+    assert shared_memory.stub_bytes(repository) == 8 * MIB
+    said = shared_memory.warning(repository)
+    assert said
+    assert "each of the 3 python models begins with 8 MiB, not 16, and" in said
+    assert f"may need {shared_memory.needed(repository, 8 * MIB) // MIB} MiB there" in said
+
+
+def test_too_little_for_the_least_is_an_error_with_the_sizes(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "statvfs", lambda folder: Blocks(MIB, 64, 11))
+    with pytest.raises(ServeError, match=r"has 11 MiB free, and the 3 python models begin with 12 MiB there at least\. Make it larger .*--shm-size"):
+        shared_memory.stub_bytes(repository)
+
+
+def test_python_models_are_counted_by_their_instances(tmp_path: Path) -> None:
+    """In what people write and in what assembly writes."""
+    made = assemble("nano", nano.ENGINES, tmp_path / "repository", target="separate")
+    total = sum(sum(group.count for group in config.instance_group) for config in shared_memory._python_models(made))
+    assert triton_options.python_instances(made) == total > 6

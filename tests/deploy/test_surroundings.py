@@ -10,7 +10,7 @@ import pytest
 from masklet import Tracker
 from masklet.cli.arguments import parse
 from masklet.testing import MockTransport
-from tests.deploy.manifests import OVERLAYS, RENDERED, component, container, one, overlay, rendered
+from tests.deploy.manifests import RENDERED, component, container, one, overlay, rendered
 from tests.deploy.tools import ROOT, tool
 
 pytestmark = pytest.mark.programs
@@ -28,13 +28,6 @@ def test_a_pod_gets_the_time_that_its_drain_and_its_end_take(kind: str, name: st
     assert str(drain.drain_file) == env["MASKLET_DRAIN_FILE"]
     assert spec["progressDeadlineSeconds"] > spec["template"]["spec"]["terminationGracePeriodSeconds"]
     assert drain.drain_file.is_relative_to(next(mount["mountPath"] for mount in container(objects)["volumeMounts"] if mount["name"] == "tmp"))
-
-
-@pytest.mark.parametrize("name", OVERLAYS)
-def test_the_drain_file_of_the_manifests_is_that_of_the_bank(name: str) -> None:
-    config = (ROOT / "model_repository" / "memory_bank" / "config.pbtxt").read_text()
-    env = {item["name"]: item.get("value") for item in container(overlay(name))["env"]}
-    assert f'"drain_file" value {{ string_value: "{env["MASKLET_DRAIN_FILE"]}" }}' in config
 
 
 def test_a_server_with_mutual_tls_is_probed_as_every_other() -> None:

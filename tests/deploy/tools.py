@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,15 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent  # of the environment that `make setup` puts them into
 SYSTEM_PATH = ":".join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 KUBECTL_NEEDED = (1, 27)  # the first whose kustomize knows all fields that the manifests use
+
+
+def entrypoint(folder: Path) -> Path:
+    """The entrypoint of the server image, laid out in `folder` with what its Dockerfile puts beside it."""
+    (files,) = re.findall(r"^COPY (docker/entrypoint\.py .*) /opt/masklet/$", (ROOT / "docker" / "server.Dockerfile").read_text(), re.MULTILINE)
+    folder.mkdir(exist_ok=True)
+    for file in files.split():
+        shutil.copy(ROOT / file, folder)
+    return folder / "entrypoint.py"
 
 
 def tool(name: str) -> str:

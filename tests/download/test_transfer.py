@@ -82,14 +82,17 @@ def test_a_busy_server_is_asked_again(wanted, server):
 
 
 @pytest.mark.parametrize("start", [0, 100_000])
-def test_a_file_of_another_hash_is_removed(wanted, server, start):
+def test_a_file_of_another_hash_does_not_get_the_name_and_is_not_lost(wanted, server, start):
     right = server.content
     wanted.part.write_bytes(right[:start])
     server.content = right[:-1] + bytes([right[-1] ^ 1])
     message = refusal(wanted)
     assert wanted.known.sha256 in message
-    assert "They were removed" in message
+    other = wanted.out.with_name(f"{wanted.out.name}.other")
+    assert f"They are in {other}." in message
+    assert other.read_bytes() == server.content
     assert not wanted.part.exists()
+    assert not wanted.out.exists()
 
 
 def test_a_page_in_place_of_the_file_is_refused_before_it_overwrites_anything(wanted, server):

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
 
-from masklet.families import NANO
+from masklet.families import NANO, VARIANTS
+from masklet_build.checkpoints import loading
 from masklet_build.checkpoints.hugging_face import to_official
 from masklet_build.checkpoints.hugging_face.names import joined, rename_all, split_rows
-from masklet_build.checkpoints.loading import CheckpointError, checkpoint_sha256, load_checkpoint
+from masklet_build.checkpoints.loading import CheckpointError, checkpoint_sha256, load_checkpoint, source_of
+from masklet_build.checkpoints.official_files import OfficialFile
 from masklet_build.nano import CHECKPOINT
 
 pytestmark = pytest.mark.torch
@@ -48,6 +51,38 @@ def refusal(path: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(path, NANO)
     return str(caught.value)
+
+
+@pytest.fixture
+def official(state, tmp_path, monkeypatch) -> Callable[[str], Path]:
+    """A checkpoint whose hash is known as that of an official file of this name."""
+
+    def made(name: str) -> Path:
+        path = tmp_path / "given.safetensors"
+        safetensors.torch.save_file(state, path)
+        monkeypatch.setattr(loading, "OFFICIAL_FILES", {name: OfficialFile(None, checkpoint_sha256(path))})
+        return path
+
+    return made
+
+
+def test_the_official_file_of_another_variant_is_refused_though_everything_else_fits(official):
+    said = refusal(official("efficienttam_ti_1.pt"))
+    assert "is efficienttam_ti_1.pt, the official checkpoint of efficienttam_ti_1, and not of nano: its sha256 says so" in said
+    assert "Name efficienttam_ti_1." in said
+
+
+def test_one_file_may_be_of_two_variants(official):
+    path = official("sam3.pt")
+    assert {source_of(path, VARIANTS[name]) for name in ("sam3", "sam3_newest")} == {"the official file sam3.pt"}
+    with pytest.raises(CheckpointError, match=r"of sam3 or sam3_newest, and not of sam2\.1_t.* masklet-build download sam2\.1_t"):
+        source_of(path, VARIANTS["sam2.1_t"])
+
+
+def test_a_file_that_nobody_knows_is_said_to_be_taken_on_trust(state, tmp_path):
+    assert source_of(CHECKPOINT, NANO) == "the file of this package"
+    safetensors.torch.save_file(state, tmp_path / "own.safetensors")
+    assert "not an official file: that its weights are of nano is taken on trust" in source_of(tmp_path / "own.safetensors", NANO)
 
 
 @pytest.mark.parametrize("inside", ["", INDEX])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from masklet.contract import CONTRACT_VERSION
-from masklet_build.checkpoints.loading import CheckpointError
+from masklet_build.checkpoints.loading import CheckpointError, source_of
 from masklet_build.checkpoints.random_weights import save_official
 from masklet_build.common import OutputExists
 from masklet_build.export import onnx_export
@@ -41,7 +41,10 @@ def test_the_manifest_names_variant_checkpoint_and_every_file(tiny, checkpoint, 
     assert {path.name for path in folder.iterdir()} == FILES | {"manifest.json"}
     assert Manifest.read(folder) == manifest
     assert manifest.variant == tiny.name
-    assert manifest.checkpoint == {"name": "weights.pt", "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest()}
+    source = source_of(checkpoint, tiny)
+    assert manifest.checkpoint == {"name": "weights.pt", "sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest(), "source": source}
+    assert source.startswith("not an official file")
+    assert f"weights.pt is {source}" in lines
     assert manifest.files == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
     assert (manifest.contract_version, manifest.opset, manifest.precision) == (CONTRACT_VERSION, onnx_export.OPSET, "fp32")
     assert manifest.tools["torch"] == torch.__version__

@@ -62,7 +62,16 @@ class Pod:
         repository = assemble(network.variant, network.engines, folder / "repository", settings=bank)
         grpc, http, metrics = ports
         self.server = Server(
-            repository, python=python, host=host, grpc_port=grpc, http_port=http, metrics_port=metrics, exit_timeout_s=1, log=folder / "triton.log"
+            repository,
+            python=python,
+            host=host,
+            http_host=host,
+            metrics_host=host,
+            grpc_port=grpc,
+            http_port=http,
+            metrics_port=metrics,
+            exit_timeout_s=1,
+            log=folder / "triton.log",
         )
         self._ready = threading.Event()
         self._supervisor = Supervisor(self.server, policy=_POLICY, say=self._hear) if supervised else None

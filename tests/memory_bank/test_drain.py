@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ import pytest
 from masklet.errors import ServerBusy
 from masklet_bank.service import Service
 from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, service
+
+STRANGER = 65534  # another user
 
 
 @pytest.fixture
@@ -49,6 +52,31 @@ def test_live_videos_of_a_draining_bank_go_on_and_are_told(bank: Service, file: 
         assert all(np.array_equal(got[name], expected[name]) for name in got if name != "ENVELOPE")
     assert live.send(control=True, end=True)["DRAINING"] == 1
     assert len(bank.videos) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_a_file_that_a_stranger_made_drains_nobody(bank: Service, file: Path, tmp_path: Path, kind: str) -> None:
+    ours = tmp_path / "ours"
+    ours.touch()
+    file.symlink_to(ours) if kind == "link" else file.touch()
+    os.chown(file, STRANGER, STRANGER, follow_symlinks=False)
+    assert Client(bank, 1).send()["DRAINING"] == 0
+    os.chown(file, os.geteuid(), -1, follow_symlinks=False)
+    with pytest.raises(ServerBusy, match="draining"):
+        Client(bank, 2).send()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root's file, only root can make")
+def test_roots_file_drains_the_server_of_an_ordinary_user(bank: Service, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: STRANGER)
+    file.touch()
+    with pytest.raises(ServerBusy, match="draining"):
+        Client(bank, 1).send()
+
+
+def test_without_a_file_a_bank_never_drains() -> None:
+    assert Client(service(RecordingStages(), drain_file="")).send()["DRAINING"] == 0
 
 
 def test_a_video_of_one_request_is_answered_by_a_draining_and_by_a_full_bank(bank: Service, file: Path) -> None:

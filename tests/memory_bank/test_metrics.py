@@ -31,8 +31,8 @@ class RecordingMeters:
         assert by > 0
         self.numbers[self._series(metric, "COUNTER", label)] += by
 
-    def set(self, metric: Metric, value: int) -> None:
-        self.numbers[self._series(metric, "GAUGE", "")] = value
+    def set(self, metric: Metric, value: int, label: str = "") -> None:
+        self.numbers[self._series(metric, "GAUGE", label)] = value
 
     def observe(self, metric: Metric, value: float, label: str = "") -> None:
         self.observed[self._series(metric, "HISTOGRAM", label)].append(value)
@@ -53,7 +53,7 @@ class RecordingMeters:
 
     def _series(self, metric: Metric, kind: str, label: str) -> tuple[str, str]:
         assert metric in TABLE
-        assert (metric.kind, label in metric.values) == (kind, True)
+        assert (metric.kind, label in metric.values or not metric.values) == (kind, True)
         self.sent.append(metric.name)
         return metric.name, label
 
@@ -129,6 +129,7 @@ def test_draining_is_a_metric_from_the_next_request_on(stages, meters, tmp_path)
     bank = metered(stages, meters, drain_file=tmp_path / "draining")
     client = Client(bank)
     assert ("masklet_draining", "") in meters.numbers, "0 is said before anything happens"
+    assert meters.labels("drain_file_info") == {str(tmp_path / "draining"): 1}
     for asked in (False, True, False):
         (tmp_path / "draining").touch() if asked else (tmp_path / "draining").unlink(missing_ok=True)
         client.send()

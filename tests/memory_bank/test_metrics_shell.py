@@ -89,6 +89,19 @@ def test_the_shell_makes_every_series_of_the_table_and_fills_them(triton, stages
     assert [operation for operation, _ in calls("masklet_stage_seconds", stage="memory_bank")] == ["observe"] * 2
 
 
+@pytest.mark.parametrize(("parameter", "variable", "said"), [("", "/tmp/b", "/tmp/b"), ("/tmp/a", "/tmp/b", "/tmp/a"), ("", None, None)])
+def test_the_drain_file_is_the_parameters_else_the_environments_and_the_metrics_say_it(triton, stages, monkeypatch, parameter, variable, said):
+    monkeypatch.setitem(LIMITS, "drain_file", parameter)
+    monkeypatch.delenv("MASKLET_DRAIN_FILE", raising=False)
+    if variable:
+        monkeypatch.setenv("MASKLET_DRAIN_FILE", variable)
+    model = started(triton, stages)
+    assert model._service.settings.drain_file == (said or "")
+    model.finalize()
+    (family,) = [family for family in MetricFamily.made if family.name == "masklet_drain_file_info"]
+    assert [(series.labels, series.calls) for series in family.series] == ([({"file": said}, [("set", 1)])] if said else [])
+
+
 def test_a_bank_among_others_says_which_it_is(triton, stages):
     started(triton, stages, name="memory_bank_nano").finalize()
     of_stage = {name for name, _ in METRICS}  # they say the instance

@@ -11,12 +11,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tritonclient.grpc as grpc
 
 from masklet.health import Health
-from masklet_build.serve import ServeError, Server, probe
+from masklet_build.serve import ServeError, Server, launcher, probe
 from masklet_build.serve.cleanup import live_processes, shared_memory_regions
 from masklet_build.serve.environment import find_environment
 from tests.serving.toy import ask, kill_at_rest, request, write_repository
@@ -83,6 +84,22 @@ def test_a_used_port_is_named(repository: Path, serving_python: Path) -> None:
         port = other.getsockname()[1]
         with pytest.raises(ServeError, match=rf"127\.0\.0\.1:{port} for grpc: Address already in use\. .*--grpc-port"):
             Server(repository, python=serving_python, **{**FREE, "grpc_port": port}).start()
+
+
+def test_a_temporary_folder_in_which_nothing_runs_is_left_for_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    statvfs, unfit = os.statvfs, {str(tmp_path)}
+
+    def mounted(folder: str) -> object:
+        return SimpleNamespace(f_flag=os.ST_NOEXEC) if str(folder) in unfit else statvfs(folder)
+
+    monkeypatch.setattr(os, "statvfs", mounted)
+    made = launcher._folder_for_programs()
+    assert made.parent == Path("/tmp")
+    made.rmdir()
+    unfit |= {"/tmp", "/var/tmp"}
+    with pytest.raises(ServeError, match=rf"'{tmp_path}' is mounted noexec, '/tmp' is mounted noexec, .* Set TMPDIR to another\."):
+        launcher._folder_for_programs()
 
 
 def test_a_folder_without_models_is_refused(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ async def play_all(url: str, films: list[Film]) -> list[list[Outcome]]:
 
 def loaded(server: Server) -> set[str]:
     with grpc.InferenceServerClient(server.grpc_url) as client:
-        return {model.name for model in client.get_model_repository_index().models}
+        return {model.name for model in client.get_model_repository_index(headers={"triton-grpc-protocol-admin-key": server.admin_key}).models}
 
 
 def test_separate_engines_give_the_same_to_the_last_bit(small_server: Server, serve_small: Serve) -> None:

@@ -76,6 +76,8 @@ def fresh_directory(out: Path, *, mark: str, force: bool = False) -> Iterator[Pa
 
 
 def _check(out: Path, mark: str, force: bool) -> None:
+    if out.is_mount():
+        raise OutputExists(f"{out} is a mount point, which cannot be replaced by a whole new directory. Name one below it: {out / 'new'}.")
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / mark).exists():

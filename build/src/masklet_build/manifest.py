@@ -42,7 +42,7 @@ class Manifest:
     """Contents of manifest.json.
 
     variant            name in masklet.families
-    checkpoint         {"name": file name, "sha256": of the file (masklet_build.checkpoints.loading.checkpoint_sha256)}
+    checkpoint         {"name": file name, "sha256": and "source": of the file (checkpoint_sha256 and source_of in masklet_build.checkpoints.loading)}
     contract_version   of masklet.contract at the export
     opset              of the ONNX files; 0 where there are none
     precision          of projections and convolutions, in the graphs themselves: fp32, fp16 or bf16. Inputs and outputs are those of masklet.contract

@@ -12,6 +12,8 @@ from masklet.contract import TRACKER
 from masklet.errors import ServerFault, ServerUnavailable
 
 _SERIES = re.compile(r'^masklet_(?P<name>\w+?)(?:\{(?:model="memory_bank(?P<suffix>[^"]*)")?\})? (?P<value>\S+)$', re.MULTILINE)
+_DRAIN_FILE = re.compile(r'^masklet_drain_file_info\{[^}]*?file="((?:[^"\\]|\\.)*)"', re.MULTILINE)
+_ESCAPED = re.compile(r"\\(.)")
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,11 @@ def banks_in(text: str, metrics_url: str) -> dict[str, Bank]:
     if not banks:
         raise ServerFault(f"{metrics_url} has no metrics of masklet. Is it the metrics port of its Triton, and does that have custom metrics?")
     return banks
+
+
+def read_drain_files(metrics_url: str, timeout_s: float) -> set[str]:
+    """The files that tell the banks of a server to drain, as its metrics name them. Raises as `scrape`."""
+    return {_ESCAPED.sub(lambda found: {"n": "\n"}.get(found[1], found[1]), file) for file in _DRAIN_FILE.findall(scrape(metrics_url, timeout_s))}
 
 
 def _bank(numbers: dict[str, float]) -> Bank:

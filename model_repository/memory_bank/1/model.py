@@ -1,6 +1,7 @@
 """Triton's door to the memory bank: tensors in, tensors out, engine calls between. All decisions are in masklet_bank."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from threading import Event, Thread
@@ -27,6 +28,7 @@ from masklet_triton.meters import meters_of
 
 _START, _END = pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START, pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_END
 
+_DRAIN_VARIABLE = "MASKLET_DRAIN_FILE"  # which the launchers set
 _IDLE_S = 1.0  # how often the bank looks around without requests
 
 
@@ -44,7 +46,7 @@ def _settings(value):
         capacity=Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, float(value["idle_seconds"]), variant.object_bytes),
         engine_limit=int(value["max_engine_batch"]),
         identity={key: value[key] for key in ("contract_version", "variant", "checkpoint_sha256", "precision")},
-        drain_file=value["drain_file"],
+        drain_file=value["drain_file"] or os.environ.get(_DRAIN_VARIABLE, ""),
     )
 
 

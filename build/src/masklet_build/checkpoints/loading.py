@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from masklet.families import VARIANTS, Variant
+from masklet_build import nano
 from masklet_build.checkpoints.hugging_face import safetensors_files, to_official
+from masklet_build.checkpoints.official_files import OFFICIAL_FILES
 from masklet_build.manifest import file_sha256
 from masklet_build.models.network import BACKBONES, parameter_shapes
 from masklet_build.models.variants import trunk_of
@@ -29,13 +31,14 @@ def load_checkpoint(path: str | Path, variant: Variant) -> dict[str, Tensor]:
     """The state dict in `path`, float32, checked to be complete and of the shapes that `variant` expects.
 
     `path` is an official file of torch.save, a .safetensors file, an index of several, or a folder of Hugging Face transformers; the names in it
-    may be the official ones or those of transformers. Official variants of one size (plain, _1, _2, 512) have the same names and shapes: the file
-    cannot tell them apart, so the caller's word counts.
+    may be the official ones or those of transformers. Official variants of one size (plain, _1, _2, 512) have the same names and shapes: what tells
+    them apart is the hash of an official file; of any other file the caller's word counts.
     Raises CheckpointError.
     """
     if not Path(path).exists():
         fetch = f"Fetch it: masklet-build download {variant.name}" if variant.official else "Correct the path."
         raise CheckpointError(f"There is no checkpoint {path}. {fetch}")
+    source_of(path, variant)
     try:
         state = BACKBONES[type(trunk_of(variant))].used(to_official(_read(Path(path))), variant)
     except ValueError as error:
@@ -45,6 +48,23 @@ def load_checkpoint(path: str | Path, variant: Variant) -> dict[str, Tensor]:
     if found != expected:
         raise CheckpointError(f"{path} does not fit {variant.name}. {_mismatch(found, expected)} {_guess(found)}")
     return {name: tensor.float() for name, tensor in state.items()}
+
+
+def source_of(path: str | Path, variant: Variant) -> str:
+    """Whether a checkpoint is the official file of `variant`, in words. Raises CheckpointError where it is that of another variant."""
+    found = checkpoint_sha256(path)
+    name = next((name for name, known in OFFICIAL_FILES.items() if known.sha256 == found), None)
+    if name is None and not variant.official and found == file_sha256(nano.CHECKPOINT):
+        return "the file of this package"
+    if name is None:
+        return f"not an official file: that its weights are of {variant.name} is taken on trust, and others may have its names and shapes"
+    if name != variant.checkpoint:
+        right = " or ".join(other.name for other in VARIANTS.values() if other.checkpoint == name)
+        fetch = f", or fetch that of {variant.name}: masklet-build download {variant.name}" if variant.official else ""
+        raise CheckpointError(
+            f"{path} is {name}, the official checkpoint of {right}, and not of {variant.name}: its sha256 says so. Name {right}{fetch}."
+        )
+    return f"the official file {name}"
 
 
 def save_checkpoint(path: str | Path, state: Mapping[str, Tensor], *, metadata: Mapping[str, str]) -> None:

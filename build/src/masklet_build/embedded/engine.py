@@ -5,13 +5,13 @@ Assembly lays this package beside the python models that run engines: image_enco
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from masklet_build.embedded.cores import usable_cores
 from masklet_build.embedded.runners import RUNTIMES, Runner, Tensors
 from masklet_build.embedded.shares import shares
 
@@ -31,7 +31,7 @@ class Engine:
 
         file        its path, without the suffix, which the runtime decides
         parameters  of the model's config: `runtime` (openvino, onnxruntime, torch), `precision` (OpenVINO: fp32 or bf16; torch: that of the program),
-                    `threads` (0: as many as this process may use), and for torch `device` (auto, cpu, cuda, cuda:1 ...)
+                    `threads` (0: as many as this process can keep busy), and for torch `device` (auto, cpu, cuda, cuda:1 ...)
         by_video    inputs that lead with videos, where others lead with objects and VIDEO says which row each uses; None: not known, so no call is
                     shared out
         Raises ValueError, FileNotFoundError or ModuleNotFoundError where the config, the file or a package is wrong or missing.
@@ -45,7 +45,7 @@ class Engine:
         file = file.with_suffix(RUNTIMES[runtime].suffix)
         if not file.exists():
             raise FileNotFoundError(f"{file} is missing. Assemble the model repository again.")
-        cores = int(threads) or len(os.sched_getaffinity(0))
+        cores = int(threads) or usable_cores()
         shared_out = by_video is not None and runtime == "openvino" and cores * file.stat().st_size <= _LANES_UP_TO
         lanes = cores if shared_out else 1
         device = _required(parameters, "device") if runtime == "torch" else "cpu"

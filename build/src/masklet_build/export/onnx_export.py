@@ -15,7 +15,7 @@ from torch import nn
 
 from masklet.contract import Model, engines
 from masklet.families import Variant
-from masklet_build.checkpoints.loading import checkpoint_sha256, load_checkpoint
+from masklet_build.checkpoints.loading import checkpoint_sha256, load_checkpoint, source_of
 from masklet_build.common import fresh_directory
 from masklet_build.export.bars import worst_excess
 from masklet_build.export.lint.check import lint_file
@@ -73,6 +73,7 @@ def export(
     with fresh_directory(Path(out_dir), mark=FILE_NAME, force=force) as folder:
         progress(f"reading {checkpoint}")
         reference = TorchStages(load_checkpoint(checkpoint, variant), variant)
+        progress(f"{checkpoint.name} is {source_of(checkpoint, variant)}")
         plan = make_plan(reference, variant, choice, film, progress)
         differences = {}
         for model in engines(variant):
@@ -125,7 +126,7 @@ def manifest_of(
     """The manifest of the files in `folder`."""
     return Manifest.now(
         variant=variant.name,
-        checkpoint={"name": checkpoint.resolve().name, "sha256": checkpoint_sha256(checkpoint)},
+        checkpoint={"name": checkpoint.resolve().name, "sha256": checkpoint_sha256(checkpoint), "source": source_of(checkpoint, variant)},
         opset=opset,
         tools=tools,
         files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},

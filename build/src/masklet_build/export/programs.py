@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from masklet.contract import Model, engines, resolve
 from masklet.families import Variant
-from masklet_build.checkpoints.loading import load_checkpoint
+from masklet_build.checkpoints.loading import load_checkpoint, source_of
 from masklet_build.common import fresh_directory
 from masklet_build.embedded.torch_runner import ONE_FRAME, SUFFIX, TENSORS, TorchRunner
 from masklet_build.export.onnx_export import CHECKED_SIZES, ExportError, compare, manifest_of
@@ -58,6 +58,7 @@ def export_programs(
     with fresh_directory(Path(out_dir), mark=FILE_NAME, force=force) as folder:
         progress(f"reading {checkpoint}")
         reference = TorchStages(load_checkpoint(checkpoint, variant), variant)
+        progress(f"{checkpoint.name} is {source_of(checkpoint, variant)}")
         plan = make_plan(reference, variant, choice, film, progress)
         differences = {}
         for model in engines(variant):

@@ -25,7 +25,7 @@ examples:
   masklet-build assemble nano --out repository/
   masklet-build assemble sam2.1_t --engines engines/ --precision bf16 --out repository/
   masklet-build assemble sam2.1_t --engines plans/ --target tensorrt --out repository/
-  masklet-build assemble nano --set memory_bank.max_videos=8 --set preprocess.max_pixels=2100000 --out repository/
+  masklet-build assemble nano --set memory_bank.max_videos=8 --set preprocess.max_frame_pixels=2100000 --out repository/
 
 exit codes: 0 done, 1 it failed and the last line says why, 2 wrong arguments"""
 

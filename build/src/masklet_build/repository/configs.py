@@ -12,6 +12,7 @@ from tritonclient.grpc import model_config_pb2
 from masklet import contract
 from masklet.families import Variant, state_bytes
 from masklet_build.models.variants import served_name
+from masklet_build.repository import settings as settings_table
 
 Config: TypeAlias = model_config_pb2.ModelConfig
 KIND_CPU, KIND_GPU = model_config_pb2.ModelInstanceGroup.KIND_CPU, model_config_pb2.ModelInstanceGroup.KIND_GPU
@@ -85,6 +86,10 @@ def override(config: Config, settings: Mapping[str, str]) -> None:
             continue
         if key not in config.parameters:
             raise AssembleError(f"{model} has no parameter {key!r}. It has: {', '.join(sorted(config.parameters)) or 'none'}.")
+        try:
+            settings_table.check(key, value)
+        except settings_table.SettingError as error:
+            raise AssembleError(f"--set {name}: {error}") from error
         config.parameters[key].string_value = value
 
 

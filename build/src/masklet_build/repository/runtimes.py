@@ -15,7 +15,7 @@ RUNTIMES = ("openvino", "onnxruntime", "torch")
 PRECISIONS = ("fp32", "bf16")  # that OpenVINO computes an engine in
 DEVICES = ("auto", "cpu", "cuda")
 
-_MODULES = ("__init__", "engine", "runners", "shares")
+_MODULES = ("__init__", "cores", "engine", "runners", "shares")
 _TORCH_MODULES = ("torch_runner", "torch_arrays", "cuda_graphs")
 
 

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ipaddress
 import math
+import os
+import shutil
 import signal
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
 from masklet_build.repository import image
 from masklet_build.repository.configs import read_config
 from masklet_build.serve import shared_memory
-from masklet_build.serve.environment import PYTHON_VARIABLE
+from masklet_build.serve.address import LOOPBACK, Address, bracketed, is_loopback
+from masklet_build.serve.environment import PYTHON_VARIABLE, TRITON
 from masklet_build.serve.errors import GaveUp, ServeError
 from masklet_build.serve.server import Server
 from masklet_build.serve.supervisor import Policy, Supervisor
+from masklet_build.serve.triton_options import forget_drain
+
+_LOG_MIB = 64
 
 DESCRIPTION = """Runs Triton from the PyPI wheel on a model repository, in the foreground and supervised.
 
@@ -48,7 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("repository", type=Path, metavar="REPO", help="model repository, as `masklet-build assemble` makes it")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: %(default)s, this machine only; 0.0.0.0: every network)")
+    every = "0.0.0.0: every IPv4 network, ::: every network"
+    parser.add_argument("--host", default=LOOPBACK, help=f"address of gRPC (default: %(default)s, this machine only; {every})")
+    parser.add_argument("--http-host", type=_ip, default=LOOPBACK, metavar="IP", help="of HTTP, which serves health alone (default: %(default)s)")
+    parser.add_argument("--metrics-host", type=_ip, default=LOOPBACK, metavar="IP", help="of metrics, for Prometheus (default: %(default)s)")
     for name, port in (("grpc", 8001), ("http", 8000), ("metrics", 8002)):
         parser.add_argument(f"--{name}-port", type=int, default=port, metavar="PORT", help="(default: %(default)s; 0: a free one)")
     parser.add_argument("--python", type=Path, metavar="FILE", help="interpreter of the serving environment")
@@ -63,7 +75,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--restarts", type=_count, default=Policy.restarts, metavar="N", help="give up after so many (default: %(default)s; 0: none)")
     parser.add_argument("--within", type=_seconds, default=Policy.within_s, metavar="SECONDS", help="... within this time (default: %(default)g)")
-    parser.add_argument("--log", type=Path, metavar="FILE", help="append Triton's log to FILE (default: a new file in the temporary folder)")
+    log = f"append Triton's log to FILE; beyond {_LOG_MIB} MiB it becomes FILE.1 and begins anew (default: a new file, kept if the server fails)"
+    parser.add_argument("--log", type=Path, metavar="FILE", help=log)
     parser.add_argument("--verbose", action="store_true", help="show Triton's log here as well")
 
 
@@ -82,19 +95,28 @@ def _count(text: str) -> int:
 def run_serve(args: argparse.Namespace) -> int:
     """Serves until SIGINT or SIGTERM. Returns the exit code; call it in the main thread."""
     for warning in image.warnings(args.repository):
-        print(f"masklet-build serve: warning: {warning}", file=sys.stderr)
+        _warn(warning)
     if advice := image.advice(args.repository):
         print(f"masklet-build serve: {advice}", file=sys.stderr)
         return 1
     if scarce := shared_memory.warning(args.repository):
-        print(f"masklet-build serve: warning: {scarce}", file=sys.stderr)
+        _warn(scarce)
     log = args.log or _new_log()
+    code = _serve(args, log)
+    if not args.log:
+        _keep_or_remove(log, code)
+    return code
+
+
+def _serve(args: argparse.Namespace, log: Path) -> int:
     print(f"loading {args.repository}; Triton's log: {log}", flush=True)
     try:
         server = Server(
             args.repository,
             python=args.python,
             host=args.host,
+            http_host=args.http_host,
+            metrics_host=args.metrics_host,
             grpc_port=args.grpc_port,
             http_port=args.http_port,
             metrics_port=args.metrics_port,
@@ -102,12 +124,13 @@ def run_serve(args: argparse.Namespace) -> int:
             exit_timeout_s=args.exit_timeout,
             log=log,
         )
-        _forget_drain(args.repository)
+        if open_doors := exposure(server.address):
+            _warn(open_doors)
+        _forget_drain(args.repository, server.drain_file)
         policy = Policy(args.patience, args.restarts, args.within)
         supervisor = Supervisor(server, policy=policy, say=lambda line: print(line, flush=True))
         _stop_on_signals(supervisor)
-        if args.verbose:
-            threading.Thread(target=_follow, args=(log,), daemon=True).start()
+        threading.Thread(target=_look_after, args=(log, args.verbose), daemon=True).start()
         supervisor.run()
     except (ServeError, OSError) as error:
         print(f"masklet-build serve: {error}", file=sys.stderr)
@@ -118,24 +141,63 @@ def run_serve(args: argparse.Namespace) -> int:
     return 0
 
 
-def _forget_drain(repository: Path) -> None:
+def exposure(address: Address) -> str | None:
+    """What it means that other machines reach this server; None: they do not."""
+    names = {"grpc": "gRPC", "http": "HTTP", "metrics": "metrics"}
+    reached = [f"{names[name]} at {bracketed(host)}:{port}" for name, (host, port) in address.listeners().items() if not is_loopback(host)]
+    if not reached:
+        return None
+    return (
+        f"other machines may reach {', '.join(reached)}. This is Triton {TRITON}; for versions before 25.07 attacks are published that need no login "
+        "(CVE-2025-23310 and -23311 over HTTP, -23319, -23320 and -23334 by shared memory), and `serve` has neither authentication nor TLS. Let only "
+        "machines that you trust reach it, or serve with the image of docker/ behind a gateway; docker/security.md says what is open."
+    )
+
+
+def _warn(text: str) -> None:
+    print(f"masklet-build serve: warning: {text}", file=sys.stderr, flush=True)
+
+
+def _ip(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text.strip("[]")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no IP address, which Triton needs here, as 127.0.0.1 or ::1") from error
+
+
+def _forget_drain(repository: Path, of_server: Path | None = None) -> None:
     """Removes what told an earlier server to drain. A restart by the supervisor leaves it: that server still drains."""
-    for file in drain_files(repository):
-        if file.exists():
-            file.unlink()
-            print(f"removed {file}, by which an earlier server was drained", flush=True)
+    for file in sorted(drain_files(repository, of_server)):
+        if said := forget_drain(file):
+            print(said, flush=True)
 
 
-def drain_files(repository: Path) -> set[Path]:
-    """The files that the memory banks of a repository watch for the word to drain. A repository of other models has none."""
+def drain_files(repository: Path, of_server: Path | None = None) -> set[Path]:
+    """The files by which the memory banks of a repository drain. A repository of other models has none.
+
+    of_server   the file that the server names to banks whose config names none
+    """
     parameters = [read_config(path.parent).parameters for path in repository.glob("memory_bank*/config.pbtxt")]
-    named = (known["drain_file"].string_value for known in parameters if "drain_file" in known)
+    named = (known["drain_file"].string_value or of_server for known in parameters if "drain_file" in known)
     return {Path(name) for name in named if name}
 
 
 def _new_log() -> Path:
     with tempfile.NamedTemporaryFile(prefix="masklet-triton-", suffix=".log", delete=False) as file:
         return Path(file.name)
+
+
+def _keep_or_remove(log: Path, code: int) -> None:
+    """A log that nobody asked for goes at a clean end, and stays where it may say what went wrong."""
+    if code == 0 or not log.stat().st_size:
+        log.unlink()
+        _older(log).unlink(missing_ok=True)
+    else:
+        print(f"masklet-build serve: Triton's log: {log}", file=sys.stderr)
+
+
+def _older(log: Path) -> Path:
+    return log.with_name(f"{log.name}.1")
 
 
 def _stop_on_signals(supervisor: Supervisor) -> None:
@@ -148,14 +210,23 @@ def _stop_on_signals(supervisor: Supervisor) -> None:
     signal.signal(signal.SIGTERM, handle)
 
 
-def _follow(path: Path) -> None:
-    """Copies what is appended to a file to standard error, for ever."""
-    path.touch()
-    with path.open(errors="replace") as file:
-        file.seek(0, 2)
+def _look_after(log: Path, show: bool) -> None:
+    """Bounds the log, which Triton goes on appending to, and copies what is appended to standard error if wanted; until the log is gone."""
+    log.touch()
+    with log.open(errors="replace") as file, contextlib.suppress(FileNotFoundError):
+        file.seek(0, os.SEEK_END)
         while True:
-            line = file.readline()
-            if line:
+            if show and (line := file.readline()):
                 print(line, end="", file=sys.stderr, flush=True)
-            else:
-                threading.Event().wait(0.2)
+                continue
+            bound(log, _LOG_MIB << 20)
+            if file.tell() > log.stat().st_size:
+                file.seek(0)
+            time.sleep(0.2)
+
+
+def bound(log: Path, limit: int) -> None:
+    """Moves what a log of more than `limit` bytes holds to FILE.1. What is appended at that moment may be lost."""
+    if log.stat().st_size > limit:
+        shutil.copyfile(log, _older(log))
+        os.truncate(log, 0)

@@ -13,6 +13,7 @@ from masklet_build.serve import machine
 from masklet_build.serve.errors import ServeError
 
 PYTHON_VARIABLE = "MASKLET_SERVING_PYTHON"
+TRITON = "2.51 (24.10)"  # what nvidia-pytriton 0.7.0 holds
 
 
 @dataclass(frozen=True)

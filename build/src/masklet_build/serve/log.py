@@ -13,6 +13,7 @@ _ERROR_LINE = re.compile(r"^E\d{4} [\d:.]+ \d+ [^\]]+\] \"?(.*?)\"?$")
 _STAGE_ENDS = re.compile(r"^masklet \S+: (.*(?:given it up|is ended).*)$")
 _SHOWN = 12
 _TAIL = 1 << 16
+_WITHOUT_GPU = ("CudaDriverHelper has not been initialized", "unable to create stream")  # said at every start on a machine that has none
 
 
 def read(path: Path, begin: int) -> str:
@@ -30,7 +31,9 @@ def failure(text: str) -> str:
     models = failed_models(text)
     if models:
         return "\n".join(f"model {name!r} failed to load: {reason}" for name, reason in models.items())
-    lines = list(_errors(text)) or [line for line in text.splitlines() if line.strip()] or ["(the log is empty)"]
+    errors = list(_errors(text))
+    telling = [line for line in errors if not any(words in line for words in _WITHOUT_GPU)]
+    lines = telling or errors or [line for line in text.splitlines() if line.strip()] or ["(the log is empty)"]
     return "\n".join(lines[-_SHOWN:])
 
 

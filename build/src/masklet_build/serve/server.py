@@ -8,17 +8,17 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
 from types import TracebackType
 
-from masklet_build.serve import cleanup, launcher, log
+from masklet_build.serve import cleanup, launcher, log, triton_options
+from masklet_build.serve.address import LOOPBACK, Address, listening, reachable
 from masklet_build.serve.environment import Environment, find_environment
 from masklet_build.serve.errors import ServeError, Stopped
-from masklet_build.serve.launcher import Address, RunDir
+from masklet_build.serve.launcher import RunDir
 from masklet_build.serve.processes import Bell
 
 _STUB = "triton_python_backend_stub"
@@ -32,7 +32,7 @@ class Server:
 
     repository       folder with one folder per model
     python           interpreter of the serving environment; default as `find_environment` says
-    host             address to listen at; 127.0.0.1: this machine only
+    *host            addresses to listen at, of gRPC, HTTP and metrics; 127.0.0.1: this machine only; "::": every network
     *_port           0 takes a free one, the same again after a restart
     ready_timeout_s  how long loading all models may take
     exit_timeout_s   how long a stop waits for frames in flight and open sequences
@@ -46,7 +46,9 @@ class Server:
         repository: str | Path,
         *,
         python: str | Path | None = None,
-        host: str = "127.0.0.1",
+        host: str = LOOPBACK,
+        http_host: str = LOOPBACK,
+        metrics_host: str = LOOPBACK,
         grpc_port: int = 8001,
         http_port: int = 8000,
         metrics_port: int = 8002,
@@ -58,7 +60,9 @@ class Server:
         if not any(self.repository.glob("*/config.pbtxt")):
             raise ServeError(f"{self.repository} is not a model repository: it has no <model>/config.pbtxt. Make one with `masklet-build assemble`.")
         self.environment: Environment = find_environment(python)
-        self.address = _resolved_ports(host, {"grpc": grpc_port, "http": http_port, "metrics": metrics_port})
+        self.address = _resolved_ports(host, {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}, http_host, metrics_host)
+        self.admin_key = triton_options.admin_key(os.environ)
+        self.drain_file = Path(os.environ.get(triton_options.DRAIN_VARIABLE) or triton_options.default_drain_file(self.address.grpc))
         self.ready_timeout_s = ready_timeout_s
         self.exit_timeout_s = exit_timeout_s
         self._wanted_log = Path(log) if log else None
@@ -75,12 +79,12 @@ class Server:
     @property
     def http_url(self) -> str:
         """HOST:PORT for HTTP clients on this machine."""
-        return f"{self.address.reachable_host}:{self.address.http}"
+        return f"{reachable(self.address.http_host)}:{self.address.http}"
 
     @property
     def metrics_url(self) -> str:
         """URL of the Prometheus metrics."""
-        return f"http://{self.address.reachable_host}:{self.address.metrics}/metrics"
+        return f"http://{reachable(self.address.metrics_host)}:{self.address.metrics}/metrics"
 
     @property
     def pid(self) -> int:
@@ -122,8 +126,8 @@ class Server:
             with self.log_path.open("ab") as output:
                 self._log_begin = output.tell()
                 self._process = subprocess.Popen(
-                    launcher.command(self.environment, run, self.address, self.exit_timeout_s),
-                    env=launcher.variables(self.environment, run),
+                    launcher.command(self.environment, run, self.address, self.exit_timeout_s, self.admin_key),
+                    env=launcher.variables(self.environment, run) | {triton_options.DRAIN_VARIABLE: str(self.drain_file)},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -157,7 +161,7 @@ class Server:
 
     def is_ready(self) -> bool:
         """Whether Triton says that all models are loaded. A model whose stub died later still counts as ready: see `probe`."""
-        connection = http.client.HTTPConnection(self.address.reachable_host, self.address.http, timeout=2)
+        connection = http.client.HTTPConnection(self.http_url, timeout=2)
         try:
             connection.request("GET", "/v2/health/ready")
             return connection.getresponse().status == 200
@@ -219,28 +223,25 @@ def _start_guardian(session: int, run: RunDir) -> subprocess.Popen[bytes]:
     return guardian
 
 
-def _resolved_ports(host: str, ports: dict[str, int]) -> Address:
+def _resolved_ports(host: str, ports: dict[str, int], http_host: str = LOOPBACK, metrics_host: str = LOOPBACK) -> Address:
     """The address with every 0 replaced by a free port."""
+    hosts = [one.strip("[]") for one in (host, http_host, metrics_host)]
     with contextlib.ExitStack() as held:  # all are held until all are chosen, so that they differ
-        for name, port in ports.items():
-            if port == 0:
-                free = held.enter_context(socket.create_server((host, 0)))
-                ports[name] = free.getsockname()[1]
-    return Address(host, **ports)
+        for name, where in zip(("grpc", "http", "metrics"), hosts, strict=True):
+            taken, free = set(ports.values()), 0
+            while ports[name] == 0 and free in taken:  # what another host has may be free at this one
+                free = held.enter_context(listening(where, 0, name)).getsockname()[1]
+            ports[name] = ports[name] or free
+    return Address(hosts[0], **ports, http_host=hosts[1], metrics_host=hosts[2])
 
 
 def _check_ports(address: Address) -> None:
-    ports = {"grpc": address.grpc, "http": address.http, "metrics": address.metrics}
+    listeners = address.listeners()
+    ports = {name: port for name, (_, port) in listeners.items()}
     if len(set(ports.values())) < len(ports):
         raise ServeError(f"two of the ports are equal: {ports}. Give each its own, or 0 for a free one.")
-    for name, port in ports.items():
-        try:
-            socket.create_server((address.host, port)).close()
-        except OSError as error:
-            raise ServeError(
-                f"cannot listen at {address.host}:{port} for {name}: {os.strerror(error.errno or 0)}. "
-                f"Stop what uses it, or choose another with --{name}-port (0 takes a free one)."
-            ) from error
+    for name, (host, port) in listeners.items():
+        listening(host, port, name).close()
 
 
 def _command_line(pid: int) -> list[str]:

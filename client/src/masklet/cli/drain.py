@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from masklet.cli.connection import positive
+from masklet.cli.failure import Failure
 from masklet.errors import ServerUnavailable
-from masklet.gauges import read_banks
+from masklet.gauges import read_banks, read_drain_files
 
 _DESCRIPTION = """\
 Makes the file that tells a server to drain, and waits until it has no live video: it refuses new ones from then on, and every answer says so, so that
@@ -44,9 +45,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--drain-file",
         type=Path,
-        default=Path("/tmp/masklet-draining"),
         metavar="FILE",
-        help="as the server's parameter memory_bank.drain_file says (default: %(default)s)",
+        help="the file that tells the server to drain (default: the one that its metrics name)",
     )
     parser.add_argument("--metrics-url", default="http://localhost:8002/metrics", metavar="URL", help="(default: %(default)s)")
     parser.add_argument(
@@ -57,31 +57,59 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Runs the command; gives its exit code. Raises OSError where the file cannot be made, MaskletError where the metrics are not masklet's."""
+    """Runs the command; gives its exit code. Raises Failure for the file, MaskletError for metrics that are not masklet's."""
+    files = [arguments.drain_file] if arguments.drain_file else _files_of(arguments.metrics_url)
     if arguments.undo:
-        arguments.drain_file.unlink(missing_ok=True)
-        _say(f"{arguments.drain_file} is gone: the server takes videos")
+        for file in files:
+            _change(file, "removed", lambda file: file.unlink(missing_ok=True))
+            _say(f"{file} is gone: the server takes videos")
         return 0
     try:
         if arguments.grace_s > 0:
             _say(f"draining in {arguments.grace_s:g} s")
             time.sleep(arguments.grace_s)
-        arguments.drain_file.touch()
-        return _wait(arguments)
+        for file in files:
+            _change(file, "made", Path.touch)
+        return _wait(arguments, files)
     except KeyboardInterrupt:
-        _say(f"stopped waiting; the server drains on while {arguments.drain_file} exists (masklet drain --undo)")
+        _say(f"stopped waiting; the server drains on while {_listed(files)} exists (masklet drain --undo)")
         return _INTERRUPTED
 
 
-def _wait(arguments: argparse.Namespace) -> int:
+def _files_of(metrics_url: str) -> list[Path]:
+    """What the server says. Raises Failure where it says nothing."""
+    try:
+        files = read_drain_files(metrics_url, _SILENCE_S)
+    except ServerUnavailable as error:
+        raise Failure(f"{error} The file that tells the server to drain is read from there; name it with --drain-file.") from error
+    if not files:
+        raise Failure(
+            f"{metrics_url} names no file that tells the server to drain: it was started without MASKLET_DRAIN_FILE in its environment, "
+            "or is of another version, or has no custom metrics. Name the file with --drain-file."
+        )
+    return [Path(file) for file in sorted(files)]
+
+
+def _change(file: Path, how: str, change: Callable[[Path], None]) -> None:
+    """Raises Failure."""
+    try:
+        change(file)
+    except OSError as error:
+        raise Failure(
+            f"{file} cannot be {how}: {error.strerror}. It is the file that tells a server to drain, while it is there and belongs to the server's "
+            "user or root: run this as one of them, on the server's machine. Another file: MASKLET_DRAIN_FILE in the server's environment."
+        ) from error
+
+
+def _wait(arguments: argparse.Namespace, files: Sequence[Path]) -> int:
     began = time.monotonic()
-    said_at, state = began - _SAY_S, ""
+    said_at, state = began - _SAY_S, f"{arguments.metrics_url} has not answered"
     for draining, videos in _states(arguments.metrics_url, began + arguments.deadline_s):
         now = time.monotonic()
         if draining and videos == 0:
             _say(f"no video is live after {now - began:.0f} s")
             return 0
-        before, state = state, _state(draining, videos, arguments.drain_file)
+        before, state = state, _state(draining, videos, files)
         if state != before or now - said_at >= _SAY_S:
             _say(state)
             said_at = now
@@ -89,10 +117,17 @@ def _wait(arguments: argparse.Namespace) -> int:
     return 1
 
 
-def _state(draining: bool, videos: int, file: Path) -> str:
+def _state(draining: bool, videos: int, files: Sequence[Path]) -> str:
     if draining:
         return f"{videos} live"
-    return f"{videos} live, and the server has not seen {file} yet. Is it the file that its parameter memory_bank.drain_file names?"
+    return (
+        f"{videos} live, and the server has not seen {_listed(files)} yet. Is it the file that its metric masklet_drain_file_info names, and did its "
+        "user or root make it?"
+    )
+
+
+def _listed(files: Sequence[Path]) -> str:
+    return " and ".join(map(str, files))
 
 
 def _states(metrics_url: str, deadline: float) -> Iterator[tuple[bool, int]]:

@@ -24,7 +24,7 @@ class Settings:
 
     engine_limit  objects per engine call
     identity      what snapshots must agree on
-    drain_file    while this file exists no video begins here
+    drain_file    while this file is there, and is the server's user's or root's, no video begins here; "": there is none
     """
 
     variant: Variant

@@ -19,7 +19,7 @@ class Metric:
     """One metric.
 
     label     name of its only label; "" for none
-    values    every value that the label can have, so that each series is there, at 0, before anything happens: rates need that
+    values    every value that the label can have, so that each series is there, at 0, before anything happens: rates need that; none: not known here
     buckets   upper bounds of a histogram, inclusive
     """
 
@@ -44,6 +44,7 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5
 VIDEOS = Metric("masklet_videos", "GAUGE", "Live videos")
 VIDEOS_LIMIT = Metric("masklet_videos_limit", "GAUGE", "Live videos that this server takes at most")
 DRAINING = Metric("masklet_draining", "GAUGE", "1 while this server takes no new videos because it will stop, else 0")
+DRAIN_FILE = Metric("masklet_drain_file_info", "GAUGE", "1; the file that tells this server to drain, which `masklet drain` makes", "file", ())
 OBJECTS = Metric("masklet_objects", "GAUGE", "Objects of all live videos")
 BANK_BYTES = Metric("masklet_bank_bytes", "GAUGE", "Bytes of all memories")
 BANK_RESERVED = Metric("masklet_bank_reserved_bytes", "GAUGE", "Bytes that the live objects hold or will grow to; what admission goes by")
@@ -82,7 +83,7 @@ ENGINE_CALLS = Metric(
 ENGINE_BATCH = Metric("masklet_engine_batch_objects", "HISTOGRAM", "Objects in a call of an engine", "engine", _ENGINES, _COUNTS)
 
 TABLE = (
-    *(VIDEOS, VIDEOS_LIMIT, DRAINING, OBJECTS, BANK_BYTES, BANK_RESERVED, BANK_LIMIT, OBJECT_BYTES),
+    *(VIDEOS, VIDEOS_LIMIT, DRAINING, DRAIN_FILE, OBJECTS, BANK_BYTES, BANK_RESERVED, BANK_LIMIT, OBJECT_BYTES),
     *(SHM, SHM_FREE),
     *(STARTED, ENDED, FRAMES, REFUSALS, FAULTS, EVICTIONS, COPIED, INTEGRITY),
     *(FRAME_SECONDS, BATCH, STAGE_SECONDS, ENGINE_CALLS, ENGINE_BATCH),
@@ -90,12 +91,12 @@ TABLE = (
 
 
 class Meters:
-    """Where the numbers go; this one: nowhere. Only metrics of TABLE; `label` is one of the metric's values. Must not raise, or take long."""
+    """Where the numbers go; this one: nowhere. Only metrics of TABLE; `label` is one of its values, if it has any. Must not raise, or take long."""
 
     def increment(self, metric: Metric, by: int, label: str = "") -> None:
         """Adds to a counter."""
 
-    def set(self, metric: Metric, value: int) -> None:
+    def set(self, metric: Metric, value: int, label: str = "") -> None:
         """Sets a gauge."""
 
     def observe(self, metric: Metric, value: float, label: str = "") -> None:
@@ -108,7 +109,7 @@ class Meters:
 class Observer:
     """Is told what happens in the memory bank, and meters it."""
 
-    def __init__(self, meters: Meters, capacity: Capacity) -> None:
+    def __init__(self, meters: Meters, capacity: Capacity, drain_file: str) -> None:
         self._meters = meters
         self._shown: dict[str, int] = {}
         self._copied = Copied()
@@ -117,6 +118,8 @@ class Observer:
         self._set(BANK_LIMIT, capacity.max_bytes)
         self._set(OBJECT_BYTES, capacity.object_bytes(1))
         self.draining(False)
+        if drain_file:
+            meters.set(DRAIN_FILE, 1, drain_file)
 
     def started(self) -> None:
         """A video began."""

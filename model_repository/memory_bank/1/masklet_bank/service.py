@@ -50,7 +50,7 @@ class Service:
     def __init__(self, settings: Settings, stages: Stages, meters: Meters | None = None, arrays: Arrays = HOST) -> None:
         self.settings = settings
         self.videos = Videos(settings.capacity)
-        self.observer = Observer(meters or Meters(), settings.capacity)
+        self.observer = Observer(meters or Meters(), settings.capacity, settings.drain_file)
         self._inspector = Inspector(settings.variant, settings.capacity.object_bytes)
         self._stages = stages
         self._arrays = arrays
@@ -105,7 +105,7 @@ class Service:
         return answers
 
     def _look(self, waiting: Sequence[VideoId]) -> None:
-        self._admission.draining = os.access(self.settings.drain_file, os.F_OK)  # a microsecond
+        self._admission.draining = _asked_to_drain(self.settings.drain_file)
         self.observer.draining(self._admission.draining)
         for _ in self.videos.expire(waiting):
             self.observer.ended("expired")
@@ -166,6 +166,14 @@ class Service:
             "SNAPSHOT": snapshot.dump(video, self.settings.identity, self._arrays) if asked else np.zeros(0, np.uint8),
             "DRAINING": np.array([self._admission.draining], np.uint8),
         }
+
+
+def _asked_to_drain(file: str) -> bool:
+    """Whether the file is there, which takes a microsecond to see. Everybody can make one in a shared folder, so a stranger's says nothing."""
+    try:
+        return bool(file) and os.lstat(file).st_uid in (0, os.geteuid())  # of a link itself, since a stranger's may lead to a file of ours
+    except OSError:
+        return False
 
 
 def _results(made: Sequence[Result | Failure]) -> list[Result]:

@@ -16,14 +16,14 @@ class TritonMeters(Meters):
     """
 
     def __init__(self, model):
-        own = {} if model == "memory_bank" else {"model": model}  # several variants side by side have equal metrics
-        self._families = []  # a family lives as long as our reference to it
+        self._own = {} if model == "memory_bank" else {"model": model}  # several variants side by side have equal metrics
+        self._families = {}  # a family lives as long as our reference to it
         self._series = {}
         for metric in TABLE:
             family = pb_utils.MetricFamily(name=metric.name, description=metric.help, kind=getattr(pb_utils.MetricFamily, metric.kind))
-            self._families.append(family)
+            self._families[metric.name] = family
             for value in metric.values:
-                labels = own | ({metric.label: value} if metric.label else {})
+                labels = self._own | ({metric.label: value} if metric.label else {})
                 self._series[metric.name, value] = family.Metric(labels=labels, buckets=list(metric.buckets) or None)
         self._outbox = SimpleQueue()
         self._sender = Thread(target=self._send, name="metrics", daemon=True)
@@ -33,9 +33,11 @@ class TritonMeters(Meters):
         """Adds to a counter."""
         self._outbox.put((self._series[metric.name, label].increment, by))
 
-    def set(self, metric, value):
-        """Sets a gauge."""
-        self._outbox.put((self._series[metric.name, ""].set, value))
+    def set(self, metric, value, label=""):
+        """Sets a gauge. A label that the table does not know is a new series."""
+        if (metric.name, label) not in self._series:
+            self._series[metric.name, label] = self._families[metric.name].Metric(labels=self._own | {metric.label: label}, buckets=None)
+        self._outbox.put((self._series[metric.name, label].set, value))
 
     def observe(self, metric, value, label=""):
         """Adds one value to a histogram."""

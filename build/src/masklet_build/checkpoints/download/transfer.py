@@ -47,8 +47,8 @@ class Transfer(NamedTuple):
 def fetch(transfer: Transfer) -> None:
     """Fetches the file, going on where an earlier call stopped. It appears under its name only when size and sha256 are right.
 
-    Shows progress on standard error. Raises DownloadError, and OSError where it cannot write; what was fetched stays for the next call, unless
-    it is wrong.
+    Shows progress on standard error. Raises DownloadError, and OSError where it cannot write; what was fetched stays for the next call; what is
+    wrong, under the name NAME.other.
     """
     transfer.out.parent.mkdir(parents=True, exist_ok=True)
     begun, fruitless = False, 0
@@ -123,11 +123,11 @@ def _write(part: Path, response: urllib3.BaseHTTPResponse, start: int, bar: tqdm
 def _finish(transfer: Transfer) -> None:
     found = file_sha256(transfer.part)
     if found != transfer.known.sha256:
-        size = _size(transfer.part)
-        transfer.part.unlink()
+        size, other = _size(transfer.part), transfer.out.with_name(f"{transfer.out.name}.other")
+        transfer.part.replace(other)
         raise DownloadError(
-            f"{transfer.url}: the {size:,} bytes that came have sha256 {found}, the official file has {transfer.known.sha256}. They were removed. "
-            "Run again; if it happens twice, the file at that address is another one."
+            f"{transfer.url}: the {size:,} bytes that came have sha256 {found}, the official file has {transfer.known.sha256}. They are in {other}. "
+            "Run again; if it happens twice, the file at that address is another one. If you know why and trust it, `export --checkpoint` takes it."
         )
     transfer.part.replace(transfer.out)
 

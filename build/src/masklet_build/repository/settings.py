@@ -1,0 +1,61 @@
+"""What `assemble --set` may change, and to what."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+
+
+class SettingError(Exception):
+    """A value cannot be. The text says what may."""
+
+
+def _whole(least: int, *also: int) -> Callable[[str], None]:
+    """A whole number of at least `least`, or one of `also`."""
+
+    def check(text: str) -> None:
+        number = int(text) if text.isascii() and text.isdecimal() else -1
+        if number not in also and number < least:
+            raise SettingError(f"{''.join(f'{one} or ' for one in also)}a whole number of at least {least}")
+
+    return check
+
+
+def _seconds(text: str) -> None:
+    try:
+        right = float(text) > 0 and math.isfinite(float(text))
+    except ValueError:
+        right = False
+    if not right:
+        raise SettingError("a number of seconds above 0")
+
+
+def _path(text: str) -> None:
+    if text and not PurePosixPath(text).is_absolute():
+        raise SettingError("a path that begins with /")
+
+
+def _filled_in(text: str) -> None:
+    raise SettingError("what assembly fills in from the engines and its other options, and cannot be set")
+
+
+_NUMBER = _whole(1)
+CHECKS: Mapping[str, Callable[[str], None]] = {
+    **dict.fromkeys(("max_videos", "max_objects", "max_points", "max_bank_mib", "max_engine_batch"), _NUMBER),
+    "max_conditioning": _whole(2, 0),
+    "idle_seconds": _seconds,
+    "drain_file": _path,
+    **dict.fromkeys(("max_frame_side", "max_frame_pixels", "max_encoded_bytes", "max_prompt_bytes", "max_prompts", "max_mask_pixels"), _NUMBER),
+    "max_state_bytes": _whole(0),
+    "threads": _whole(0),
+    **dict.fromkeys(("variant", "image_size", "contract_version", "checkpoint_sha256", "precision", "suffix", "runtime", "device"), _filled_in),
+}
+
+
+def check(name: str, value: str) -> None:
+    """Raises SettingError where a parameter cannot have a value."""
+    try:
+        CHECKS[name](value)
+    except SettingError as error:
+        raise SettingError(f"{name} is {value!r}, and must be {error}.") from None

@@ -1,0 +1,73 @@
+"""Where a server listens: hosts and ports, of IPv4 and IPv6."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+from dataclasses import dataclass
+
+from masklet_build.serve.errors import ServeError
+
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where one server listens: the three ports, and the host of each; `host` is gRPC's. IPv6 addresses are written without brackets."""
+
+    host: str
+    grpc: int
+    http: int
+    metrics: int
+    http_host: str = LOOPBACK
+    metrics_host: str = LOOPBACK
+
+    @property
+    def reachable_host(self) -> str:
+        """The host of gRPC for a client on this machine."""
+        return reachable(self.host)
+
+    def listeners(self) -> dict[str, tuple[str, int]]:
+        """Host and port of "grpc", "http" and "metrics"."""
+        return {"grpc": (self.host, self.grpc), "http": (self.http_host, self.http), "metrics": (self.metrics_host, self.metrics)}
+
+
+def reachable(host: str) -> str:
+    """For a client on this machine, as it stands in a url: where a server that listens at `host` answers."""
+    host = {"0.0.0.0": LOOPBACK, "": LOOPBACK, "::": "::1"}.get(host, host)
+    return bracketed(host)
+
+
+def bracketed(host: str) -> str:
+    """A host as it stands before a port."""
+    return f"[{host}]" if ":" in host else host
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens at `host`."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def listening(host: str, port: int, name: str) -> socket.socket:
+    """A socket that listens where Triton shall. Raises ServeError."""
+    family, every = (socket.AF_INET6 if ":" in host else socket.AF_INET), host == "::" and socket.has_dualstack_ipv6()
+    try:
+        return socket.create_server((host, port), family=family, dualstack_ipv6=every)
+    except OSError as error:
+        used = error.errno in (errno.EADDRINUSE, errno.EACCES)
+        advice = (
+            f"Stop what uses it, or choose another with --{name}-port (0 takes a free one)."
+            if used
+            else "The host must be an address of this machine; 127.0.0.1: this machine only, 0.0.0.0: every IPv4 network, :: every network."
+        )
+        raise ServeError(f"cannot listen at {bracketed(host)}:{port} for {name}: {_reason(error)}. {advice}") from error
+
+
+def _reason(error: OSError) -> str:
+    """Of create_server, which puts the address into its words. What a look-up of a name says has a number of its own."""
+    return str(error.strerror) if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)

@@ -1,0 +1,86 @@
+"""Triton's log under `masklet-build serve`: where it is, how large it becomes, when it stays, and what of it is the reason of a failure."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from masklet_build.serve import log
+from masklet_build.serve.command import bound
+from tests.serving.toy import write_repository
+
+PATIENCE_S = 60  # only something broken uses it up
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    return folder
+
+
+def serve(repository: Path, python: Path, temporary: Path, *words: str) -> subprocess.Popen[str]:
+    ports = ("--grpc-port=0", "--http-port=0", "--metrics-port=0")
+    command = [sys.executable, "-m", "masklet_build", "serve", repository, "--python", python, *ports, *words]
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.server
+def test_a_server_that_ended_well_leaves_no_log(tmp_path: Path, temporary: Path, serving_python: Path) -> None:
+    with serve(write_repository(tmp_path / "repository"), serving_python, temporary) as command:
+        assert command.stdout is not None
+        assert any("ready: gRPC" in line for line in iter(command.stdout.readline, ""))
+        assert list(temporary.glob("*.log"))
+        command.send_signal(signal.SIGTERM)
+        assert command.wait(PATIENCE_S) == 0
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.server
+def test_the_log_of_a_failed_start_stays_and_is_named(tmp_path: Path, temporary: Path, serving_python: Path) -> None:
+    repository = write_repository(tmp_path / "repository", initialize="raise ValueError('no weights')")
+    with serve(repository, serving_python, temporary) as command:
+        assert command.wait(PATIENCE_S) == 1
+        assert command.stderr is not None
+        said = command.stderr.read()
+    (kept,) = temporary.iterdir()
+    assert said.splitlines()[-1] == f"masklet-build serve: Triton's log: {kept}"
+    assert "no weights" in kept.read_text()
+
+
+def test_a_start_that_never_reached_triton_leaves_no_log(tmp_path: Path, temporary: Path, serving_python: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        used = str(other.getsockname()[1])
+        with serve(write_repository(tmp_path / "repository"), serving_python, temporary, "--grpc-port", used) as command:
+            assert command.wait(PATIENCE_S) == 1
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_log_is_bounded_and_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("ab", buffering=0) as triton:  # appends for ever, as the server does
+        for _ in range(3):
+            triton.write(b"x" * 100)
+            bound(path, 150)
+        assert (path.read_bytes(), (tmp_path / "log.1").read_bytes()) == (b"x" * 100, b"x" * 200)
+        triton.write(b"y" * 100)
+        bound(path, 150)
+    assert ((tmp_path / "log.1").read_bytes(), path.read_bytes()) == (b"x" * 100 + b"y" * 100, b"")
+
+
+GPU = """E1121 02:30:00.000000 1 server.cc:241] "CudaDriverHelper has not been initialized."
+E1121 02:30:00.000000 1 pinned_memory_manager.cc:1] "unable to create stream: no CUDA-capable device is detected"
+"""
+
+
+def test_that_a_machine_has_no_gpu_is_no_reason() -> None:
+    reason = 'E1121 02:30:00.000000 1 main.cc:245] "failed to start GRPC service"\n'
+    assert log.failure(GPU + reason) == "failed to start GRPC service"
+    assert "unable to create stream" in log.failure(GPU), "unless nothing else is said"
