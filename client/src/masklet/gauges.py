@@ -1,4 +1,4 @@
-"""How full a server is, and whether it drains: what its memory banks say of themselves in Triton's /metrics."""
+"""What a server says of itself in Triton's /metrics: how full its memory banks are, and whether they drain."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import urllib.request
 from dataclasses import dataclass
 from http.client import HTTPException
+from urllib.error import HTTPError
 
 from masklet.contract import TRACKER
 from masklet.errors import ServerFault, ServerUnavailable
@@ -37,12 +38,32 @@ class Bank:
         return self.videos < self.videos_limit and self.reserved_bytes + self.object_bytes <= self.limit_bytes
 
 
+def scrape(metrics_url: str, timeout_s: float) -> str:
+    """The text of a server's metrics.
+
+    Raises ServerUnavailable where nothing answers in time, ServerFault where there are none, ValueError for a url that is none.
+    """
+    # Not through http_proxy: metrics are read inside a cluster, by probes whose pod may have a proxy for everything else.
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(metrics_url, timeout=timeout_s) as answer:
+            return str(answer.read().decode(errors="replace"))
+    except HTTPError as error:
+        raise ServerFault(f"{metrics_url} answers with {error.code} {error.reason}. Is it the metrics port of masklet's Triton?") from error
+    except (OSError, HTTPException) as error:
+        raise ServerUnavailable(f"{metrics_url} does not answer: {error}. Check that the server runs and that this is its metrics port.") from error
+
+
 def read_banks(metrics_url: str, timeout_s: float) -> dict[str, Bank]:
     """The banks of a server by the name of the public model in front of each, from the URL of its metrics ("http://localhost:8002/metrics").
 
-    Raises ServerUnavailable where nothing answers in time, ServerFault where the answer has no gauges of masklet, ValueError for a url that is none.
+    Raises as `scrape`, and ServerFault where the answer has no gauges of masklet.
     """
-    text = _read(metrics_url, timeout_s)
+    return banks_in(scrape(metrics_url, timeout_s), metrics_url)
+
+
+def banks_in(text: str, metrics_url: str) -> dict[str, Bank]:
+    """The same, from the text that the URL gave."""
     found: dict[str, dict[str, float]] = {}
     for series in _SERIES.finditer(text):
         found.setdefault(TRACKER.name + (series["suffix"] or ""), {})[series["name"]] = float(series["value"])
@@ -56,18 +77,9 @@ def read_banks(metrics_url: str, timeout_s: float) -> dict[str, Bank]:
 
 
 def read_drain_files(metrics_url: str, timeout_s: float) -> set[str]:
-    """The files that tell the banks of a server to drain, as its metrics name them. Raises ServerUnavailable and ValueError as `read_banks`."""
-    return {_ESCAPED.sub(lambda found: {"n": "\n"}.get(found[1], found[1]), file) for file in _DRAIN_FILE.findall(_read(metrics_url, timeout_s))}
-
-
-def _read(metrics_url: str, timeout_s: float) -> str:
-    # Not through http_proxy: metrics are read inside a cluster, by probes whose pod may have a proxy for everything else.
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with direct.open(metrics_url, timeout=timeout_s) as answer:
-            return bytes(answer.read()).decode(errors="replace")
-    except (OSError, HTTPException) as error:
-        raise ServerUnavailable(f"{metrics_url} does not answer: {error}. Check that the server runs and that this is its metrics port.") from error
+    """The files that tell the banks of a server to drain, as its metrics name them. Raises as `scrape`."""
+    found = _DRAIN_FILE.findall(scrape(metrics_url, timeout_s))
+    return {_ESCAPED.sub(lambda escaped: {"n": "\n"}.get(escaped[1], escaped[1]), file) for file in found}
 
 
 def _bank(numbers: dict[str, float]) -> Bank:
