@@ -78,7 +78,8 @@ def banks_in(text: str, metrics_url: str) -> dict[str, Bank]:
 
 def read_drain_files(metrics_url: str, timeout_s: float) -> set[str]:
     """The files that tell the banks of a server to drain, as its metrics name them. Raises as `scrape`."""
-    return {_ESCAPED.sub(lambda found: {"n": "\n"}.get(found[1], found[1]), file) for file in _DRAIN_FILE.findall(scrape(metrics_url, timeout_s))}
+    found = _DRAIN_FILE.findall(scrape(metrics_url, timeout_s))
+    return {_ESCAPED.sub(lambda escaped: {"n": "\n"}.get(escaped[1], escaped[1]), file) for file in found}
 
 
 def _bank(numbers: dict[str, float]) -> Bank:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+_WITHOUT_GPU = ("CudaDriverHelper has not been initialized", "unable to create stream")  # said at every start on a machine that has none
+
 # E1121 02:30:00.000000 123 model_lifecycle.cc:642] "failed to load 'toy' version 1: Internal: ValueError: ...\n\nAt:\n  model.py(3): initialize\n"
 _FAILED_MODEL = re.compile(r"failed to load '([^']+)' version \d+: (.*?)\"?$")
 _ERROR_LINE = re.compile(r"^E\d{4} [\d:.]+ \d+ [^\]]+\] \"?(.*?)\"?$")
@@ -13,7 +15,6 @@ _ERROR_LINE = re.compile(r"^E\d{4} [\d:.]+ \d+ [^\]]+\] \"?(.*?)\"?$")
 _STAGE_ENDS = re.compile(r"^masklet \S+: (.*(?:given it up|is ended).*)$")
 _SHOWN = 12
 _TAIL = 1 << 16
-_WITHOUT_GPU = ("CudaDriverHelper has not been initialized", "unable to create stream")  # said at every start on a machine that has none
 
 
 def read(path: Path, begin: int) -> str:
