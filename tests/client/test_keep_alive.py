@@ -271,5 +271,7 @@ def test_nothing_is_computed_again_before_the_caller_comes_back():
             seen = signs(other)
             until(lambda: signs(other) >= seen + 5)
             assert toy.starts == 1
+            back = time.time()
             assert video.track(frames(1, 1)[0]).frame_index == 1
             assert toy.starts == 2
+            assert video.interruptions[0].at >= back, "the thinking is no part of the interruption"
