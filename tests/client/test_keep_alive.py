@@ -15,7 +15,8 @@ import pytest
 
 from masklet import AsyncTracker, BadParameter, Resilience, Tracker, VideoLost
 from masklet.testing import Broken, MockTransport, Request
-from tests.fakes.toy_replicas import Replica, frames
+from tests.fakes.toy_grpc import serving
+from tests.fakes.toy_replicas import Replica, frames, sent
 from tests.fakes.toy_tracker import ToyTracker
 
 FRAME = np.zeros((24, 32, 3), dtype=np.uint8)
@@ -78,6 +79,28 @@ def test_a_sign_waits_for_the_answer_to_the_one_before(opened):
     assert signs(transport) == 1
 
 
+def test_a_sign_without_an_answer_takes_nothing_of_the_time_that_a_frame_may_take(opened):
+    """The server is slow with the sign, for longer than an answer may take; the frame behind it comes within that time."""
+    toy, seen, over = ToyTracker(), threading.Event(), threading.Event()
+    timeout_s = 3.0
+
+    def handler(request: Request) -> Any:
+        if is_sign(request):
+            seen.set()
+            over.wait(PATIENCE_S)
+        return toy(request)
+
+    if opened["resilient"]:
+        opened = {"resilient": Resilience(watchdog_s=timeout_s)}
+    with serving(handler) as (url, _, _), Tracker(url, timeout_s=timeout_s) as tracker, tracker.open(**opened) as video:
+        video.track(FRAME)
+        assert seen.wait(PATIENCE_S)
+        time.sleep(timeout_s)
+        threading.Timer(timeout_s / 10, over.set).start()
+        assert video.track(FRAME).frame_index == 1
+        assert not video.interruptions
+
+
 def test_the_asynchronous_client_does_it_while_the_loop_runs(opened):
     transport = MockTransport(ToyTracker())
 
@@ -100,9 +123,9 @@ def test_there_are_none_before_the_first_frame_nor_after_the_end(opened):
         assert transport.requests == []
         video.track(FRAME)
         video.close()
-        sent, seen = len(transport.requests), signs(other)
+        count, seen = len(transport.requests), signs(other)
         until(lambda: signs(other) >= seen + 5)
-        assert len(transport.requests) == sent
+        assert len(transport.requests) == count
 
 
 @pytest.mark.parametrize("seconds", [0.0, 1e-6])
@@ -122,9 +145,9 @@ def test_a_video_that_is_forgotten_gives_none(opened):
         watched.track(FRAME)
         Tracker("test:1", transport=transport).open(**opened).track(FRAME)
         gc.collect()
-        sent, seen = len(transport.requests), signs(other)
+        count, seen = len(transport.requests), signs(other)
         until(lambda: signs(other) >= seen + 5)
-        assert len(transport.requests) == sent
+        assert len(transport.requests) == count
 
 
 def test_the_thread_ends_with_the_last_video():
@@ -196,7 +219,7 @@ def test_a_loss_that_a_sign_brings_about_waits_for_the_caller():
             video.track(FRAME)
 
 
-def test_signs_are_never_replayed_and_a_recovered_video_is_as_undisturbed(undisturbed):
+def test_a_video_whose_signs_end_its_streams_is_as_undisturbed():
     """Every third sign ends a server; frames in between are those of a video without trouble."""
     count = 0
 
@@ -207,10 +230,10 @@ def test_signs_are_never_replayed_and_a_recovered_video_is_as_undisturbed(undist
 
     replicas = {url: Replica(fault=fault) for url in ("a:1", "b:1")}
     transports = {url: MockTransport(replica) for url, replica in replicas.items()}
-    sent, results = frames(12), []
+    film, results = frames(12), []
     with Tracker(list(replicas), transport=transports) as tracker, tracker.open(resilient=Resilience(snapshot_every=4)) as video:
         video.prompt(1, points=[(1, 2)])
-        for frame in sent:
+        for frame in film:
             results.append(video.track(frame))
             before = count
             until(lambda before=before: count > before)
@@ -218,9 +241,37 @@ def test_signs_are_never_replayed_and_a_recovered_video_is_as_undisturbed(undist
     shown_now = [(result.frame_index, result.scores.tolist()) for result in results]
     with Tracker("a:1", transport=MockTransport(Replica())) as tracker, tracker.open() as alone:
         alone.prompt(1, points=[(1, 2)])
-        assert [(result.frame_index, result.scores.tolist()) for result in map(alone.track, sent)] == shown_now
-    for transport in transports.values():
-        follows_start = False
-        for request in transport.requests:
-            assert not (is_sign(request) and follows_start and request.start)
-            follows_start = request.start
+        assert [(result.frame_index, result.scores.tolist()) for result in map(alone.track, film)] == shown_now
+
+
+def test_signs_are_not_sent_again_elsewhere(monkeypatch):
+    replicas = {url: Replica() for url in ("a:1", "b:1")}
+    transports = {url: MockTransport(replica) for url, replica in replicas.items()}
+    with Tracker(list(replicas), transport=transports) as tracker, tracker.open(resilient=True) as video:
+        for frame in frames(3):
+            video.track(frame)
+            seen = signs(transports["a:1"])
+            until(lambda seen=seen: signs(transports["a:1"]) > seen)
+        monkeypatch.setattr("masklet.connection.keep_alive.SILENCE_S", 1e9)
+        replicas["a:1"].fault = lambda request: "cut before"
+        assert video.track(frames(1, 3)[0]).frame_index == 3
+        assert [interruption.to_url for interruption in video.interruptions] == ["b:1"]
+        assert (len(sent(transports["b:1"])), signs(transports["b:1"])) == (4, 0)
+
+
+def test_nothing_is_computed_again_before_the_caller_comes_back():
+    toy, other = Replica(), MockTransport(ToyTracker())
+    toy.fault = lambda request: "cut before" if is_sign(request) else None
+    transport = MockTransport(toy)
+    with Tracker("test:1", transport=other) as clock, clock.open() as watched, Tracker("test:1", transport=transport) as tracker:
+        watched.track(FRAME)
+        with tracker.open(resilient=True) as video:
+            video.track(frames(1)[0])
+            until(lambda: signs(transport))
+            seen = signs(other)
+            until(lambda: signs(other) >= seen + 5)
+            assert toy.starts == 1
+            back = time.time()
+            assert video.track(frames(1, 1)[0]).frame_index == 1
+            assert toy.starts == 2
+            assert video.interruptions[0].at >= back, "the thinking is no part of the interruption"

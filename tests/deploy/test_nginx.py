@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -87,6 +88,21 @@ def test_a_resilient_video_passes_a_gateway_that_ends_its_streams_at_a_megabyte(
         assert all_equal(play(video, in_flight), undisturbed)
         assert video.interruptions
         assert all("gateway" in interruption.reason for interruption in video.interruptions)
+
+
+def test_signs_of_life_keep_a_silent_stream_open_where_the_gateways_timeouts_would_end_it(behind, monkeypatch):
+    monkeypatch.setattr("masklet.connection.keep_alive.SILENCE_S", 1.0)
+    monkeypatch.setattr("masklet.connection.keep_alive.LOOK_S", 0.25)
+    url = behind(changes={"grpc_read_timeout 1h": "grpc_read_timeout 6s", "client_body_timeout 1h": "client_body_timeout 6s"})
+    with Tracker(url, timeout_s=PATIENCE_S) as tracker, Tracker(url, timeout_s=PATIENCE_S, keep_alive_s=0) as silent:
+        video, other = tracker.open(), silent.open()
+        for one in (video, other):
+            one.track(FRAMES[0])
+        time.sleep(15)
+        with pytest.raises(VideoLost, match="has timeouts"):
+            other.track(FRAMES[1])
+        assert video.track(FRAMES[1]).frame_index == 1
+        video.close()
 
 
 def test_a_plain_video_and_a_frame_that_is_too_large_are_told_of_the_limit(behind):
