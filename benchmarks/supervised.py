@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -109,6 +110,15 @@ class Served:
     def everything(self) -> list[int]:
         """Triton, its stubs and the supervisor."""
         return [*(live_processes(self.pid) if self.pid else []), self.supervisor]
+
+    def metric(self, name: str, default: float) -> float:
+        """A number of the bank; `default` while the server is not there, or does not have it."""
+        try:
+            with urllib.request.urlopen(self.metrics_url, timeout=5) as answer:
+                found = re.search(rf"^{name} (\S+)$", answer.read().decode(), re.MULTILINE)
+        except OSError:  # it starts again
+            return default
+        return float(found[1]) if found else default
 
     def wait_until_up(self, patience_s: float = _PATIENCE_S) -> None:
         """Waits while it starts, or starts again. Raises RuntimeError where it does not."""

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import random
-import re
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -150,7 +148,7 @@ class Run:
         self._attack(self._plan.requests, deadline, self._twins)
         outcome.looks = [(moment, size) for moment, size in outcome.looks if moment >= attack_begin]
         outcome.after = self._at_rest()
-        outcome.mistakes = self._metric("masklet_integrity_errors_total", default=0.0) if self._server else 0.0
+        outcome.mistakes = self._server.metric("masklet_integrity_errors_total", default=0.0) if self._server else 0.0
 
     def _attack(self, requests: int, deadline: float, *beside: threading.Thread) -> None:
         """Sends so many requests more, as far as time allows. beside: threads that go on as long."""
@@ -175,20 +173,10 @@ class Run:
         if not self._server:
             return None
         deadline = time.monotonic() + _REST_S
-        while self._metric("masklet_videos", default=float("inf")) > honest.VIDEOS and time.monotonic() < deadline:
+        while self._server.metric("masklet_videos", default=float("inf")) > honest.VIDEOS and time.monotonic() < deadline:
             time.sleep(1)
         time.sleep(_LOOK_S)
         return memory_by_process(self._server.pid)
-
-    def _metric(self, name: str, default: float) -> float:
-        """A number of the bank; `default` while the server is not there, or does not have it."""
-        assert self._server is not None
-        try:
-            with urllib.request.urlopen(self._server.metrics_url, timeout=5) as answer:
-                found = re.search(rf"^{name} (\S+)$", answer.read().decode(), re.MULTILINE)
-        except OSError:  # it starts again
-            return default
-        return float(found[1]) if found else default
 
     def _watch(self, outcome: Outcome) -> None:
         """Looks at memory and health, and says how far it is."""

@@ -112,7 +112,7 @@ def recoveries(outcome: Outcome) -> dict[str, dict[str, Any]]:
     """By kind of fault: how many there were, what became of them, seconds until the videos that it interrupted had their next new answer, and until
     the supervisor said that the server is ready again."""
     struck = outcome.record.struck
-    found = {one.kind: {"count": 0, "videos_s": [], "server_s": [], "said": []} for one in struck}
+    found: dict[str, dict[str, Any]] = {one.kind: {"count": 0, "videos_s": [], "server_s": [], "said": []} for one in struck}
     for number, one in enumerate(struck):
         kind = found[one.kind]
         kind["count"] += 1
@@ -134,7 +134,7 @@ def cause_of(struck: Sequence[Struck], at: float, *, draining: bool = False) -> 
     """The last fault before that breaks streams, if that was lately; else the last one of any kind. draining: the last drain."""
     before = [one for one in struck if one.begin <= at]
     likely = [one for one in before if (one.kind == "drain") == draining and KINDS[one.kind].breaks and at <= one.end + _LATELY_S]
-    return (likely or before or [None])[-1]
+    return likely[-1] if likely else before[-1] if before else None
 
 
 def lives(looks: Sequence[Look], bars: Bars) -> dict[str, dict[str, Any]]:

@@ -93,8 +93,7 @@ class Player:
     """
 
     def __init__(self, tracker: Any, part: Part, fps: float, stopping: threading.Event, say: Say) -> None:
-        self._tracker, self._part, self._fps, self._stopping = tracker, part, fps, stopping
-        self._said = lambda what, **more: say({"what": what, "video": part.name, "at": time.time(), **more})
+        self._tracker, self._part, self._fps, self._stopping, self._say = tracker, part, fps, stopping, say
         self._video: Any = None
         self._answered = 0
         self._interruptions: list[Any] = []
@@ -120,6 +119,9 @@ class Player:
             finally:
                 await self._close()
         self._said("end", how=how, error=error, interruptions=[asdict(one) for one in self._interruptions])
+
+    def _said(self, what: str, **more: Any) -> None:
+        self._say({"what": what, "video": self._part.name, "at": time.time(), **more})
 
     async def _steps(self) -> str:
         part, due = self._part, time.monotonic()

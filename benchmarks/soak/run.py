@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import pickle
 import random
-import re
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -23,12 +21,11 @@ from benchmarks.soak.faults import KINDS, Stage
 from benchmarks.soak.record import LIVE, LOST, WHOLE, Look, Record, Struck
 from benchmarks.soak.schedule import Planned
 from benchmarks.soak.scripts import Script, record, scripts
-from benchmarks.soak.servers import IDLE_S, Cluster, Fleet, Serve, running
+from benchmarks.soak.servers import IDLE_S, Cluster, Fleet, running
 from masklet import Tracker
 
 _LOOK_S = 5.0
 _SAID_S = 20.0  # between lines of progress
-_MISTAKES = re.compile(r"^masklet_integrity_errors_total (\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -129,7 +126,7 @@ def _look(record: Record, cluster: Cluster, clients: Clients, over: threading.Ev
         for server in cluster.servers:
             if life := server.life:
                 _look_at(record, life, server.pid)
-                record.mistakes[life] = max(record.mistakes.get(life, 0.0), _mistakes(server))
+                record.mistakes[life] = max(record.mistakes.get(life, 0.0), server.metric("masklet_integrity_errors_total", default=0.0))
         for process in clients.lasting:
             _look_at(record, f"client {process.name}", process.pid)
 
@@ -139,15 +136,6 @@ def _look_at(record: Record, life: str, session: int) -> None:
         sizes = memory_by_process(session)
         if len(sizes) > 1:  # more than shared memory: it is there
             record.looks.append(Look(time.time(), life, sizes))
-
-
-def _mistakes(server: Serve) -> float:
-    try:
-        with urllib.request.urlopen(server.metrics_url, timeout=5) as answer:
-            found = _MISTAKES.search(answer.read().decode())
-    except OSError:
-        return 0.0
-    return float(found[1]) if found else 0.0
 
 
 def _watch(plan: Plan, outcome: Outcome, cluster: Cluster, over: threading.Event, say: Callable[[str], object]) -> None:

@@ -32,7 +32,8 @@ class Planned:
 
 def schedule(seed: int, minutes: float, kinds: Sequence[str], pause_s: float) -> list[Planned]:
     """Rounds of all kinds, in each in another order, with pauses of `pause_s` on average. The end of the time is left quiet."""
-    chance, planned, at_s = random.Random(f"schedule {seed}"), [], QUIET_S
+    planned: list[Planned] = []
+    chance, at_s = random.Random(f"schedule {seed}"), QUIET_S
     while kinds:
         for kind in chance.sample(kinds, len(kinds)):
             low, high = KINDS[kind].seconds

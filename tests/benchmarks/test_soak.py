@@ -177,6 +177,9 @@ def test_growth_is_that_of_the_line_after_the_first_quarter(looks: list[Look], g
     assert found["growth"]["tritonserver"] == pytest.approx(found["growth"][TOTAL], abs=1)
     assert found["growth"]["shared memory"] == 0
     assert found["judged"] == judged
+    outcome = held()
+    outcome.record.looks += looks
+    assert len(breaches(outcome, Bars())) == (judged and growth > 20)
 
 
 def test_a_life_ends_with_its_process() -> None:
