@@ -37,6 +37,17 @@ def test_the_drain_file_of_the_manifests_is_that_of_the_bank(name: str) -> None:
     assert f'"drain_file" value {{ string_value: "{env["MASKLET_DRAIN_FILE"]}" }}' in config
 
 
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_probes_are_commands_that_the_client_has_and_end_before_kubernetes_gives_up(name: str) -> None:
+    made = container(overlay(name))
+    grpc = next(port["containerPort"] for port in made["ports"] if port["name"] == "grpc")
+    for probe, ready in (("startupProbe", True), ("readinessProbe", True), ("livenessProbe", False)):
+        command = made[probe]["exec"]["command"]
+        said = parse(command[1:])
+        assert (command[0], said.command, said.url, said.ready) == ("masklet", "probe", f"localhost:{grpc}", ready)
+        assert said.timeout_s + 2 <= made[probe]["timeoutSeconds"], f"{probe}: Python has to start, too"
+
+
 def test_a_server_with_mutual_tls_is_probed_as_every_other() -> None:
     """Counters need no certificate; see test_lifecycle.py for what probes ask."""
     made = container(component("tls-server"))
