@@ -6,6 +6,7 @@ import itertools
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from masklet import Resilience, ServerBusy, Tracker
 from tests.deploy.tools import tool
-from tests.failover.fleet import Fleet, Pod
+from tests.failover.fleet import NANO, Fleet, Pod
 from tests.failover.gateways import Envoy, wait_until_healthy
 from tests.serving.scraping import scrape
 
@@ -26,8 +27,8 @@ BUSY = 'refusals_total{code="SERVER_BUSY"}'
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory, serving_python: Path) -> Iterator[Fleet]:
-    settings = {"max_videos": "1", "idle_seconds": str(10 * PATIENCE_S)}
-    with Fleet(tmp_path_factory.mktemp("fleet"), serving_python, 2, supervised=False, settings=settings) as fleet:
+    network = replace(NANO, bank={"max_videos": "1", "idle_seconds": str(10 * PATIENCE_S)})
+    with Fleet(tmp_path_factory.mktemp("fleet"), serving_python, 2, network=network, supervised=False) as fleet:
         yield fleet
 
 

@@ -10,7 +10,7 @@ import pytest
 from masklet import Tracker
 from masklet.cli.arguments import parse
 from masklet.testing import MockTransport
-from tests.deploy.manifests import RENDERED, component, container, one, overlay, rendered
+from tests.deploy.manifests import OVERLAYS, RENDERED, component, container, one, overlay, rendered
 from tests.deploy.tools import ROOT, tool
 
 pytestmark = pytest.mark.programs
@@ -28,6 +28,17 @@ def test_a_pod_gets_the_time_that_its_drain_and_its_end_take(kind: str, name: st
     assert str(drain.drain_file) == env["MASKLET_DRAIN_FILE"]
     assert spec["progressDeadlineSeconds"] > spec["template"]["spec"]["terminationGracePeriodSeconds"]
     assert drain.drain_file.is_relative_to(next(mount["mountPath"] for mount in container(objects)["volumeMounts"] if mount["name"] == "tmp"))
+
+
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_probes_are_commands_that_the_client_has_and_end_before_kubernetes_gives_up(name: str) -> None:
+    made = container(overlay(name))
+    grpc = next(port["containerPort"] for port in made["ports"] if port["name"] == "grpc")
+    for probe, ready in (("startupProbe", True), ("readinessProbe", True), ("livenessProbe", False)):
+        command = made[probe]["exec"]["command"]
+        said = parse(command[1:])
+        assert (command[0], said.command, said.url, said.ready) == ("masklet", "probe", f"localhost:{grpc}", ready)
+        assert said.timeout_s + 2 <= made[probe]["timeoutSeconds"], f"{probe}: Python has to start, too"
 
 
 def test_a_server_with_mutual_tls_is_probed_as_every_other() -> None:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from masklet.gauges import Bank, read_banks
@@ -29,10 +29,11 @@ _IDLE_S = "20"  # after which a video is forgotten that its client gave up while
 
 @dataclass(frozen=True)
 class Network:
-    """What the servers run: a variant, and the folder of its engines."""
+    """What the servers run: a variant, the folder of its engines, and settings of its bank."""
 
     variant: str
     engines: Path
+    bank: Mapping[str, str] = field(default_factory=dict)
 
 
 NANO = Network("nano", nano.ENGINES)
@@ -50,16 +51,14 @@ def small(folder: Path) -> Network:
 
 
 class Pod:
-    """One server, with `settings` of its bank. Where it is `supervised` it is restarted at its address whatever becomes of it; else by `revive`."""
+    """One server. Where it is `supervised` it is restarted at the same address whatever becomes of it; else only by `revive`."""
 
-    def __init__(
-        self, folder: Path, host: str, ports: tuple[int, int, int], python: Path, network: Network, settings: Mapping[str, str], *, supervised: bool
-    ) -> None:
+    def __init__(self, folder: Path, host: str, ports: tuple[int, int, int], python: Path, network: Network, *, supervised: bool) -> None:
         self.host = host
         self.drain_file = folder / "draining"
-        every = {"drain_file": str(self.drain_file), "idle_seconds": _IDLE_S, **settings}
-        bank = {f"memory_bank.{name}": value for name, value in every.items()}
-        repository = assemble(network.variant, network.engines, folder / "repository", settings=bank)
+        bank = {"drain_file": str(self.drain_file), "idle_seconds": _IDLE_S, **network.bank}
+        settings = {f"memory_bank.{name}": value for name, value in bank.items()}
+        repository = assemble(network.variant, network.engines, folder / "repository", settings=settings)
         grpc, http, metrics = ports
         self.server = Server(
             repository,
@@ -134,21 +133,10 @@ class Pod:
 class Fleet:
     """So many pods, all of them ready; a context manager. `names` gives the first `known` of them to gateways."""
 
-    def __init__(
-        self,
-        folder: Path,
-        python: Path,
-        count: int,
-        known: int | None = None,
-        *,
-        network: Network = NANO,
-        supervised: bool = True,
-        settings: Mapping[str, str] | None = None,
-    ) -> None:
+    def __init__(self, folder: Path, python: Path, count: int, known: int | None = None, *, network: Network = NANO, supervised: bool = True) -> None:
         hosts = [f"127.0.{os.getpid() % 250 + 1}.{number}" for number in range(1, count + 1)]  # Linux has all of 127/8; other runs use others
         ports = common_ports(hosts)
-        places = [(folder / str(number), host) for number, host in enumerate(hosts)]
-        self.pods = [Pod(*place, ports, python, network, settings or {}, supervised=supervised) for place in places]
+        self.pods = [Pod(folder / str(number), host, ports, python, network, supervised=supervised) for number, host in enumerate(hosts)]
         self.names = Names()
         self.ports = Ports(ports[0], ports[1], self.names.port)
         self._known = hosts[:known]
