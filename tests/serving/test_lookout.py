@@ -108,3 +108,19 @@ def test_work_that_hangs_and_metrics_that_are_silent_are_a_death() -> None:
         assert heard(made).startswith(f"{BANK} hangs")
     with closing(Lookout("127.0.0.1:1", "http://127.0.0.1:1/metrics", [], 0.2, lambda line: None)) as made:
         assert "does not answer" in heard(made)
+
+
+def test_time_in_which_the_one_who_looks_stood_still_proves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the whole machine was paused: hours later by the clock, and no beat since."""
+    beats, looks, paused = [1, 2, 3, 3, *range(4, 1000)], [0], [0.0]
+    clock = type("Clock", (), {"monotonic": staticmethod(lambda: time.monotonic() + paused[0])})
+    monkeypatch.setattr(lookout, "time", clock)
+
+    def say() -> str:
+        paused[0] = 3600.0 if looks[0] >= 2 else 0.0  # between the two looks that see the same beat
+        looks[0] += 1
+        return f'masklet_beats_total{{stage="{BANK}"}} {beats[looks[0] - 1]}\n'
+
+    with metrics_page(say) as url, closing(Lookout("127.0.0.1:1", url, [], 30, lambda line: None)) as made:
+        wait_for(lambda: looks[0] > 20 or bool(made.dead))
+        assert made.dead == ""

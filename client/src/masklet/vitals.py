@@ -14,7 +14,7 @@ from enum import Enum
 from masklet.contract import TRACKER
 
 PATIENCE_S = 60.0  # for work that does not get on
-TIMES = 10  # as long as the longest so far is taken for a hang
+TIMES = 20  # as long as the longest so far is a hang: up to eight frames share a call of image_encoder, beside what else runs
 SLOW_S = 5.0
 UNANSWERED = "no answer within"  # begins what is said of a frame to which nothing came
 FAULTS = 3  # requests in a row that end with a fault of the server: it may answer no other any more

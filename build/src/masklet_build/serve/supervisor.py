@@ -24,7 +24,7 @@ _TRITON = "Triton"
 class Policy:
     """When to restart, when to give up.
 
-    patience_s           for how long work may not get on; more, ten times the longest so far, where work takes long
+    patience_s           for how long work may not get on; more, twenty times the longest so far, where work takes long
     restarts, within_s   more restarts than this within this time: give up
     longest_delay_s      pauses before restarts are 0, 1, 2, 4 ... seconds up to this
     """

@@ -15,7 +15,7 @@ from masklet.vitals import PATIENCE_S, UNANSWERED, Finding, Health, read
 _DESCRIPTION = """\
 Says whether a server is alive, slow or dead, by its metrics: whether every python model gives its sign of life, once a second, and whether what is
 being computed gets on. Slow is a server with work that takes longer than five seconds; it must not be restarted. Dead is one that takes no
-connections, whose metrics are silent, a stage of which gives no sign of life, or an execution of which has not got on for --patience-s and for ten
+connections, whose metrics are silent, a stage of which gives no sign of life, or an execution of which has not got on for --patience-s and for twenty
 times as long as any before. Where the counters leave doubt, as when every request of late ended with a fault of the server, a frame is sent to tell.
 
 Triton's own health endpoints do not tell: they stay green when the process of a python model has died. Metrics have no TLS, so the settings of TLS
@@ -56,7 +56,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         type=positive(float),
         default=PATIENCE_S,
         metavar="S",
-        help="for how long work may not get on; more, ten times the longest so far, where that took long (default: %(default)g)",
+        help="for how long work may not get on; more, twenty times the longest so far, where that took long (default: %(default)g)",
     )
     add_connection(parser, model=None)
 
