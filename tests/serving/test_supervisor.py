@@ -20,6 +20,7 @@ import pytest
 import tritonclient.grpc as grpc
 
 from masklet_build.serve import Policy, ServeError, Server, Supervisor, add_arguments, command
+from masklet_build.serve.address import LOOPBACK, Address
 from masklet_build.serve.cleanup import live_processes, shared_memory_regions
 from masklet_build.serve.errors import GaveUp
 from masklet_build.serve.processes import Bell
@@ -156,6 +157,8 @@ class DyingServer:
     """Starts, and has ended at the next look. `starts` says at which starts it fails at once instead."""
 
     grpc_url = http_url = metrics_url = "127.0.0.1:1"
+    address = Address(LOOPBACK, 1, 2, 3)
+    drain_file = None
 
     def __init__(self, repository: Path, fails: frozenset[int]) -> None:
         self.pid = ended()
