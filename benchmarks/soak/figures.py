@@ -17,6 +17,8 @@ from benchmarks.soak.run import Outcome
 _NAMED = 5  # examples of what went wrong that are told
 _AFTER_S = 15.0  # a fault is felt for so long after its end
 _LATELY_S = 60.0  # what is lost within this after a fault is lost by it: a client waits half of that for an answer
+_FEWEST = 6  # looks at a life, for a line through it
+_POINTS = 11  # of its way
 TOTAL = "all"
 
 
@@ -24,14 +26,14 @@ TOTAL = "all"
 class Bars:
     """What memory may do.
 
-    growth   bytes that a process tree may grow by in a life, along a straight line through it after its first part
+    growth   bytes that a process tree may grow by in a life, at the rate that it has after its first part
     least_s  lives that are shorter are told, not judged: allocators settle for minutes
-    settled  the first part of a life, which the line leaves out
+    settled  the first part of a life
     """
 
     growth: float = 20e6
     least_s: float = 600.0
-    settled: float = 0.25
+    settled: float = 0.5
 
 
 def breaches(outcome: Outcome, bars: Bars) -> list[str]:
@@ -57,9 +59,8 @@ def breaches(outcome: Outcome, bars: Bars) -> list[str]:
     found += [f"{life}: the bank found {count:.0f} mistakes in what it holds" for life, count in record.mistakes.items() if count]
     for life, line in lives(record.looks, bars).items():
         if line["judged"] and line["growth"][TOTAL] > bars.growth:
-            found.append(
-                f"{life} grew by {line['growth'][TOTAL] / 1e6:.1f} MB in {line['seconds'] / 60:.0f} minutes; {bars.growth / 1e6:.0f} are allowed"
-            )
+            grown, minutes = line["growth"][TOTAL] / 1e6, line["seconds"] / 60
+            found.append(f"{life} grew by {grown:.1f} MB in {minutes:.0f} minutes, at the rate of their end; {bars.growth / 1e6:.0f} are allowed")
     found += [] if record.waits else ["no frame was answered"]
     return found
 
@@ -138,26 +139,27 @@ def cause_of(struck: Sequence[Struck], at: float, *, draining: bool = False) -> 
 
 
 def lives(looks: Sequence[Look], bars: Bars) -> dict[str, dict[str, Any]]:
-    """The memory of each process tree in each of its lives: by process the bytes that it grew by, along a least-squares line after the first part."""
+    """The memory of each process tree in each of its lives: by process the bytes that it would grow by in all its life, along a least-squares line
+    through it after its first part; and eleven points of the way."""
     by_life: dict[str, list[Look]] = {}
     for look in looks:
         by_life.setdefault(look.life, []).append(look)
-    return {life: _life(some, bars) for life, some in by_life.items() if len(some) > 4}
+    return {life: _life(some, bars) for life, some in by_life.items() if len(some) >= _FEWEST}
 
 
 def _life(looks: Sequence[Look], bars: Bars) -> dict[str, Any]:
     begin, end = looks[0].at, looks[-1].at
     later = [look for look in looks if look.at >= begin + bars.settled * (end - begin)]
-    at, seconds = [look.at for look in later], later[-1].at - later[0].at
-    sizes = [_by_name(look.sizes) for look in later]
-    growth = {name: slope(at, [int(size.get(name, 0)) for size in sizes]).per_frame * seconds for name in sizes[-1]}
+    at, sizes = [look.at for look in later], [_by_name(look.sizes) for look in later]
+    growth = {name: slope(at, [int(size.get(name, 0)) for size in sizes]).per_frame * (end - begin) for name in sizes[-1]}
+    way = [looks[place] for place in np.linspace(0, len(looks) - 1, _POINTS).astype(int)]
     return {
         "seconds": end - begin,
         "judged": end - begin >= bars.least_s,
         "first": sum(looks[0].sizes.values()),
         "last": sum(looks[-1].sizes.values()),
-        "counted_s": seconds,
         "growth": growth,
+        "way": [[look.at - begin, _by_name(look.sizes)] for look in way],
     }
 
 

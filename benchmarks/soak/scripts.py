@@ -48,20 +48,18 @@ def scripts(seed: int, count: int, steps: int) -> list[Script]:
     return [Script(_steps(random.Random(f"script {seed} {number}"), number, steps)) for number in range(count)]
 
 
-def record(url: str, given: Sequence[Script], stopping: threading.Event) -> None:
-    """Fills in what is expected, one video after the other. Raises MaskletError, and KeyboardInterrupt where it is stopped."""
-    with Tracker(url) as tracker:
-        for script in given:
-            with tracker.open() as video:
-                for step in script.steps:
-                    if stopping.is_set():
-                        raise KeyboardInterrupt("stopped while answers were recorded")
-                    for object_id in step.removals:
-                        video.remove(object_id)
-                    for prompt in step.prompts:
-                        video.prompt(**prompt)
-                    result = video.track(step.frame, refine=step.refine)
-                    script.expected.append((result.frame_index, digest(result)))
+def answers(url: str, script: Script, stopping: threading.Event) -> Iterator[tuple[int, str]]:
+    """Plays a script as fast as it is answered. Raises MaskletError, and KeyboardInterrupt where it is stopped."""
+    with Tracker(url) as tracker, tracker.open() as video:
+        for step in script.steps:
+            if stopping.is_set():
+                raise KeyboardInterrupt("stopped before the first minute")
+            for object_id in step.removals:
+                video.remove(object_id)
+            for prompt in step.prompts:
+                video.prompt(**prompt)
+            result = video.track(step.frame, refine=step.refine)
+            yield result.frame_index, digest(result)
 
 
 def _steps(chance: random.Random, number: int, count: int) -> list[Step]:
