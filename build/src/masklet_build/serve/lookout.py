@@ -25,6 +25,8 @@ _FRAMES = 3  # that fail, one after the other, before a doubt is none
 class Lookout:
     """Looks at one server, in a thread of its own, until it is closed or finds it dead: then `dead` says why, and `bell` rings.
 
+    `measured` rings when the first frames are answered, or are known to fail.
+
     url, metrics_url   where the server is
     trackers           its public models; where there are none no frame is sent
     patience_s         for how long work may not get on, and signs of life be missing; more where work took long before (masklet.vitals)
@@ -32,7 +34,7 @@ class Lookout:
     """
 
     def __init__(self, url: str, metrics_url: str, trackers: list[str], patience_s: float, say: Callable[[str], None]) -> None:
-        self.bell = Bell()
+        self.bell, self.measured = Bell(), Bell()
         self.dead = ""
         self._url, self._metrics_url, self._trackers, self._say = url, metrics_url, trackers, say
         self._watch = Watch(patience_s, max(patience_s, _LOOKS * LOOK_S), patience_s)
@@ -76,6 +78,7 @@ class Lookout:
                 self._say(f"a first frame of {tracker} took {time.monotonic() - began:.1f} s")
             else:
                 self._say(f"a first frame of {tracker} failed after {time.monotonic() - began:.1f} s: {finding.text}")
+        self.measured.set()
 
     def _look(self, seconds: float) -> Finding:
         try:

@@ -58,11 +58,11 @@ class Processes:
         for descriptor in self._open:
             os.close(descriptor)
 
-    def wait(self, *bells: Bell) -> list[str]:
-        """Waits until a process ends or a bell rings; the names of those that ended."""
+    def wait(self, *bells: Bell, timeout_s: float | None = None) -> list[str]:
+        """Waits until a process ends, a bell rings, or time is up; the names of those that ended."""
         if self._gone:
             return self._gone
-        ready = _ready([*self._open, *(bell.fileno() for bell in bells)], None)
+        ready = _ready([*self._open, *(bell.fileno() for bell in bells)], timeout_s)
         return [self._names[self._open[descriptor]] for descriptor in ready if descriptor in self._open]
 
 

@@ -18,6 +18,7 @@ from masklet_build.serve.processes import Bell, Processes
 from masklet_build.serve.server import Server
 
 _TRITON = "Triton"
+_FIRST_S = 5.0  # so long "ready" waits for the first frame: clients then meet engines that have run; large networks take longer
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,7 @@ class Supervisor:
         self._say = say
         self._stopping = Bell()
         self._restarted: deque[float] = deque()
+        self._lost: tuple[float, str] | None = None  # when it was found that the server has to be restarted, and why; until it is ready again
         self.trackers = sorted(path.parent.name for path in server.repository.glob(f"{TRACKER.name}*/config.pbtxt"))
 
     def stop(self) -> None:
@@ -57,7 +59,6 @@ class Supervisor:
         """Starts the server and returns after `stop`. Raises ServeError if the first start fails, GaveUp if restarts do not help."""
         try:
             self._server.start(self._stopping)
-            self._say_ready("ready")
             while True:
                 self._restart(self._watch())
         except Stopped:
@@ -65,16 +66,23 @@ class Supervisor:
         finally:
             self._server.stop()
 
-    def _say_ready(self, what: str) -> None:
-        server = self._server
-        self._say(f"{what}: gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url} (process {server.pid})")
+    def _say_ready(self) -> None:
+        server, again = self._server, " again" if self._lost else ""
+        self._say(f"ready{again}: gRPC {server.grpc_url}, HTTP {server.http_url}, metrics {server.metrics_url} (process {server.pid})")
+        if self._lost:
+            found, reason = self._lost
+            self._say(f"ready again {time.monotonic() - found:.1f} s after this was found: {reason}")
+        self._lost = None
 
     def _watch(self) -> str:
         """Returns why the server must be restarted, once it must. Raises Stopped."""
         server = self._server
         lookout = Lookout(server.grpc_url, server.metrics_url, self.trackers, self._policy.patience_s, self._say)
         with closing(lookout), Processes({server.pid: _TRITON} | server.stubs()) as processes:
-            ended = processes.wait(self._stopping, lookout.bell)
+            ended = processes.wait(self._stopping, lookout.bell, lookout.measured, timeout_s=_FIRST_S)
+            if not (ended or lookout.dead or self._stopping.wait(0)):
+                self._say_ready()
+                ended = processes.wait(self._stopping, lookout.bell)
         if self._stopping.wait(0):
             raise Stopped
         return self._ended(ended) if ended else lookout.dead
@@ -89,7 +97,7 @@ class Supervisor:
 
     def _restart(self, reason: str) -> None:
         """Restarts, again and again if need be. Raises GaveUp beyond the limit."""
-        found, first = time.monotonic(), reason
+        self._lost = self._lost or (time.monotonic(), reason)
         while True:
             self._server.stop(graceful=False)
             delay = self._next_delay(reason)
@@ -101,8 +109,6 @@ class Supervisor:
             except ServeError as error:
                 reason = str(error)
             else:
-                self._say_ready("ready again")
-                self._say(f"ready again {time.monotonic() - found:.1f} s after this was found: {first}")
                 return
 
     def _next_delay(self, reason: str) -> float:
