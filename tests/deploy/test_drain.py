@@ -157,7 +157,7 @@ def test_a_serve_command_removes_an_old_drain_file_at_its_start_and_not_at_a_res
             lines = iter(process.stdout.readline, "")
             ready = next(said for said in lines if not said.startswith("loading"))
             assert (ready.startswith(f"removed {file}"), file.exists()) == (True, False), ready
-            ready = next(lines)
+            ready = next(said for said in lines if said.startswith("ready: "))
             metrics, pid = re.findall(r"metrics (\S+) \(process (\d+)\)", ready)[0]
             assert read_banks(metrics, PATIENCE_S)["tracker"].draining is False
             file.touch()
