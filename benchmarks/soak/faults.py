@@ -56,11 +56,13 @@ class Kind:
     strike   does it
     seconds  from, to; drawn for each
     breaks   streams of videos break by it
+    waits    until the server that it is for is there
     """
 
     strike: Strike
     seconds: tuple[float, float] = (0.0, 0.0)
     breaks: bool = False
+    waits: bool = False
 
 
 def _client_killed(stage: Stage, seconds: float, chance: random.Random) -> tuple[str, str]:
@@ -70,14 +72,14 @@ def _client_killed(stage: Stage, seconds: float, chance: random.Random) -> tuple
 
 def _server_killed(stage: Stage, seconds: float, chance: random.Random) -> tuple[str, str]:
     """Triton, by SIGKILL."""
-    server = _alive(stage)
+    server = stage.cluster.mortal
     server.kill(server.pid)
     return server.name, "Triton killed"
 
 
 def _supervisor_killed(stage: Stage, seconds: float, chance: random.Random) -> tuple[str, str]:
     """The supervisor alone, whose server ends with it, or all of its processes at once. Somebody starts it again."""
-    server = _alive(stage)
+    server = stage.cluster.mortal
     whole = chance.random() < 0.5
     server.kill(*(server.everything() if whole else [server.supervisor]))
     return server.name, "supervisor, Triton and stubs killed" if whole else "supervisor killed"
@@ -85,7 +87,7 @@ def _supervisor_killed(stage: Stage, seconds: float, chance: random.Random) -> t
 
 def _stub_killed(stage: Stage, seconds: float, chance: random.Random) -> tuple[str, str]:
     """The process of one python model, by SIGKILL."""
-    server = _alive(stage)
+    server = stage.cluster.mortal
     pid, name = _some_stub(server, chance)
     server.kill(pid)
     return server.name, f"{name} killed"
@@ -93,7 +95,7 @@ def _stub_killed(stage: Stage, seconds: float, chance: random.Random) -> tuple[s
 
 def _stub_stopped(stage: Stage, seconds: float, chance: random.Random) -> tuple[str, str]:
     """The process of one python model stands still, as on a machine that is paused or swaps."""
-    server = _alive(stage)
+    server = stage.cluster.mortal
     pid, name = _some_stub(server, chance)
     with _stopped(pid):
         stage.stopping.wait(seconds)
@@ -177,23 +179,16 @@ async def _crowd(stage: Stage) -> str:
 
 KINDS: dict[str, Kind] = {
     "client killed": Kind(_client_killed),
-    "server killed": Kind(_server_killed, breaks=True),
-    "supervisor killed": Kind(_supervisor_killed, breaks=True),
-    "stub killed": Kind(_stub_killed, breaks=True),
-    "stub stopped": Kind(_stub_stopped, (0.3, 3), breaks=True),
-    "drain": Kind(_drain, (5, 15), breaks=True),
+    "server killed": Kind(_server_killed, breaks=True, waits=True),
+    "supervisor killed": Kind(_supervisor_killed, breaks=True, waits=True),
+    "stub killed": Kind(_stub_killed, breaks=True, waits=True),
+    "stub stopped": Kind(_stub_stopped, (0.3, 3), breaks=True, waits=True),
+    "drain": Kind(_drain, (5, 15), breaks=True, waits=True),
     "gateway restarted": Kind(_gateway_restarted, (0, 2), breaks=True),
     "slow client": Kind(_slow_client, (5, 15)),
     "hostile": Kind(_hostile),
     "burst": Kind(_burst),
 }
-
-
-def _alive(stage: Stage) -> Serve:
-    """The server that may be harmed, once it is there."""
-    server = stage.cluster.mortal
-    server.wait_until_alive()
-    return server
 
 
 def _some_stub(server: Serve, chance: random.Random) -> tuple[int, str]:

@@ -125,9 +125,12 @@ def _strike_all(stage: Stage, planned: Sequence[Planned], begin: float, say: Cal
     for fault in planned:
         if stage.stopping.wait(max(0.0, begin + fault.at_s - time.time())):
             return
-        start = time.time()
+        start, kind = time.time(), KINDS[fault.kind]
         try:
-            target, said = KINDS[fault.kind].strike(stage, fault.seconds, random.Random(fault.number))
+            if kind.waits:
+                stage.cluster.mortal.wait_until_alive()
+                start = time.time()
+            target, said = kind.strike(stage, fault.seconds, random.Random(fault.number))
         except Exception as error:  # the rest of the run is worth having
             target, said = "nobody", f"could not be done: {type(error).__name__}: {error}"
             stage.record.broken.append(f"{fault.kind}, after {start - begin:.0f} s: {said}")
