@@ -26,14 +26,14 @@ TOTAL = "all"
 class Bars:
     """What memory may do.
 
-    growth   bytes that a process tree may grow by in a life, at the rate that it has after its first part
+    growth   bytes that a process tree may grow by in a life after its first part, along a straight line: a step counts for more than it is
     least_s  lives that are shorter are told, not judged: allocators settle for minutes
     settled  the first part of a life
     """
 
     growth: float = 20e6
     least_s: float = 600.0
-    settled: float = 0.5
+    settled: float = 0.25
 
 
 def breaches(outcome: Outcome, bars: Bars) -> list[str]:
@@ -59,8 +59,8 @@ def breaches(outcome: Outcome, bars: Bars) -> list[str]:
     found += [f"{life}: the bank found {count:.0f} mistakes in what it holds" for life, count in record.mistakes.items() if count]
     for life, line in lives(record.looks, bars).items():
         if line["judged"] and line["growth"][TOTAL] > bars.growth:
-            grown, minutes = line["growth"][TOTAL] / 1e6, line["seconds"] / 60
-            found.append(f"{life} grew by {grown:.1f} MB in {minutes:.0f} minutes, at the rate of their end; {bars.growth / 1e6:.0f} are allowed")
+            grown, after = line["growth"][TOTAL] / 1e6, bars.settled * line["seconds"] / 60
+            found.append(f"{life} grew by {grown:.1f} MB after its first {after:.0f} minutes; {bars.growth / 1e6:.0f} are allowed")
     found += [] if record.waits else ["no frame was answered"]
     return found
 
@@ -139,8 +139,8 @@ def cause_of(struck: Sequence[Struck], at: float, *, draining: bool = False) -> 
 
 
 def lives(looks: Sequence[Look], bars: Bars) -> dict[str, dict[str, Any]]:
-    """The memory of each process tree in each of its lives: by process the bytes that it would grow by in all its life, along a least-squares line
-    through it after its first part; and eleven points of the way."""
+    """The memory of each process tree in each of its lives: by process the bytes that it grew by after its first part, along a least-squares line;
+    and eleven points of the way."""
     by_life: dict[str, list[Look]] = {}
     for look in looks:
         by_life.setdefault(look.life, []).append(look)
@@ -151,7 +151,7 @@ def _life(looks: Sequence[Look], bars: Bars) -> dict[str, Any]:
     begin, end = looks[0].at, looks[-1].at
     later = [look for look in looks if look.at >= begin + bars.settled * (end - begin)]
     at, sizes = [look.at for look in later], [_by_name(look.sizes) for look in later]
-    growth = {name: slope(at, [int(size.get(name, 0)) for size in sizes]).per_frame * (end - begin) for name in sizes[-1]}
+    growth = {name: slope(at, [int(size.get(name, 0)) for size in sizes]).per_frame * (end - at[0]) for name in sizes[-1]}
     way = [looks[place] for place in np.linspace(0, len(looks) - 1, _POINTS).astype(int)]
     return {
         "seconds": end - begin,

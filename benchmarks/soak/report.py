@@ -129,8 +129,7 @@ def _memory(memory: Mapping[str, Any], bars: Mapping[str, float]) -> list[str]:
         for life, each in memory.items()
     )
     return [
-        f"Growth in all of a life, along a least-squares line through what comes after its first {bars['settled']:.0%}; "
-        f"{bars['growth'] / 1e6:.0f} MB are allowed, "
+        f"Growth along a least-squares line through a life without its first {bars['settled']:.0%}; {bars['growth'] / 1e6:.0f} MB are allowed, "
         f"in lives of {bars['least_s'] / 60:g} minutes and more. A server's: Triton, its python processes, shared memory.",
         "",
         *table(["life", "minutes", "first, last, MB", "growth, MB", "by process", "judged"], rows),

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.footprint import memory_by_process
-from benchmarks.fuzz.attackers import shots
+from benchmarks.fuzz.attackers import Attacker, shots
 from benchmarks.fuzz.registry import INNER, World, chosen
 from benchmarks.fuzz.stream import inputs
+from benchmarks.fuzz.tally import Tally
 from benchmarks.soak import client
 from benchmarks.soak.clients import Clients
 from benchmarks.soak.faults import KINDS, Stage
@@ -25,6 +26,7 @@ from benchmarks.soak.scripts import Script, answers, scripts
 from benchmarks.soak.servers import IDLE_S, Cluster, Fleet, running
 from masklet import Tracker
 
+_ATTACKERS, _HOSTILE, _ATTACK_S = 4, 600, 60.0  # to warm up: at once, requests of all, at most so long
 _LOOK_S = 5.0
 _SAID_S = 20.0  # between lines of progress
 
@@ -67,6 +69,7 @@ def run(plan: Plan, planned: Sequence[Planned], fleet: Fleet, folder: Path, stop
         world = _prepared(cluster.lasting.url, given, stopping)
         say(f"{sum(len(script.expected) for script in given)} answers of {len(given)} scripts recorded, each alone")
         _warm_up(cluster.lasting.url, outcome.record, given, stopping)
+        _attack(cluster.lasting.url, world, plan.seed)
         say(f"the same, all at once: {outcome.record.wrong_count} wrong")
         file = folder / "scripts.pickle"
         file.write_bytes(pickle.dumps(given))
@@ -118,6 +121,19 @@ def _warm_up(url: str, record: Record, given: Sequence[Script], stopping: thread
 
     with ThreadPoolExecutor(len(given)) as pool:
         list(pool.map(play, range(len(given))))
+
+
+def _attack(url: str, world: World, seed: int) -> None:
+    """Hostile requests of all kinds by several at once: shared memory never shrinks, and takes what the largest requests together need."""
+    tally = Tally(wanted=_HOSTILE)
+    rngs = [random.Random(f"warm-up {seed} {number}") for number in range(_ATTACKERS)]
+    attackers = [Attacker(shots(rng, chosen([]), world), rng, lambda: url, world, tally) for rng in rngs]
+    for attacker in attackers:
+        attacker.start()
+    deadline = time.monotonic() + _ATTACK_S
+    for attacker in attackers:
+        attacker.join(max(0.0, deadline - time.monotonic()))
+    tally.stopping.set()
 
 
 def _strike_all(stage: Stage, planned: Sequence[Planned], begin: float, say: Callable[[str], object]) -> None:
