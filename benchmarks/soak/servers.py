@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import subprocess
@@ -19,7 +18,6 @@ from masklet.errors import MaskletError
 from masklet.gauges import Bank, read_banks
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve.cleanup import live_processes
-from masklet_build.serve.command import add_arguments
 from tests.failover.fleet import common_ports
 from tests.failover.gateways import Envoy, HAProxy, Ports, wait_until_healthy
 from tests.failover.names import Names
@@ -59,7 +57,8 @@ class Serve(Served):
         fleet.damage(repository)
         log = folder / "triton.log"
         options = [f"--{which}-port={port}" for which, port in zip(("grpc", "http", "metrics"), ports, strict=True)]
-        words = [sys.executable, "-m", "masklet_build", "serve", str(repository), *_addresses(host), *options, "--exit-timeout=1", "--log", str(log)]
+        options += [f"--{what}={host}" for what in ("host", "http-host", "metrics-host")]
+        words = [sys.executable, "-m", "masklet_build", "serve", str(repository), *options, "--exit-timeout=1", "--log", str(log)]
         super().__init__(words, os.environ | ({"MASKLET_SERVING_PYTHON": str(fleet.python)} if fleet.python else {}), log)
         self._stopping, self._lock = threading.Event(), threading.Lock()
 
@@ -107,14 +106,6 @@ class Serve(Served):
         with self._lock:
             if not self._stopping.is_set():
                 self.start()
-
-
-def _addresses(host: str) -> list[str]:
-    """Options by which all ports are at one address, where `serve` has an option for each."""
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    known = parser.format_help()
-    return [f"{option}={host}" for option in ("--host", "--http-host", "--metrics-host") if f"{option} " in known]
 
 
 class Cluster:
