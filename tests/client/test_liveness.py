@@ -82,6 +82,19 @@ def test_beats_that_stand_still_and_metrics_that_are_silent_are_a_death(probed, 
     assert probed(port, f"http://{port}/metrics", "--timeout-s", "2")[0] == 1
 
 
+def test_a_short_timeout_is_not_taken_for_silence_before_a_beat_can_have_come(probed, port: str) -> None:
+    looks = itertools.count()
+    with metrics_page(lambda: f'{page()}masklet_beats_total{{stage="memory_bank_0_0"}} {next(looks) // 3}\n') as url:
+        assert probed(port, url, "--timeout-s", "0.5") == (0, "alive")
+
+
+def test_models_of_others_whose_names_begin_alike_are_not_asked_for_room(probed, port: str) -> None:
+    with beating(page() + 'nv_inference_exec_count{model="trackers_of_somebody",version="1"} 3\n') as url:
+        assert probed(port, url, "--ready") == (0, "ready")
+        code, line = probed(port, url, "--ready", "--model", "trackers_of_somebody")
+        assert (code, line.startswith("not ready: "), "only tracker" in line) == (1, True, True), line
+
+
 @pytest.mark.parametrize("words", [[], ["--live"], ["--ready"]], ids=str)
 def test_a_wrong_address_is_said_at_once(probed, port: str, words: list[str]) -> None:
     with beating(page()) as url:
