@@ -137,6 +137,15 @@ def test_where_requests_fail_in_a_row_a_frame_tells(probed) -> None:
         assert servicer.models == [], "no frame where counters tell"
 
 
+@pytest.mark.parametrize("timeout_s", [3, 5, 8])
+def test_an_engine_of_tritons_own_that_hangs_is_a_death_at_any_timeout(probed, port: str, timeout_s: int) -> None:
+    """Behind it requests wait, and a frame too: the port answers nothing. Nothing takes long enough for that to be slow."""
+    encoder = 'nv_inference_pending_request_count{model="image_encoder"} 3\nnv_inference_exec_count{model="image_encoder"} 7\n'
+    with beating(page(longest=0.001) + encoder) as url:
+        code, line = probed(port, url, "--live", "--timeout-s", str(timeout_s))
+    assert (code, line.startswith("dead: requests wait for image_encoder"), "a frame: no answer within" in line) == (1, True, True), line
+
+
 def test_tls_is_in_the_way_of_a_frame_only(probed) -> None:
     own = trustme.CA().issue_cert("localhost")
     chain = b"".join(part.bytes() for part in own.cert_chain_pems)

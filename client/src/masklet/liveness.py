@@ -17,6 +17,7 @@ from masklet.vitals import UNANSWERED, Finding, Health, Watch
 
 _LOOK_S = 0.4  # between two looks
 _BEAT_S = 2.5  # for so long at least beats may be missing: one comes once a second, and later where much else runs
+_WAITING = 0.4  # of the timeout requests may wait while no execution ends; more of it is left for a frame, which then has to be answered
 _SCRAPE_S = 5.0  # Triton answers in milliseconds
 _PAUSE_S = 1.0  # what is longer than it had to be is a pause of this process itself, and proves nothing
 _UNAVAILABLE = "UNAVAILABLE"  # begins what gRPC says where there is no connection
@@ -34,7 +35,7 @@ def examine(url: str, metrics_url: str, timeout_s: float, patience_s: float, ask
     """
     if closed := _closed(url, timeout_s):
         return Finding(Health.DEAD, closed)
-    watch, watched = Watch(patience_s, max(_BEAT_S, 0.9 * timeout_s), 0.5 * timeout_s), 0.0
+    watch, watched = Watch(patience_s, max(_BEAT_S, 0.9 * timeout_s), _WAITING * timeout_s), 0.0
     while True:
         began = time.monotonic()
         try:
