@@ -82,6 +82,19 @@ def test_beats_that_stand_still_and_metrics_that_are_silent_are_a_death(probed, 
     assert probed(port, f"http://{port}/metrics", "--timeout-s", "2")[0] == 1
 
 
+def test_a_short_timeout_is_not_taken_for_silence_before_a_beat_can_have_come(probed, port: str) -> None:
+    looks = itertools.count()
+    with metrics_page(lambda: f'{page()}masklet_beats_total{{stage="memory_bank_0_0"}} {next(looks) // 3}\n') as url:
+        assert probed(port, url, "--timeout-s", "0.5") == (0, "alive")
+
+
+def test_models_of_others_whose_names_begin_alike_are_not_asked_for_room(probed, port: str) -> None:
+    with beating(page() + 'nv_inference_exec_count{model="trackers_of_somebody",version="1"} 3\n') as url:
+        assert probed(port, url, "--ready") == (0, "ready")
+        code, line = probed(port, url, "--ready", "--model", "trackers_of_somebody")
+        assert (code, line.startswith("not ready: "), "only tracker" in line) == (1, True, True), line
+
+
 @pytest.mark.parametrize("words", [[], ["--live"], ["--ready"]], ids=str)
 def test_a_wrong_address_is_said_at_once(probed, port: str, words: list[str]) -> None:
     with beating(page()) as url:
@@ -122,6 +135,15 @@ def test_where_requests_fail_in_a_row_a_frame_tells(probed) -> None:
     with beating(page(faults=2)) as url, serving(toy) as (address, servicer, _):
         assert probed(address, url) == (0, "alive")
         assert servicer.models == [], "no frame where counters tell"
+
+
+@pytest.mark.parametrize("timeout_s", [3, 5, 8])
+def test_an_engine_of_tritons_own_that_hangs_is_a_death_at_any_timeout(probed, port: str, timeout_s: int) -> None:
+    """Behind it requests wait, and a frame too: the port answers nothing. Nothing takes long enough for that to be slow."""
+    encoder = 'nv_inference_pending_request_count{model="image_encoder"} 3\nnv_inference_exec_count{model="image_encoder"} 7\n'
+    with beating(page(longest=0.001) + encoder) as url:
+        code, line = probed(port, url, "--live", "--timeout-s", str(timeout_s))
+    assert (code, line.startswith("dead: requests wait for image_encoder"), "a frame: no answer within" in line) == (1, True, True), line
 
 
 def test_tls_is_in_the_way_of_a_frame_only(probed) -> None:

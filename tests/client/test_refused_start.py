@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from masklet import Resilience, ServerBusy
+from masklet import Resilience, ServerBusy, VideoLost
 from masklet.connection.session import Session
 from masklet.recovery.recovery import Recovery
 from masklet.testing import MockTransport, Refusal, Request
@@ -136,6 +136,19 @@ def test_what_is_closed_begins_nowhere_else():
     session.resolve(Refusal(FULL.wire(), start.id))
     assert session.leave() is None
     with pytest.raises(ServerBusy):
+        pending.result()
+
+
+def test_what_another_thread_closes_between_the_refusal_and_the_new_beginning_begins_nowhere_else():
+    """Else END would be waited for on a stream that it never went to."""
+    session = Session("gateway:1", None, 30)
+    pending = session.frame(np.zeros((2, 2, 3), np.uint8))
+    (start,) = session.ready()
+    session.resolve(Refusal(FULL.wire(), start.id))
+    _, end = session.end()
+    assert session.leave() is None
+    assert (end.video_id, list(session.ready())) == (start.video_id, [])
+    with pytest.raises(VideoLost, match="closed"):
         pending.result()
 
 

@@ -111,6 +111,19 @@ def test_requests_that_wait_their_turn_leave_none(watch: Watch, changes: dict[st
     assert watch.look(after(FIRST, waiting={ENCODER: 2}), WAITING_S - 1).health is not Health.DOUBTFUL
 
 
+def test_requests_that_wait_for_a_stage_that_gets_on_leave_none(watch: Watch) -> None:
+    """One execution of a bank may have hundreds of objects where the ones before had one each."""
+    now = after(FIRST, waiting={"memory_bank": 20}, ended={"memory_bank": 9}, work={BANK: 0.1})
+    watch.look(now, 1)
+    for _ in range(3):
+        finding = watch.look(after(now), WAITING_S)
+        assert finding == Finding(Health.SLOW, finding.text)
+    assert "requests wait for memory_bank" in finding.text
+    assert watch.decided
+    assert watch.look(after(now, work={BANK: 0.0}), 1).health is Health.DOUBTFUL, "where nothing is at work they should not wait"
+    assert watch.look(after(now, work={BANK: PATIENCE_S + 1}), 1).health is Health.DEAD
+
+
 @pytest.mark.parametrize("slowest", [{"mean": {ENCODER: 25.0}}, {"longest": {BANK: 25.0}}, {"mean": {}, "longest": {}}], ids=str)
 def test_requests_may_wait_longer_where_executions_take_long_or_none_has_ended(watch: Watch, slowest: dict[str, object]) -> None:
     for _ in range(2):

@@ -113,9 +113,23 @@ def test_a_value_that_cannot_be_is_refused_and_leaves_nothing(
     assert not (tmp_path / "repository").exists()
 
 
-def test_what_each_parameter_may_be_is_known(assembled: Callable[..., Path]) -> None:
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("memory_bank.FORCE_CPU_ONLY_INPUT_TENSORS", "0", "must be yes or no"),
+        ("memory_attention.execution_context_allocation_strategy", "NONE", "must be STATIC or ON_PROFILE_CHANGE"),
+    ],
+)
+def test_what_plans_bring_is_checked_as_well(assembled: Callable[..., Path], tmp_path: Path, setting: str, value: str, said: str) -> None:
+    with pytest.raises(AssembleError, match=f"--set {re.escape(setting)}: .*{re.escape(said)}"):
+        assembled(target="tensorrt", settings={setting: value})
+    assert not (tmp_path / "repository").exists()
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_what_each_parameter_may_be_is_known(assembled: Callable[..., Path], target: str) -> None:
     """And the committed values are among it."""
-    for config in read(assembled()).values():
+    for config in read(assembled(target=target)).values():
         for key, value in config.parameters.items():
             if settings.CHECKS[key] is not settings._filled_in:
                 settings.check(key, value.string_value)

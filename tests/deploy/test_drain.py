@@ -24,6 +24,7 @@ from masklet_build.serve import Server
 from masklet_build.serve.command import _forget_drain, drain_files
 from tests.deploy.nano_server import ServeNano
 from tests.fakes.loading import MODELS
+from tests.fakes.metrics_page import metrics_page
 
 pytestmark = pytest.mark.server
 
@@ -210,6 +211,22 @@ def test_a_file_that_cannot_be_made_or_removed_is_explained(tmp_path: Path, caps
     assert main(["drain", "--drain-file", str(tmp_path / "file" / "below"), *words]) == 1
     said = capsys.readouterr().err
     assert f"below cannot be {'removed' if words else 'made'}: Not a directory. It is the file that tells a server to drain" in said
+
+
+def test_what_no_drain_made_is_not_removed_because_a_page_of_metrics_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where no server listens anybody on the machine may, and the command may be root's."""
+    precious, made, folder = tmp_path / "shadow", tmp_path / "draining", tmp_path / "folder"
+    precious.write_text("root:x")
+    made.touch()
+    folder.mkdir()
+    for file, code in ((precious, 1), (folder, 1), (made, 0), (tmp_path / "gone", 0)):
+        with metrics_page(lambda file=file: f'masklet_drain_file_info{{file="{file}"}} 1\n') as url:
+            assert main(["drain", "--undo", "--metrics-url", url]) == code
+        assert code == 0 or f"{url} names {file} as the file that tells the server to drain" in capsys.readouterr().err
+    assert precious.read_text() == "root:x"
+    assert not made.exists()
+    assert main(["drain", "--undo", "--drain-file", str(precious)]) == 0
+    assert not precious.exists(), "who names a file means it"
 
 
 def test_where_nothing_names_the_file_the_command_says_how_to(capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from masklet.errors import ServerBusy
+from masklet.errors import NotOwner, ServerBusy
 from masklet_bank.service import Service
 from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, service
 
@@ -39,6 +39,16 @@ def test_a_draining_bank_refuses_whoever_is_new_and_takes_them_again_later(bank:
     assert len(bank.videos) == 1
     file.unlink()
     assert Client(bank, 2).send(control=True, restore=state)["DRAINING"] == 0
+
+
+def test_a_draining_bank_says_whose_an_id_is_before_it_says_that_it_drains(bank: Service, file: Path) -> None:
+    """Who hears ServerBusy frees the id with END, which Triton takes from anybody; who hears NotOwner leaves it alone."""
+    live = Client(bank, "camera")
+    live.send(click(1, (10, 20)), owner="me")
+    file.touch()
+    with pytest.raises(NotOwner):
+        Client(bank, "camera").send(owner="you")
+    assert live.send(owner="me")["OBJECT_IDS"].tolist() == [1]
 
 
 def test_live_videos_of_a_draining_bank_go_on_and_are_told(bank: Service, file: Path) -> None:

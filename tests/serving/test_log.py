@@ -75,6 +75,14 @@ def test_a_log_is_bounded_and_goes_on(tmp_path: Path) -> None:
     assert ((tmp_path / "log.1").read_bytes(), path.read_bytes()) == (b"x" * 100 + b"y" * 100, b"")
 
 
+def test_a_log_is_bounded_on_a_full_disk_too(tmp_path: Path) -> None:
+    path, older = tmp_path / "log", tmp_path / "log.1"
+    older.symlink_to("/dev/full")
+    path.write_bytes(b"x" * 200)
+    bound(path, 150)
+    assert (path.read_bytes(), older.is_symlink()) == (b"", False), "half a copy would fill what became free"
+
+
 GPU = """E1121 02:30:00.000000 1 server.cc:241] "CudaDriverHelper has not been initialized."
 E1121 02:30:00.000000 1 pinned_memory_manager.cc:1] "unable to create stream: no CUDA-capable device is detected"
 """

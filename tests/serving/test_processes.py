@@ -8,6 +8,10 @@ import subprocess
 import threading
 from pathlib import Path
 
+import pytest
+
+from masklet_build.serve import processes as module
+from masklet_build.serve.errors import ServeError
 from masklet_build.serve.log import last_words
 from masklet_build.serve.processes import Bell, Processes
 
@@ -28,6 +32,27 @@ def test_processes_that_end_are_named_those_too_that_had_ended_before() -> None:
         for one in (living, killed):
             one.kill()
             one.wait()
+
+
+def test_a_python_that_was_built_without_pidfd_open_watches_them_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As conda's and uv's: they are built beside the headers of an old Linux."""
+    monkeypatch.delattr(os, "pidfd_open", raising=False)
+    one = subprocess.Popen(["sleep", "600"])
+    try:
+        with Processes({one.pid: "one"}) as processes:
+            assert processes.wait(timeout_s=0) == []
+            assert not any(map(os.get_inheritable, processes._open))
+            one.kill()
+            assert processes.wait() == ["one"]
+    finally:
+        one.kill()
+        one.wait()
+
+
+def test_a_kernel_that_does_not_tell_is_said_and_no_descriptor_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_PIDFD_OPEN", 9999)
+    with pytest.raises(ServeError, match=r"pidfd_open: Function not implemented\. Linux 5\.3"), Processes({os.getpid(): "this one"}):
+        pass
 
 
 def test_a_bell_that_a_signal_handler_rings_ends_the_waiting_that_it_interrupted_and_stays_rung() -> None:

@@ -15,14 +15,16 @@ from masklet.errors import MaskletError, ServerUnavailable
 from masklet.gauges import Bank, banks_in, scrape
 from masklet.vitals import UNANSWERED, Finding, Health, Watch
 
-_LOOK_S = 0.4  # between two looks; a beat comes once a second
+_LOOK_S = 0.4  # between two looks
+_BEAT_S = 2.5  # for so long at least beats may be missing: one comes once a second, and later where much else runs
+_WAITING = 0.4  # of the timeout requests may wait while no execution ends; more of it is left for a frame, which then has to be answered
 _SCRAPE_S = 5.0  # Triton answers in milliseconds
 _PAUSE_S = 1.0  # what is longer than it had to be is a pause of this process itself, and proves nothing
 _UNAVAILABLE = "UNAVAILABLE"  # begins what gRPC says where there is no connection
 
 
 def examine(url: str, metrics_url: str, timeout_s: float, patience_s: float, ask: Callable[[float], Finding], tracker: str | None = None) -> Finding:
-    """ALIVE, SLOW or DEAD. Takes about a second; the whole timeout where something gives no sign of life.
+    """ALIVE, SLOW or DEAD. Takes about a second; the whole timeout, or 2.5 s if that is more, where something gives no sign of life.
 
     url         of the gRPC port; that it takes connections is all that is asked of it
     patience_s  for how long work may not get on, at least: see masklet.vitals
@@ -33,7 +35,7 @@ def examine(url: str, metrics_url: str, timeout_s: float, patience_s: float, ask
     """
     if closed := _closed(url, timeout_s):
         return Finding(Health.DEAD, closed)
-    watch, watched = Watch(patience_s, 0.9 * timeout_s, 0.5 * timeout_s), 0.0
+    watch, watched = Watch(patience_s, max(_BEAT_S, 0.9 * timeout_s), _WAITING * timeout_s), 0.0
     while True:
         began = time.monotonic()
         try:
@@ -88,9 +90,10 @@ def readiness(url: str, metrics_url: str, timeout_s: float, tracker: str | None 
         trackers, banks = vitals.read(text).trackers, banks_in(text, metrics_url)
     except MaskletError as error:
         return False, str(error)
-    if missing := _missing(metrics_url, [name for name in trackers if name in banks], tracker):
+    known = [name for name in trackers if name in banks]  # others' models may have such names
+    if missing := _missing(metrics_url, known, tracker):
         return False, missing
-    asked = [banks[name] for name in (trackers if tracker is None else [tracker])]
+    asked = [banks[name] for name in (known if tracker is None else [tracker])]
     for bank in asked:
         if bank.draining:
             return False, f"draining, {bank.videos} videos are still live"

@@ -132,13 +132,19 @@ class Watch:
     def decided(self) -> bool:
         """Whether looking on would tell no more: every stage gave a sign of life, and no requests wait that the next looks may find stuck."""
         complete = self._last is not None and self._last.beats.keys() <= self._alive
-        return complete and not (self._stuck and self.waits_at_most <= self.waiting_s)
+        return complete and not (self._doubted and self.waits_at_most <= self.waiting_s)
 
     @property
     def waits_at_most(self) -> float:
         """For how many seconds requests may wait for a model while none of its executions ends."""
         now = self._last
         return self._bound(self.waiting_s, max([*now.longest.values(), *now.mean.values()], default=0.0) if now else 0.0)
+
+    @property
+    def _doubted(self) -> dict[str, float]:
+        """Those of `_stuck` of which no stage says that it is at work: else that is judged, by how it gets on, however many share an execution."""
+        at_work = {_INSTANCE.sub("", stage) for stage, work in (self._last.work.items() if self._last else ()) if work}
+        return {model: waited for model, waited in self._stuck.items() if model not in at_work}
 
     def forget_waiting(self) -> None:
         """A frame was answered since, whatever waits."""
@@ -158,15 +164,19 @@ class Watch:
                 yield Finding(Health.DEAD, f"{stage} hangs: {_at_work(now, stage)}")
         if now.faults >= FAULTS:
             yield Finding(Health.DOUBTFUL, f"{now.faults:.0f} requests in a row ended with a fault of the server")
-        model, waited = max(self._stuck.items(), key=lambda item: item[1], default=("", 0.0))
-        waiting = f"requests wait for {model}, and no execution of it has ended for {waited:.0f} s"
+        model, waited = max(self._doubted.items(), key=lambda item: item[1], default=("", 0.0))
         if waited and waited >= self.waits_at_most:
-            yield Finding(Health.DOUBTFUL, waiting)
+            yield Finding(Health.DOUBTFUL, _waiting(model, waited))
         stage, work = max(now.work.items(), key=lambda item: item[1], default=("", 0.0))
         if work > SLOW_S:
             yield Finding(Health.SLOW, _at_work(now, stage))
+        model, waited = max(self._stuck.items(), key=lambda item: item[1], default=("", 0.0))
         if waited > SLOW_S:
-            yield Finding(Health.SLOW, waiting)
+            yield Finding(Health.SLOW, _waiting(model, waited))
+
+
+def _waiting(model: str, waited: float) -> str:
+    return f"requests wait for {model}, and no execution of it has ended for {waited:.0f} s"
 
 
 def _at_work(now: Look, stage: str) -> str:

@@ -36,6 +36,14 @@ def _path(text: str) -> None:
         raise SettingError("a path that begins with /")
 
 
+def _one_of(*words: str) -> Callable[[str], None]:
+    def check(text: str) -> None:
+        if text not in words:
+            raise SettingError(" or ".join(words))
+
+    return check
+
+
 def _filled_in(text: str) -> None:
     raise SettingError("what assembly fills in from the engines and its other options, and cannot be set")
 
@@ -49,6 +57,8 @@ CHECKS: Mapping[str, Callable[[str], None]] = {
     **dict.fromkeys(("max_frame_side", "max_frame_pixels", "max_encoded_bytes", "max_prompt_bytes", "max_prompts", "max_mask_pixels"), _NUMBER),
     "max_state_bytes": _whole(0),
     "threads": _whole(0),
+    "FORCE_CPU_ONLY_INPUT_TENSORS": _one_of("yes", "no"),
+    "execution_context_allocation_strategy": _one_of("STATIC", "ON_PROFILE_CHANGE"),
     **dict.fromkeys(("variant", "image_size", "contract_version", "checkpoint_sha256", "precision", "suffix", "runtime", "device"), _filled_in),
 }
 

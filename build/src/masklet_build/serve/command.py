@@ -226,7 +226,11 @@ def _look_after(log: Path, show: bool) -> None:
 
 
 def bound(log: Path, limit: int) -> None:
-    """Moves what a log of more than `limit` bytes holds to FILE.1. What is appended at that moment may be lost."""
+    """Moves what a log of more than `limit` bytes holds to FILE.1. What is appended at that moment may be lost; all, where FILE.1 finds no room."""
     if log.stat().st_size > limit:
-        shutil.copyfile(log, _older(log))
+        try:
+            shutil.copyfile(log, _older(log))
+        except OSError:  # a full disk above all, on which the log must not grow on
+            with contextlib.suppress(OSError):
+                _older(log).unlink()
         os.truncate(log, 0)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 from collections.abc import Mapping
 
 from masklet_build.serve.errors import ServeError
+
+_PIDFD_OPEN = 434  # its number on every architecture that Triton runs on
 
 
 class Bell:
@@ -44,7 +47,7 @@ class Processes:
     def __enter__(self) -> Processes:
         for pid, name in self._names.items():
             try:
-                self._open[os.pidfd_open(pid)] = pid
+                self._open[_pidfd_open(pid)] = pid
             except ProcessLookupError:
                 self._gone.append(name)
             except OSError as error:
@@ -64,6 +67,15 @@ class Processes:
             return self._gone
         ready = _ready([*self._open, *(bell.fileno() for bell in bells)], timeout_s)
         return [self._names[self._open[descriptor]] for descriptor in ready if descriptor in self._open]
+
+
+def _pidfd_open(pid: int) -> int:
+    """As os.pidfd_open, which is missing where Python was built beside the headers of an old Linux, as conda's and uv's often are."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = int(libc.syscall(_PIDFD_OPEN, pid, 0))
+    if descriptor < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return descriptor
 
 
 def _ready(descriptors: list[int], timeout_s: float | None) -> list[int]:

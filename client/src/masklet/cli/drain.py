@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import stat
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from masklet.cli.connection import positive
@@ -61,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
     files = [arguments.drain_file] if arguments.drain_file else _files_of(arguments.metrics_url)
     if arguments.undo:
         for file in files:
+            if not arguments.drain_file:
+                _check_made_to_drain(file, arguments.metrics_url)
             _change(file, "removed", lambda file: file.unlink(missing_ok=True))
             _say(f"{file} is gone: the server takes videos")
         return 0
@@ -88,6 +92,17 @@ def _files_of(metrics_url: str) -> list[Path]:
             "or is of another version, or has no custom metrics. Name the file with --drain-file."
         )
     return [Path(file) for file in sorted(files)]
+
+
+def _check_made_to_drain(file: Path, metrics_url: str) -> None:
+    """Raises Failure for what may be something else: where no server listens anybody may answer, and this may run as root."""
+    with suppress(FileNotFoundError):
+        found = file.lstat()
+        if found.st_size or not stat.S_ISREG(found.st_mode):
+            raise Failure(
+                f"{metrics_url} names {file} as the file that tells the server to drain, and that is no empty file, as a drain makes. It was not "
+                "removed. If it is the server's all the same, name it with --drain-file."
+            )
 
 
 def _change(file: Path, how: str, change: Callable[[Path], None]) -> None:

@@ -50,7 +50,13 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     what.add_argument("--ready", action="store_true", help="ask whether it is loaded and does not drain; a full server is ready, and says so")
     what.add_argument("--frame", action="store_true", help="send a real frame through every model, whatever the metrics say; costs what frames cost")
     parser.add_argument("--metrics-url", metavar="URL", help="default: http://HOST:8002/metrics")
-    parser.add_argument("--timeout-s", type=positive(float), default=20.0, metavar="S", help="for how long silence is borne (default: %(default)g)")
+    parser.add_argument(
+        "--timeout-s",
+        type=positive(float),
+        default=20.0,
+        metavar="S",
+        help="for how long silence is borne; that of a python model for 2.5 s at least (default: %(default)g)",
+    )
     parser.add_argument(
         "--patience-s",
         type=positive(float),

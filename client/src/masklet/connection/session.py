@@ -98,6 +98,9 @@ class Session(Asking):
         """The request that frees the video on the server, lost or not. What was not sent yet will not be."""
         with self._lock:
             self._timeout_s = _END_AFTER_LOSS_S if self._lost else min(self._timeout_s, _END_S)
+            if self._leaving and self._beginning:  # another thread was about to begin elsewhere
+                self._outstanding.held.appendleft(self._beginning)
+                self._leaving = False
             self._outstanding.fail_held(VideoLost("this video was closed before the request was sent."))
             self._end_by = time.monotonic() + self._timeout_s
             return self.issue(operations.end(), end=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from masklet.errors import BadRequest, MaskletError, ServerBusy, from_server
+from masklet.errors import BadRequest, MaskletError, from_server
 from masklet.families import Variant
 from masklet_bank.arrays import Arrays
 from masklet_bank.metrics import Observer
@@ -78,9 +78,7 @@ class Admission:
 
     def _new(self, request: Request, restored: Restored) -> Video:
         passing = request.end  # answered and gone: it takes no place, so that a probe is answered by a full or draining server too
-        if self.draining and not passing:
-            raise ServerBusy("this server is draining: it will stop, and takes no new videos. Open the video on another server.")
-        self._videos.admit(request.video_id, request.owner, passing=passing)
+        self._videos.admit(request.video_id, request.owner, draining=self.draining, passing=passing)
         if not request.envelope.restores:
             return Video(self._policy, self._settings.limits, request.owner)
         if request.envelope.error:  # an empty video would go on as if nothing had ever been prompted

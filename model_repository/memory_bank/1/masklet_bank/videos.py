@@ -85,17 +85,21 @@ class Videos:
             self.end(video_id)
         return silent
 
-    def admit(self, video_id: VideoId, owner: str | None, *, passing: bool = False) -> None:
+    def admit(self, video_id: VideoId, owner: str | None, *, draining: bool = False, passing: bool = False) -> None:
         """Whether a video may begin under this id now. Raises NotOwner or ServerBusy; changes nothing.
 
+        draining: none may
         passing: it ends with the request that begins it, so that there is always room for it, though not for its objects.
         """
         live = self.live.get(video_id)
-        if live is not None:
+        if live is not None:  # first: who hears ServerBusy frees the id with END, and Triton would end another's video
             _check_owner(live, owner)
-            return  # START on a live video of one's own takes its place
         if passing:
             return
+        if draining:
+            raise ServerBusy("this server is draining: it will stop, and takes no new videos. Open the video on another server.")
+        if live is not None:
+            return  # START on a live video of one's own takes its place
         if len(self.live) >= self._capacity.max_videos:
             raise ServerBusy(f"{len(self.live)} videos are live, which is this server's limit. {self._retry}")
         if not self.ledger.has_room(self._capacity.object_bytes(1)):
