@@ -8,11 +8,12 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from masklet_build.serve import log
-from masklet_build.serve.command import bound
+from masklet_build.serve.command import _keep_or_remove, _look_after, bound
 from tests.serving.toy import write_repository
 
 PATIENCE_S = 60  # only something broken uses it up
@@ -61,6 +62,23 @@ def test_a_start_that_never_reached_triton_leaves_no_log(tmp_path: Path, tempora
         with serve(write_repository(tmp_path / "repository"), serving_python, temporary, "--grpc-port", used) as command:
             assert command.wait(PATIENCE_S) == 1
     assert list(temporary.iterdir()) == []
+
+
+def test_a_log_in_a_folder_that_is_not_there_yet_is_looked_after_until_it_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "log"
+    watch = Thread(target=_look_after, args=(path, False), daemon=True)
+    watch.start()
+    while not path.exists():
+        assert watch.is_alive()
+    path.unlink()
+    watch.join(PATIENCE_S)
+    assert not watch.is_alive()
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_log_that_was_swept_from_the_temporary_folder_spoils_no_end(tmp_path: Path, capsys: pytest.CaptureFixture[str], code: int) -> None:
+    _keep_or_remove(tmp_path / "swept.log", code)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_log_is_bounded_and_goes_on(tmp_path: Path) -> None:

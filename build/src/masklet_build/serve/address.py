@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import ipaddress
 import os
@@ -66,6 +67,28 @@ def listening(host: str, port: int, name: str) -> socket.socket:
             else "The host must be an address of this machine; 127.0.0.1: this machine only, 0.0.0.0: every IPv4 network, :: every network."
         )
         raise ServeError(f"cannot listen at {bracketed(host)}:{port} for {name}: {_reason(error)}. {advice}") from error
+
+
+def resolved(host: str, ports: dict[str, int], http_host: str, metrics_host: str) -> Address:
+    """The address with every 0 replaced by a free port. Raises ServeError."""
+    hosts = [one.strip("[]") for one in (host, http_host, metrics_host)]
+    with contextlib.ExitStack() as held:  # all are held until all are chosen, so that they differ
+        for name, where in zip(("grpc", "http", "metrics"), hosts, strict=True):
+            taken, free = set(ports.values()), 0
+            while ports[name] == 0 and free in taken:  # what another host has may be free at this one
+                free = held.enter_context(listening(where, 0, name)).getsockname()[1]
+            ports[name] = ports[name] or free
+    return Address(hosts[0], **ports, http_host=hosts[1], metrics_host=hosts[2])
+
+
+def check_free(address: Address) -> None:
+    """Raises ServeError where one of the ports is used, or two are the same."""
+    listeners = address.listeners()
+    ports = {name: port for name, (_, port) in listeners.items()}
+    if len(set(ports.values())) < len(ports):
+        raise ServeError(f"two of the ports are equal: {ports}. Give each its own, or 0 for a free one.")
+    for name, (host, port) in listeners.items():
+        listening(host, port, name).close()
 
 
 def _reason(error: OSError) -> str:

@@ -188,12 +188,12 @@ def _new_log() -> Path:
 
 
 def _keep_or_remove(log: Path, code: int) -> None:
-    """A log that nobody asked for goes at a clean end, and stays where it may say what went wrong."""
-    if code == 0 or not log.stat().st_size:
-        log.unlink()
-        _older(log).unlink(missing_ok=True)
-    else:
+    """A log that nobody asked for goes at a clean end, and stays where it may say what went wrong. It may be gone: temporary folders are swept."""
+    if code and log.exists() and log.stat().st_size:
         print(f"masklet-build serve: Triton's log: {log}", file=sys.stderr)
+    else:
+        log.unlink(missing_ok=True)
+        _older(log).unlink(missing_ok=True)
 
 
 def _older(log: Path) -> Path:
@@ -212,17 +212,19 @@ def _stop_on_signals(supervisor: Supervisor) -> None:
 
 def _look_after(log: Path, show: bool) -> None:
     """Bounds the log, which Triton goes on appending to, and copies what is appended to standard error if wanted; until the log is gone."""
-    log.touch()
-    with log.open(errors="replace") as file, contextlib.suppress(FileNotFoundError):
-        file.seek(0, os.SEEK_END)
-        while True:
-            if show and (line := file.readline()):
-                print(line, end="", file=sys.stderr, flush=True)
-                continue
-            bound(log, _LOG_MIB << 20)
-            if file.tell() > log.stat().st_size:
-                file.seek(0)
-            time.sleep(0.2)
+    with contextlib.suppress(OSError):  # where it cannot be made the server says why
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+        with log.open(errors="replace") as file:
+            file.seek(0, os.SEEK_END)
+            while True:
+                if show and (line := file.readline()):
+                    print(line, end="", file=sys.stderr, flush=True)
+                    continue
+                bound(log, _LOG_MIB << 20)
+                if file.tell() > log.stat().st_size:
+                    file.seek(0)
+                time.sleep(0.2)
 
 
 def bound(log: Path, limit: int) -> None:

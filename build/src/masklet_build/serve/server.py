@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from masklet_build.serve import cleanup, launcher, log, triton_options
-from masklet_build.serve.address import LOOPBACK, Address, listening, reachable
+from masklet_build.serve.address import LOOPBACK, check_free, reachable, resolved
 from masklet_build.serve.environment import Environment, find_environment
 from masklet_build.serve.errors import ServeError, Stopped
 from masklet_build.serve.launcher import RunDir
@@ -60,7 +60,7 @@ class Server:
         if not any(self.repository.glob("*/config.pbtxt")):
             raise ServeError(f"{self.repository} is not a model repository: it has no <model>/config.pbtxt. Make one with `masklet-build assemble`.")
         self.environment: Environment = find_environment(python)
-        self.address = _resolved_ports(host, {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}, http_host, metrics_host)
+        self.address = resolved(host, {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}, http_host, metrics_host)
         self.admin_key = triton_options.admin_key(os.environ)
         self.drain_file = Path(os.environ.get(triton_options.DRAIN_VARIABLE) or triton_options.default_drain_file(self.address.grpc))
         self.ready_timeout_s = ready_timeout_s
@@ -111,7 +111,7 @@ class Server:
         stopping: rung by a signal handler or another thread to give up; then Stopped is raised.
         """
         assert self._process is None, "the server is already started"
-        _check_ports(self.address)
+        check_free(self.address)
         self._run = launcher.make_run_dir(self.environment, self.repository)
         try:
             self._launch(self._run)
@@ -221,27 +221,6 @@ def _start_guardian(session: int, run: RunDir) -> subprocess.Popen[bytes]:
     guardian.stdin.write(json.dumps({"session": session, "prefix": run.prefix, "run_dir": str(run.path)}).encode() + b"\n")
     guardian.stdin.flush()
     return guardian
-
-
-def _resolved_ports(host: str, ports: dict[str, int], http_host: str = LOOPBACK, metrics_host: str = LOOPBACK) -> Address:
-    """The address with every 0 replaced by a free port."""
-    hosts = [one.strip("[]") for one in (host, http_host, metrics_host)]
-    with contextlib.ExitStack() as held:  # all are held until all are chosen, so that they differ
-        for name, where in zip(("grpc", "http", "metrics"), hosts, strict=True):
-            taken, free = set(ports.values()), 0
-            while ports[name] == 0 and free in taken:  # what another host has may be free at this one
-                free = held.enter_context(listening(where, 0, name)).getsockname()[1]
-            ports[name] = ports[name] or free
-    return Address(hosts[0], **ports, http_host=hosts[1], metrics_host=hosts[2])
-
-
-def _check_ports(address: Address) -> None:
-    listeners = address.listeners()
-    ports = {name: port for name, (_, port) in listeners.items()}
-    if len(set(ports.values())) < len(ports):
-        raise ServeError(f"two of the ports are equal: {ports}. Give each its own, or 0 for a free one.")
-    for name, (host, port) in listeners.items():
-        listening(host, port, name).close()
 
 
 def _command_line(pid: int) -> list[str]:
