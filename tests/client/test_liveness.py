@@ -96,6 +96,32 @@ def test_a_wrong_address_is_said_at_once(probed, port: str, words: list[str]) ->
         assert (code, f"{url}/nothing answers with 404" in line) == (1, True), line
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["localhost"], "'localhost' is not HOST:PORT"),
+        (["localhost:"], "'localhost:' is not HOST:PORT"),
+        (["localhost:grpc"], "'localhost:grpc' is not HOST:PORT"),
+        (["localhost:99999"], "'localhost:99999' is not HOST:PORT"),
+        (["http://localhost:8001"], "'http://localhost:8001' is not HOST:PORT"),
+        (["localhost:8001", "--metrics-url", "localhost:8002"], "'localhost:8002' is no URL such as http://"),
+        (["localhost:8001", "--timeout-s", "nan"], "nan is no finite number"),
+        (["localhost:8001", "--frame", "--root-certificates", "none.pem"], "none.pem is not there"),
+    ],
+)
+def test_wrong_usage_is_no_dead_server(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["probe", *words])
+    assert (stop.value.code, says in capsys.readouterr().err) == (2, True)
+
+
+def test_what_does_not_speak_http_is_said_without_its_bytes(probed) -> None:
+    with serving(ToyTracker()) as (url, _, _):
+        code, line = probed(url, f"http://{url}/metrics", "--ready")
+    said = f"not ready: what answers at http://{url}/metrics does not speak HTTP. Is it the metrics port, and not gRPC's?"
+    assert (code, line) == (1, said)
+
+
 def test_what_stands_behind_one_tracker_is_asked_alone(probed, port: str) -> None:
     one, other = (
         page(f"memory_bank_{name}_0_0", f"tracker_{name}", work, label=f'{{model="memory_bank_{name}"}}') for name, work in (("a", 0), ("b", 61))

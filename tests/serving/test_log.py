@@ -7,12 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from masklet_build.cli import main
 from masklet_build.serve import log
-from masklet_build.serve.command import bound
+from masklet_build.serve.command import _look_after, bound
 from tests.serving.toy import write_repository
 
 PATIENCE_S = 60  # only something broken uses it up
@@ -61,6 +63,22 @@ def test_a_start_that_never_reached_triton_leaves_no_log(tmp_path: Path, tempora
         with serve(write_repository(tmp_path / "repository"), serving_python, temporary, "--grpc-port", used) as command:
             assert command.wait(PATIENCE_S) == 1
     assert list(temporary.iterdir()) == []
+
+
+def test_a_log_in_a_folder_that_is_yet_to_be_made_is_looked_after(tmp_path: Path) -> None:
+    log = tmp_path / "logs" / "triton.log"
+    watch = threading.Thread(target=_look_after, args=(log, False), daemon=True)
+    watch.start()
+    watch.join(1)  # it ends with its log
+    assert (log.exists(), watch.is_alive()) == (True, True)
+    log.unlink()
+
+
+def test_wrong_numbers_are_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option, value in (("--grpc-port", "99999"), ("--http-port", "-1"), ("--ready-timeout", "-1"), ("--exit-timeout", "-1")):
+        with pytest.raises(SystemExit) as stop:
+            main(["serve", str(tmp_path), option, value])
+        assert (stop.value.code, f"argument {option}: {value} is " in capsys.readouterr().err) == (2, True)
 
 
 def test_a_log_is_bounded_and_goes_on(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from masklet.cli.connection import add_connection, positive, tls_of
+from masklet.cli.connection import add_connection, address, positive, tls_of, web
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError
 from masklet.gauges import scrape
@@ -44,12 +44,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("url", metavar="HOST:PORT", help="gRPC port of the server, usually 8001")
+    parser.add_argument("url", type=address, metavar="HOST:PORT", help="gRPC port of the server, usually 8001")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--live", action="store_true", help="a slow server is as good as an alive one: exit code 0")
     what.add_argument("--ready", action="store_true", help="ask whether it is loaded and does not drain; a full server is ready, and says so")
     what.add_argument("--frame", action="store_true", help="send a real frame through every model, whatever the metrics say; costs what frames cost")
-    parser.add_argument("--metrics-url", metavar="URL", help="default: http://HOST:8002/metrics")
+    parser.add_argument("--metrics-url", type=web, metavar="URL", help="default: http://HOST:8002/metrics")
     parser.add_argument("--timeout-s", type=positive(float), default=20.0, metavar="S", help="for how long silence is borne (default: %(default)g)")
     parser.add_argument(
         "--patience-s",
