@@ -209,6 +209,8 @@ def test_a_missing_extra_names_the_way_to_install_it(clip, server, tmp_path, cap
         pytest.param(["--box", "1,2,3"], "is not [OBJECT:]X0,Y0,X1,Y1", id="three_sides"),
         pytest.param(["--mask", "a.png", "--point", "1,2"], "not both", id="mask_and_point"),
         pytest.param(["--point", "1,2", "--max-frames", "0"], "not above 0", id="no_frames"),
+        pytest.param(["--point", "1,2", "--fps", "nan"], "nan is no finite number", id="no_rate"),
+        pytest.param(["--point", "1,2", "--root-certificates", "none.pem"], "none.pem is not there", id="no_certificate"),
         pytest.param(["--point", "1,2", "--header", "x"], "NAME=VALUE", id="half_a_header"),
     ],
 )

@@ -19,6 +19,7 @@ from tests.fakes.metrics_page import metrics_page
 from tests.fakes.toy_grpc import serving
 from tests.fakes.toy_tracker import ToyTracker
 
+BEAT = 'masklet_beats_total{{stage="memory_bank_0_0"}} {}\n'
 ENDLESS_S = "60"  # only something broken uses it up
 
 
@@ -107,6 +108,50 @@ def test_a_wrong_address_is_said_at_once(probed, port: str, words: list[str]) ->
         assert (code, url in line) == (1, True), line
         code, line = probed(port, f"{url}/nothing", *words)
         assert (code, f"{url}/nothing answers with 404" in line) == (1, True), line
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["localhost"], "'localhost' is not HOST:PORT"),
+        (["localhost:"], "'localhost:' is not HOST:PORT"),
+        (["localhost:grpc"], "'localhost:grpc' is not HOST:PORT"),
+        (["localhost:99999"], "'localhost:99999' is not HOST:PORT"),
+        (["http://localhost:8001"], "'http://localhost:8001' is not HOST:PORT"),
+        (["localhost:8001", "--metrics-url", "localhost:8002"], "'localhost:8002' is no URL such as http://"),
+        (["localhost:8001", "--timeout-s", "nan"], "nan is no finite number"),
+        (["localhost:8001", "--frame", "--root-certificates", "none.pem"], "none.pem is not there"),
+    ],
+)
+def test_wrong_usage_is_no_dead_server(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["probe", *words])
+    assert (stop.value.code, says in capsys.readouterr().err) == (2, True)
+
+
+def test_metrics_that_were_guessed_are_named(port: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be those of another server of the machine, or not at this address at all."""
+    asked: list[str] = []
+    monkeypatch.setattr("masklet.liveness.scrape", lambda url, timeout_s: asked.append(url) or (page() + BEAT.format(len(asked))))
+    for words, code, says in (
+        ([], 0, "alive; so say the metrics at http://127.0.0.1:8002/metrics"),
+        (["--ready"], 0, "ready; so say the metrics at http://127.0.0.1:8002/metrics"),
+    ):
+        assert main(["probe", port, *words]) == code
+        assert capsys.readouterr().out.startswith(says)
+    monkeypatch.undo()
+    with socket.create_server(("127.0.0.9", 0)) as grpc_alone:
+        assert main(["probe", f"127.0.0.9:{grpc_alone.getsockname()[1]}", "--timeout-s", "2"]) == 1
+    said = capsys.readouterr().out
+    assert said.startswith("dead: http://127.0.0.9:8002/metrics does not answer")
+    assert "Metrics at another address are named with --metrics-url" in said
+
+
+def test_what_does_not_speak_http_is_said_without_its_bytes(probed) -> None:
+    with serving(ToyTracker()) as (url, _, _):
+        code, line = probed(url, f"http://{url}/metrics", "--ready")
+    said = f"not ready: what answers at http://{url}/metrics does not speak HTTP. Is it the metrics port, and not gRPC's?"
+    assert (code, line) == (1, said)
 
 
 def test_what_stands_behind_one_tracker_is_asked_alone(probed, port: str) -> None:

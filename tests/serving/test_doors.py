@@ -83,3 +83,5 @@ def test_what_other_machines_reach_is_said_with_the_reason(address: Address, sai
 def test_a_host_that_is_not_this_machines_is_told_from_a_used_port(repository: Path, serving_python: Path) -> None:
     with pytest.raises(ServeError, match=r"192\.0\.2\.1:0 for grpc: Cannot assign requested address\. The host must be an address of this machine"):
         Server(repository, python=serving_python, host="192.0.2.1", **FREE)
+    with pytest.raises(ServeError, match=r"no\.invalid:0 for grpc: (?!Unknown error)\w.*\. The host must be an address of this machine"):
+        Server(repository, python=serving_python, host="no.invalid", **FREE)

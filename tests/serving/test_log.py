@@ -12,6 +12,7 @@ from threading import Thread
 
 import pytest
 
+from masklet_build.cli import main
 from masklet_build.serve import log
 from masklet_build.serve.command import _keep_or_remove, _look_after, bound
 from tests.serving.toy import write_repository
@@ -79,6 +80,13 @@ def test_a_log_in_a_folder_that_is_not_there_yet_is_looked_after_until_it_is_gon
 def test_a_log_that_was_swept_from_the_temporary_folder_spoils_no_end(tmp_path: Path, capsys: pytest.CaptureFixture[str], code: int) -> None:
     _keep_or_remove(tmp_path / "swept.log", code)
     assert capsys.readouterr().err == ""
+
+
+def test_wrong_numbers_are_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option, value in (("--grpc-port", "99999"), ("--http-port", "-1"), ("--ready-timeout", "-1"), ("--exit-timeout", "-1")):
+        with pytest.raises(SystemExit) as stop:
+            main(["serve", str(tmp_path), option, value])
+        assert (stop.value.code, f"argument {option}: {value} is " in capsys.readouterr().err) == (2, True)
 
 
 def test_a_log_is_bounded_and_goes_on(tmp_path: Path) -> None:

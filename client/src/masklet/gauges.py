@@ -50,7 +50,9 @@ def scrape(metrics_url: str, timeout_s: float) -> str:
             return str(answer.read().decode(errors="replace"))
     except HTTPError as error:
         raise ServerFault(f"{metrics_url} answers with {error.code} {error.reason}. Is it the metrics port of masklet's Triton?") from error
-    except (OSError, HTTPException) as error:
+    except HTTPException as error:
+        raise ServerUnavailable(f"what answers at {metrics_url} does not speak HTTP. Is it the metrics port, and not gRPC's?") from error
+    except OSError as error:
         raise ServerUnavailable(f"{metrics_url} does not answer: {error}. Check that the server runs and that this is its metrics port.") from error
 
 

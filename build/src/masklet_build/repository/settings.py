@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
+
+_MOST_SECONDS = 365 * 86400
 
 
 class SettingError(Exception):
     """A value cannot be. The text says what may."""
 
 
-def _whole(least: int, *also: int) -> Callable[[str], None]:
-    """A whole number of at least `least`, or one of `also`."""
+def _whole(least: int, *also: int, most: int = 2**31 - 1) -> Callable[[str], None]:
+    """A whole number from `least` to `most`, or one of `also`."""
 
     def check(text: str) -> None:
         number = int(text) if text.isascii() and text.isdecimal() else -1
-        if number not in also and number < least:
-            raise SettingError(f"{''.join(f'{one} or ' for one in also)}a whole number of at least {least}")
+        if number not in also and not least <= number <= most:
+            raise SettingError(f"{''.join(f'{one} or ' for one in also)}a whole number of at least {least}, and at most {most}")
 
     return check
 
 
 def _seconds(text: str) -> None:
     try:
-        right = float(text) > 0 and math.isfinite(float(text))
+        right = 0 < float(text) <= _MOST_SECONDS
     except ValueError:
         right = False
     if not right:
-        raise SettingError("a number of seconds above 0")
+        raise SettingError(f"a number of seconds above 0, and at most {_MOST_SECONDS}, a year")
 
 
 def _path(text: str) -> None:
@@ -45,12 +46,13 @@ def _one_of(*words: str) -> Callable[[str], None]:
 
 
 def _filled_in(text: str) -> None:
-    raise SettingError("what assembly fills in from the engines and its other options, and cannot be set")
+    raise SettingError("left alone: assembly fills it in from the engines and its other options")
 
 
 _NUMBER = _whole(1)
 CHECKS: Mapping[str, Callable[[str], None]] = {
-    **dict.fromkeys(("max_videos", "max_objects", "max_points", "max_bank_mib", "max_engine_batch"), _NUMBER),
+    "max_videos": _whole(1, most=100_000),  # Triton has four places for each
+    **dict.fromkeys(("max_objects", "max_points", "max_bank_mib", "max_engine_batch"), _NUMBER),
     "max_conditioning": _whole(2, 0),
     "idle_seconds": _seconds,
     "drain_file": _path,

@@ -92,5 +92,6 @@ def check_free(address: Address) -> None:
 
 
 def _reason(error: OSError) -> str:
-    """Of create_server, which puts the address into its words. What a look-up of a name says has a number of its own."""
-    return str(error.strerror) if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0)
+    """Of create_server, which puts the address behind the words. What a look-up of a name says has numbers of its own, below 0."""
+    number = error.errno or 0
+    return os.strerror(number) if number > 0 else str(error.strerror).partition(" (while")[0]

@@ -57,15 +57,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("repository", type=Path, metavar="REPO", help="model repository, as `masklet-build assemble` makes it")
-    every = "0.0.0.0: every IPv4 network, ::: every network"
+    every = "0.0.0.0 for every IPv4 network, :: for every network"
     parser.add_argument("--host", default=LOOPBACK, help=f"address of gRPC (default: %(default)s, this machine only; {every})")
     parser.add_argument("--http-host", type=_ip, default=LOOPBACK, metavar="IP", help="of HTTP, which serves health alone (default: %(default)s)")
     parser.add_argument("--metrics-host", type=_ip, default=LOOPBACK, metavar="IP", help="of metrics, for Prometheus (default: %(default)s)")
     for name, port in (("grpc", 8001), ("http", 8000), ("metrics", 8002)):
-        parser.add_argument(f"--{name}-port", type=int, default=port, metavar="PORT", help="(default: %(default)s; 0: a free one)")
+        parser.add_argument(f"--{name}-port", type=_port, default=port, metavar="PORT", help="(default: %(default)s; 0: a free one)")
     parser.add_argument("--python", type=Path, metavar="FILE", help="interpreter of the serving environment")
-    parser.add_argument("--ready-timeout", type=float, default=300.0, metavar="SECONDS", help="for loading all models (default: %(default)g)")
-    parser.add_argument("--exit-timeout", type=int, default=10, metavar="SECONDS", help="for frames in flight at the end (default: %(default)s)")
+    parser.add_argument("--ready-timeout", type=_seconds, default=300.0, metavar="SECONDS", help="for loading all models (default: %(default)g)")
+    parser.add_argument("--exit-timeout", type=_count, default=10, metavar="SECONDS", help="for frames in flight at the end (default: %(default)s)")
     parser.add_argument(
         "--patience",
         type=_seconds,
@@ -156,6 +156,12 @@ def exposure(address: Address) -> str | None:
 
 def _warn(text: str) -> None:
     print(f"masklet-build serve: warning: {text}", file=sys.stderr, flush=True)
+
+
+def _port(text: str) -> int:
+    if not 0 <= (port := int(text)) < 2**16:
+        raise argparse.ArgumentTypeError(f"{text} is not from 0 to {2**16 - 1}")
+    return port
 
 
 def _ip(text: str) -> str:

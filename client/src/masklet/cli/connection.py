@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from masklet.contract import TRACKER
 
@@ -16,9 +19,9 @@ def add_connection(parser: argparse.ArgumentParser, model: str | None = TRACKER.
     default = model or "all"
     parser.add_argument("--model", default=model, metavar="NAME", help=f"tracker_VARIANT where the server has several (default: {default})")
     parser.add_argument("--tls", action="store_true", help="use TLS")
-    parser.add_argument("--root-certificates", metavar="FILE", help="PEM file of the authorities to trust, implies --tls")
-    parser.add_argument("--client-certificate", metavar="FILE", help="PEM file, for servers that ask for one (mutual TLS), implies --tls")
-    parser.add_argument("--client-key", metavar="FILE", help="PEM file of the key to --client-certificate")
+    parser.add_argument("--root-certificates", type=_pem, metavar="FILE", help="PEM file of the authorities to trust, implies --tls")
+    parser.add_argument("--client-certificate", type=_pem, metavar="FILE", help="PEM file, for servers that ask for one (mutual TLS), implies --tls")
+    parser.add_argument("--client-key", type=_pem, metavar="FILE", help="PEM file of the key to --client-certificate")
 
 
 def tls_of(arguments: argparse.Namespace) -> Tls | None:
@@ -30,12 +33,37 @@ def tls_of(arguments: argparse.Namespace) -> Tls | None:
 
 
 def positive(kind: Any) -> Any:
-    """A type of argparse: a number above 0."""
+    """A type of argparse: a finite number above 0."""
 
     def convert(text: str) -> Any:
-        if (number := kind(text)) <= 0:
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        if not 0 < (number := kind(text)) < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0" if number <= 0 else f"{text} is no finite number")
         return number
 
     convert.__name__ = kind.__name__  # for argparse's message
     return convert
+
+
+def address(text: str) -> str:
+    """A type of argparse: HOST:PORT."""
+    try:
+        parts = urlsplit(f"//{text}")
+        usable = bool(parts.hostname and parts.port and parts.netloc == text)
+    except ValueError:  # the port is no number, or too large
+        usable = False
+    if not usable:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT, such as localhost:8001 or [::1]:8001")
+    return text
+
+
+def web(text: str) -> str:
+    """A type of argparse: a URL of the web, as metrics have."""
+    if not text.startswith(("http://", "https://")):
+        raise argparse.ArgumentTypeError(f"{text!r} is no URL such as http://localhost:8002/metrics")
+    return text
+
+
+def _pem(text: str) -> str:
+    if not os.access(text, os.R_OK):
+        raise argparse.ArgumentTypeError(f"{text} is not there, or not for this user to read")
+    return text

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from masklet.cli.connection import positive
+from masklet.cli.connection import positive, web
 from masklet.cli.failure import Failure
 from masklet.errors import ServerUnavailable
 from masklet.gauges import read_banks, read_drain_files
@@ -31,6 +31,7 @@ exit codes: 0 no video is live any more; 1 the deadline passed, or nothing answe
 
 _LOOK_S = 1.0  # the gauges of a server are at most that old
 _SAY_S = 10.0
+_NOTICE_S = 3.0  # a server has seen the file by then, and its gauges say so
 _SILENCE_S = 10.0  # how long the metrics may be silent before nobody is waited for
 _INTERRUPTED = 130  # what shells give for Ctrl-C
 
@@ -50,7 +51,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         metavar="FILE",
         help="the file that tells the server to drain (default: the one that its metrics name)",
     )
-    parser.add_argument("--metrics-url", default="http://localhost:8002/metrics", metavar="URL", help="(default: %(default)s)")
+    parser.add_argument("--metrics-url", type=web, default="http://localhost:8002/metrics", metavar="URL", help="(default: %(default)s)")
     parser.add_argument(
         "--deadline-s", type=positive(float), default=900.0, metavar="S", help="how long to wait for live videos (default: %(default)g)"
     )
@@ -125,7 +126,7 @@ def _wait(arguments: argparse.Namespace, files: Sequence[Path]) -> int:
             _say(f"no video is live after {now - began:.0f} s")
             return 0
         before, state = state, _state(draining, videos, files)
-        if state != before or now - said_at >= _SAY_S:
+        if (draining or now - began >= _NOTICE_S) and (state != before or now - said_at >= _SAY_S):
             _say(state)
             said_at = now
     _say(f"the deadline of {arguments.deadline_s:g} s has passed: {state}")

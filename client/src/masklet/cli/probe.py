@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 
-from masklet.cli.connection import add_connection, positive, tls_of
+from masklet.cli.connection import add_connection, address, positive, tls_of, web
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError
 from masklet.gauges import scrape
@@ -44,12 +44,12 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("url", metavar="HOST:PORT", help="gRPC port of the server, usually 8001")
+    parser.add_argument("url", type=address, metavar="HOST:PORT", help="gRPC port of the server, usually 8001")
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--live", action="store_true", help="a slow server is as good as an alive one: exit code 0")
     what.add_argument("--ready", action="store_true", help="ask whether it is loaded and does not drain; a full server is ready, and says so")
     what.add_argument("--frame", action="store_true", help="send a real frame through every model, whatever the metrics say; costs what frames cost")
-    parser.add_argument("--metrics-url", metavar="URL", help="default: http://HOST:8002/metrics")
+    parser.add_argument("--metrics-url", type=web, metavar="URL", help="default: http://HOST:8002/metrics; each server has its own")
     parser.add_argument(
         "--timeout-s",
         type=positive(float),
@@ -72,7 +72,8 @@ def run(arguments: argparse.Namespace) -> int:
     metrics_url = arguments.metrics_url or f"http://{arguments.url.rpartition(':')[0]}:8002/metrics"
     if arguments.ready:
         ready, text = readiness(arguments.url, metrics_url, arguments.timeout_s, arguments.model)
-        print(("ready" if ready else "not ready: ") + (f", and {text}" if ready and text else text))
+        said = ("ready" if ready else "not ready: ") + (f", and {text}" if ready and text else text)
+        print(said + _guessed(arguments, metrics_url, said))
         return 0 if ready else 1
     began = time.monotonic()
     if arguments.frame:
@@ -83,8 +84,19 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.frame and finding.health is Health.DOUBTFUL:
         finding = Finding(Health.SLOW if finding.text.startswith(UNANSWERED) else Health.DEAD, finding.text)
     said = f": a frame took {time.monotonic() - began:.2f} s" if arguments.frame and finding.health is Health.ALIVE else ""
-    print(finding.health.value + (f": {finding.text}" if finding.text else said))
+    text = finding.health.value + (f": {finding.text}" if finding.text else said)
+    print(text if arguments.frame else text + _guessed(arguments, metrics_url, text))
     return 0 if arguments.live and finding.health is Health.SLOW else _CODES[finding.health]
+
+
+def _guessed(arguments: argparse.Namespace, metrics_url: str, text: str) -> str:
+    """What to know of metrics that nobody named: they may be elsewhere, or of another server."""
+    if arguments.metrics_url:
+        return ""
+    if metrics_url in text:
+        return " Metrics at another address are named with --metrics-url; where none can be reached, ask with --frame."
+    usual = arguments.url.endswith(":8001") or " takes no connection" in text
+    return "" if usual else f"; so say the metrics at {metrics_url}. Those of another server: --metrics-url"
 
 
 def _frame(arguments: argparse.Namespace, metrics_url: str, timeout_s: float) -> Finding:
