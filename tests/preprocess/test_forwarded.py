@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 
 import pytest
@@ -29,6 +30,11 @@ def test_the_patterns_are_those_of_tritons_command_line(words, expected):
 
 def test_the_command_line_is_that_of_the_parent():
     assert triton_words()[0]
+
+
+def test_a_command_line_that_cannot_be_read_says_nothing(monkeypatch):
+    monkeypatch.setattr(os, "getppid", lambda: 2**30)  # no process has this number
+    assert triton_words() == []
 
 
 @pytest.mark.parametrize(

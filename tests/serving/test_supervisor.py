@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import tritonclient.grpc as grpc
 
-from masklet_build.serve import Policy, ServeError, Server, Supervisor, add_arguments, command
+from masklet_build.serve import Policy, ServeError, Server, Supervisor, add_arguments, command, processes
 from masklet_build.serve.address import LOOPBACK, Address
 from masklet_build.serve.cleanup import live_processes, shared_memory_regions
 from masklet_build.serve.errors import GaveUp
@@ -198,6 +198,17 @@ def test_it_gives_up_after_the_limit_of_restarts(tmp_path: Path, fails: frozense
     assert server.starts == 3
     assert sum(line.startswith("restarting") for line in lines) == 2
     assert not server.running
+
+
+def test_where_processes_cannot_be_watched_nothing_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int) -> int:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(processes, "_pidfd_open", refuse)
+    server = DyingServer(tmp_path, frozenset())
+    with pytest.raises(ServeError, match="pidfd_open: Operation not permitted"):
+        Supervisor(server, say=lambda line: None).run()
+    assert server.starts == 0
 
 
 def test_no_restart_where_none_is_wanted(tmp_path: Path) -> None:

@@ -83,9 +83,6 @@ class TritonPythonModel:
 def _forwarded() -> list[re.Pattern[str]]:
     try:
         return patterns(triton_words())
-    except OSError as error:
-        pb_utils.Logger.log_error(f"preprocess: Triton's options cannot be read ({error}). Headers that it forwards are refused as unknown parameters.")
-        return []
     except re.error as error:
         pb_utils.Logger.log_error(
             f"preprocess: python does not understand Triton's pattern {error.pattern!r} of forwarded headers ({error}). "

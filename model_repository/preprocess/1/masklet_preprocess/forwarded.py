@@ -15,8 +15,11 @@ _OWN = vars(Options()).keys()
 
 
 def triton_words() -> list[str]:
-    """The command line of the Triton that this process belongs to."""
-    return Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+    """The command line of the Triton that this process belongs to; nothing where it may not be read: then its headers are refused."""
+    try:
+        return Path(f"/proc/{os.getppid()}/cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+    except OSError:
+        return []
 
 
 def patterns(words: Sequence[str]) -> list[re.Pattern[str]]:
