@@ -58,6 +58,8 @@ class Supervisor:
 
     def run(self) -> None:
         """Starts the server and returns after `stop`. Raises ServeError if the first start fails, GaveUp if restarts do not help."""
+        with Processes({os.getpid(): ""}):
+            pass  # this machine has what it takes to watch processes: to be known before models are loaded for minutes
         try:
             self._server.start(self._stopping)
             while True:
