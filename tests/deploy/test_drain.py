@@ -212,6 +212,14 @@ def test_a_file_that_cannot_be_made_or_removed_is_explained(tmp_path: Path, caps
     assert f"below cannot be {'removed' if words else 'made'}: Not a directory. It is the file that tells a server to drain" in said
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of other users")
+def test_a_file_of_a_third_user_is_replaced_by_one_that_counts(server: Server, file: Path) -> None:
+    file.touch()
+    os.chown(file, 1001, -1)
+    assert main(["drain", "--drain-file", str(file), "--metrics-url", server.metrics_url, "--deadline-s", "10"]) == 0
+    assert file.stat().st_uid == 0
+
+
 def test_where_nothing_names_the_file_the_command_says_how_to(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["drain", "--metrics-url", "http://127.0.0.1:1/metrics"]) == 1
     said = capsys.readouterr().err

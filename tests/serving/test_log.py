@@ -74,6 +74,14 @@ def test_a_log_in_a_folder_that_is_yet_to_be_made_is_looked_after(tmp_path: Path
     log.unlink()
 
 
+def test_where_nothing_can_be_written_the_variable_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    assert main(["serve", str(write_repository(tmp_path / "repository"))]) == 1
+    assert "Set TMPDIR to a folder that can be written" in capsys.readouterr().err
+
+
 def test_wrong_numbers_are_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for option, value in (("--grpc-port", "99999"), ("--http-port", "-1"), ("--ready-timeout", "-1"), ("--exit-timeout", "-1")):
         with pytest.raises(SystemExit) as stop:

@@ -101,7 +101,11 @@ def run_serve(args: argparse.Namespace) -> int:
         return 1
     if scarce := shared_memory.warning(args.repository):
         _warn(scarce)
-    log = args.log or _new_log()
+    try:
+        log = args.log or _new_log()
+    except OSError as error:
+        print(f"masklet-build serve: no place for Triton's log: {error}. Set TMPDIR to a folder that can be written, or give --log.", file=sys.stderr)
+        return 1
     code = _serve(args, log)
     if not args.log:
         _keep_or_remove(log, code)
