@@ -110,3 +110,8 @@ def test_that_a_machine_has_no_gpu_is_no_reason() -> None:
     reason = 'E1121 02:30:00.000000 1 main.cc:245] "failed to start GRPC service"\n'
     assert log.failure(GPU + reason) == "failed to start GRPC service"
     assert "unable to create stream" in log.failure(GPU), "unless nothing else is said"
+
+
+def test_the_end_of_triton_by_an_exception_has_its_words() -> None:
+    said = "terminate called after throwing an instance of 'PythonBackendException'\n  what():  Failed to create temporary directory."
+    assert "Failed to create temporary directory." in log.failure(GPU + said)
