@@ -22,10 +22,8 @@ from masklet_build import nano
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from masklet_build.serve.command import _forget_drain, drain_files
-from tests.client.test_health import text
 from tests.deploy.nano_server import ServeNano
 from tests.fakes.loading import MODELS
-from tests.fakes.metrics_page import metrics_page
 
 pytestmark = pytest.mark.server
 
@@ -212,14 +210,6 @@ def test_a_file_that_cannot_be_made_or_removed_is_explained(tmp_path: Path, caps
     assert main(["drain", "--drain-file", str(tmp_path / "file" / "below"), *words]) == 1
     said = capsys.readouterr().err
     assert f"below cannot be {'removed' if words else 'made'}: Not a directory. It is the file that tells a server to drain" in said
-
-
-def test_a_server_that_sees_the_file_a_moment_later_is_not_doubted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    pages = iter((text(videos=0), text(videos=0, draining=1)))
-    with metrics_page(lambda: next(pages)) as url:
-        assert main(["drain", "--drain-file", str(tmp_path / "file"), "--metrics-url", url]) == 0
-    (said,) = capsys.readouterr().err.splitlines()
-    assert "no video is live" in said
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of other users")
