@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from masklet import MaskletError, NotOwner, ServerBusy, ServerFault, ServerUnavailable
+from masklet.cli import main
 from masklet.envelope import Envelope
 from masklet.gauges import Bank, read_banks
 from masklet.health import Health, probe
@@ -158,3 +160,11 @@ def test_metrics_are_not_read_through_the_proxy_that_a_pod_has_for_everything_el
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     assert read_banks(metrics(text()), 5)["tracker"].videos == 3
+
+
+def test_a_server_that_sees_the_file_a_moment_later_is_not_doubted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pages = iter((text(videos=0), text(videos=0, draining=1)))
+    with metrics_page(lambda: next(pages)) as url:
+        assert main(["drain", "--drain-file", str(tmp_path / "file"), "--metrics-url", url]) == 0
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "no video is live" in said

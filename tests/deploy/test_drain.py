@@ -81,7 +81,7 @@ def test_a_drain_waits_for_the_last_video_and_loses_no_frame_of_it(server: Serve
                 tracker.open(state=live.snapshot())
             assert process.poll() is None
             live.close()
-            assert "no video is live" in line(process, "")  # and no doubt before it
+            assert "no video is live" in line(process, "no video")
             assert process.wait(PATIENCE_S) == 0
         assert file.exists()
         assert main(["drain", "--undo", "--drain-file", str(file)]) == 0
@@ -227,6 +227,14 @@ def test_what_no_drain_made_is_not_removed_because_a_page_of_metrics_names_it(tm
     assert not made.exists()
     assert main(["drain", "--undo", "--drain-file", str(precious)]) == 0
     assert not precious.exists(), "who names a file means it"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of other users")
+def test_a_file_of_a_third_user_is_replaced_by_one_that_counts(server: Server, file: Path) -> None:
+    file.touch()
+    os.chown(file, 1001, -1)
+    assert main(["drain", "--drain-file", str(file), "--metrics-url", server.metrics_url, "--deadline-s", "10"]) == 0
+    assert file.stat().st_uid == 0
 
 
 def test_where_nothing_names_the_file_the_command_says_how_to(capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,9 +116,11 @@ def test_a_truncated_file_is_called_unreadable_with_its_size(state, refusal, tmp
     assert "incomplete download" in message
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>not found</html>"])
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", bytes(range(255, 0, -1))])
 def test_a_file_of_another_kind_is_called_unreadable(refusal, content):
-    assert "cannot be read as a PyTorch checkpoint" in refusal(content)
+    message = refusal(content)
+    assert "cannot be read as a PyTorch checkpoint" in message
+    assert "weights_only" not in message  # no advice to run what is in the file
 
 
 @pytest.fixture(scope="module")

@@ -82,6 +82,14 @@ def test_a_log_that_was_swept_from_the_temporary_folder_spoils_no_end(tmp_path: 
     assert capsys.readouterr().err == ""
 
 
+def test_where_nothing_can_be_written_the_variable_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+    assert main(["serve", str(write_repository(tmp_path / "repository"))]) == 1
+    assert "Set TMPDIR to a folder that can be written" in capsys.readouterr().err
+
+
 def test_wrong_numbers_are_wrong_usage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for option, value in (("--grpc-port", "99999"), ("--http-port", "-1"), ("--ready-timeout", "-1"), ("--exit-timeout", "-1")):
         with pytest.raises(SystemExit) as stop:
@@ -118,3 +126,8 @@ def test_that_a_machine_has_no_gpu_is_no_reason() -> None:
     reason = 'E1121 02:30:00.000000 1 main.cc:245] "failed to start GRPC service"\n'
     assert log.failure(GPU + reason) == "failed to start GRPC service"
     assert "unable to create stream" in log.failure(GPU), "unless nothing else is said"
+
+
+def test_the_end_of_triton_by_an_exception_has_its_words() -> None:
+    said = "terminate called after throwing an instance of 'PythonBackendException'\n  what():  Failed to create temporary directory."
+    assert "Failed to create temporary directory." in log.failure(GPU + said)

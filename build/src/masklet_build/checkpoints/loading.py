@@ -115,7 +115,8 @@ def _read_torch(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError, OSError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # PyTorch goes on with how to load it nevertheless, which would run what a hostile file says.
+        reason = str(error).splitlines()[0].partition(" In PyTorch 2.6")[0] if str(error) else type(error).__name__
         raise CheckpointError(
             f"{path} ({path.stat().st_size:,} bytes) cannot be read as a PyTorch checkpoint: {reason} "
             "It may be an incomplete download or another kind of file. Download it again."

@@ -71,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=Policy.patience_s,
         metavar="SECONDS",
-        help="for how long work may not get on, and signs of life be missing; or twenty times the longest so far (default: %(default)g)",
+        help="for how long work may not get on, or twenty times the longest so far; and signs of life, 15 at least (default: %(default)g)",
     )
     parser.add_argument("--restarts", type=_count, default=Policy.restarts, metavar="N", help="give up after so many (default: %(default)s; 0: none)")
     parser.add_argument("--within", type=_seconds, default=Policy.within_s, metavar="SECONDS", help="... within this time (default: %(default)g)")
@@ -101,7 +101,11 @@ def run_serve(args: argparse.Namespace) -> int:
         return 1
     if scarce := shared_memory.warning(args.repository):
         _warn(scarce)
-    log = args.log or _new_log()
+    try:
+        log = args.log or _new_log()
+    except OSError as error:
+        print(f"masklet-build serve: no place for Triton's log: {error}. Set TMPDIR to a folder that can be written, or give --log.", file=sys.stderr)
+        return 1
     code = _serve(args, log)
     if not args.log:
         _keep_or_remove(log, code)

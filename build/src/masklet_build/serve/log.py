@@ -51,7 +51,7 @@ def last_words(path: Path, names: list[str]) -> str:
 
 def _errors(text: str) -> Iterator[str]:
     for line in text.splitlines():
-        if (found := _ERROR_LINE.match(line)) or line.startswith(("terminate", "Signal", "Traceback")) or "error while loading" in line:
+        if (found := _ERROR_LINE.match(line)) or line.startswith(("terminate", "  what():", "Signal", "Traceback")) or "error while loading" in line:
             yield _unescape(found[1]) if found else line
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import stat
 import sys
 import time
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
             _say(f"draining in {arguments.grace_s:g} s")
             time.sleep(arguments.grace_s)
         for file in files:
-            _change(file, "made", Path.touch)
+            _change(file, "made", _make)
         return _wait(arguments, files)
     except KeyboardInterrupt:
         _say(f"stopped waiting; the server drains on while {_listed(files)} exists (masklet drain --undo)")
@@ -97,13 +98,26 @@ def _files_of(metrics_url: str) -> list[Path]:
 
 def _check_made_to_drain(file: Path, metrics_url: str) -> None:
     """Raises Failure for what may be something else: where no server listens anybody may answer, and this may run as root."""
+    if not _may_be_a_drains(file):
+        raise Failure(
+            f"{metrics_url} names {file} as the file that tells the server to drain, and that is no empty file, as a drain makes. It was not "
+            "removed. If it is the server's all the same, name it with --drain-file."
+        )
+
+
+def _may_be_a_drains(file: Path) -> bool:
     with suppress(FileNotFoundError):
         found = file.lstat()
-        if found.st_size or not stat.S_ISREG(found.st_mode):
-            raise Failure(
-                f"{metrics_url} names {file} as the file that tells the server to drain, and that is no empty file, as a drain makes. It was not "
-                "removed. If it is the server's all the same, name it with --drain-file."
-            )
+        return stat.S_ISREG(found.st_mode) and not found.st_size
+    return True
+
+
+def _make(file: Path) -> None:
+    """A file of a third user tells the server nothing, and would stay in the way of one that does."""
+    file.touch()
+    if file.stat().st_uid not in (0, os.geteuid()) and _may_be_a_drains(file):
+        file.unlink()
+        file.touch()
 
 
 def _change(file: Path, how: str, change: Callable[[Path], None]) -> None:
