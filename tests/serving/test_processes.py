@@ -55,6 +55,21 @@ def test_a_kernel_that_does_not_tell_is_said_and_no_descriptor_stays(monkeypatch
         pass
 
 
+def test_a_signal_that_another_thread_gets_rings_a_bell_too() -> None:
+    """The kernel may give it to any thread; the handler runs in the main one, which sleeps until something wakes it."""
+    bell, before = Bell(), signal.getsignal(signal.SIGALRM)
+    handled = []
+    signal.signal(signal.SIGALRM, lambda number, frame: handled.append(number))
+    try:
+        with bell.rung_by_signals():
+            threading.Timer(0.2, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGALRM)).start()
+            assert bell.wait(10)
+        assert handled == [signal.SIGALRM]
+        assert signal.set_wakeup_fd(-1) == -1
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_a_bell_that_a_signal_handler_rings_ends_the_waiting_that_it_interrupted_and_stays_rung() -> None:
     bell, before = Bell(), signal.getsignal(signal.SIGALRM)
     signal.signal(signal.SIGALRM, lambda number, frame: bell.set())

@@ -133,9 +133,9 @@ def _serve(args: argparse.Namespace, log: Path) -> int:
         _forget_drain(args.repository, server.drain_file)
         policy = Policy(args.patience, args.restarts, args.within)
         supervisor = Supervisor(server, policy=policy, say=lambda line: print(line, flush=True))
-        _stop_on_signals(supervisor)
         threading.Thread(target=_look_after, args=(log, args.verbose), daemon=True).start()
-        supervisor.run()
+        with _stopped_by_signals(supervisor):
+            supervisor.run()
     except (ServeError, OSError) as error:
         print(f"masklet-build serve: {error}", file=sys.stderr)
         return 3 if isinstance(error, GaveUp) else 1
@@ -210,14 +210,14 @@ def _older(log: Path) -> Path:
     return log.with_name(f"{log.name}.1")
 
 
-def _stop_on_signals(supervisor: Supervisor) -> None:
+def _stopped_by_signals(supervisor: Supervisor) -> contextlib.AbstractContextManager[None]:
     def handle(number: int, frame: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # the next one interrupts the waiting
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        supervisor.stop()
 
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)
+    return supervisor.stopped_by_signals()
 
 
 def _look_after(log: Path, show: bool) -> None:

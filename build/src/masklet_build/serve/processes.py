@@ -5,7 +5,9 @@ from __future__ import annotations
 import ctypes
 import os
 import select
-from collections.abc import Mapping
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from masklet_build.serve.errors import ServeError
 
@@ -18,6 +20,7 @@ class Bell:
 
     def __init__(self) -> None:
         self._heard, self._rung = os.pipe()
+        os.set_blocking(self._rung, False)  # as signals need it
 
     def __del__(self) -> None:
         os.close(self._heard)
@@ -26,6 +29,16 @@ class Bell:
     def set(self) -> None:
         """Rings it."""
         os.write(self._rung, b".")
+
+    @contextmanager
+    def rung_by_signals(self) -> Iterator[None]:
+        """Meanwhile every signal that has a handler rings it. Call it in the main thread: that alone runs handlers, and only once something wakes it, for
+        the kernel may have given the signal to another thread."""
+        before = signal.set_wakeup_fd(self._rung, warn_on_full_buffer=False)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
 
     def wait(self, timeout_s: float) -> bool:
         """Waits until it rings, so many seconds at most; whether it rang."""

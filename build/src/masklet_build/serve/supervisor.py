@@ -7,7 +7,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 
 from masklet.contract import TRACKER
@@ -55,6 +55,10 @@ class Supervisor:
     def stop(self) -> None:
         """Asks `run` to return; may be called from a signal handler or another thread."""
         self._stopping.set()
+
+    def stopped_by_signals(self) -> AbstractContextManager[None]:
+        """Meanwhile every signal that has a handler asks `run` to return. Call it in the main thread."""
+        return self._stopping.rung_by_signals()
 
     def run(self) -> None:
         """Starts the server and returns after `stop`. Raises ServeError if the first start fails, GaveUp if restarts do not help."""
