@@ -32,8 +32,8 @@ class Bell:
 
     @contextmanager
     def rung_by_signals(self) -> Iterator[None]:
-        """Meanwhile every signal that has a handler rings it. Call it in the main thread: that alone runs handlers, and only once something wakes it, for
-        the kernel may have given the signal to another thread."""
+        """Meanwhile every signal that has a handler rings it. Call it in the main thread: it alone runs handlers, once something wakes it, for the
+        kernel may have given the signal to another thread."""
         before = signal.set_wakeup_fd(self._rung, warn_on_full_buffer=False)
         try:
             yield
