@@ -14,7 +14,6 @@ import pytest
 from masklet import families
 from masklet.tracker import Tracker
 from masklet_build.in_process import InProcess
-from masklet_build.manifest import file_sha256
 from masklet_build.models import variants
 from masklet_build.models.stages import TorchStages
 from masklet_build.repository.assemble import assemble
@@ -22,7 +21,8 @@ from masklet_build.serve import Server
 from tests.golden import rebuilt, scenarios
 from tests.golden.compare import Comparison
 from tests.golden.replay import OTHER_OBJECTS, Planner, play
-from tests.golden.verify import export_golden, replay, table
+from tests.golden.verify import replay, table
+from tests.serving.golden_engines import golden_engines
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 
@@ -53,10 +53,7 @@ def build(kept_engines, tmp_path):
     """Assembles the repository of a scenario's weights."""
 
     def made(folder: Path, variant: families.Variant, scenario: scenarios.Scenario) -> Path:
-        weights = (
-            f"{variant.name}: {scenario.meta['weights_sha256']} of {file_sha256(folder / 'recipe.json')} {file_sha256(folder / 'calibrated.npz')}"
-        )
-        engines = kept_engines(weights, lambda scratch: export_golden(variant, folder, scenario, scratch, print))
+        engines = golden_engines(kept_engines, folder, variant.name, scenario)
         return assemble(variant.name, engines, tmp_path / "repository")
 
     return made

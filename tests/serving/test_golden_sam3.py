@@ -8,15 +8,14 @@ from pathlib import Path
 import pytest
 
 from masklet.tracker import Tracker
-from masklet_build.manifest import Manifest, file_sha256
-from masklet_build.models import variants
+from masklet_build.manifest import Manifest
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from tests.golden import scenarios
 from tests.golden.compare import Comparison
 from tests.golden.replay import Planner, play
-from tests.golden.verify import GoldenError, export_golden, replay, table, verify
-from tests.serving.kept_engines import KeptEngines
+from tests.golden.verify import GoldenError, replay, table, verify
+from tests.serving.golden_engines import golden_engines
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 
@@ -25,19 +24,14 @@ SMALL, LARGE = DATA / "sam3_small", DATA / "sam3_synthetic"  # images of 336 pix
 SELECTING, NEWEST = "sam3:4@336", "sam3_newest:4@336"
 
 
-def exported(kept_engines: KeptEngines, folder: Path, name: str, scenario: scenarios.Scenario) -> Path:
-    weights = f"{name}: {scenario.meta['weights_sha256']} of {file_sha256(folder / 'recipe.json')} {file_sha256(folder / 'calibrated.npz')}"
-    return kept_engines(weights, lambda scratch: export_golden(variants.variant(name), folder, scenario, scratch, print))
-
-
 @pytest.fixture
 def small(kept_engines) -> Path:
-    return exported(kept_engines, SMALL, SELECTING, scenarios.load(SMALL, "s1"))
+    return golden_engines(kept_engines, SMALL, SELECTING, scenarios.load(SMALL, "s1"))
 
 
 @pytest.fixture
 def large(kept_engines) -> Path:
-    return exported(kept_engines, LARGE, "sam3:4", scenarios.load(LARGE, "p4"))
+    return golden_engines(kept_engines, LARGE, "sam3:4", scenarios.load(LARGE, "p4"))
 
 
 @pytest.fixture
