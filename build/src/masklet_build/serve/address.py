@@ -69,7 +69,7 @@ def listening(host: str, port: int, name: str) -> socket.socket:
         raise ServeError(f"cannot listen at {bracketed(host)}:{port} for {name}: {_reason(error)}. {advice}") from error
 
 
-def resolved(host: str, ports: dict[str, int], http_host: str, metrics_host: str) -> Address:
+def resolved(host: str, ports: dict[str, int], http_host: str = LOOPBACK, metrics_host: str = LOOPBACK) -> Address:
     """The address with every 0 replaced by a free port. Raises ServeError."""
     hosts = [one.strip("[]") for one in (host, http_host, metrics_host)]
     with contextlib.ExitStack() as held:  # all are held until all are chosen, so that they differ

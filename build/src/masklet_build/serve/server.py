@@ -15,7 +15,9 @@ from pathlib import Path
 from types import TracebackType
 
 from masklet_build.serve import cleanup, launcher, log, triton_options
-from masklet_build.serve.address import LOOPBACK, check_free, reachable, resolved
+from masklet_build.serve.address import LOOPBACK, reachable
+from masklet_build.serve.address import check_free as _check_ports
+from masklet_build.serve.address import resolved as _resolved_ports
 from masklet_build.serve.environment import Environment, find_environment
 from masklet_build.serve.errors import ServeError, Stopped
 from masklet_build.serve.launcher import RunDir
@@ -60,7 +62,7 @@ class Server:
         if not any(self.repository.glob("*/config.pbtxt")):
             raise ServeError(f"{self.repository} is not a model repository: it has no <model>/config.pbtxt. Make one with `masklet-build assemble`.")
         self.environment: Environment = find_environment(python)
-        self.address = resolved(host, {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}, http_host, metrics_host)
+        self.address = _resolved_ports(host, {"grpc": grpc_port, "http": http_port, "metrics": metrics_port}, http_host, metrics_host)
         self.admin_key = triton_options.admin_key(os.environ)
         self.drain_file = Path(os.environ.get(triton_options.DRAIN_VARIABLE) or triton_options.default_drain_file(self.address.grpc))
         self.ready_timeout_s = ready_timeout_s
@@ -111,7 +113,7 @@ class Server:
         stopping: rung by a signal handler or another thread to give up; then Stopped is raised.
         """
         assert self._process is None, "the server is already started"
-        check_free(self.address)
+        _check_ports(self.address)
         self._run = launcher.make_run_dir(self.environment, self.repository)
         try:
             self._launch(self._run)
