@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any
+
+from masklet.errors import MaskletError
+
+_log = logging.getLogger(__name__)
 
 Work = Callable[[], Coroutine[Any, Any, bool]]  # a method; whether it is to be done again
 
@@ -49,7 +54,10 @@ def _again(work: weakref.WeakMethod[Work]) -> bool:
     call = work()
     try:
         return call is not None and _finished(call())
-    except Exception:  # whatever it is, the next call of the video shows it to its user
+    except MaskletError:  # the next call of the video shows it to its user
+        return False
+    except Exception:  # ours to mend; the other videos of this thread go on
+        _log.exception("a video gives no signs of life any more")
         return False
 
 
