@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 def usable_cores(membership: Path = Path("/proc/self/cgroup"), hierarchy: Path = Path("/sys/fs/cgroup")) -> int:
     """The cores that this process may run on, but no more than the whole ones that its cgroup's CPU quota pays for, as in containers with a limit.
 
-    More threads are all stopped together when the quota of a period is used up: at a quota of 1 on 2 cores, one thread was 1.2 times as fast.
+    With more threads the quota of a period is used up before its end, and then all of them are stopped.
     """
     return max(1, int(min([len(os.sched_getaffinity(0)), *_quotas(membership, hierarchy)])))
 

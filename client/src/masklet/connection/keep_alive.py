@@ -1,6 +1,7 @@
 """Signs of life: a server forgets a video that is silent for `memory_bank.idle_seconds`, and a person may look at a frame for longer.
 
-A sign is a request without a frame. It computes nothing, uses no frame index, and changes neither the video nor what a resilient one would replay.
+A sign is a request without a frame. It computes nothing where the image encoder is a python model (elsewhere that encodes a black image), uses no
+frame index, and changes neither the video nor what a resilient one would replay.
 A server that does not know the parameter refuses it, and by then has heard of the video all the same.
 """
 
