@@ -237,6 +237,14 @@ def test_a_file_of_a_third_user_is_replaced_by_one_that_counts(server: Server, f
     assert file.stat().st_uid == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root makes files of other users")
+def test_what_a_third_user_wrote_is_not_replaced(server: Server, file: Path) -> None:
+    file.write_text("theirs")
+    os.chown(file, 1001, -1)
+    assert main(["drain", "--drain-file", str(file), "--metrics-url", server.metrics_url, "--deadline-s", "1"]) == 1
+    assert (file.read_text(), file.stat().st_uid) == ("theirs", 1001)
+
+
 def test_where_nothing_names_the_file_the_command_says_how_to(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["drain", "--metrics-url", "http://127.0.0.1:1/metrics"]) == 1
     said = capsys.readouterr().err
