@@ -71,7 +71,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=Policy.patience_s,
         metavar="SECONDS",
-        help="for how long work may not get on, or twenty times the longest so far; and signs of life, 15 at least (default: %(default)g)",
+        help="restart after work has not got on for so long, and for twenty times the longest so far; and after so long without a sign of life, "
+        "15 at least (default: %(default)g)",
     )
     parser.add_argument("--restarts", type=_count, default=Policy.restarts, metavar="N", help="give up after so many (default: %(default)s; 0: none)")
     parser.add_argument("--within", type=_seconds, default=Policy.within_s, metavar="SECONDS", help="... within this time (default: %(default)g)")

@@ -19,7 +19,7 @@ from masklet.gauges import read_banks, read_drain_files
 _DESCRIPTION = """\
 Makes the file that tells a server to drain, and waits until it has no live video: it refuses new ones from then on, and every answer says so, so that
 clients can move their videos (`TrackedFrame.draining`). Runs on the server's machine. Afterwards the server can be stopped; the file
-stays, and `masklet-build serve` removes it when it starts."""
+stays, and `masklet-build serve` and the image remove it when they start."""
 
 _EPILOG = """\
 examples:

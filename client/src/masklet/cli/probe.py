@@ -62,7 +62,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         type=positive(float),
         default=PATIENCE_S,
         metavar="S",
-        help="for how long work may not get on; more, twenty times the longest so far, where that took long (default: %(default)g)",
+        help="dead is work that has not got on for so long, and for twenty times the longest so far (default: %(default)g)",
     )
     add_connection(parser, model=None)
 
