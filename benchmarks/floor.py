@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from masklet.families import Variant
 from masklet_build.checkpoints.loading import load_checkpoint
+from masklet_build.embedded.runners import openvino_core
 from masklet_build.models.samples import Sizes, sample_inputs
 from masklet_build.models.stages import TorchStages
 
@@ -29,7 +30,7 @@ class BareEngines:
     """The four ONNX files that a tracked frame meets, in the server's runtime and precision, one after the other in this process."""
 
     def __init__(self, folder: Path, precision: str, threads: int) -> None:
-        core = openvino.Core()
+        core = openvino_core()
         self._requests = {
             name: core.compile_model(str(folder / f"{name}.onnx"), "CPU", _properties(precision, threads)).create_infer_request() for name in ENGINES
         }
@@ -96,4 +97,4 @@ def _product(other: np.ndarray, precision: str, threads: int) -> openvino.InferR
     ops = openvino.opset13
     given = ops.parameter(other.shape, np.float32)
     model = openvino.Model([ops.matmul(given, ops.constant(other), False, False)], [given])
-    return openvino.Core().compile_model(model, "CPU", _properties(precision, threads)).create_infer_request()
+    return openvino_core().compile_model(model, "CPU", _properties(precision, threads)).create_infer_request()

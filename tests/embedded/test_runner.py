@@ -15,6 +15,7 @@ from tritonclient.grpc import model_config_pb2
 
 from masklet.envelope import Envelope, Prompt
 from masklet.wire import Options
+from masklet_build.embedded import runners
 from tests.embedded.tiny_engines import attention_engine, encoder_engine
 from tests.fakes import loading
 from tests.fakes.sealing import opened, sealed
@@ -254,6 +255,7 @@ def test_a_missing_package_is_named(start, folder, runtime, monkeypatch):
         return real(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", absent)
+    monkeypatch.setattr(runners, "openvino_core", runners.openvino_core.__wrapped__)  # as in a process that has not imported it yet
     with pytest.raises(ModuleNotFoundError, match=f"package '{runtime}' is not installed in Triton's python environment"):
         start(ATTENTION, runtime=runtime)
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import pytest
 
 from masklet.contract import engines, resolve
 from masklet.families import VARIANTS, Variant
+from masklet_build.embedded.runners import openvino_core
 from masklet_build.export.bars import worst_excess
 from masklet_build.export.onnx_export import OPSET
 from masklet_build.models.samples import Sizes, sample_inputs
@@ -212,7 +212,7 @@ def run_onnxruntime(path, calls):
 
 
 def run_openvino(path, calls):
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled = openvino_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return [{output.any_name: value.copy() for output, value in compiled(inputs).items()} for inputs in calls]
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnxruntime
-import openvino
 import pytest
 
 from masklet.contract import engines
 from masklet.families import NANO
 from masklet_build import nano
+from masklet_build.embedded.runners import openvino_core
 from masklet_build.export.onnx_export import CHECKED_SIZES, export
 from masklet_build.export.onnx_files import store_as_half
 from masklet_build.models.samples import sample_inputs
@@ -48,7 +48,7 @@ def run_onnxruntime(path, inputs) -> list[list[np.ndarray]]:
 
 
 def run_openvino(path, inputs, precision: str = "f32") -> list[list[np.ndarray]]:
-    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    compiled = openvino_core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": precision})
     return [[value.copy() for value in compiled(given).values()] for given in inputs]
 
 

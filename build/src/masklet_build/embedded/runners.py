@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -32,6 +33,16 @@ _KERNELS = 512
 _KNOWN = 32  # shapes of a lane that count as known: so few that _KERNELS surely holds what they take
 
 
+@cache
+def openvino_core() -> Any:
+    """OpenVINO of this process. There must be one only, and it must stay: each replaces the stack on which the main thread handles signals
+    (sigaltstack) by one of its own, which goes with it. After two have gone, the next signal that has a handler in Python, Ctrl-C too, is a SIGSEGV
+    (2026.4.1)."""
+    import openvino
+
+    return openvino.Core()
+
+
 class OpenVinoRunner:
     """A graph compiled by OpenVINO for the CPU, once for each lane. The arrays that come back live until the next run.
 
@@ -43,8 +54,6 @@ class OpenVinoRunner:
     place = "cpu"
 
     def __init__(self, file: Path, precision: str, threads: int, lanes: int, device: str) -> None:
-        import openvino
-
         properties = {
             "PERFORMANCE_HINT": "LATENCY",
             "NUM_STREAMS": 1,
@@ -54,7 +63,7 @@ class OpenVinoRunner:
         }
         if lanes > 1:
             properties["ENABLE_CPU_PINNING"] = False  # all lanes would take the same core
-        core = openvino.Core()
+        core = openvino_core()
         graph = core.read_model(str(file))
         compiled = [core.compile_model(graph, "CPU", properties) for _ in range(lanes)]
         self._requests = [one.create_infer_request() for one in compiled]
