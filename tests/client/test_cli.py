@@ -47,16 +47,6 @@ def clip(tmp_path_factory) -> Path:
     return file
 
 
-@pytest.fixture
-def server(monkeypatch):
-    """A toy tracker that the command reaches instead of a server."""
-    toy = ToyTracker()
-    transport = MockTransport(toy)
-    transport.toy = toy
-    monkeypatch.setattr("masklet.cli.track.Tracker", functools.partial(Tracker, transport=transport))
-    return transport
-
-
 def pixels(request):
     """The frame (H, W, 3) of a request."""
     return request.tensors["FRAME"].reshape(*request.tensors["FRAME_SIZE"][0], 3)

@@ -45,12 +45,18 @@ def file_of(folder: Path) -> Path:
 
 def save(folder: Path, progress: Progress, state: bytes) -> None:
     """Keeps how far the results are. Raises OSError."""
-    file, part = file_of(folder), folder / "resume.state.part"
+    part = _part_of(folder)
     with part.open("wb") as out:
         out.write(json.dumps({"version": _VERSION, **asdict(progress)}).encode() + b"\n" + state)
         out.flush()
         os.fsync(out.fileno())
-    part.replace(file)
+    part.replace(file_of(folder))
+
+
+def remove(folder: Path) -> None:
+    """Ends it: all is done. Raises OSError."""
+    for file in (file_of(folder), _part_of(folder)):
+        file.unlink(missing_ok=True)
 
 
 def load(folder: Path) -> tuple[Progress, bytes]:
@@ -58,13 +64,15 @@ def load(folder: Path) -> tuple[Progress, bytes]:
     head, _, state = file_of(folder).read_bytes().partition(b"\n")
     try:
         said = json.loads(head)
-        version = said.pop("version")
-        progress = Progress(**said)
+        if said.pop("version") != _VERSION:
+            raise Failure(f"{file_of(folder)} is of another version of masklet. Choose another folder, and start again.")
+        return Progress(**said), state
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise Failure(f"{file_of(folder)} is damaged ({error}). Choose another folder, and start again.") from error
-    if version != _VERSION:
-        raise Failure(f"{file_of(folder)} is of another version of masklet. Choose another folder, and start again.")
-    return progress, state
+
+
+def _part_of(folder: Path) -> Path:
+    return folder / "resume.state.part"
 
 
 class Snapshots:

@@ -156,7 +156,7 @@ class _Job:
             print(f"survived: {_told(interruption)}", file=sys.stderr)
         if self._prompts.unused:
             raise Failure(f"the prompts of frame {', '.join(map(str, self._prompts.unused))} were not used: there is no such frame.")
-        resume.file_of(out).unlink(missing_ok=True)
+        resume.remove(out)
         skipped = f" ({self._skipped} skipped)" if self._skipped else ""
         print(f"{self.frames} frames{skipped}: {out}/masks, {out}/masks.jsonl, {out}/overlay.mp4")
         if other := {object_id: number for object_id, number in self._numbers.items() if number != object_id}:

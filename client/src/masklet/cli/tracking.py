@@ -69,6 +69,7 @@ class Tracking:
 
     def __init__(self, folder: Path, prompts: Prompts, results: Results, stopping: Stopping, settings: dict[str, Any] | None, say: Say) -> None:
         self._folder, self._prompts, self._results, self._stopping, self._settings, self._say = folder, prompts, results, stopping, settings, say
+        self._written = -1
 
     def redraw(self, frames: Iterator[Frame], done: Progress) -> None:
         """Draws the overlay of what is done again, from the masks that are there. Raises Failure for other prompts or another video."""
@@ -90,7 +91,7 @@ class Tracking:
         for frame in frames:
             if self._prompts.are_for(frame):
                 return itertools.chain([frame], frames)
-            self._write(frame, None, None)
+            self._write(frame, None)
             advance()
         return iter(())
 
@@ -100,8 +101,9 @@ class Tracking:
         try:
             results = video.track_many(feed)
             while (result := self._next(results, feed)) is not None:
-                frame = feed.on_their_way.popleft()
-                self._write(frame, result, feed.states.pop(frame.index, None))
+                self._keep_new(feed)  # taken after that frame was written; the next one was sent later still
+                self._write(feed.on_their_way.popleft(), result)
+                self._keep_new(feed)
                 advance()
         finally:
             feed.stop()
@@ -114,17 +116,22 @@ class Tracking:
                 raise
             raise type(error)(f"frame {index}: {error}") from error
 
-    def _write(self, frame: Frame, result: TrackedFrame | None, state: bytes | None) -> None:
-        """Writes a frame, and the snapshot after it, where there is one; before the first of all, that there is none."""
+    def _write(self, frame: Frame, result: TrackedFrame | None) -> None:
+        """Writes a frame; before the first of all, that there is no snapshot yet."""
         with self._stopping.whole():
             if self._results.frames == 0:
                 self._results.begin()
                 self._keep(-1, b"")
             self._results.write(frame, result)
-            if state is not None:
-                self._keep(frame.index, state)
+            self._written = frame.index
         for object_id in result.vanished if result else ():
             self._say(f"object {object_id} has no pixel on frame {frame.index}, where it is prompted: it may be too small for this model")
+
+    def _keep_new(self, feed: Feed) -> None:
+        """Keeps the snapshot after the last frame that is written, where there is one."""
+        if (state := feed.states.pop(self._written, None)) is not None:
+            with self._stopping.whole():
+                self._keep(self._written, state)
 
     def _keep(self, index: int, state: bytes) -> None:
         if self._settings is not None:
