@@ -73,11 +73,11 @@ def _white(file: Path) -> float | None:
 
 
 def _deep(image: Any) -> bool:
-    return image.mode == "F" or image.mode.startswith("I")  # "I;16", or "I" where Pillow is old
+    return str(image.mode)[:1] in ("F", "I")  # "I;16", or "I" where Pillow is old
 
 
 def _turned(image: Any) -> bool:
     try:
-        return image.getexif().get(_ORIENTATION, 1) != 1
+        return bool(image.getexif().get(_ORIENTATION, 1) != 1)
     except Exception:  # as above; damaged EXIF in a picture that is whole
         return False

@@ -43,7 +43,14 @@ class Source:
     """
 
     def __init__(
-        self, name: str, frames: Iterator[Frame], *, fps: float, count: int | None, live: bool, close: Callable[[], None] = lambda: None
+        self,
+        name: str,
+        frames: Iterator[Frame],
+        *,
+        fps: float,
+        count: int | None = None,
+        live: bool = False,
+        close: Callable[[], None] = lambda: None,
     ) -> None:
         self.fps, self.count, self.live = fps, count, live
         self._name, self._frames, self._close, self._any, self._closed = name, frames, close, False, False
@@ -52,7 +59,7 @@ class Source:
         return self
 
     def __next__(self) -> Frame:
-        frame = next(self._frames, None)
+        frame = None if self._closed else next(self._frames, None)
         if frame is None and not self._any and not self._closed:
             raise SourceError(f"{self._name}: no frame of it could be read. See whether a player shows it.")
         if frame is None:
