@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from fractions import Fraction
 from pathlib import Path
 
@@ -11,8 +12,10 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
+from tqdm import tqdm
 
 from masklet import Tracker, rle
+from masklet.cli.track import _BAR
 from masklet.testing import MockTransport, answer
 from tests.client.track_runs import SIZE, folder_of, lines, picture, track
 from tests.fakes.toy_tracker import toy_mask
@@ -128,3 +131,14 @@ def test_an_object_without_a_pixel_where_it_is_prompted_is_told(tmp_path, capsys
     assert track(frames, tmp_path / "out", "--point", "4:1,2") == 0
     assert capsys.readouterr().err.count("object 4 has no pixel on frame 0, where it is prompted") == 1
     assert rle.decode(lines(tmp_path / "out")[0]["objects"][0]["mask"]).sum() == 0
+
+
+def test_progress_has_frames_per_second_and_the_time_that_is_left(server, tmp_path, capsys):
+    frames = folder_of(tmp_path / "frames", [f"{index}.png" for index in range(8)])
+    assert track(frames, tmp_path / "out", "--point", "1,2") == 0
+    assert re.search(r"8/8 \[\d\d:\d\d<\d\d:\d\d, +[\d.]+ frames/s\]", capsys.readouterr().err)
+
+
+def test_progress_of_a_slow_model_is_in_frames_per_second_too():
+    assert "0.25 frames/s" in tqdm.format_meter(n=5, total=50, elapsed=20, unit=" frames", bar_format=_BAR)
+    assert "<03:00" in tqdm.format_meter(n=5, total=50, elapsed=20, unit=" frames", bar_format=_BAR)

@@ -128,7 +128,7 @@ def _grey(image: Any) -> Labels | None:
         return np.asarray(image).astype(np.int64)
     if image.mode == "F":  # TIFF: 0 to 1, or to 255
         values = np.nan_to_num(np.asarray(image))
-        return np.rint(values * (VOID if values.max(initial=0) <= 1 else 1)).clip(0, 65535).astype(np.int64)
+        return np.asarray(np.rint(values * (VOID if values.max(initial=0) <= 1 else 1)).clip(0, 65535), np.int64)
     if image.mode == "L" or image.mode.startswith("I"):
         return np.asarray(image).astype(np.int64)
     pixels = np.asarray(image.convert("RGB")).astype(np.int64)

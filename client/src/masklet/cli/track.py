@@ -24,6 +24,8 @@ from masklet.errors import MaskletError
 from masklet.sources import Frame, Skipped, Source, open_source
 from masklet.tracker import Tracker
 
+_BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"  # frames per second also where that is less than one
+
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; gives its exit code. Raises Failure, MaskletError, OSError."""
@@ -105,7 +107,7 @@ class _Job:
                 _say(f"going on behind frame {self._done.frame}; the overlay is drawn again up to there")
                 tracking.redraw(frames, self._done)
             self._bar = bar = opened.enter_context(
-                tqdm(total=total, initial=results.frames, unit=" frames", mininterval=0.1 if sys.stderr.isatty() else 10)
+                tqdm(total=total, initial=results.frames, unit=" frames", bar_format=_BAR, mininterval=0.1 if sys.stderr.isatty() else 10)
             )
             interruptions = self._track(tracker, tracking, frames, bar.update)
             results.finish()
