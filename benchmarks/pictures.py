@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from masklet.cli.writers import Film
+from masklet.cli.film import Film
 from masklet.overlay import colour, contact_sheet, overlay
 from masklet.results import TrackedFrame
 
@@ -44,7 +44,7 @@ class Pictures:
         """A frame and its result; `prompts` by object, if it was prompted."""
         drawn = overlay(frame, result.masks, result.object_ids, result.boxes)
         captioned = _with_caption(drawn, f"frame {result.frame_index}", self._note)
-        self._film.add(captioned)
+        self._film.add(captioned, result.frame_index / self._fps)
         if result.frame_index % 2 == 0 and len(self._small) < _MOVING_FRAMES:
             self._small.append(Image.fromarray(_narrow(captioned, _MOVING)))
         if prompts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from masklet import Resilience, Tracker
 from masklet.testing import MockTransport
 from tests.fakes.plays import Outcome, shown
 from tests.fakes.toy_replicas import Replica, replicas
+from tests.fakes.toy_tracker import ToyTracker
 
 
 @pytest.fixture(autouse=True)
@@ -25,6 +27,16 @@ def open_video(make_tracker):
         return make_tracker("test:1", timeout_s=timeout_s, transport=server.transport).open(**opened)
 
     return make
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> MockTransport:
+    """A toy tracker that the command reaches instead of a server."""
+    toy = ToyTracker()
+    transport = MockTransport(toy)
+    transport.toy = toy
+    monkeypatch.setattr("masklet.cli.track.Tracker", functools.partial(Tracker, transport=transport))
+    return transport
 
 
 LONG_S = 60.0  # every limit that a test is not about: whoever waits for the wrong one waits for a minute

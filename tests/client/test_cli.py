@@ -18,7 +18,9 @@ from PIL import Image
 from masklet import Tracker, rle
 from masklet.cli import main
 from masklet.cli.arguments import parse
-from masklet.cli.sources import natural_order, open_source
+from masklet.cli.prompts_text import Annotation
+from masklet.sources import open_source
+from masklet.sources.folder import natural_order
 from masklet.testing import Broken, MockTransport, Refusal
 from tests.fakes.toy_grpc import serving
 from tests.fakes.toy_tracker import ToyTracker, toy_mask
@@ -43,16 +45,6 @@ def clip(tmp_path_factory) -> Path:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(index), format="rgb24")))
         container.mux(stream.encode())
     return file
-
-
-@pytest.fixture
-def server(monkeypatch):
-    """A toy tracker that the command reaches instead of a server."""
-    toy = ToyTracker()
-    transport = MockTransport(toy)
-    transport.toy = toy
-    monkeypatch.setattr("masklet.cli.track.Tracker", functools.partial(Tracker, transport=transport))
-    return transport
 
 
 def pixels(request):
@@ -196,18 +188,20 @@ def test_results_are_not_mixed_with_older_ones(clip, server, tmp_path, capsys):
 def test_a_missing_extra_names_the_way_to_install_it(clip, server, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)  # imports of it fail
     assert main(arguments(clip, "--point", "1,1", "--out", tmp_path / "out")) == 1
-    assert "pip install 'masklet[cli]'" in capsys.readouterr().err
+    assert "pip install 'masklet[video]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         pytest.param([], "nothing to track", id="no_prompt"),
-        pytest.param(["--point", "1"], "'1' is not [OBJECT:]X,Y[:LABEL]", id="half_a_point"),
-        pytest.param(["--point", "1,2:3"], "is not [OBJECT:]X,Y", id="label_3"),
-        pytest.param(["--point", "256:1,2"], "object 256 is not from 1 to 255", id="object_256"),
-        pytest.param(["--box", "1,2,3"], "is not [OBJECT:]X0,Y0,X1,Y1", id="three_sides"),
+        pytest.param(["--point", "1"], "'1' is not [OBJECT][@FRAME]:X,Y[:LABEL]", id="half_a_point"),
+        pytest.param(["--point", "1,2:3"], "is not [OBJECT][@FRAME]:X,Y", id="label_3"),
+        pytest.param(["--point", "0:1,2"], "object 0 is not from 1", id="object_0"),
+        pytest.param(["--box", "1,2,3"], "is not [OBJECT][@FRAME]:X0,Y0,X1,Y1", id="three_sides"),
         pytest.param(["--mask", "a.png", "--point", "1,2"], "not both", id="mask_and_point"),
+        pytest.param(["--box", "1,2,3,4", "--box", "1,2,3,5"], "one mask or box", id="two_boxes"),
+        pytest.param(["--annotation", ""], "is not [FRAME:]FILE", id="no_annotation"),
         pytest.param(["--point", "1,2", "--max-frames", "0"], "not above 0", id="no_frames"),
         pytest.param(["--point", "1,2", "--fps", "nan"], "nan is no finite number", id="no_rate"),
         pytest.param(["--point", "1,2", "--root-certificates", "none.pem"], "none.pem is not there", id="no_certificate"),
@@ -221,19 +215,26 @@ def test_wrong_usage_is_exit_code_2(words, says, capsys):
     assert says in capsys.readouterr().err
 
 
-def test_prompts_are_collected_by_object():
+def test_prompts_are_collected_by_frame_and_object():
     words = ["--point", "1.5,2", "--point", "2:3,4", "--point", "2:5,6:0", "--box", "2:0,0,9,9", "--mask", "3:a:b.png", "--mask", "4:7.png"]
-    prompts = parse(arguments("clip.mp4", "--out", "out", *words)).prompts
-    assert (prompts[1].points, prompts[1].labels, prompts[1].box) == ([[1.5, 2.0]], [1], None)
-    assert (prompts[2].points, prompts[2].labels, prompts[2].box) == ([[3.0, 4.0], [5.0, 6.0]], [1, 0], [0.0, 0.0, 9.0, 9.0])
-    assert (prompts[3].mask, prompts[4].mask) == (Path("a:b.png"), Path("7.png"))
-    assert parse(arguments("clip.mp4", "--out", "out", "--point", "1,1")).prompts.keys() == {1}, "nothing is left of the call before"
+    words += ["--point", "2@120:7,8", "--point", "2@120:9,8:0", "--box", "@7:1,2,3,4", "--mask", "300@5:c:d.png", "--mask", "@9:8.png"]
+    words += ["--annotation", "00000.png", "--annotation", "120:x.png", "--prompts", "p.json"]
+    given = parse(arguments("clip.mp4", "--out", "out", *words))
+    said = given.prompts
+    assert (said[0, 1].points, said[0, 1].labels, said[0, 1].box) == ([[1.5, 2.0]], [1], None)
+    assert (said[0, 2].points, said[0, 2].labels, said[0, 2].box) == ([[3.0, 4.0], [5.0, 6.0]], [1, 0], [0.0, 0.0, 9.0, 9.0])
+    assert (said[0, 3].mask, said[0, 4].mask) == (Path("a:b.png"), Path("7.png"))
+    assert (said[120, 2].points, said[120, 2].labels, said[120, 2].box) == ([[7.0, 8.0], [9.0, 8.0]], [1, 0], None)
+    assert (said[7, 1].box, said[5, 300].mask, said[9, 1].mask) == ([1.0, 2.0, 3.0, 4.0], Path("c:d.png"), Path("8.png"))
+    assert given.annotations == [Annotation(Path("00000.png"), None), Annotation(Path("x.png"), 120)]
+    assert given.prompt_files == [Path("p.json")]
+    assert parse(arguments("clip.mp4", "--out", "out", "--point", "1,1")).prompts.keys() == {(0, 1)}, "nothing is left of the call before"
 
 
 def test_a_source_tells_its_length_and_rate(clip):
     with open_source(str(clip)) as source:
         assert (source.count, source.fps, source.live) == (FRAMES, 12, False)
-        assert len(list(source.frames)) == FRAMES
+        assert len(list(source)) == FRAMES
 
 
 def test_python_dash_m_masklet_runs_over_grpc(clip, tmp_path):

@@ -3,61 +3,58 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from masklet.cli import drain, probe
 from masklet.cli.connection import add_connection, positive
+from masklet.cli.prompts_text import add_prompts
 
 _EPILOG = """\
-prompts, all on the first frame:
-  --point 210,350               a click on the object, x,y in pixels
-  --point 2:210,350             a click on object 2; objects are numbered 1 to 255, and 1 by default
+prompts: coordinates are pixels of the video, frames are counted from 0 and are the first where none is said
+  --point 210,350               a click on the object; objects are integers from 1 on, and 1 by default
+  --point 2:210,350             a click on object 2
   --point 2:220,300:0           a click beside object 2
+  --point 2@120:210,350         a click on object 2 in frame 120: it begins there, or is corrected from there on; earlier frames stay as they are
   --box 2:100,50,300,400        a box around object 2: x0,y0,x1,y1
-  --mask 3:dog.png              object 3 is where the image is not black
+  --mask 3:dog.png              object 3 is what the picture shows: white on black, a cut-out with transparency, or label 3 of a label picture
+  --annotation 00000.png        every label of the picture is an object, as DAVIS and YouTube-VOS have it; --annotation 120:dog.png for frame 120
+  --prompts prompts.json        [{"object": 2, "box": [100, 50, 300, 400]}, {"frame": 120, "object": 2, "points": [[210, 350]], "labels": [1]}]
 
 examples:
   masklet track bear.mp4 --url localhost:8001 --point 210,350 --out bear
   masklet track frames/ --url gpu-1:8001 --box 1:10,20,200,180 --point 2:400,90 --point 2:390,150:0 --out two
+  masklet track phone.mp4 --url gpu-1:8001 --point 1:300,200 --point 1@120:420,210 --max-side 1280 --out corrected
+  masklet track DAVIS/JPEGImages/480p/bear --url gpu-1:8001 --annotation DAVIS/Annotations/480p/bear/00000.png --out bear
+  masklet track long.mp4 --url gpu-1:8001 --point 210,350 --out long --resume         begins, or goes on where the same command was cut short
   masklet track 0 --url gpu-1:8001 --url gpu-2:8001 --point 210,350 --out live       a camera, and two servers: either may die
 
 what is written to the folder --out:
-  masks/00000.png ...           one indexed PNG per frame as in DAVIS: 0 is background, else the object; where objects overlap, the last wins
-  masks.jsonl                   one JSON line per frame with the exact mask of every object as COCO RLE, its box and scores
-  overlay.mp4                   the video with the objects drawn on it
+  masks/00000.png ...           one indexed PNG per frame as in DAVIS, named as the frame of a folder (numbers get five digits): 0 is background, else
+                                the object; where objects overlap, the last wins. Objects above 255 get free numbers: objects.json, {number: object}
+  masks.jsonl                   one JSON line per frame: its index, name, time in seconds, size [height, width], and the exact mask of every object as
+                                COCO RLE, its box and scores; or why the frame was skipped
+  overlay.mp4                   the video with the objects drawn on it, each frame at its own time; frames of other sizes than the first scaled to it
+  resume.state                  only while it is not finished: what --resume goes on from. Renewed every 10 s, or less often where that would
+                                take more than a 20th of the time; an object takes 0.3 to 5.7 MiB of it, by the variant
 
-exit codes: 0 done, or a camera stopped with Ctrl-C; 1 failure; 2 wrong usage; 130 stopped with Ctrl-C, what was written is kept
+A damaged frame is skipped and told; its index stays free.
+
+exit codes: 0 done, or a camera stopped; 1 failure; 2 wrong usage; 130 stopped with Ctrl-C, 143 with SIGTERM, 129 as the terminal closed. After all
+but 0 and 2 what was written is kept, whole, and the same command with --resume goes on: masks are those of a run that was never stopped, bit by bit
 """
-
-_NUMBER = r"-?\d+(?:\.\d+)?"
-_POINT = re.compile(rf"(?:(?P<object>\d+):)?(?P<numbers>{_NUMBER},{_NUMBER})(?::(?P<label>[01]))?")
-_BOX = re.compile(rf"(?:(?P<object>\d+):)?(?P<numbers>{_NUMBER}(?:,{_NUMBER}){{3}})")
-_MASK = re.compile(r"(?:(?P<object>\d+):)?(?P<file>.+)")
-
-
-@dataclass
-class ObjectPrompt:
-    """What is said about one object."""
-
-    points: list[list[float]] = field(default_factory=list)
-    labels: list[int] = field(default_factory=list)
-    box: list[float] | None = None
-    mask: Path | None = None
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments of the command, whose name is `command`. Wrong usage ends the program with exit code 2.
 
-    `prompts` of `track` maps object ids to an ObjectPrompt each.
+    Of `track` they have what `masklet.cli.prompts_text` adds.
     """
     parser = _parser()
     arguments = parser.parse_args(argv)
-    if arguments.command == "track" and not arguments.prompts:
-        parser.error("nothing to track: give at least one --point, --box or --mask (see masklet track --help)")
+    if arguments.command == "track" and not (arguments.prompts or arguments.annotations or arguments.prompt_files):
+        parser.error("nothing to track: give at least one --point, --box, --mask, --annotation or --prompts (see masklet track --help)")
     return arguments
 
 
@@ -75,7 +72,7 @@ def _add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     track = commands.add_parser(
         "track",
         help="track objects through a video, and write masks and an overlay video",
-        description="Tracks objects through a video file, a folder of images (in natural order) or a camera, and writes masks and an overlay video.",
+        description="Tracks objects through a video file, a folder of images (in natural order), a camera or a stream; writes masks and a video.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -92,19 +89,26 @@ def _add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "implied by several",
     )
     track.add_argument("--out", required=True, type=Path, metavar="DIR", help="folder to write to, new or empty")
-    for name, metavar, pattern in (
-        ("point", "[OBJECT:]X,Y[:LABEL]", _POINT),
-        ("box", "[OBJECT:]X0,Y0,X1,Y1", _BOX),
-        ("mask", "[OBJECT:]FILE", _MASK),
-    ):
-        track.add_argument(f"--{name}", action=_AddPrompt, metavar=metavar, const=pattern, help=f"a {name} prompt, as often as needed; see below")
-    track.add_argument("--fps", type=positive(float), help="frames per second of the overlay video; default: of the source, 25 for images")
+    track.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on with what is in --out, where the same command was cut short, instead of refusing a folder that is not empty; prompts may be "
+        "added on frames that are not done. An empty folder is begun, a finished one left as it is",
+    )
+    add_prompts(track)
+    track.add_argument(
+        "--max-side",
+        type=positive(int),
+        metavar="N",
+        help="scale frames with a longer side down to N pixels before they are sent, as where the server takes no larger ones; prompts are given, "
+        "and masks come back, in pixels of the video",
+    )
+    track.add_argument("--fps", type=positive(float), help="so many frames per second instead of the times of the source (images: 25)")
     track.add_argument("--max-frames", type=positive(int), metavar="N", help="stop after N frames")
     track.add_argument("--timeout-s", type=positive(float), default=30.0, metavar="S", help="how long the server may take for a frame; default 30")
     add_connection(track)
     track.add_argument("--proxy", metavar="URL", help="http://HOST:PORT of an HTTP proxy to go through; http_proxy and its like do not count")
     track.add_argument("--header", action="append", default=[], type=_header, metavar="NAME=VALUE", help="header to send, for gateways")
-    track.set_defaults(prompts={})
 
 
 class _Version(argparse.Action):
@@ -115,33 +119,6 @@ class _Version(argparse.Action):
 
         print(f"masklet {version('masklet')}")
         parser.exit()
-
-
-class _AddPrompt(argparse.Action):
-    """Adds a prompt to `namespace.prompts`. `const` is the pattern of its text."""
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, option: str | None = None) -> None:
-        match = self.const.fullmatch(value)
-        if not match:
-            raise argparse.ArgumentError(self, f"{value!r} is not {self.metavar}")
-        object_id = int(match["object"] or 1)
-        if not 1 <= object_id <= 255:
-            raise argparse.ArgumentError(self, f"object {object_id} is not from 1 to 255")
-        namespace.prompts[object_id] = self._added(namespace.prompts.get(object_id, ObjectPrompt()), match)
-
-    def _added(self, prompt: ObjectPrompt, match: re.Match[str]) -> ObjectPrompt:
-        said = match.groupdict()
-        if "file" in said:
-            made = ObjectPrompt(prompt.points, prompt.labels, prompt.box, Path(said["file"]))
-        else:
-            numbers = [float(number) for number in said["numbers"].split(",")]
-            if len(numbers) == 4:
-                made = ObjectPrompt(prompt.points, prompt.labels, numbers, prompt.mask)
-            else:
-                made = ObjectPrompt([*prompt.points, numbers], [*prompt.labels, int(said["label"] or 1)], prompt.box, prompt.mask)
-        if made.mask and (made.points or made.box):
-            raise argparse.ArgumentError(self, "an object takes a mask, or points and a box, not both")
-        return made
 
 
 def _header(text: str) -> tuple[str, str]:

@@ -4,64 +4,171 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import signal
 import sys
-from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
 
-from masklet.cli.arguments import ObjectPrompt
+from masklet.cli import resume
 from masklet.cli.connection import tls_of
-from masklet.cli.failure import need
-from masklet.cli.sources import Source, open_source, read_image
+from masklet.cli.failure import Failure, need
+from masklet.cli.prompts import Prompts, collect
+from masklet.cli.resume import Progress
+from masklet.cli.stopping import Stopping
 from masklet.cli.told import told
-from masklet.cli.writers import Writer
+from masklet.cli.tracking import Tracking
+from masklet.cli.writers import Results, numbers, numbers_in
 from masklet.connection.interruption import Interruption
-from masklet.overlay import Image
-from masklet.results import TrackedFrame
-from masklet.tracker import Tracker, Video
+from masklet.errors import MaskletError
+from masklet.sources import Frame, Skipped, Source, open_source
+from masklet.tracker import Tracker
 
-_INTERRUPTED = 130  # what shells give for Ctrl-C
+_BAR = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_noinv_fmt}]"  # frames per second also where that is less than one
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command; gives its exit code. Raises Failure, MaskletError, OSError."""
-    tqdm, tracker = need("tqdm").tqdm, _tracker(arguments)
-    with (
-        open_source(arguments.video) as source,
-        Writer(arguments.out, arguments.fps or source.fps) as writer,
-        tqdm(total=_total(source, arguments.max_frames), unit="frame") as bar,
-    ):
+    before = _before(arguments)
+    if before == "finished":
+        print(f"{arguments.out} is finished; there is nothing to resume.")
+        return 0
+    job = _Job(arguments, collect(arguments), before)
+    with Stopping() as stopping:
         try:
-            with tracker.open(resilient=arguments.resilient or len(arguments.url) > 1) as video:
-                _prompt(video, arguments.prompts)
-                for frame, result in _tracked(video, itertools.islice(source.frames, arguments.max_frames)):
-                    writer.write(frame, result)
-                    bar.update()
+            job.run(stopping)
         except KeyboardInterrupt:
-            print(f"\nstopped after {bar.n} frames; what was written to {arguments.out} is kept", file=sys.stderr)
-            return 0 if source.live else _INTERRUPTED
-    for interruption in video.interruptions:
-        print(f"survived: {_told(interruption)}", file=sys.stderr)
-    print(f"{bar.n} frames: {arguments.out}/masks, {arguments.out}/masks.jsonl, {arguments.out}/overlay.mp4")
+            print(f"\nstopped after {job.frames} frames{job.what_next()}", file=sys.stderr)
+            return 0 if job.live else 128 + (stopping.signal or signal.SIGINT)
+        except (MaskletError, Failure, OSError):
+            if job.what_next():
+                print(f"\nended after {job.frames} frames{job.what_next()}", file=sys.stderr)
+            raise
     return 0
 
 
-def _tracked(video: Video, frames: Iterator[Image]) -> Iterator[tuple[Image, TrackedFrame]]:
-    """Each frame with its result."""
-    on_their_way: deque[Image] = deque()
+def _before(arguments: argparse.Namespace) -> tuple[Progress, bytes] | str | None:
+    """What a run before left in the folder, where it may go on: its progress and snapshot, or that it is finished. None: nothing. Raises Failure."""
+    folder = arguments.out
+    if not folder.exists() or not any(folder.iterdir()):
+        return None
+    unfinished = resume.file_of(folder).exists()
+    if not arguments.resume:
+        advice = "Add --resume to go on there, or choose" if unfinished else "Choose"
+        raise Failure(f"{folder} is not empty. {advice} another folder for the results.")
+    if not unfinished and (folder / "masks.jsonl").exists():
+        return "finished"
+    if not unfinished:
+        raise Failure(f"{folder} holds something, but no results of masklet track to go on with. Choose another folder.")
+    progress, state = resume.load(folder)
+    if (settings := _settings(arguments)) != progress.settings:
+        was = ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in progress.settings.items() if value != settings.get(name))
+        raise Failure(f"the results in {folder} were made with {was.replace(' None', ' not given')}. Say the same, or choose another folder.")
+    return progress, state
 
-    def sent() -> Iterator[Image]:
-        for frame in frames:
-            on_their_way.append(frame)
-            yield frame
 
-    for result in video.track_many(sent()):
-        yield on_their_way.popleft(), result
+def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What must be the same for a run to go on with the results of another."""
+    return {"max_side": arguments.max_side, "fps": arguments.fps, "model": arguments.model}
 
 
-def _prompt(video: Video, prompts: Mapping[int, ObjectPrompt]) -> None:
-    for object_id, said in prompts.items():
-        mask = None if said.mask is None else read_image(said.mask).any(axis=2)
-        video.prompt(object_id, points=said.points or None, labels=said.labels or None, box=said.box, mask=mask)
+class _Job:
+    """One run of the command."""
+
+    def __init__(self, arguments: argparse.Namespace, prompts: Prompts, before: tuple[Progress, bytes] | str | None) -> None:
+        self._arguments, self._prompts = arguments, prompts
+        self._done: Progress | None
+        self._done, self._state = before if isinstance(before, tuple) else (None, b"")
+        self._numbers = numbers(prompts.object_ids, numbers_in(arguments.out))
+        self._results: Results | None = None
+        self._skipped = 0
+        self._bar: Any = None
+        self.live = False
+
+    @property
+    def frames(self) -> int:
+        """How many were written."""
+        return self._results.frames if self._results else 0
+
+    def run(self, stopping: Stopping) -> None:
+        """Tracks, and says how it was. Raises Failure, MaskletError, OSError, KeyboardInterrupt."""
+        arguments, tqdm = self._arguments, need("tqdm").tqdm
+        tracker = _tracker(arguments)
+        with ExitStack() as opened:
+            source = opened.enter_context(open_source(arguments.video, max_side=arguments.max_side, skipped=self._skip))
+            self.live = source.live
+            total = self._checked_total(source)
+            film_fps = arguments.fps or source.fps
+            self._results = results = opened.enter_context(Results(arguments.out, self._numbers, arguments.fps, film_fps))
+            opened.callback(stopping.finish)
+            tracking = Tracking(arguments.out, self._prompts, results, stopping, None if source.live else _settings(arguments), _say)
+            frames = itertools.islice(source, arguments.max_frames)
+            if self._done:
+                _say(f"going on behind frame {self._done.frame}; the overlay is drawn again up to there")
+                tracking.redraw(frames, self._done)
+            self._bar = bar = opened.enter_context(
+                tqdm(total=total, initial=results.frames, unit=" frames", bar_format=_BAR, mininterval=0.1 if sys.stderr.isatty() else 10)
+            )
+            interruptions = self._track(tracker, tracking, frames, bar.update)
+            results.finish()
+        self._end(interruptions)
+
+    def what_next(self) -> str:
+        """What became of the results that are there, and how to go on; empty where there are none."""
+        if not self.frames:
+            return ""
+        kept = f"; what was written to {self._arguments.out} is kept"
+        return kept + (". The same command with --resume goes on." if resume.file_of(self._arguments.out).exists() else "")
+
+    def _track(self, tracker: Tracker, tracking: Tracking, frames: Iterator[Frame], advance: Any) -> list[Interruption]:
+        if not self._state:
+            frames = tracking.before_prompts(frames, advance)
+        first = next(frames, None)
+        if first is None:
+            return []
+        resilient = self._arguments.resilient or len(self._arguments.url) > 1
+        with tracker.open(state=self._state or None, resilient=resilient) as video:
+            tracking.track(video, itertools.chain([first], frames), advance)
+        return video.interruptions
+
+    def _checked_total(self, source: Source) -> int | None:
+        """How many frames will come, where that is known. Raises Failure for prompts behind them."""
+        if source.live and self._arguments.resume:
+            raise Failure("a camera or stream cannot be resumed: its frames are gone. Leave out --resume, and choose another folder.")
+        total = min((count for count in (source.count, self._arguments.max_frames) if count is not None), default=None)
+        if total is not None and self._prompts.last >= total:
+            raise Failure(f"there are prompts on frame {self._prompts.last}, but only {total} frames, from 0 to {total - 1}.")
+        return total
+
+    def _skip(self, skipped: Skipped) -> None:
+        """Tells of a frame that cannot be read, and has it written. In the thread that reads."""
+        if self._done and skipped.index <= self._done.frame:  # it was told and written before
+            return
+        self._skipped += 1
+        if self._bar is not None and self._bar.total is not None:
+            self._bar.total -= 1
+        _say(f"frame {skipped.index} ({skipped.name}) is skipped: {skipped.why}")
+        if self._results:
+            self._results.skip(skipped)
+
+    def _end(self, interruptions: list[Interruption]) -> None:
+        """Says how it was. Raises Failure where prompts were never used."""
+        out = self._arguments.out
+        for interruption in interruptions:
+            print(f"survived: {_told(interruption)}", file=sys.stderr)
+        if self._prompts.unused:
+            raise Failure(f"the prompts of frame {', '.join(map(str, self._prompts.unused))} were not used: there is no such frame.")
+        resume.remove(out)
+        skipped = f" ({self._skipped} skipped)" if self._skipped else ""
+        print(f"{self.frames} frames{skipped}: {out}/masks, {out}/masks.jsonl, {out}/overlay.mp4")
+        if other := {object_id: number for object_id, number in self._numbers.items() if number != object_id}:
+            pairs = ", ".join(f"object {object_id} is {number}" for object_id, number in other.items())
+            print(f"in the PNG masks {pairs} ({out}/objects.json)")
+
+
+def _say(text: str) -> None:
+    """Tells people something, also while a bar shows progress."""
+    need("tqdm").tqdm.write(text, file=sys.stderr)
 
 
 def _told(interruption: Interruption) -> str:
@@ -78,8 +185,3 @@ def _tracker(arguments: argparse.Namespace) -> Tracker:
         model=arguments.model,
         proxy=arguments.proxy,
     )
-
-
-def _total(source: Source, most: int | None) -> int | None:
-    counts = [count for count in (source.count, most) if count is not None]
-    return min(counts, default=None)

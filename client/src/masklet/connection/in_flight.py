@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from typing import Any
 
 from masklet.concurrency.protocol import Concurrency
 from masklet.connection.connection import Connection, never
-from masklet.connection.pending import PendingResult, failed
+from masklet.connection.frame_call import FrameCall, FrameCalls
 from masklet.errors import RequestError
-from masklet.inputs import Frame
+from masklet.pixels import FrameLike
 from masklet.results import TrackedFrame
 
 _MOST = 64
@@ -19,14 +20,25 @@ _MOST = 64
 class FramesInFlight(AsyncIterator[TrackedFrame]):
     """The iterator of `Video.track_many`: frames are taken and sent, in order, while the oldest result is waited for. Raises ValueError."""
 
-    def __init__(self, connection: Connection, concurrency: Concurrency, frames: Iterable[Frame] | AsyncIterable[Frame], in_flight: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        calls: FrameCalls,
+        concurrency: Concurrency,
+        frames: Iterable[FrameLike] | AsyncIterable[FrameLike],
+        in_flight: int,
+        options: Mapping[str, Any],
+    ) -> None:
         if not 1 <= in_flight <= _MOST:
             advice = "The server holds every frame that is on its way; a few keep it busy."
             raise ValueError(f"in_flight must be at least 1 and at most {_MOST}, got {in_flight}. {advice}")
         self._connection = connection
+        self._calls = calls
         self._concurrency = concurrency
         self._in_flight = in_flight
-        self._pending: deque[PendingResult] = deque()
+        self._options = options
+        self._pending: deque[FrameCall] = deque()
+        self._taken: list[FrameLike] = []  # one that was taken and not sent, or none
         self._more = True  # `frames` may have some
         self._puller = concurrency.puller(frames, connection.wake)
         weakref.finalize(self, self._puller.stop).atexit = False
@@ -36,41 +48,49 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
             self._concurrency.check()
             self._send_taken()
             oldest = self._pending[0] if self._pending else None
-            if oldest and await self._connection.settled(oldest):
+            if oldest and await self._connection.settled(oldest.pending):
+                self._calls.go_on(oldest)
+                if oldest.pending.outcome is None:
+                    continue
                 self._pending.popleft()  # not before: a wait that is interrupted loses no result
-                return oldest.result()
+                return self._calls.result(oldest)
+            if oldest is None and self._calls.blocked:  # by the frame of another call
+                await self._calls.unblock()
+                continue
             if self._wants:
                 self._puller.ask()
-            elif oldest is None:
+            elif oldest is None and not self._taken:
                 raise StopAsyncIteration
             if oldest is None:
                 await self._puller.wait()
             else:
-                await self._connection.settle(oldest, unless=self._has_frame if self._wants else never)
+                await self._connection.settle(oldest.pending, unless=self._has_frame if self._wants else never)
 
     @property
     def _wants(self) -> bool:
         """Whether a frame is to be taken: while the oldest result is waited for, and not too many are on their way."""
-        return self._more and len(self._pending) < self._in_flight
+        return self._more and len(self._pending) < self._in_flight and not self._taken and not self._calls.blocked
 
     def _has_frame(self) -> bool:
         return self._puller.ready
 
     def _send_taken(self) -> None:
         """Sends the frame that was taken, if there is one. Errors come in its place, behind the results of the frames before."""
-        if not self._puller.ready:
+        if self._puller.ready:
+            try:
+                self._taken.append(self._puller.take())
+            except StopIteration:
+                self._more = False
+            except BaseException as error:
+                self._pending.append(FrameCall.failed(error))
+                self._more = False
+        if not self._taken:
             return
         try:
-            frame = self._puller.take()
-        except StopIteration:
-            self._more = False
-            return
-        except BaseException as error:
-            self._pending.append(failed(error))
-            self._more = False
-            return
-        try:
-            self._pending.append(self._connection.frame(frame))
+            call = self._calls.send(self._taken[0], **self._options)
         except Exception as error:
-            self._pending.append(failed(error))
+            call = FrameCall.failed(error)
             self._more = isinstance(error, RequestError)
+        if call:
+            self._taken.clear()
+            self._pending.append(call)
