@@ -31,6 +31,7 @@ from masklet.results import TrackedFrame
 from masklet.transport.grpc_transport import GrpcTransport
 from masklet.transport.protocol import AsyncTransport, Tls
 from masklet.transport.servers import Servers
+from masklet.wire import Overlap
 
 
 class Videos:
@@ -183,19 +184,22 @@ class AsyncVideo:
         track: bool = True,
         frame_index: int | None = None,
         reverse: bool = False,
+        overlap: Overlap = "allowed",
     ) -> TrackedFrame:
         """See `Video.track`."""
         self._concurrency.check()
         options = {"logits": logits, "snapshot": snapshot, "refine": refine, "track": track, "frame_index": frame_index, "reverse": reverse}
-        return await self._wait(self._connection.frame(frame, **options))
+        return await self._wait(self._connection.frame(frame, **options, overlap=overlap))
 
-    def track_many(self, frames: Iterable[Frame] | AsyncIterable[Frame], in_flight: int = 4) -> AsyncIterator[TrackedFrame]:
+    def track_many(
+        self, frames: Iterable[Frame] | AsyncIterable[Frame], in_flight: int = 4, *, overlap: Overlap = "allowed"
+    ) -> AsyncIterator[TrackedFrame]:
         """See `Video.track_many`. A task of its own takes the frames, which goes on where a wait for a result is cancelled or times out.
 
         `frames` may be an asynchronous iterable, as of a camera; a plain one must not block. When the loop is left early the task is cancelled.
         """
         self._concurrency.check_process()
-        return FramesInFlight(self._connection, self._concurrency, frames, in_flight)
+        return FramesInFlight(self._connection, self._concurrency, frames, in_flight, overlap=overlap)
 
     async def snapshot(self) -> bytes:
         """See `Video.snapshot`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import weakref
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from typing import Any
 
 from masklet.concurrency.protocol import Concurrency
 from masklet.connection.connection import Connection, never
@@ -17,15 +18,21 @@ _MOST = 64
 
 
 class FramesInFlight(AsyncIterator[TrackedFrame]):
-    """The iterator of `Video.track_many`: frames are taken and sent, in order, while the oldest result is waited for. Raises ValueError."""
+    """The iterator of `Video.track_many`: frames are taken and sent, in order, while the oldest result is waited for. Raises ValueError.
 
-    def __init__(self, connection: Connection, concurrency: Concurrency, frames: Iterable[Frame] | AsyncIterable[Frame], in_flight: int) -> None:
+    options  of every frame, as in `masklet.wire.Options`
+    """
+
+    def __init__(
+        self, connection: Connection, concurrency: Concurrency, frames: Iterable[Frame] | AsyncIterable[Frame], in_flight: int, **options: Any
+    ) -> None:
         if not 1 <= in_flight <= _MOST:
             advice = "The server holds every frame that is on its way; a few keep it busy."
             raise ValueError(f"in_flight must be at least 1 and at most {_MOST}, got {in_flight}. {advice}")
         self._connection = connection
         self._concurrency = concurrency
         self._in_flight = in_flight
+        self._options = options
         self._pending: deque[PendingResult] = deque()
         self._more = True  # `frames` may have some
         self._puller = concurrency.puller(frames, connection.wake)
@@ -70,7 +77,7 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
             self._more = False
             return
         try:
-            self._pending.append(self._connection.frame(frame))
+            self._pending.append(self._connection.frame(frame, **self._options))
         except Exception as error:
             self._pending.append(failed(error))
             self._more = isinstance(error, RequestError)
