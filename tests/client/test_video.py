@@ -89,6 +89,19 @@ def test_options_become_parameters(open_video):
     assert result.snapshot == b"\x01\x01"
 
 
+@pytest.mark.parametrize("resilient", [False, True])
+def test_overlap_goes_with_the_frames_that_it_is_said_for_and_with_no_other(make_tracker, resilient):
+    server = Server()
+    with make_tracker("test:1", transport=server.transport) as tracker, tracker.open(resilient=resilient) as video:
+        video.prompt(1, points=[(1, 2)])
+        video.track(FRAME)
+        video.track(FRAME, overlap="exclusive")
+        assert len(list(video.track_many([FRAME] * 2, overlap="exclusive"))) == 2
+        assert len(list(video.track_many([FRAME]))) == 1
+    sent = [request.parameters for request in server.transport.requests if request.parameters.get("masks") != "none"]
+    assert [given.get("overlap") for given in sent] == [None, *["exclusive"] * 3, None]  # allowed is the default of the wire
+
+
 def test_videos_have_ids_and_owners_of_their_own(make_tracker):
     server = Server()
     with make_tracker("test:1", headers={"Authorization": "x"}, transport=server.transport) as tracker:
@@ -123,8 +136,14 @@ def test_what_is_no_frame_is_refused_before_it_is_sent(open_video, frame):
 
 
 def test_parameters_are_checked_before_they_are_sent(open_video):
-    with open_video(Server()) as video, pytest.raises(BadParameter, match="frame_index is -1"):
-        video.track(FRAME, frame_index=-1)
+    server = Server()
+    with open_video(server) as video:
+        with pytest.raises(BadParameter, match="frame_index is -1"):
+            video.track(FRAME, frame_index=-1)
+        for ask in (lambda: video.track(FRAME, overlap="no"), lambda: next(iter(video.track_many([FRAME], overlap="no")))):
+            with pytest.raises(BadParameter, match=r"overlap is 'no'\. Use one of allowed, exclusive"):
+                ask()
+    assert server.transport.requests == []
 
 
 def test_snapshot_moves_a_video(open_video):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from masklet.envelope import MAX_BYTES, Envelope, Prompt, Sender, sign, verify
 from masklet.errors import BadRequest
-from masklet.wire import MASK_FORMS, Options
+from masklet.wire import MASK_FORMS, OVERLAPS, Options
 
 KEY, OTHER = b"k" * 32, b"j" * 32
 SENDER = Sender("preprocess_0_0", 12, False, 3.25)
@@ -32,6 +32,7 @@ _prompts = st.builds(
 _options = st.builds(
     Options,
     *(st.sampled_from(MASK_FORMS), *[st.booleans()] * 4, st.none() | st.integers(0, 2**63 - 1), st.booleans(), st.none()),
+    overlap=st.sampled_from(OVERLAPS),
 )
 ENVELOPES = st.builds(
     Envelope,
@@ -56,7 +57,7 @@ FULL = Envelope(
     error='MASKLET_BAD_FRAME: no "image".\n',
     restores=True,
     size=(48, 64),
-    options=Options("png", True, True, True, False, 7, True),
+    options=Options("png", True, True, True, False, 7, True, overlap="exclusive"),
     limits={"max_points": 64},
     prompts=(Prompt(2**63 - 1, ((0.1, -0.0), (1e-45, 3.4028234663852886e38)), (2, 3), append=True), Prompt(0, mask=True, clear=True)),
     received=1.5,

@@ -7,15 +7,9 @@ import pytest
 
 from masklet_postprocess.forms import box
 from masklet_postprocess.upsample import axis, mask_at
+from tests.postprocess.drawn import blobs, on_frame
 
 SIZES = [(720, 1280), (480, 854), (1080, 1920), (361, 643), (128, 128), (100, 40), (64, 500), (1, 1), (1, 300), (37, 1)]  # height, width
-
-
-def blobs(seed: int, side: int = 128) -> np.ndarray:
-    """Smooth random logits: some blobs are positive."""
-    rng = np.random.default_rng(seed)
-    low = np.kron(rng.normal(-0.3, 2, (side // 8, side // 8)), np.ones((8, 8))) + rng.normal(0, 0.3, (side, side))
-    return low.astype(np.float32)
 
 
 def small(side: int = 128) -> np.ndarray:
@@ -30,11 +24,7 @@ LOGITS = {"blobs": blobs(1), "one object": small(), "all": np.ones((128, 128), n
 
 def full(low: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The mask of the whole frame."""
-    placed = mask_at(low, size)
-    frame = np.zeros(size, dtype=bool)
-    height, width = placed.mask.shape
-    frame[placed.top : placed.top + height, placed.left : placed.left + width] = placed.mask
-    return frame
+    return on_frame(mask_at(low, size), size)
 
 
 @pytest.mark.torch

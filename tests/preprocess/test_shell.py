@@ -116,6 +116,12 @@ def test_a_wrong_request_becomes_a_status_and_carries_nothing_else(shell, code):
     assert not answer["envelope"].restores
 
 
+@pytest.mark.parametrize("value", ["", "no", "Exclusive", True, 1])
+def test_an_overlap_that_there_is_not_is_refused(shell, value):
+    said = status(shell(FRAME=np.ones((4, 4, 3), np.uint8), parameters={"overlap": value}))
+    assert said.startswith(f"MASKLET_BAD_PARAMETER: parameter overlap is {value!r}. Use one of allowed, exclusive.")
+
+
 def test_a_bug_becomes_a_status_and_a_line_in_the_log(shell, monkeypatch):
     def fail(*_):
         raise RuntimeError("wires crossed")
@@ -158,6 +164,7 @@ def test_the_envelope_says_whose_the_request_is(shell, picture, video):
 
 def test_the_envelope_says_what_was_asked_but_not_who_owns_the_video(shell, picture):
     given = {"masks": "png", "logits": True, "track": False, "frame_index": 3, "reverse": True, "snapshot": True, "refine": True}
+    given["overlap"] = "exclusive"
     options = shell(FRAME=picture(20, 20), parameters={**given, "owner": "me"})["envelope"].options
     assert options == Options(**given)
 

@@ -33,6 +33,7 @@ from masklet.results import TrackedFrame
 from masklet.transport.grpc_transport import GrpcTransport
 from masklet.transport.protocol import AsyncTransport, Tls
 from masklet.transport.servers import Servers
+from masklet.wire import Overlap
 
 
 class Videos:
@@ -197,6 +198,7 @@ class AsyncVideo:
         track: bool = True,
         frame_index: int | None = None,
         reverse: bool = False,
+        overlap: Overlap = "allowed",
     ) -> TrackedFrame:
         """See `Video.track`."""
         self._concurrency.check()
@@ -207,20 +209,27 @@ class AsyncVideo:
             "track": track,
             "frame_index": frame_index,
             "reverse": reverse,
+            "overlap": overlap,
         }
         while (call := self._calls.send(frame, bgr=bgr, tag=tag, masks=masks, **options)) is None:
             await self._calls.unblock()
         return await self._calls.finish(call)
 
     def track_many(
-        self, frames: Iterable[FrameLike] | AsyncIterable[FrameLike], in_flight: int = 4, *, masks: str | None = None, bgr: bool = False
+        self,
+        frames: Iterable[FrameLike] | AsyncIterable[FrameLike],
+        in_flight: int = 4,
+        *,
+        masks: str | None = None,
+        overlap: Overlap = "allowed",
+        bgr: bool = False,
     ) -> AsyncIterator[TrackedFrame]:
         """See `Video.track_many`. A task of its own takes the frames, which goes on where a wait for a result is cancelled or times out.
 
         `frames` may be an asynchronous iterable, as of a camera; a plain one must not block. When the loop is left early the task is cancelled.
         """
         self._concurrency.check_process()
-        return FramesInFlight(self._connection, self._calls, self._concurrency, frames, in_flight, {"masks": masks, "bgr": bgr})
+        return FramesInFlight(self._connection, self._calls, self._concurrency, frames, in_flight, {"masks": masks, "bgr": bgr, "overlap": overlap})
 
     async def snapshot(self) -> bytes:
         """See `Video.snapshot`."""

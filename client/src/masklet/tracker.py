@@ -23,6 +23,7 @@ from masklet.results import TrackedFrame
 from masklet.transport.grpc_transport import GrpcTransport
 from masklet.transport.protocol import Tls, Transport
 from masklet.transport.servers import Servers
+from masklet.wire import Overlap
 
 
 class Tracker:
@@ -163,6 +164,7 @@ class Video:
         track: bool = True,
         frame_index: int | None = None,
         reverse: bool = False,
+        overlap: Overlap = "allowed",
     ) -> TrackedFrame:
         """Tracks all objects into a frame and waits for the result.
 
@@ -178,6 +180,8 @@ class Video:
         track        False: compute only the objects prompted now, so that prompts can be given on several frames before tracking starts
         frame_index  index of this frame; by default the next one in the direction of travel
         reverse      the video is sent backwards
+        overlap      "exclusive": a pixel that several objects claim is given to the one with the highest logit there, so that masks can be written as
+                     one label picture. It changes masks and their boxes, not scores, logits, or what the server remembers
 
         Raises any MaskletError; the errors of `Video` say what each means for the video.
         """
@@ -188,22 +192,25 @@ class Video:
             "track": track,
             "frame_index": frame_index,
             "reverse": reverse,
+            "overlap": overlap,
         }
         return finish(self._video.track(frame, masks=masks, bgr=bgr, tag=tag, **options))
 
-    def track_many(self, frames: Iterable[FrameLike], in_flight: int = 4, *, masks: str | None = None, bgr: bool = False) -> Iterator[TrackedFrame]:
+    def track_many(
+        self, frames: Iterable[FrameLike], in_flight: int = 4, *, masks: str | None = None, overlap: Overlap = "allowed", bgr: bool = False
+    ) -> Iterator[TrackedFrame]:
         """Tracks through many frames, with up to `in_flight` of them (1 to 64) on their way. Gives the results in order, each as soon as it is there.
         What a frame can be, `masks` and `bgr` are as in `track`; `frame` of a result is the one it belongs to.
 
         Frames are taken as they are needed: one at a time while `next` waits for a result, in a thread, so that a camera that blocks does not hold up
-        results. `prompt` inside the loop goes with the next frame that is sent: frames are sent by `next` only.
+        results. `prompt` inside the loop goes with the next frame that is sent: frames are sent by `next` only. `overlap`: see `track`.
 
         An error comes in the place of its frame's result; after a RequestError, or an error of `frames`, `next` on the same iterator goes on
         with the frames already sent. Where `next` is interrupted (Ctrl-C), the result comes with the next call.
 
         When the loop is left early the thread drops the frame that it waits for, and ends: do not go on with the same generator elsewhere.
         """
-        return _Results(self._video.track_many(frames, in_flight, masks=masks, bgr=bgr))
+        return _Results(self._video.track_many(frames, in_flight, masks=masks, overlap=overlap, bgr=bgr))
 
     def snapshot(self) -> bytes:
         """The state of the video after the last frame. `Tracker.open(state=...)` goes on from it, here or on another server."""

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Literal, get_args
 
 from masklet.errors import BadParameter
 
 MASK_FORMS = ("rle", "bitmap", "png", "none")
+Overlap = Literal["allowed", "exclusive"]
+OVERLAPS = get_args(Overlap)
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,7 @@ class Options:
     reverse      the video is sent backwards
     info         fill SNAPSHOT with what the server says of itself, JSON; goes without a frame
     keep_alive   nothing is asked: the video is only to be remembered; goes without a frame
+    overlap      "exclusive": no two objects of the answer have a pixel in common; "allowed"
     owner        token of the client that started the video; others are refused
     """
 
@@ -38,6 +42,7 @@ class Options:
     reverse: bool = False
     info: bool = False
     keep_alive: bool = False
+    overlap: Overlap = "allowed"
     owner: str | None = None
 
     @classmethod
@@ -65,10 +70,13 @@ def owner_of(parameters: Mapping[str, object]) -> str | None:
     return str(parameters["owner"])
 
 
+_WORDS = {"masks": MASK_FORMS, "overlap": OVERLAPS}
+
+
 def _check(name: str, value: object) -> None:
-    if name == "masks":
-        if value not in MASK_FORMS:
-            raise BadParameter(f"parameter masks is {value!r}. Use one of {', '.join(MASK_FORMS)}.")
+    if name in _WORDS:
+        if value not in _WORDS[name]:
+            raise BadParameter(f"parameter {name} is {value!r}. Use one of {', '.join(_WORDS[name])}.")
     elif name == "frame_index":
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise BadParameter(f"parameter frame_index is {value!r}. It must be an integer of at least 0.")

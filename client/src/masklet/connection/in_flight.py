@@ -18,7 +18,7 @@ _MOST = 64
 
 
 class FramesInFlight(AsyncIterator[TrackedFrame]):
-    """The iterator of `Video.track_many`: frames are taken and sent, in order, while the oldest result is waited for. Raises ValueError."""
+    """The iterator of `Video.track_many`: frames are taken and sent, in order, while the oldest result is waited for. Raises ValueError.
 
     def __init__(
         self,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from masklet.envelope import Envelope
 from masklet.errors import BadRequest
 from masklet.mask_bytes import joined
+from masklet_postprocess.exclusive import exclusive_masks
 from masklet_postprocess.forms import box, encode
-from masklet_postprocess.upsample import mask_at
+from masklet_postprocess.upsample import Placed, mask_at
 
 Tensors = dict[str, np.ndarray]
 
@@ -25,8 +28,7 @@ def finish(low: np.ndarray, envelope: Envelope) -> Tensors:
         raise BadRequest(f"{len(low)} objects of logits came with an envelope for {envelope.objects}. Send requests to the model `tracker`.")
     size = envelope.size or (0, 0)
     masks, boxes = [], []
-    for logits in low:
-        placed = mask_at(logits, size)
+    for placed in _placed(low, size, envelope.options.overlap):
         boxes.append(box(placed))
         masks.append(encode(placed, size, envelope.options.masks))
     return {
@@ -35,3 +37,9 @@ def finish(low: np.ndarray, envelope: Envelope) -> Tensors:
         "LOGITS": low if envelope.options.logits else low[:0],
         "TOKEN": np.frombuffer(envelope.token.encode(), np.uint8),
     }
+
+
+def _placed(low: np.ndarray, size: tuple[int, int], overlap: str) -> Iterable[Placed]:
+    if overlap == "exclusive" and len(low) > 1:
+        return exclusive_masks(low, size)
+    return (mask_at(logits, size) for logits in low)

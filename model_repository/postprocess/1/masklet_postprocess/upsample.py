@@ -7,6 +7,7 @@ positive beside a positive low-resolution logit: everything else is never comput
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,9 @@ class Placed(NamedTuple):
     top: int
     left: int
     mask: np.ndarray
+
+
+NOWHERE = Placed(0, 0, np.zeros((0, 0), dtype=np.bool_))
 
 
 class Axis(NamedTuple):
@@ -39,19 +43,49 @@ def axis(size_in: int, size_out: int) -> Axis:
     return Axis(below, np.minimum(below + 1, size_in - 1), np.minimum(position - below.astype(_F32), _F32(1)))
 
 
-def mask_at(low: np.ndarray, size: tuple[int, int]) -> Placed:
-    """The mask of `low` (L, L) float32 logits at frame `size` (height, width)."""
+class Region(NamedTuple):
+    """The part of a frame that an object can be in: beside the positive ones of `low` (L, L)."""
+
+    low: np.ndarray
+    top: int
+    left: int
+    vertical: Axis
+    horizontal: Axis
+
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """Its rows and columns of the frame."""
+        return slice(self.top, self.top + len(self.vertical.below)), slice(self.left, self.left + len(self.horizontal.below))
+
+    def bands(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """Rows of the region, and the logits (rows, columns) float32 there, a band after the other."""
+        low, across = self.low, self.horizontal
+        wide = low[:, across.below] * (_F32(1) - across.weight) + low[:, across.above] * across.weight
+        for start in range(0, len(self.vertical.below), _ROWS):
+            rows = slice(start, start + _ROWS)
+            below, above, weight = (part[rows] for part in self.vertical)
+            yield rows, wide[below] * (_F32(1) - weight)[:, None] + wide[above] * weight[:, None]
+
+
+def region(low: np.ndarray, size: tuple[int, int]) -> Region | None:
+    """Where in a frame of `size` (height, width) an object of `low` (L, L) float32 logits can be. None: nowhere."""
     rows = _near(axis(low.shape[0], size[0]), low.max(axis=1) > 0)
     columns = _near(axis(low.shape[1], size[1]), low.max(axis=0) > 0)
     if rows is None or columns is None:
-        return Placed(0, 0, np.zeros((0, 0), dtype=np.bool_))
+        return None
     (top, vertical), (left, horizontal) = rows, columns
-    wide = low[:, horizontal.below] * (_F32(1) - horizontal.weight) + low[:, horizontal.above] * horizontal.weight
-    mask = np.empty((len(vertical.below), wide.shape[1]), dtype=np.bool_)
-    for start in range(0, len(mask), _ROWS):
-        below, above, weight = (part[start : start + _ROWS] for part in vertical)
-        np.greater(wide[below] * (_F32(1) - weight)[:, None] + wide[above] * weight[:, None], 0, out=mask[start : start + _ROWS])
-    return Placed(top, left, mask)
+    return Region(low, top, left, vertical, horizontal)
+
+
+def mask_at(low: np.ndarray, size: tuple[int, int]) -> Placed:
+    """The mask of `low` (L, L) float32 logits at frame `size` (height, width)."""
+    near = region(low, size)
+    if near is None:
+        return NOWHERE
+    mask = np.empty((len(near.vertical.below), len(near.horizontal.below)), dtype=np.bool_)
+    for rows, logits in near.bands():
+        np.greater(logits, 0, out=mask[rows])
+    return Placed(near.top, near.left, mask)
 
 
 def _near(along: Axis, positive: np.ndarray) -> tuple[int, Axis] | None:
