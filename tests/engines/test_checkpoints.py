@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 import safetensors
@@ -178,7 +177,3 @@ def test_a_missing_file_names_the_command_that_fetches_it(tmp_path):
 @pytest.mark.parametrize("content", [{"state_dict": {}}, torch.zeros(3), {"model": {"epoch": 3}}])
 def test_a_file_without_parameters_says_what_it_holds(refusal, content):
     assert "An official checkpoint holds the parameters by name" in refusal(content)
-
-
-def test_a_file_that_would_run_code_is_not_run(refusal):
-    assert "cannot be read as a PyTorch checkpoint" in refusal({"model": replace})

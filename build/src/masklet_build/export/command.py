@@ -28,8 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--checkpoint",
         type=Path,
         metavar="FILE",
-        help="checkpoint of this variant: the official file (.pt), or one in the layout of Hugging Face transformers: model.safetensors, its index "
-        "(model.safetensors.index.json) or their folder (default for nano: the package's own)",
+        help="checkpoint of this variant: the official file (.pt), that of a training program, or one in the layout of Hugging Face transformers: "
+        "model.safetensors, its index (model.safetensors.index.json) or their folder (default for nano: the package's own)",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="NAME",
+        help="which weights of a checkpoint that holds several, such as ema or state_dict/ema_model; the command says which there are and which it "
+        "takes (default: model, else the first that are no average)",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where engines and manifest.json go, whole or not at all")
     parser.add_argument(
@@ -92,7 +98,7 @@ def run_export(args: argparse.Namespace) -> int:
 
     try:
         film = folder_film(args.frames) if args.frames else None
-        common = {"choice": wanted, "film": film, "force": args.force, "progress": say}
+        common = {"choice": wanted, "film": film, "force": args.force, "weights": args.weights, "progress": say}
         if wanted.purpose == "torch":
             export_programs(variant, checkpoint, args.out, **common)
         else:

@@ -56,6 +56,7 @@ def export(
     fixtures: bool = False,
     sizes: Sequence[Sizes] = CHECKED_SIZES,
     force: bool = False,
+    weights: str | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Manifest:
     """Writes <engine>.onnx for the five engines and manifest.json into `out_dir`, all or nothing.
@@ -66,13 +67,14 @@ def export(
     fixtures        also writes what the network answers in float32, for `masklet-build selftest` (masklet_build.export.fixtures.record)
     sizes           of the calls that every engine is checked with
     force           replaces engines that were written to `out_dir` before
+    weights         which weights of a checkpoint that holds several (masklet_build.checkpoints.loading)
     progress        gets a line per step
     Raises OutputExists, CheckpointError and ExportError.
     """
     checkpoint = Path(checkpoint_path)
     with fresh_directory(Path(out_dir), mark=FILE_NAME, force=force) as folder:
         progress(f"reading {checkpoint}")
-        reference = TorchStages(load_checkpoint(checkpoint, variant), variant)
+        reference = TorchStages(load_checkpoint(checkpoint, variant, weights=weights, say=progress), variant)
         progress(f"{checkpoint.name} is {source_of(checkpoint, variant)}")
         plan = make_plan(reference, variant, choice, film, progress)
         differences = {}
@@ -88,9 +90,9 @@ def export(
         if fixtures:
             from masklet_build.export.fixtures.record import write_beside  # Pillow, which exporting for CPUs does without
 
-            write_beside(folder, variant, reference, checkpoint_sha256(checkpoint), progress)
+            write_beside(folder, variant, reference, checkpoint_sha256(checkpoint, weights), progress)
         tools = {"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__}
-        manifest = manifest_of(variant, checkpoint, folder, plan, differences, opset_of(choice), tools)
+        manifest = manifest_of(variant, checkpoint, weights, folder, plan, differences, opset_of(choice), tools)
         manifest.write(folder)
     return manifest
 
@@ -117,6 +119,7 @@ def _check(path: Path, model: Model, plan: Plan, reference: TorchStages, variant
 def manifest_of(
     variant: Variant,
     checkpoint: Path,
+    weights: str | None,
     folder: Path,
     plan: Plan,
     differences: Mapping[str, Mapping[str, float]],
@@ -126,7 +129,11 @@ def manifest_of(
     """The manifest of the files in `folder`."""
     return Manifest.now(
         variant=variant.name,
-        checkpoint={"name": checkpoint.resolve().name, "sha256": checkpoint_sha256(checkpoint), "source": source_of(checkpoint, variant)},
+        checkpoint={
+            "name": checkpoint.resolve().name,
+            "sha256": checkpoint_sha256(checkpoint, weights),
+            "source": source_of(checkpoint, variant) + (f"; its weights {weights}" if weights else ""),
+        },
         opset=opset,
         tools=tools,
         files={path.name: file_sha256(path) for path in sorted(folder.iterdir())},

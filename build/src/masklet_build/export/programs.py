@@ -47,6 +47,7 @@ def export_programs(
     film: Film | None = None,
     sizes: Sequence[Sizes] = CHECKED_SIZES,
     force: bool = False,
+    weights: str | None = None,
     progress: Callable[[str], None] = lambda message: None,
 ) -> Manifest:
     """Writes the programs of the five engines and manifest.json into `out_dir`, all or nothing; arguments as of `onnx_export.export`.
@@ -57,7 +58,7 @@ def export_programs(
     checkpoint = Path(checkpoint_path)
     with fresh_directory(Path(out_dir), mark=FILE_NAME, force=force) as folder:
         progress(f"reading {checkpoint}")
-        reference = TorchStages(load_checkpoint(checkpoint, variant), variant)
+        reference = TorchStages(load_checkpoint(checkpoint, variant, weights=weights, say=progress), variant)
         progress(f"{checkpoint.name} is {source_of(checkpoint, variant)}")
         plan = make_plan(reference, variant, choice, film, progress)
         differences = {}
@@ -66,7 +67,7 @@ def export_programs(
             path = write_programs(plan.stage(model.name, reference.stages[model.name]), model, variant, folder)
             progress(f"checking {model.name}")
             differences[model.name] = check_program(path, model, choice, reference, variant, sizes)
-        manifest = manifest_of(variant, checkpoint, folder, plan, differences, 0, {"torch": torch.__version__})
+        manifest = manifest_of(variant, checkpoint, weights, folder, plan, differences, 0, {"torch": torch.__version__})
         manifest.write(folder)
     return manifest
 
