@@ -24,9 +24,9 @@ from benchmarks.engines import Say, ready_engines
 from benchmarks.pictures import Pictures
 from masklet import families
 from masklet.cli.failure import Failure
-from masklet.cli.sources import open_source
 from masklet.errors import MaskletError
 from masklet.results import TrackedFrame
+from masklet.sources import open_source
 from masklet.tracker import Tracker, Video
 from masklet_build import nano
 from masklet_build.clips import Clip, inner_point, make_clip
@@ -169,7 +169,7 @@ def _source(args: argparse.Namespace, say: Say) -> Iterator[Source]:
         yield Source(iter(made.frames), CLIP_FPS, clicks, made.masks)
         return
     with open_source(args.video) as source:
-        yield Source(itertools.islice(source.frames, args.max_frames), source.fps, _given(args))
+        yield Source((frame.image for frame in itertools.islice(source, args.max_frames)), source.fps, _given(args))
 
 
 def _given(args: argparse.Namespace) -> dict[int, Prompt]:

@@ -18,7 +18,8 @@ from PIL import Image
 from masklet import Tracker, rle
 from masklet.cli import main
 from masklet.cli.arguments import parse
-from masklet.cli.sources import natural_order, open_source
+from masklet.sources import open_source
+from masklet.sources.folder import natural_order
 from masklet.testing import Broken, MockTransport, Refusal
 from tests.fakes.toy_grpc import serving
 from tests.fakes.toy_tracker import ToyTracker, toy_mask
@@ -196,7 +197,7 @@ def test_results_are_not_mixed_with_older_ones(clip, server, tmp_path, capsys):
 def test_a_missing_extra_names_the_way_to_install_it(clip, server, tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "av", None)  # imports of it fail
     assert main(arguments(clip, "--point", "1,1", "--out", tmp_path / "out")) == 1
-    assert "pip install 'masklet[cli]'" in capsys.readouterr().err
+    assert "pip install 'masklet[video]'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -233,7 +234,7 @@ def test_prompts_are_collected_by_object():
 def test_a_source_tells_its_length_and_rate(clip):
     with open_source(str(clip)) as source:
         assert (source.count, source.fps, source.live) == (FRAMES, 12, False)
-        assert len(list(source.frames)) == FRAMES
+        assert len(list(source)) == FRAMES
 
 
 def test_python_dash_m_masklet_runs_over_grpc(clip, tmp_path):

@@ -77,6 +77,7 @@ RULES = [
     Rule(f"{CLIENT}/families/*.py", frozenset({"masklet.families"})),
     Rule(f"{CLIENT}/transport/grpc_*.py", frozenset({"masklet", "numpy"}) | GRPC),
     Rule(f"{CLIENT}/cli/**/*.py", frozenset({"masklet", "numpy", "av", "PIL", "tqdm"})),
+    Rule(f"{CLIENT}/sources/*.py", frozenset({"masklet.sources", "masklet.errors", "numpy"})),
     Rule(f"{CLIENT}/**/*.py", frozenset({"masklet", "numpy"}), but=("grpc_", "/cli/")),
     Rule("model_repository/memory_bank/1/masklet_bank/**/*.py", SHARED | {"masklet.envelope"} - {"masklet.rle"} | {"masklet_bank", "numpy", "cupy"}),
     # Policies know frame numbers and scores, what is stored knows no policy but its words.

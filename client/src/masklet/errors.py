@@ -17,7 +17,8 @@
     ├── VideoLost               the server no longer holds this video: open a new one
     ├── ServerBusy              the server takes no further video or object now: retry in `retry_after_s`, or elsewhere
     ├── ServerUnavailable       no server answers at this address
-    └── ServerFault             the server failed inside; the message says how
+    ├── ServerFault             the server failed inside; the message says how
+    └── SourceError             a video, folder, camera or stream cannot be opened or read
 
 On the wire an error is `MASKLET_<CODE>: what happened. What to do.`, and behind it ` [request ID]`; `code` is stable, the text is for people, but for
 the words `Retry in N s` of a full server.
@@ -150,6 +151,12 @@ class ServerFault(MaskletError):
     """The server failed inside."""
 
     code = "SERVER_FAULT"
+
+
+class SourceError(MaskletError):
+    """A video, folder, camera or stream cannot be opened or read. Of the caller's side: no server raises it."""
+
+    code = "SOURCE_ERROR"
 
 
 def from_server(text: str) -> MaskletError:

@@ -11,12 +11,13 @@ from collections.abc import Iterator, Mapping
 from masklet.cli.arguments import ObjectPrompt
 from masklet.cli.connection import tls_of
 from masklet.cli.failure import need
-from masklet.cli.sources import Source, open_source, read_image
 from masklet.cli.told import told
 from masklet.cli.writers import Writer
 from masklet.connection.interruption import Interruption
 from masklet.overlay import Image
 from masklet.results import TrackedFrame
+from masklet.sources import Source, open_source
+from masklet.sources.images import read_image
 from masklet.tracker import Tracker, Video
 
 _INTERRUPTED = 130  # what shells give for Ctrl-C
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             with tracker.open(resilient=arguments.resilient or len(arguments.url) > 1) as video:
                 _prompt(video, arguments.prompts)
-                for frame, result in _tracked(video, itertools.islice(source.frames, arguments.max_frames)):
+                for frame, result in _tracked(video, (frame.image for frame in itertools.islice(source, arguments.max_frames))):
                     writer.write(frame, result)
                     bar.update()
         except KeyboardInterrupt:
