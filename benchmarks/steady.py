@@ -14,7 +14,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from masklet.inputs import Frame
+from masklet.inputs import FrameLike
 from masklet.tracker import Video
 from masklet_build.clips import inner_point, make_clip
 
@@ -49,7 +49,7 @@ class Setting:
         return self._files[0], to_and_fro(self._files)
 
 
-def begin(video: Video, setting: Setting, *, jpeg: bool) -> Iterator[Frame]:
+def begin(video: Video, setting: Setting, *, jpeg: bool) -> Iterator[FrameLike]:
     """Clicks every object on the first frame, and tracks that. Gives the frames after it, as JPEG files or as they are."""
     for object_id, point in enumerate(setting.clicks, 1):
         video.prompt(object_id, points=[point])

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.films import SIZE, digest
 from benchmarks.steady import jpeg, to_and_fro
 from masklet import Tracker
-from masklet.inputs import Frame
+from masklet.inputs import FrameLike
 from masklet_build.clips import Clip, bounding_box, inner_point, make_clip
 
 _CLIP_FRAMES = 16
@@ -26,7 +26,7 @@ _ADDED, _REMOVED, _CORRECTED, _REFINED = 0.06, 0.04, 0.05, 0.05  # chance per fr
 class Step:
     """One frame that is sent. What comes before it: removals of objects, then prompts (arguments of `Video.prompt`)."""
 
-    frame: Frame
+    frame: FrameLike
     removals: tuple[int, ...] = ()
     prompts: tuple[dict[str, Any], ...] = ()
     refine: bool = False
@@ -65,7 +65,7 @@ def answers(url: str, script: Script, stopping: threading.Event) -> Iterator[tup
 def _steps(chance: random.Random, number: int, count: int) -> list[Step]:
     objects = chance.randint(1, _OBJECTS)
     clip = make_clip("test", number, frames=_CLIP_FRAMES, height=SIZE[0], width=SIZE[1], objects=objects)
-    pictures: list[Frame] = [jpeg(frame) if number % 2 else frame for frame in clip.frames]
+    pictures: list[FrameLike] = [jpeg(frame) if number % 2 else frame for frame in clip.frames]
     places = chain([0], to_and_fro(list(range(_CLIP_FRAMES))))
     live = set(range(chance.randint(1, objects)))
     steps = [Step(pictures[next(places)], prompts=tuple(_prompt(chance, clip, 0, one) for one in sorted(live)))]
@@ -74,7 +74,7 @@ def _steps(chance: random.Random, number: int, count: int) -> list[Step]:
     return steps
 
 
-def _next(chance: random.Random, clip: Clip, place: int, live: set[int], pictures: Sequence[Frame]) -> Iterator[Step]:
+def _next(chance: random.Random, clip: Clip, place: int, live: set[int], pictures: Sequence[FrameLike]) -> Iterator[Step]:
     """The step at one frame of the clip, and at times a refinement of it. Changes `live`."""
     seen = {one for one in range(clip.masks.shape[1]) if clip.masks[place, one].any()}
     removals, prompts = [], []

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from masklet import ServerFault, UnknownObject, results, rle
+from masklet import BadParameter, ServerFault, UnknownObject, results, rle
 from masklet.contract import TIMING_FIELDS
 from masklet.mask_bytes import joined, separated
 from masklet.wire import Options
@@ -120,3 +122,101 @@ def test_masks_are_separated_as_they_were_joined(masks):
 def test_a_missing_tensor_is_named():
     with pytest.raises(ServerFault, match="IOUS"):
         results.read({name: array for name, array in tensors(RLE).items() if name != "IOUS"}, Options(), SIZE)
+
+
+def test_masks_are_decoded_when_they_are_looked_at_and_once(monkeypatch):
+    decoded = []
+    monkeypatch.setattr("masklet.masks.rle.decode", lambda made, decode=rle.decode: decoded.append(1) or decode(made))
+    result = results.read(tensors(RLE), Options(), SIZE)
+    assert (result.rles, result.areas.tolist(), result.present.tolist()) == (
+        [rle.encode(mask) for mask in MASKS],
+        MASKS.sum((1, 2)).tolist(),
+        [False, True],
+    )
+    assert decoded == []
+    result.mask(3)
+    assert len(decoded) == 1
+    assert result.masks is result.masks
+    assert len(decoded) == 3
+
+
+def test_bitmaps_have_areas_and_run_lengths():
+    result = results.read(tensors(BITMAP), Options(masks="bitmap"), SIZE)
+    assert result.areas.tolist() == MASKS.sum((1, 2)).tolist()
+    assert result.rles == [rle.encode(mask) for mask in MASKS]
+
+
+def test_without_masks_there_are_boxes_and_scores_alone():
+    result = results.read(tensors([b"", b""]), Options(masks="none"), SIZE)
+    assert result.boxes.shape == (2, 4)
+    for look in ("masks", "rles", "areas"):
+        with pytest.raises(BadParameter, match='masks="none"'):
+            getattr(result, look)
+
+
+def test_runs_that_make_no_mask_show_when_they_are_looked_at():
+    damaged = [json.dumps({"size": list(SIZE), "counts": "0"}).encode()] * 2
+    with pytest.raises(ServerFault, match="same version"):
+        results.read(tensors(damaged), Options(), SIZE).masks  # noqa: B018
+
+
+def boxed(masks: np.ndarray) -> np.ndarray:
+    """Box of each mask, the long way."""
+    boxes = []
+    for mask in masks:
+        y, x = np.nonzero(mask)
+        boxes.append([x.min(), y.min(), x.max() + 1, y.max() + 1] if len(x) else [0, 0, 0, 0])
+    return np.array(boxes, np.float32)
+
+
+@pytest.mark.parametrize("form", ["rle", "bitmap"])
+@pytest.mark.parametrize("size", [(33, 26), (22, 40), (5, 6), SIZE, (1, 1)], ids=str)
+def test_a_result_at_another_size_has_the_mask_at_the_centre_of_each_pixel(size, form):
+    masks = np.zeros((3, *SIZE), bool)
+    masks[0, 2:7, 3:9], masks[1, 10, 12] = True, True
+    data = [json.dumps(rle.encode(mask)).encode() if form == "rle" else np.packbits(mask).tobytes() for mask in masks]
+    full = tensors(data, OBJECT_IDS=np.array([7, 3, 1]), BOXES=boxed(masks), LOGITS=np.zeros((0, 4, 4), np.float32))
+    result = results.read(full, Options(masks=form), SIZE).at_size(size)
+    expected = [
+        [[mask[int((row + 0.5) * SIZE[0] / size[0]), int((column + 0.5) * SIZE[1] / size[1])] for column in range(size[1])] for row in range(size[0])]
+        for mask in masks
+    ]
+    np.testing.assert_array_equal(result.masks, expected)
+    np.testing.assert_array_equal(result.boxes, boxed(np.array(expected)))
+    assert (result.object_ids, result.cell) == ((7, 3, 1), (size[0] / 4, size[1] / 4))
+
+
+def seen(form: str) -> results.TrackedFrame:
+    """Three objects; the second has no pixel."""
+    masks = np.array([MASKS[0], np.zeros(SIZE, bool), MASKS[1]])
+    data = [json.dumps(rle.encode(mask)).encode() if form == "rle" else np.packbits(mask).tobytes() for mask in masks]
+    ious = np.array([0.5, 0.25, 0.75], np.float32)
+    return results.read(tensors(data, OBJECT_IDS=np.array([7, 3, 1]), BOXES=boxed(masks), IOUS=ious), Options(masks=form), SIZE)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # pycocotools' own
+@pytest.mark.parametrize("form", ["rle", "bitmap"])
+def test_pycocotools_reads_what_goes_to_coco(form):
+    coco = pytest.importorskip("pycocotools.coco").COCO()
+    coco.dataset = {"images": [{"id": 4, "height": SIZE[0], "width": SIZE[1]}], "categories": [{"id": 2}], "annotations": []}
+    coco.createIndex()
+    read = coco.loadRes(json.loads(json.dumps(seen(form).to_coco(category_id=2))))
+    found = read.loadAnns(read.getAnnIds(imgIds=[4]))
+    assert [(one["track_id"], one["score"], one["category_id"]) for one in found] == [(7, 0.5, 2), (1, 0.75, 2)]
+    np.testing.assert_array_equal([read.annToMask(one) for one in found], MASKS)
+    assert [one["area"] for one in found] == MASKS.sum((1, 2)).tolist()
+    assert [one["image_id"] for one in seen(form).to_coco(image_id=9)] == [9, 9]
+
+
+def test_supervision_gets_the_objects_that_have_pixels(monkeypatch):
+    monkeypatch.setitem(sys.modules, "supervision", SimpleNamespace(Detections=SimpleNamespace))
+    made = seen("rle").to_supervision()
+    np.testing.assert_array_equal(made.mask, MASKS)
+    np.testing.assert_array_equal(made.xyxy, boxed(MASKS))
+    assert (made.tracker_id.tolist(), made.confidence.tolist()) == ([7, 1], [0.5, 0.75])
+
+
+def test_without_supervision_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "supervision", None)
+    with pytest.raises(ImportError, match="pip install supervision"):
+        seen("rle").to_supervision()

@@ -93,7 +93,7 @@ def answer(index: int, objects: list[int], masks: list[bytes], options: Options,
             "BOXES": np.full((count, 4), index, np.float32),
             "SCORES": np.full(count, 3, np.float32),
             "IOUS": np.full(count, 0.5, np.float32),
-            "LOGITS": np.full((count, LOW, LOW) if options.logits else (0, 0, 0), -1, np.float32),
+            "LOGITS": np.full((count if options.logits else 0, LOW, LOW), -1, np.float32),
             "SNAPSHOT": np.array([video.frames, *video.objects] if options.snapshot else [], np.uint8),
             "TIMING": np.arange(7, dtype=np.float32),
             "DRAINING": np.zeros(1, np.uint8),
@@ -102,6 +102,8 @@ def answer(index: int, objects: list[int], masks: list[bytes], options: Options,
 
 
 def _encode(mask: np.ndarray, form: str) -> bytes:
+    if form == "none":
+        return b""
     return json.dumps(rle.encode(mask)).encode() if form == "rle" else np.packbits(mask).tobytes()
 
 

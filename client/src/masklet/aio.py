@@ -17,13 +17,14 @@ from masklet.concurrency.event_loop import EventLoop
 from masklet.concurrency.protocol import Concurrency
 from masklet.connection import keep_alive
 from masklet.connection.connection import Connection, PlainConnection
+from masklet.connection.frame_call import FrameCall
 from masklet.connection.in_flight import FramesInFlight
 from masklet.connection.interruption import Interruption
 from masklet.connection.pending import PendingResult
 from masklet.connection.session import Session
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError, UnknownObject
-from masklet.inputs import Frame
+from masklet.pixels import FrameLike
 from masklet.recovery.connection import ResilientConnection
 from masklet.recovery.options import Resilience
 from masklet.recovery.session import ResilientSession
@@ -175,8 +176,11 @@ class AsyncVideo:
 
     async def track(
         self,
-        frame: Frame,
+        frame: FrameLike,
         *,
+        masks: str | None = None,
+        bgr: bool = False,
+        tag: Any = None,
         logits: bool = False,
         snapshot: bool = False,
         refine: bool = False,
@@ -186,16 +190,27 @@ class AsyncVideo:
     ) -> TrackedFrame:
         """See `Video.track`."""
         self._concurrency.check()
-        options = {"logits": logits, "snapshot": snapshot, "refine": refine, "track": track, "frame_index": frame_index, "reverse": reverse}
-        return await self._wait(self._connection.frame(frame, **options))
+        options: dict[str, Any] = {
+            "logits": logits,
+            "snapshot": snapshot,
+            "refine": refine,
+            "track": track,
+            "frame_index": frame_index,
+            "reverse": reverse,
+        }
+        call = FrameCall(self._connection, frame, bgr=bgr, tag=tag, masks=masks, **options)
+        await self._connection.settle(call.pending)
+        return call.result()
 
-    def track_many(self, frames: Iterable[Frame] | AsyncIterable[Frame], in_flight: int = 4) -> AsyncIterator[TrackedFrame]:
+    def track_many(
+        self, frames: Iterable[FrameLike] | AsyncIterable[FrameLike], in_flight: int = 4, *, masks: str | None = None, bgr: bool = False
+    ) -> AsyncIterator[TrackedFrame]:
         """See `Video.track_many`. A task of its own takes the frames, which goes on where a wait for a result is cancelled or times out.
 
         `frames` may be an asynchronous iterable, as of a camera; a plain one must not block. When the loop is left early the task is cancelled.
         """
         self._concurrency.check_process()
-        return FramesInFlight(self._connection, self._concurrency, frames, in_flight)
+        return FramesInFlight(self._connection, self._concurrency, frames, in_flight, {"masks": masks, "bgr": bgr})
 
     async def snapshot(self) -> bytes:
         """See `Video.snapshot`."""

@@ -6,6 +6,7 @@ Only what is obviously wrong is refused here; the server checks the rest (frame 
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,11 @@ def joined(earlier: Item | None, later: Item) -> Item:
 def removal(object_id: int) -> Item:
     """The item that makes the server forget an object."""
     return {"object": identifier(object_id), "remove": True}
+
+
+def visible(items: Iterable[Item]) -> frozenset[int]:
+    """The objects that these prompts say are in the frame: all but a mask without a pixel, and what only clears or removes."""
+    return frozenset(item["object"] for item in items if "points" in item or "box" in item or ("mask" in item and rle.area(item["mask"])))
 
 
 def identifier(object_id: int) -> int:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from masklet import mask_bytes, rle
+from masklet import mask_bytes
 from masklet.contract import TIMING_FIELDS
 from masklet.errors import ServerFault, UnknownObject
+from masklet.masks import Masks, resized
+from masklet.rle import Rle
 from masklet.wire import Options
 
 Tensors = Mapping[str, np.ndarray]
@@ -23,7 +26,6 @@ class TrackedFrame:
 
     frame_index  index of the frame, counted since the video began
     object_ids   the N ids; an object is absent before its first prompt
-    masks        bool (N, H, W), at the size of the frame. (0, 0, 0) where a frame sent as encoded bytes has no object: its size is not known
     boxes        float32 (N, 4): x0, y0, x1, y1 of each mask in pixels of the frame, ends exclusive; zeros for an empty mask
     scores       float32 (N,): object presence logit; above 0 the object is in the frame
     ious         float32 (N,): IoU that the model predicts for its mask, 0..1
@@ -31,11 +33,14 @@ class TrackedFrame:
     snapshot     the state of the video after this frame, if asked for; `Tracker.open(state=...)` goes on from it
     timing       milliseconds that the server spent, by stage (`masklet.contract.TIMING_FIELDS`)
     draining     the server will stop and takes no new videos: take a snapshot and go on from it on another server
+    vanished     ids of the objects that were prompted on this frame and have no pixel in it: what is smaller than a cell of the model is lost
+    cell         (height, width) of a cell of the model in pixels of the frame: one logit. None: not known
+    frame        what the caller passed to `track` or `track_many`, the very object
+    tag          what the caller passed to `track` as tag
     """
 
     frame_index: int
     object_ids: tuple[int, ...]
-    masks: NDArray[np.bool_]
     boxes: NDArray[np.float32]
     scores: NDArray[np.float32]
     ious: NDArray[np.float32]
@@ -43,13 +48,91 @@ class TrackedFrame:
     snapshot: bytes | None
     timing: Mapping[str, float]
     draining: bool
+    _masks: Masks
+    vanished: tuple[int, ...] = ()
+    cell: tuple[float, float] | None = None
+    frame: Any = None
+    tag: Any = None
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        """bool (N, H, W), at the size of the frame; decoded when first looked at. (0, 0, 0) where a frame sent as encoded bytes has no object: its
+        size is not known. Raises BadParameter where the frame was tracked with masks="none"."""
+        return self._masks.arrays
+
+    @property
+    def rles(self) -> list[Rle]:
+        """The masks as COCO run lengths, {"size": [height, width], "counts": text}; those of masks="rle" as they came. Raises as `masks`."""
+        return self._masks.rles
+
+    @property
+    def areas(self) -> NDArray[np.int64]:
+        """Pixels of each mask, int64 (N,); decodes nothing. Raises as `masks`."""
+        return self._masks.areas
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """bool (N,): whether the object is in the frame, by its score."""
+        return self.scores > 0
 
     def mask(self, object_id: int) -> NDArray[np.bool_]:
-        """The mask (H, W) of one object. Raises UnknownObject if it is not in this frame."""
+        """The mask (H, W) of one object; only this one is decoded. Raises UnknownObject if it is not in this frame."""
         if object_id not in self.object_ids:
             raise UnknownObject(f"object {object_id} is not in frame {self.frame_index}, which has the objects {list(self.object_ids)}.")
-        mask: NDArray[np.bool_] = self.masks[self.object_ids.index(object_id)]
-        return mask
+        return self._masks.one(self.object_ids.index(object_id))
+
+    def at_size(self, size: tuple[int, int]) -> TrackedFrame:
+        """The same result with masks and boxes at another (height, width), such as that of the picture before it was scaled for the server.
+
+        Each pixel is that of the mask at its centre. Logits stay as they are. Raises as `masks`.
+        """
+        height, width = map(int, size)
+        made = [resized(self._masks.one(index), (height, width)) for index in range(len(self.object_ids))]
+        boxes = np.array([box for _, box in made], np.float32).reshape(-1, 4)
+        cell = None
+        if self.cell and self._masks.size:
+            cell = (self.cell[0] * height / self._masks.size[0], self.cell[1] * width / self._masks.size[1])
+        return replace(self, _masks=Masks.of([one for one, _ in made], (height, width)), boxes=boxes, cell=cell)
+
+    def to_supervision(self) -> Any:
+        """The objects that have pixels as `supervision.Detections`: xyxy, mask, confidence (predicted IoU), tracker_id (object id).
+
+        They have no classes: annotators need `color_lookup=supervision.ColorLookup.TRACK`. Raises ImportError without supervision.
+        """
+        try:
+            supervision = import_module("supervision")
+        except ImportError as error:
+            raise ImportError("to_supervision needs the package supervision: pip install supervision") from error
+        shown = self._visible()
+        return supervision.Detections(
+            xyxy=self.boxes[shown],
+            mask=np.array([self._masks.one(index) for index in shown]) if shown else None,
+            confidence=self.ious[shown],
+            tracker_id=np.array(self.object_ids, np.int64)[shown],
+        )
+
+    def to_coco(self, image_id: int | None = None, category_id: int = 1) -> list[dict[str, Any]]:
+        """The objects that have pixels as results in COCO's format, ready for JSON; track_id is the object id.
+
+        pycocotools' `loadRes` reads them, and adds area and bbox of each mask; it would take a bbox of ours for the area.
+
+        image_id  of this frame; None: its index
+        """
+        image_id = self.frame_index if image_id is None else image_id
+        return [
+            {
+                "image_id": image_id,
+                "category_id": category_id,
+                "track_id": self.object_ids[index],
+                "segmentation": self.rles[index],
+                "score": float(self.ious[index]),
+            }
+            for index in self._visible()
+        ]
+
+    def _visible(self) -> list[int]:
+        """The places of the objects that have pixels."""
+        return np.flatnonzero(self.boxes[:, 2] > self.boxes[:, 0]).tolist()
 
 
 def token(tensors: Tensors) -> str:
@@ -66,19 +149,19 @@ def token(tensors: Tensors) -> str:
         ) from error
 
 
-def read(tensors: Tensors, options: Options, size: tuple[int, int] | None) -> TrackedFrame:
+def read(tensors: Tensors, options: Options, size: tuple[int, int] | None, prompted: Collection[int] = ()) -> TrackedFrame:
     """The result in the output tensors of `tracker`, batch dimension removed.
 
-    `options` are those of the request, `size` is (height, width) of the frame where it is known. Raises ServerFault for tensors that are
-    not what this client expects.
+    `options` are those of the request, `size` is (height, width) of the frame where it is known, `prompted` the objects that it prompts. Raises
+    ServerFault for tensors that are not what this client expects.
     """
     try:
         ids = tuple(tensors["OBJECT_IDS"].tolist())
         parts = mask_bytes.separated(tensors)
+        masks = Masks(options.masks, parts, size)
         result = TrackedFrame(
             frame_index=int(tensors["FRAME_INDEX"][0]),
             object_ids=ids,
-            masks=_masks(parts, options.masks, size),
             boxes=tensors["BOXES"],
             scores=tensors["SCORES"],
             ious=tensors["IOUS"],
@@ -86,6 +169,9 @@ def read(tensors: Tensors, options: Options, size: tuple[int, int] | None) -> Tr
             snapshot=tensors["SNAPSHOT"].tobytes() if options.snapshot else None,
             timing=dict(zip(TIMING_FIELDS, tensors["TIMING"].tolist(), strict=True)),
             draining=bool(tensors["DRAINING"][0]),
+            _masks=masks,
+            vanished=tuple(one for one, (x0, _, x1, _) in zip(ids, tensors["BOXES"].tolist(), strict=True) if one in prompted and x1 <= x0),
+            cell=_cell(masks.size, tensors["LOGITS"].shape),
         )
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise ServerFault(f"the answer cannot be read ({error!r}). Are client and server of the same version?") from error
@@ -95,20 +181,6 @@ def read(tensors: Tensors, options: Options, size: tuple[int, int] | None) -> Tr
     return result
 
 
-def _masks(masks: Sequence[np.ndarray], form: str, size: tuple[int, int] | None) -> NDArray[np.bool_]:
-    if form == "none" or (len(masks) == 0 and size is None):
-        return np.zeros((0, *(size or (0, 0))), dtype=np.bool_)
-    if form == "bitmap" and size is not None:
-        return _unpacked(masks, size)
-    decoded = [rle.decode(json.loads(mask.tobytes()), size) for mask in masks]
-    return np.stack(decoded) if decoded else np.zeros((0, *(size or (0, 0))), dtype=np.bool_)
-
-
-def _unpacked(masks: Sequence[np.ndarray], size: tuple[int, int]) -> NDArray[np.bool_]:
-    pixels = size[0] * size[1]
-    made = np.empty((len(masks), *size), dtype=np.bool_)
-    for target, bits in zip(made, masks, strict=True):
-        if len(bits) != -(-pixels // 8):
-            raise ValueError(f"a bitmap of {len(bits)} bytes for {size[0]} x {size[1]} pixels")
-        target[...] = np.unpackbits(bits, count=pixels).reshape(size).view(np.bool_)
-    return made
+def _cell(size: tuple[int, int] | None, logits: tuple[int, ...]) -> tuple[float, float] | None:
+    """Height and width of one logit in pixels of a frame of `size`, by the shape of LOGITS."""
+    return (size[0] / logits[1], size[1] / logits[2]) if size and min(logits[1:]) > 0 else None

@@ -65,6 +65,11 @@ def decode(rle: Mapping[str, object], size: tuple[int, int] | None = None) -> ND
     return mask
 
 
+def area(rle: Mapping[str, object]) -> int:
+    """How many pixels are set. Raises ValueError as `decode` does."""
+    return int(_parse(rle)[2][1::2].sum())
+
+
 def _runs(part: NDArray[np.bool_], top: int, left: int, height: int, width: int) -> Ints:
     """Lengths of the runs down the columns, beginning with zeros, of a mask that has `part` at row `top` and column `left`."""
     below = top + len(part) < height

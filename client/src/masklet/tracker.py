@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from types import TracebackType
+from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -15,7 +16,7 @@ from masklet.connection import keep_alive
 from masklet.connection.interruption import Interruption
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError
-from masklet.inputs import Frame
+from masklet.pixels import FrameLike
 from masklet.recovery.options import Resilience
 from masklet.results import TrackedFrame
 from masklet.transport.grpc_transport import GrpcTransport
@@ -143,8 +144,11 @@ class Video:
 
     def track(
         self,
-        frame: Frame,
+        frame: FrameLike,
         *,
+        masks: str | None = None,
+        bgr: bool = False,
+        tag: Any = None,
         logits: bool = False,
         snapshot: bool = False,
         refine: bool = False,
@@ -154,7 +158,12 @@ class Video:
     ) -> TrackedFrame:
         """Tracks all objects into a frame and waits for the result.
 
-        frame        uint8 (H, W, 3) RGB, or the bytes of a JPEG, PNG or WebP file
+        frame        uint8 (H, W, 3) RGB: a numpy array, a torch tensor or a PIL image; or the bytes of a JPEG, PNG or WebP file; or a frame of
+                     `masklet.sources`, whose image is sent as the frame of its index
+        masks        form in which masks travel: "rle" (COCO run lengths: few bytes), "bitmap" (quick to decode; not for bytes) or "none" (boxes and
+                     scores alone). None: bitmaps for pixels, run lengths for bytes
+        bgr          the channels of an array are blue, green, red, as OpenCV reads them
+        tag          comes back as `tag` of the result
         logits       also return the low-resolution mask logits
         snapshot     also return the state of the video after this frame
         refine       this is the frame just answered, sent again with more prompts
@@ -164,11 +173,19 @@ class Video:
 
         Raises any MaskletError; the errors of `Video` say what each means for the video.
         """
-        tracked = self._video.track(frame, logits=logits, snapshot=snapshot, refine=refine, track=track, frame_index=frame_index, reverse=reverse)
-        return finish(tracked)
+        options: dict[str, Any] = {
+            "logits": logits,
+            "snapshot": snapshot,
+            "refine": refine,
+            "track": track,
+            "frame_index": frame_index,
+            "reverse": reverse,
+        }
+        return finish(self._video.track(frame, masks=masks, bgr=bgr, tag=tag, **options))
 
-    def track_many(self, frames: Iterable[Frame], in_flight: int = 4) -> Iterator[TrackedFrame]:
+    def track_many(self, frames: Iterable[FrameLike], in_flight: int = 4, *, masks: str | None = None, bgr: bool = False) -> Iterator[TrackedFrame]:
         """Tracks through many frames, with up to `in_flight` of them (1 to 64) on their way. Gives the results in order, each as soon as it is there.
+        What a frame can be, `masks` and `bgr` are as in `track`; `frame` of a result is the one it belongs to.
 
         Frames are taken as they are needed: one at a time while `next` waits for a result, in a thread, so that a camera that blocks does not hold up
         results. `prompt` inside the loop goes with the next frame that is sent: frames are sent by `next` only.
@@ -178,7 +195,7 @@ class Video:
 
         When the loop is left early the thread drops the frame that it waits for, and ends: do not go on with the same generator elsewhere.
         """
-        return _Results(self._video.track_many(frames, in_flight))
+        return _Results(self._video.track_many(frames, in_flight, masks=masks, bgr=bgr))
 
     def snapshot(self) -> bytes:
         """The state of the video after the last frame. `Tracker.open(state=...)` goes on from it, here or on another server."""

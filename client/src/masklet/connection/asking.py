@@ -12,7 +12,7 @@ from masklet.connection.interruption import Interruption
 from masklet.connection.operations import Operation, Operations
 from masklet.connection.pending import PendingResult
 from masklet.errors import BadRequest, UnknownObject
-from masklet.inputs import Frame
+from masklet.pixels import Sendable
 
 
 class Asking(ABC):
@@ -55,7 +55,7 @@ class Asking(ABC):
         with self._lock:
             return self.operations.drop(object_id)
 
-    def frame(self, frame: Frame, **options: Any) -> PendingResult:
+    def frame(self, frame: Sendable, **options: Any) -> PendingResult:
         """Asks for a frame. Raises BadFrame and BadParameter, and then keeps the prompts."""
         with self._lock:
             self.check()

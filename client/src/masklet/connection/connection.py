@@ -18,7 +18,7 @@ from masklet.connection.asking import Asking
 from masklet.connection.interruption import Interruption
 from masklet.connection.pending import PendingResult
 from masklet.connection.session import Session
-from masklet.inputs import Frame
+from masklet.pixels import Sendable
 from masklet.transport.protocol import AsyncStream, Broken, Event, Request
 
 UNSENT = Broken("a request could not be sent")
@@ -60,7 +60,7 @@ class Connection(ABC):
         with self._lock:
             return self._session.drop(object_id)
 
-    def frame(self, frame: Frame, **options: Any) -> PendingResult:
+    def frame(self, frame: Sendable, **options: Any) -> PendingResult:
         """Sends a frame."""
         return self._ask(lambda: self._session.frame(frame, **options))
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import weakref
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from typing import Any
 
 from masklet.concurrency.protocol import Concurrency
 from masklet.connection.connection import Connection, never
-from masklet.connection.pending import PendingResult, failed
+from masklet.connection.frame_call import FrameCall
 from masklet.errors import RequestError
-from masklet.inputs import Frame
+from masklet.pixels import FrameLike
 from masklet.results import TrackedFrame
 
 _MOST = 64
@@ -19,14 +20,22 @@ _MOST = 64
 class FramesInFlight(AsyncIterator[TrackedFrame]):
     """The iterator of `Video.track_many`: frames are taken and sent, in order, while the oldest result is waited for. Raises ValueError."""
 
-    def __init__(self, connection: Connection, concurrency: Concurrency, frames: Iterable[Frame] | AsyncIterable[Frame], in_flight: int) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        concurrency: Concurrency,
+        frames: Iterable[FrameLike] | AsyncIterable[FrameLike],
+        in_flight: int,
+        options: Mapping[str, Any],
+    ) -> None:
         if not 1 <= in_flight <= _MOST:
             advice = "The server holds every frame that is on its way; a few keep it busy."
             raise ValueError(f"in_flight must be at least 1 and at most {_MOST}, got {in_flight}. {advice}")
         self._connection = connection
         self._concurrency = concurrency
         self._in_flight = in_flight
-        self._pending: deque[PendingResult] = deque()
+        self._options = options
+        self._pending: deque[FrameCall] = deque()
         self._more = True  # `frames` may have some
         self._puller = concurrency.puller(frames, connection.wake)
         weakref.finalize(self, self._puller.stop).atexit = False
@@ -36,7 +45,7 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
             self._concurrency.check()
             self._send_taken()
             oldest = self._pending[0] if self._pending else None
-            if oldest and await self._connection.settled(oldest):
+            if oldest and await self._connection.settled(oldest.pending):
                 self._pending.popleft()  # not before: a wait that is interrupted loses no result
                 return oldest.result()
             if self._wants:
@@ -46,7 +55,7 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
             if oldest is None:
                 await self._puller.wait()
             else:
-                await self._connection.settle(oldest, unless=self._has_frame if self._wants else never)
+                await self._connection.settle(oldest.pending, unless=self._has_frame if self._wants else never)
 
     @property
     def _wants(self) -> bool:
@@ -66,11 +75,11 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
             self._more = False
             return
         except BaseException as error:
-            self._pending.append(failed(error))
+            self._pending.append(FrameCall.failed(error))
             self._more = False
             return
         try:
-            self._pending.append(self._connection.frame(frame))
+            self._pending.append(FrameCall(self._connection, frame, **self._options))
         except Exception as error:
-            self._pending.append(failed(error))
+            self._pending.append(FrameCall.failed(error))
             self._more = isinstance(error, RequestError)

@@ -12,6 +12,7 @@ import numpy as np
 
 from masklet import prompts
 from masklet.errors import (
+    BadParameter,
     BadPrompt,
     BadRequest,
     MaskletError,
@@ -22,7 +23,8 @@ from masklet.errors import (
     TooManyPoints,
     from_masklet,
 )
-from masklet.inputs import Frame, bytes_tensor, frame_tensors
+from masklet.inputs import bytes_tensor, frame_tensors
+from masklet.pixels import Sendable
 from masklet.wire import Options
 
 _LET_GO = np.empty(0)  # in the place of pixels
@@ -79,10 +81,14 @@ class Operations:
         dropped = [kept.pop(number, None) for kept in (self._prompts, self._returned)]
         return dropped != [None, None]
 
-    def frame(self, frame: Frame, **options: Any) -> Operation:
+    def frame(self, frame: Sendable, **options: Any) -> Operation:
         """A frame, with the prompts kept so far. Raises BadFrame and BadParameter, and then keeps the prompts."""
         tensors, size = frame_tensors(frame)
-        parsed = Options.parse({**_plain(options), "masks": "bitmap" if size else "rle"})
+        parsed = Options.parse({"masks": "bitmap" if size else "rle", **_plain(options)})
+        if parsed.masks == "bitmap" and size is None:
+            raise BadParameter('masks="bitmap" needs the size of the frame, and that of an encoded one is not known here. Ask for "rle".')
+        if parsed.masks == "png":
+            raise BadParameter('masks="png" is for clients in other languages. Ask for "rle", "bitmap" or "none".')
         items, self._prompts = list(self._prompts.values()), {}
         waits_for = "the first frame" if self._frames == 0 else f"frame {self._frames}"
         self._frames += 1

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from masklet import results
+from masklet import prompts, results
 from masklet.connection import losses, operations
 from masklet.connection.asking import Asking
 from masklet.connection.operations import Operation
@@ -233,7 +233,8 @@ class Session(Asking):
                 self._lose(error)
                 return error
             if isinstance(event, Answer):
-                result = results.read(event.tensors, pending.operation.options, pending.operation.size)
+                asked = pending.operation
+                result = results.read(event.tensors, asked.options, asked.size, prompts.visible(asked.items))
                 self._started = True
                 self._draining = result.draining  # a silent video would keep its server from stopping
                 return result

@@ -30,7 +30,7 @@ TRACKER = Model(
         Tensor("BOXES", "FP32", ("n", 4), "box of each mask: x0, y0, x1, y1 in frame pixels, ends exclusive; zeros for an empty mask"),
         Tensor("SCORES", "FP32", ("n",), "object presence logit; the object is in the frame if > 0"),
         Tensor("IOUS", "FP32", ("n",), "IoU that the model predicts for its mask, 0..1"),
-        Tensor("LOGITS", "FP32", ("n", "L", "L"), "low-resolution mask logits if asked for, else shape [0, 0, 0]"),
+        Tensor("LOGITS", "FP32", ("n", "L", "L"), "low-resolution mask logits if asked for, else shape [0, L, L]"),
         Tensor("SNAPSHOT", "UINT8", ("k",), "state of the video after this frame if asked for, else empty"),
         Tensor("TIMING", "FP32", (7,), "milliseconds, in the order of TIMING_FIELDS"),
         Tensor("DRAINING", "UINT8", (1,), "1: this server will stop and takes no new videos; move this one while it is answered"),

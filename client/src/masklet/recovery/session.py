@@ -20,7 +20,7 @@ from masklet.connection.interruption import Cause, Interruption
 from masklet.connection.operations import Operation
 from masklet.connection.pending import PendingResult
 from masklet.errors import BadRequest, MaskletError, RequestError, ServerBusy, ServerFault, ServerUnavailable, VideoLost, from_masklet
-from masklet.inputs import Frame
+from masklet.pixels import Sendable
 from masklet.recovery.attempt import Attempt
 from masklet.recovery.attempts import Attempts, Command
 from masklet.recovery.options import Resilience
@@ -72,7 +72,7 @@ class ResilientSession(Asking):
         if self._over:
             raise self._over
 
-    def frame(self, frame: Frame, **options: Any) -> PendingResult:
+    def frame(self, frame: Sendable, **options: Any) -> PendingResult:
         """See `Asking`. Pixels are copied: the caller may use the array again, and a replay needs them as they were."""
         return super().frame(frame.copy() if isinstance(frame, np.ndarray) else frame, **options)
 

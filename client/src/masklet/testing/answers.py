@@ -41,7 +41,7 @@ def answer(
             "BOXES": np.array([_box(mask) for mask in shown], np.float32).reshape(count, 4),
             "SCORES": np.array([(scores or {}).get(object_id, 1.0) for object_id in masks], np.float32),
             "IOUS": np.ones(count, np.float32),
-            "LOGITS": np.zeros((count, _LOW, _LOW) if options.logits else (0, 0, 0), np.float32),
+            "LOGITS": np.zeros((count if options.logits else 0, _LOW, _LOW), np.float32),
             "SNAPSHOT": np.frombuffer(snapshot if options.snapshot else b"", np.uint8),
             "TIMING": np.zeros(len(TIMING_FIELDS), np.float32),
             "DRAINING": np.array([draining], np.uint8),
@@ -50,6 +50,8 @@ def answer(
 
 
 def _encoded(mask: NDArray[np.bool_], form: str) -> bytes:
+    if form == "none":
+        return b""
     return json.dumps(rle.encode(mask)).encode() if form == "rle" else np.packbits(mask).tobytes()
 
 

@@ -32,6 +32,6 @@ def finish(low: np.ndarray, envelope: Envelope) -> Tensors:
     return {
         **joined(masks),
         "BOXES": np.array(boxes, dtype=np.float32).reshape(-1, 4),
-        "LOGITS": low if envelope.options.logits else np.zeros((0, 0, 0), dtype=np.float32),
+        "LOGITS": low if envelope.options.logits else low[:0],
         "TOKEN": np.frombuffer(envelope.token.encode(), np.uint8),
     }
