@@ -8,6 +8,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from masklet.errors import SourceError
+from masklet.sources import Skipped, Source, open_source
+
+_NEAR_BYTES = 2**28  # pixels of a film that are kept
 _SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG")
 _WITH_SIZE = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the markers of a JPEG file that its size follows
 
@@ -22,10 +26,12 @@ class Frames(Protocol):
 
 
 def open_frames(video_path: str | Path) -> Frames:
-    """Raises NotImplementedError for what the official loaders do not take, RuntimeError for a folder without images."""
+    """Raises NotImplementedError for what the official loaders do not take, RuntimeError for a folder without images, SourceError for a bad film."""
     path = Path(video_path)
     if path.is_dir():
         return Folder(path)
+    if path.suffix in (".mp4", ".MP4"):
+        return Film(path)
     raise NotImplementedError(f"{path} is neither a folder of JPEG files nor an MP4 file; the official predictor takes these two.")
 
 
@@ -51,6 +57,48 @@ class Folder:
                 "frame to one square; here all must have the same size."
             )
         return content
+
+
+class Film:
+    """A film, decoded in order: going back further than _NEAR_BYTES decodes it from its beginning again. Needs the extra `video`."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._source: Source | None = None
+        self._next = self.count = 0
+        self._near: dict[int, NDArray[np.uint8]] = {}
+        sizes: dict[tuple[int, int], int] = {}
+        with self._open() as source:  # the official loader, too, decodes all of it first
+            for frame in source:
+                sizes.setdefault(frame.size, frame.index)
+                self.count += 1
+        if len(sizes) > 1:
+            raise NotImplementedError(
+                f"the frames of {path} change their size: {sizes} (height and width, from which frame on). Write the film anew."
+            )
+        (self.size,) = sizes
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        if index not in self._near and (self._source is None or index < self._next):
+            self._source, self._next = self._open(), 0
+        while index not in self._near and self._source is not None:
+            frame = next(self._source)
+            self._next = frame.index + 1
+            self._near[frame.index] = frame.image
+            if len(self._near) * frame.image.nbytes > _NEAR_BYTES:
+                self._near.pop(next(iter(self._near)))
+        return self._near[index]
+
+    def _open(self) -> Source:
+        if self._source is not None:
+            self._source.close()
+        return open_source(self._path, skipped=self._skipped)
+
+    def _skipped(self, skipped: Skipped) -> None:
+        raise SourceError(
+            f"frame {skipped.index} of {self._path} cannot be read: {skipped.why}. The official loaders have no place for a missing frame. "
+            "Write the film anew, without it."
+        )
 
 
 def jpeg_size(content: bytes, file: Path) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,7 @@ from masklet.sam2.state import InferenceState
 from masklet.tracker import Tracker
 
 Answer = tuple[int, list[int], Any]
+_POINTERS = 16  # max_obj_ptrs_in_encoder
 _OVERLAP = "++model.non_overlap_masks="
 
 
@@ -79,7 +81,14 @@ class SAM2VideoPredictor:
         self, video_path: str | Path, offload_video_to_cpu: bool = False, offload_state_to_cpu: bool = False, async_loading_frames: bool = False
     ) -> InferenceState:
         """A video: a folder of JPEG files named by number, or an MP4 file. The last three arguments change nothing."""
-        return InferenceState(self._tracker, open_frames(video_path), exclusive=self.non_overlap_masks)
+        frames = open_frames(video_path)
+        if frames.count < _POINTERS:
+            warnings.warn(
+                f"{video_path} has {frames.count} frames: with fewer than {_POINTERS} the official SAM 2.1 predictor scales the time code of object "
+                "pointers by their number, the server does not; masks differ a little. Other models have no such code.",
+                stacklevel=2,
+            )
+        return InferenceState(self._tracker, frames, exclusive=self.non_overlap_masks)
 
     def add_new_points_or_box(
         self,
@@ -112,7 +121,7 @@ class SAM2VideoPredictor:
             None if points is None or np.size(_array(points)) == 0 else _array(points).astype(np.float32).reshape(-1, 2) * scale,
             None if labels is None or np.size(_array(labels)) == 0 else _array(labels).astype(np.int64).reshape(-1),
         )
-        old = None if clear_old_points else inference_state.object(obj_id).inputs.get(frame_idx)
+        old = None if clear_old_points else inference_state.input(obj_id, frame_idx)
         if old is not None and call.points is not None and call.labels is not None:
             call = old.added(call.points, call.labels)
         first = inference_state.prompted(frame_idx, obj_id, call)

@@ -11,6 +11,8 @@ from masklet.sam2.outputs import MEMORIES, POINTERS, Call, Object, Output
 from masklet.sam2.timeline import Held, Moment, Timeline
 from masklet.tracker import Tracker
 
+KEPT_PROMPTED = 8  # memory_bank.max_conditioning
+
 
 class InferenceState:
     """What `init_state` returns. Of the official keys it has "num_frames", "video_height", "video_width" and "obj_ids"."""
@@ -28,12 +30,16 @@ class InferenceState:
             raise KeyError(f"{key!r}: the inference state is on the server; here it has {', '.join(known)}.")
         return known[key]
 
-    def object(self, obj_id: int) -> Object:
-        """An object, new where nobody knew it."""
+    def object(self, obj_id: int, new: Object | None = None) -> Object:
+        """An object; `new`, or an empty one, where nobody knew it."""
         if obj_id not in self.objects:
-            self.objects[obj_id] = Object()
+            self.objects[obj_id] = new or Object()
             self.obj_ids.append(obj_id)
         return self.objects[obj_id]
+
+    def input(self, obj_id: int, frame: int) -> Call | None:
+        """The prompt that an object has on a frame."""
+        return self.objects[obj_id].inputs.get(frame) if obj_id in self.objects else None
 
     def forget(self, obj_id: int | None = None) -> None:
         """One object, or all of them and the video on the server."""
@@ -44,18 +50,29 @@ class InferenceState:
             self.timeline.reset()
         self.obj_ids[:] = list(self.objects)
 
+    def check(self, frame: int) -> None:
+        """Raises IndexError where the video has no such frame."""
+        if not 0 <= frame < self.frames.count:
+            raise IndexError(f"frame {frame}: the video has the frames 0 to {self.frames.count - 1}.")
+
     def prompted(self, frame: int, obj_id: int, call: Call) -> bool:
         """Gives a complete prompt to an object. Whether its answer is a conditioning one. Raises NotImplementedError and what the client raises."""
-        self.frames[frame]  # no such frame: told before anything is done
-        one = self.object(obj_id)
+        self.check(frame)
+        one = self.objects.get(obj_id, Object())
         first = frame not in one.tracked
         made = self._first(frame, obj_id, one, call) if first else self._corrected(frame, obj_id, one, call)
+        self.object(obj_id, one)  # known only now: the server has not refused it
         one.inputs[frame] = call
         one.temp[first][frame] = made
         return first
 
     def _first(self, frame: int, obj_id: int, one: Object, call: Call) -> Output:
         """A prompt on a frame that was not tracked: without memory, seeing the mask that prompts made there (sam2_video_predictor.py:247-278)."""
+        if len({frame, *one.cond, *one.temp[True]}) > KEPT_PROMPTED:
+            raise NotImplementedError(
+                f"object {obj_id} is prompted on {KEPT_PROMPTED} frames already. The official predictor remembers them all; a server as it "
+                "comes keeps so many (memory_bank.max_conditioning). Clear the prompts of a frame, or correct a tracked one instead."
+            )
         before = one.output(frame, conditioning=True)
         calls = (*(before.calls if before else ()), call)
 
@@ -99,13 +116,14 @@ class InferenceState:
         return self.timeline.prompt(frame, obj_id, call, refine=True)
 
     def tracked(self, frame: int, direction: int) -> list[Output]:
-        """Tracks all objects into a frame, with the memories that the official predictor reads there. Raises NotImplementedError."""
+        """Tracks all objects into a frame, with the memories that the official predictor reads there. Raises NotImplementedError, IndexError."""
+        self.check(frame)
         base = self.timeline.find(lambda moment: self._ready(moment, frame, direction))
         if base is None:
             raise NotImplementedError(
                 f"frame {frame} cannot be tracked {'forward' if direction > 0 else 'in reverse'}: the official predictor reads memories there that "
-                "several passes over the video made (the other way, or a correction further back); the server holds those of one. Start where the first "
-                "pass started, or right after a correction; or call reset_state, or init_state for a second state, prompt again and track this way."
+                "several passes over the video made (the other way, or a correction further back); the server holds those of one. Start where the "
+                "first pass started, or right after a correction; or prompt again, after reset_state or in a second state, and track this way first."
             )
         self.timeline.go(base)
         for obj_id in set(base.objects) - set(self.objects):

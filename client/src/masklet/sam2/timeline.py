@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from masklet.errors import MaskletError
+from masklet.errors import MaskletError, VideoLost
 from masklet.results import TrackedFrame
 from masklet.sam2.frames import Frames
 from masklet.sam2.outputs import MEMORIES, POINTERS, Call, Output, behind
@@ -61,8 +61,8 @@ class Prompt:
         """Sends it."""
         self.call.give(video, self.object_id)
         if self.refine:
-            return video.track(frames[self.frame], logits=True, refine=True)
-        return video.track(frames[self.frame], logits=True, track=False, frame_index=self.frame)
+            return video.track(frames[self.frame], logits=True, masks="none", refine=True)
+        return video.track(frames[self.frame], logits=True, masks="none", track=False, frame_index=self.frame)
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ class Track:
     def send(self, video: Video, frames: Frames, *, snapshot: bool) -> TrackedFrame | None:
         """Sends it."""
         if self.turns:
-            video.track(frames[self.frame], track=False, frame_index=self.frame)
-        return video.track(frames[self.frame], logits=True, snapshot=snapshot, frame_index=self.frame, reverse=self.direction < 0)
+            video.track(frames[self.frame], masks="none", track=False, frame_index=self.frame)
+        return video.track(frames[self.frame], logits=True, masks="none", snapshot=snapshot, frame_index=self.frame, reverse=self.direction < 0)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class Moment:
 
 
 class Timeline:
-    """The video of one inference state. A request that fails ends the video; the next one begins another, where it stood."""
+    """The video of one inference state. One that the server has forgotten is begun again, and brought to where it stood."""
 
     def __init__(self, tracker: Tracker, frames: Frames) -> None:
         self._tracker, self._frames = tracker, frames
@@ -200,9 +200,12 @@ class Timeline:
         return self._video is not None and self.now is moment
 
     def _add(self, moment: Moment, outputs: list[Output]) -> None:
-        if self._video is None:
+        try:
             self.go(self.now)
-        self._send(moment)
+            self._send(moment)
+        except VideoLost:  # a script may think for longer than a server remembers
+            self.go(self.now)
+            self._send(moment)
         self._moments.append(moment)
         for output in outputs:
             output.moment = moment
