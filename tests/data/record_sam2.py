@@ -1,6 +1,6 @@
 """Asks the official video predictors of SAM 2 and 2.1 what a scenario says, at any image size, and writes weights and answers.
 
-    PYTHONPATH=sam2:.:client/src:build/src python tests/data/record_sam2.py sam2.1_t@256 43 tests/data/sam2.1_t_small q1 q2
+    PYTHONPATH=sam2:.:client/src:build/src python tests/data/record_sam2.py sam2.1_t@256 43 tests/data/sam2.1_t_small q1 q2 q4
     PYTHONPATH=sam2:.:client/src:build/src python tests/data/record_sam2.py sam2.1_t@128 43 tests/data/sam2.1_t_pointers q3
 
 It needs a checkout of facebookresearch/sam2.
@@ -39,6 +39,22 @@ SCENARIOS = {
         points(24, 1, [[80, 110]], [1]),
         {**BOX, "frame": 24},
         propagate(24, 20, reverse=True),
+    ],
+    # what only a predictor that holds the whole clip can say: a click added to another; a correction far behind, overwritten as tracking begins anew;
+    # one that stays, since tracking goes on behind it; an object that joins on a frame long tracked; one that leaves
+    "q4": [
+        points(0, 1, [[80, 110]], [1]),
+        {**points(0, 1, [[90, 120]], [1]), "clear_old_points": False},
+        BOX,
+        propagate(None, 17),
+        points(13, 1, [[40, 40]], [0]),
+        propagate(None, 14),
+        points(9, 2, [[300, 90], [40, 40]], [1, 0]),
+        propagate(10, 3),
+        {**MASK, "frame": 5},
+        propagate(5, 3),
+        {"op": "remove", "object": 2},
+        propagate(7, 3),
     ],
     # a click and nothing else, for what pointers do
     "q3": [points(0, 1, [[80, 110]], [1]), propagate(0, None)],

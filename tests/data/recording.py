@@ -36,7 +36,7 @@ def points(frame: int, number: int, places: list[list[int]], labels: list[int]) 
     return {"op": "points", "frame": frame, "object": number, "points": places, "labels": labels, "clear_old_points": True}
 
 
-def propagate(start: int, count: int | None, *, reverse: bool = False) -> dict[str, Any]:
+def propagate(start: int | None, count: int | None, *, reverse: bool = False) -> dict[str, Any]:
     return {"op": "propagate", "start": start, "max_frames": count, "reverse": reverse}
 
 
@@ -105,6 +105,9 @@ class Recorder:
         frame, objects, masks = answer
         for object_id, mask in zip(objects, masks, strict=True):
             self.record("prompt" if object_id == step["object"] else "other", number, frame, object_id, mask)
+
+    def remove(self, number: int, step: dict[str, Any]) -> None:
+        self.predictor.remove_object(self.state, step["object"], need_output=False)
 
     def propagate(self, number: int, step: dict[str, Any]) -> None:
         options = {"start_frame_idx": step["start"], "max_frame_num_to_track": step["max_frames"], "reverse": step["reverse"]}
