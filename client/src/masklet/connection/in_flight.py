@@ -20,6 +20,9 @@ _MOST = 64
 class FramesInFlight(AsyncIterator[TrackedFrame]):
     """The iterator of `Video.track_many`: frames are taken and sent, in order, while the oldest result is waited for. Raises ValueError.
 
+    options  of every frame, as in `Video.track`
+    """
+
     def __init__(
         self,
         connection: Connection,
