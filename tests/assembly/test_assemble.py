@@ -95,6 +95,17 @@ def test_the_bank_knows_what_it_serves(engines, tmp_path):
     assert "runtime" not in parameters(separate, "memory_bank")
 
 
+def test_what_is_done_to_masks_is_nothing_unless_it_is_asked_for_and_is_no_setting(engines, tmp_path, capsys):
+    arguments = ["assemble", VARIANT.name, "--engines", str(engines)]
+    for number, (given, said) in enumerate([([], "none"), (["--postprocess", "none"], "none"), (["--postprocess", "official-cuda"], "official-cuda")]):
+        assert main([*arguments, "--out", str(tmp_path / str(number)), *given]) == 0
+        assert parameters(tmp_path / str(number), "memory_bank")["postprocess"] == said
+    assert main([*arguments, "--out", str(tmp_path / "no"), "--set", "memory_bank.postprocess=official-cuda"]) == 1
+    assert "postprocess is 'official-cuda', and must be left alone: assembly fills it in" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*arguments, "--out", str(tmp_path / "no"), "--postprocess", "cuda"])
+
+
 def test_settings_change_limits_and_what_follows_from_them(engines, tmp_path):
     settings = {
         "memory_bank.max_videos": "3",
