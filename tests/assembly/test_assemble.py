@@ -97,9 +97,9 @@ def test_the_bank_knows_what_it_serves(engines, tmp_path):
 
 def test_what_is_done_to_masks_is_nothing_unless_it_is_asked_for_and_is_no_setting(engines, tmp_path, capsys):
     arguments = ["assemble", VARIANT.name, "--engines", str(engines)]
-    for number, (given, said) in enumerate([([], "none"), (["--postprocess", "none"], "none"), (["--postprocess", "official-cuda"], "official-cuda")]):
-        assert main([*arguments, "--out", str(tmp_path / str(number)), *given]) == 0
-        assert parameters(tmp_path / str(number), "memory_bank")["postprocess"] == said
+    for given in ([], ["--postprocess", "none"], ["--postprocess", "official-cuda"]):
+        assert main([*arguments, "--out", str(tmp_path / f"repository{len(given)}"), "--force", *given]) == 0
+        assert parameters(tmp_path / f"repository{len(given)}", "memory_bank")["postprocess"] == (given or ["none"])[-1]
     assert main([*arguments, "--out", str(tmp_path / "no"), "--set", "memory_bank.postprocess=official-cuda"]) == 1
     assert "postprocess is 'official-cuda', and must be left alone: assembly fills it in" in capsys.readouterr().err
     with pytest.raises(SystemExit):
