@@ -95,6 +95,17 @@ def test_the_bank_knows_what_it_serves(engines, tmp_path):
     assert "runtime" not in parameters(separate, "memory_bank")
 
 
+def test_what_is_done_to_masks_is_nothing_unless_it_is_asked_for_and_is_no_setting(engines, tmp_path, capsys):
+    arguments = ["assemble", VARIANT.name, "--engines", str(engines)]
+    for given in ([], ["--postprocess", "none"], ["--postprocess", "official-cuda"]):
+        assert main([*arguments, "--out", str(tmp_path / f"repository{len(given)}"), "--force", *given]) == 0
+        assert parameters(tmp_path / f"repository{len(given)}", "memory_bank")["postprocess"] == (given or ["none"])[-1]
+    assert main([*arguments, "--out", str(tmp_path / "no"), "--set", "memory_bank.postprocess=official-cuda"]) == 1
+    assert "postprocess is 'official-cuda', and must be left alone: assembly fills it in" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*arguments, "--out", str(tmp_path / "no"), "--postprocess", "cuda"])
+
+
 def test_settings_change_limits_and_what_follows_from_them(engines, tmp_path):
     settings = {
         "memory_bank.max_videos": "3",
@@ -117,7 +128,7 @@ def test_the_limit_of_state_follows_from_the_limits_of_the_bank_unless_it_is_set
     def limit(name: str, settings: dict[str, str]) -> int:
         return int(parameters(assemble(VARIANT.name, engines, tmp_path / name, settings=settings), "preprocess")["max_state_bytes"])
 
-    assert limit("default", {}) == families.state_bytes(VARIANT, 32, 8, 64)
+    assert limit("default", {}) == families.state_bytes(VARIANT, 48, 8, 64)
     few = {"memory_bank.max_objects": "2", "memory_bank.max_conditioning": "3", "memory_bank.max_points": "5"}
     assert limit("few", few) == families.state_bytes(VARIANT, 2, 3, 5)
     assert limit("own", {"preprocess.max_state_bytes": "12345"}) == 12345

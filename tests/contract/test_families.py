@@ -8,20 +8,20 @@ from dataclasses import fields, replace
 import pytest
 
 from masklet import families
-from masklet.families import VARIANTS, Family, Perceiver, Variant
+from masklet.families import VARIANTS, Cleaning, Family, Perceiver, Variant
 from masklet_build.models.trunks import TRUNKS, Trunk
 from masklet_build.models.variants import commanded_name, scaled_down, served_name, shallow, step_of, trunk_of, variant
 
 NOT_READ_FROM_A_LINE = {"name", "official", "root", "licence", "weights", "family", "checkpoint", "sources"}
 FAMILIES = {id(variant.family): variant.family for variant in VARIANTS.values()}
 VARIANTS_OF_OTHERS = [variant for variant in VARIANTS.values() if variant.official]
-SELECTIONS = [family.selection for family in FAMILIES.values() if family.selection]
+RULES = [rule for family in FAMILIES.values() for rule in (family.selection, family.cleaning) if rule]
 PARTS = [part for variant in VARIANTS_OF_OTHERS for part in (trunk_of(variant), variant.perceiver) if part is not None]
-OFFICIAL = [*FAMILIES.values(), *SELECTIONS, *VARIANTS_OF_OTHERS, *PARTS]
+OFFICIAL = [*FAMILIES.values(), *RULES, *VARIANTS_OF_OTHERS, *PARTS]
 
 
 @pytest.mark.parametrize("thing", OFFICIAL, ids=lambda thing: f"{type(thing).__name__}-{getattr(thing, 'name', '')}")
-def test_every_number_names_its_source(thing: Family | Variant | Trunk | Perceiver) -> None:
+def test_every_number_names_its_source(thing: Family | Cleaning | Variant | Trunk | Perceiver) -> None:
     """A part that a thing lacks, None, needs none."""
     numbers = {field.name for field in fields(thing) if getattr(thing, field.name) is not None} - NOT_READ_FROM_A_LINE
     assert set(thing.sources) == numbers

@@ -79,7 +79,12 @@ RULES = [
     Rule(f"{CLIENT}/cli/**/*.py", frozenset({"masklet", "numpy", "av", "PIL", "tqdm"})),
     Rule(f"{CLIENT}/sources/*.py", frozenset({"masklet.sources", "masklet.errors", "numpy"})),
     Rule(f"{CLIENT}/**/*.py", frozenset({"masklet", "numpy"}), but=("grpc_", "/cli/")),
-    Rule("model_repository/memory_bank/1/masklet_bank/**/*.py", SHARED | {"masklet.envelope"} - {"masklet.rle"} | {"masklet_bank", "numpy", "cupy"}),
+    Rule(
+        "model_repository/memory_bank/1/masklet_bank/**/*.py",
+        SHARED | {"masklet.envelope"} - {"masklet.rle"} | {"masklet_bank", "numpy", "cupy"},
+        but=("/cleaning.py",),
+    ),
+    Rule("model_repository/memory_bank/1/masklet_bank/cleaning.py", frozenset({"masklet.families", "masklet_bank.arrays", "numpy", "scipy"})),
     # Policies know frame numbers and scores, what is stored knows no policy but its words.
     Rule("model_repository/memory_bank/1/masklet_bank/policies/*.py", frozenset({"masklet.families", "masklet_bank.policies"})),
     Rule("model_repository/memory_bank/1/masklet_bank/bank.py", frozenset({"masklet_bank.arrays", "masklet_bank.policies.official", "numpy"})),

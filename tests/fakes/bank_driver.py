@@ -157,6 +157,8 @@ def service(
     drain_file="",
     clock=None,
     meters: Meters | None = None,
+    identity: Mapping[str, str] = IDENTITY,
+    cleans: bool = False,
     **limits: int,
 ) -> Service:
     """A service with generous limits. `variant`: the small one, or one of its sizes that behaves in another way."""
@@ -166,8 +168,9 @@ def service(
         VideoLimits(values["max_objects"], values["max_points"], max_conditioning),
         Capacity(values["max_videos"], values["max_bytes"], values["idle_seconds"], variant.object_bytes),
         engine_limit,
-        IDENTITY,
+        identity,
         str(drain_file),
+        cleans,
     )
     made = HomeService(settings, stages, meters, _homes[-1]())
     if clock is not None:

@@ -39,7 +39,7 @@ def started(utils, stages, name="memory_bank"):
     module = loading.load(loading.MODELS / "memory_bank" / "1" / "model.py")
     for engine in ("mask_prompt", "memory_attention", "mask_decoder", "memory_encoder"):
         utils.InferenceRequest.models[engine] = _engine(utils, stages, engine)
-    parameters = {**IDENTITY, **LIMITS, "image_size": VARIANT.image_size, "contract_version": CONTRACT_VERSION, "suffix": ""}
+    parameters = {**IDENTITY, **LIMITS, "image_size": VARIANT.image_size, "contract_version": CONTRACT_VERSION, "suffix": "", "postprocess": "none"}
     config = json.dumps({"parameters": {key: {"string_value": str(value)} for key, value in parameters.items()}})
     instance = {"model_instance_name": f"{name}_0_0", "model_instance_kind": "CPU", "model_instance_device_id": "0"}
     return loading.started(module, {"model_name": name, "model_config": config, **instance})

@@ -97,6 +97,24 @@ def test_a_foreign_snapshot_is_refused(stages, key):
     refused(stages, edited(taken(tracked(service(stages))), lambda header: header["identity"].update({key: "other"})), "'other', this")
 
 
+@pytest.mark.parametrize("here", [True, False])
+def test_a_snapshot_moves_only_between_servers_that_do_the_same_to_masks(stages, here):
+    """A key that one of both servers has nothing of, as those without an option have, is as much in the way as another value."""
+    cleaning = {**IDENTITY, "postprocess": "official-cuda"}
+    identities = (IDENTITY, cleaning) if here else (cleaning, IDENTITY)
+    state = taken(tracked(service(stages, identity=identities[0])))
+    client = Client(service(stages, identity=identities[1]))
+    says = "None, this server has 'official-cuda'" if here else "'official-cuda', this server has None"
+    with pytest.raises(BadState, match=f"taken with '?postprocess'? {says}. Restore it on a server of its own kind"):
+        client.send(control=True, restore=state)
+    same = Client(service(stages, identity=identities[0]))
+    same.send(control=True, restore=state)
+
+
+def test_what_a_foreign_snapshot_calls_itself_stays_short_in_the_error(stages):
+    refused(stages, edited(taken(tracked(service(stages))), lambda header: header["identity"].update({"x" * 9999: "y" * 9999})), r"^.{,400}$")
+
+
 def edited(state: np.ndarray, edit) -> np.ndarray:
     """The snapshot with another header."""
     data = state.tobytes()

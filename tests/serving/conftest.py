@@ -48,8 +48,8 @@ def serve_small(small_engines: Path, serving_python: Path, tmp_path_factory: pyt
     folder, numbers = tmp_path_factory.mktemp("repositories"), itertools.count()
 
     @contextmanager
-    def serve(settings: Mapping[str, str], target: str = "embedded") -> Iterator[Server]:
-        repository = assemble(VARIANT, small_engines, folder / str(next(numbers)), target=target, settings=settings)
+    def serve(settings: Mapping[str, str], **options: str) -> Iterator[Server]:
+        repository = assemble(VARIANT, small_engines, folder / str(next(numbers)), settings=settings, **options)
         with Server(repository, python=serving_python, grpc_port=0, http_port=0, metrics_port=0, exit_timeout_s=1) as server:
             yield server
 

@@ -12,6 +12,6 @@ VARIANT = "efficienttam_ti_512@64"
 
 
 class Serve(Protocol):
-    """Assembles a server with settings ("model.parameter" -> value), and runs it."""
+    """Assembles a server with settings ("model.parameter" -> value) and other options of `assemble`, and runs it."""
 
-    def __call__(self, settings: Mapping[str, str], target: str = "embedded") -> AbstractContextManager[Server]: ...
+    def __call__(self, settings: Mapping[str, str], **options: str) -> AbstractContextManager[Server]: ...

@@ -40,13 +40,15 @@ def _settings(value):
     max_conditioning = int(value["max_conditioning"])
     if max_conditioning == 1:
         raise ValueError("max_conditioning is 1. Use 0 for no limit, or at least 2.")
+    postprocess = {"postprocess": value["postprocess"]} if value["postprocess"] != contract.POSTPROCESSING[0] else {}
     return Settings(
         variant=variant,
         limits=VideoLimits(int(value["max_objects"]), int(value["max_points"]), max_conditioning),
         capacity=Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, float(value["idle_seconds"]), variant.object_bytes),
         engine_limit=int(value["max_engine_batch"]),
-        identity={key: value[key] for key in ("contract_version", "variant", "checkpoint_sha256", "precision")},
+        identity={key: value[key] for key in ("contract_version", "variant", "checkpoint_sha256", "precision")} | postprocess,
         drain_file=value["drain_file"] or os.environ.get(_DRAIN_VARIABLE, ""),
+        cleans=bool(postprocess),
     )
 
 

@@ -60,6 +60,7 @@ def assemble(
     precision: str | None = None,
     device: str = "auto",
     threads: int = 0,
+    postprocess: str = contract.POSTPROCESSING[0],
     settings: Mapping[str, str] | None = None,
     force: bool = False,
 ) -> Path:
@@ -73,6 +74,7 @@ def assemble(
     precision   "fp32", or "bf16" on OpenVINO; plans and programs have the precision that they were exported in. None: that, else fp32
     device      that programs run on: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one
     threads     CPU threads per engine; 0: all cores
+    postprocess "none", or "official-cuda": small holes in masks are filled, as official code does where it has CUDA (`families.Cleaning`)
     settings    "model.parameter" -> value: limits and other parameters of the configs
     Raises AssembleError.
     """
@@ -97,7 +99,7 @@ def assemble(
             if model.name == "image_encoder":
                 config.max_batch_size = min(config.max_batch_size, trunk_of(variant).max_images)
             _set_backend(config, model, variant, target, parameters)
-            fill(config, variant, made.checkpoint["sha256"], precision)
+            fill(config, variant, made.checkpoint["sha256"], precision, postprocess)
         if plans:
             _put_on_gpu(configs, variant, plans)
         for config in configs.values():

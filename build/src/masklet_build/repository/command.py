@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from masklet import contract
 from masklet_build import nano
 from masklet_build.common import OutputExists, add_variant, fail, say
 from masklet_build.repository import image
@@ -47,6 +48,13 @@ def add_assemble_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", type=_device, default="auto", help="of runtime torch: cpu, cuda, cuda:1 ... (default: a GPU if there is one)")
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads per engine (default: all cores)")
     parser.add_argument(
+        "--postprocess",
+        choices=contract.POSTPROCESSING,
+        default=contract.POSTPROCESSING[0],
+        help="official-cuda: small holes in masks are filled, as official predictors do on a GPU and not on a CPU, whatever runs the engines here; "
+        "snapshots then move only between servers that do so (default: %(default)s)",
+    )
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
@@ -77,6 +85,7 @@ def run_assemble(args: argparse.Namespace) -> int:
             precision=args.precision,
             device=args.device,
             threads=args.threads,
+            postprocess=args.postprocess,
             settings=_settings(args.set),
             force=args.force,
         )

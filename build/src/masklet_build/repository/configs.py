@@ -62,7 +62,7 @@ def wire(tracker: Config, variant: Variant, *, through_encoder: bool) -> None:
             steps["memory_bank"].input_map[name] = name.lower()
 
 
-def fill(config: Config, variant: Variant, checkpoint_sha256: str, precision: str) -> None:
+def fill(config: Config, variant: Variant, checkpoint_sha256: str, precision: str, postprocess: str) -> None:
     """Sets what only assembly knows, in the configs that ask for it."""
     known = {
         "variant": served_name(variant),
@@ -70,6 +70,7 @@ def fill(config: Config, variant: Variant, checkpoint_sha256: str, precision: st
         "contract_version": str(contract.CONTRACT_VERSION),
         "checkpoint_sha256": checkpoint_sha256,
         "precision": precision,
+        "postprocess": postprocess,
     }
     if "max_engine_batch" in config.parameters:
         limit = int(config.parameters["max_engine_batch"].string_value)

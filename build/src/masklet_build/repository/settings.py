@@ -61,7 +61,8 @@ CHECKS: Mapping[str, Callable[[str], None]] = {
     "threads": _whole(0),
     "FORCE_CPU_ONLY_INPUT_TENSORS": _one_of("yes", "no"),
     "execution_context_allocation_strategy": _one_of("STATIC", "ON_PROFILE_CHANGE"),
-    **dict.fromkeys(("variant", "image_size", "contract_version", "checkpoint_sha256", "precision", "suffix", "runtime", "device"), _filled_in),
+    **dict.fromkeys(("variant", "image_size", "contract_version", "checkpoint_sha256", "precision"), _filled_in),
+    **dict.fromkeys(("postprocess", "suffix", "runtime", "device"), _filled_in),
 }
 
 

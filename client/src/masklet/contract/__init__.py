@@ -27,7 +27,7 @@ from masklet.contract.engines import (
     memory_attention,
     memory_encoder,
 )
-from masklet.contract.server import ENVELOPE, POSTPROCESS, TIMING_FIELDS, TRACKER, escorted, memory_bank, models, preprocess
+from masklet.contract.server import ENVELOPE, POSTPROCESS, POSTPROCESSING, TIMING_FIELDS, TRACKER, escorted, memory_bank, models, preprocess
 from masklet.contract.tensors import NUMPY_DTYPES, Dim, Model, Tensor, resolve
 
 CONTRACT_VERSION = 3
@@ -41,6 +41,7 @@ __all__ = [
     "KIND_TRACKED",
     "NUMPY_DTYPES",
     "POSTPROCESS",
+    "POSTPROCESSING",
     "TIMING_FIELDS",
     "TRACKER",
     "VERSION",

@@ -8,6 +8,9 @@ from masklet.contract.engines import engines, high_res
 from masklet.contract.tensors import Model, Tensor
 from masklet.families import Variant
 
+# What is done to masks besides what the network does: nothing, or what official code does where it has CUDA (`families.Cleaning`).
+POSTPROCESSING = ("none", "official-cuda")
+
 
 def _in_frames() -> tuple[Tensor, ...]:
     return (

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from masklet.families import edgetam, efficienttam, sam2, sam3
-from masklet.families.definitions import MEMORY_WIDTH, Family, Perceiver, Selection, Variant
+from masklet.families.definitions import MEMORY_WIDTH, Cleaning, Family, Perceiver, Selection, Variant
 from masklet.families.efficienttam import EFFICIENTTAM, NANO
 from masklet.families.sam3 import SAM3
 from masklet.families.states import header_bytes, most_prompted, state_bytes
@@ -22,6 +22,7 @@ __all__ = [
     "NANO",
     "SAM3",
     "VARIANTS",
+    "Cleaning",
     "Family",
     "Perceiver",
     "Selection",

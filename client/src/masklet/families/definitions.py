@@ -26,6 +26,23 @@ class Selection:
 
 
 @dataclass(frozen=True)
+class Cleaning:
+    """What official code does on a GPU, and leaves undone on a CPU, to small connected components of a low-resolution mask; a server may do it too.
+
+    area        holes of so many pixels at most are filled
+    sprinkles   parts of the mask of so many pixels at most, and of half the mask at most, are removed, once holes are filled
+    prompted    masks of prompted frames are cleaned as well, and their memories are made of that
+    remembered  the memory of a tracked frame is made of the cleaned mask; else of the one that was decoded
+    """
+
+    area: int
+    sprinkles: bool
+    prompted: bool
+    remembered: bool
+    sources: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class Family:
     """What a family of trackers does, equal for all its variants.
 
@@ -39,6 +56,7 @@ class Family:
     multimask_min_points, multimask_max_points   three masks are decoded, and the best is taken, for so many points
     corrections_condition           a correction of a tracked frame becomes a conditioning frame
     corrections_read_memory         a correction of a tracked frame sees its memories; else it is decoded like a first prompt
+    cleaning                        what is done to masks where a server is asked for all that official code does on a GPU
     exclusive_prompts               objects prompted on one frame do not overlap in their memories of it
     max_prompt_points               of more points the first and the last half are taken; None: all are
     soft_masks                      a user's mask keeps the grey borders that resizing gives it; else it is thresholded
@@ -65,6 +83,7 @@ class Family:
     exclusive_prompts: bool
     pointer_time: bool
     occlusion_embedding: bool
+    cleaning: Cleaning
     sources: Mapping[str, str]
     # What the official configurations have in common, each at a line of its own:
     num_memories: int = 7

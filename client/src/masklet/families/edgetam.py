@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from masklet.families.definitions import Family, Perceiver, Variant
+from masklet.families.definitions import Cleaning, Family, Perceiver, Variant
 
 _BASE = "modeling/sam2_base.py"
 _PREDICTOR = "sam2_video_predictor.py"
@@ -22,6 +22,18 @@ FAMILY = Family(
     exclusive_prompts=False,
     pointer_time=False,
     occlusion_embedding=False,
+    cleaning=Cleaning(
+        area=8,
+        sprinkles=False,
+        prompted=True,
+        remembered=False,
+        sources={
+            "area": f"{_BUILDER}:122",
+            "sprinkles": "utils/misc.py:312",
+            "prompted": f"{_PREDICTOR}:960",
+            "remembered": f"{_PREDICTOR}:954",  # where a tracked frame's memory is, before holes are filled
+        },
+    ),
     sources={
         "num_memories": f"{_YAML}:109",
         "num_pointers": f"{_BASE}:67",
@@ -34,6 +46,7 @@ FAMILY = Family(
         "exclusive_prompts": f"{_BASE}:63",
         "pointer_time": f"{_YAML}:125",
         "occlusion_embedding": f"{_BASE}:92",
+        "cleaning": f"{_PREDICTOR}:960",
         "binarise_prompts": f"{_BUILDER}:120",
         "sigmoid_scale": f"{_YAML}:112",
         "sigmoid_bias": f"{_YAML}:113",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from masklet.families.definitions import Family, Variant
+from masklet.families.definitions import Cleaning, Family, Variant
 
 _BASE = "modeling/efficienttam_base.py"
 _PREDICTOR = "efficienttam_video_predictor.py"
@@ -24,6 +24,18 @@ EFFICIENTTAM = Family(
     exclusive_prompts=False,
     pointer_time=False,
     occlusion_embedding=False,
+    cleaning=Cleaning(
+        area=8,
+        sprinkles=False,
+        prompted=True,
+        remembered=False,
+        sources={
+            "area": f"{_BUILDER}:127",
+            "sprinkles": "utils/misc.py:312",
+            "prompted": f"{_PREDICTOR}:794",
+            "remembered": f"{_PREDICTOR}:788",  # where a tracked frame's memory is, before holes are filled
+        },
+    ),
     sources={
         "num_memories": f"{_TI}:91",
         "num_pointers": f"{_BASE}:71",
@@ -36,6 +48,7 @@ EFFICIENTTAM = Family(
         "exclusive_prompts": f"{_BASE}:67",
         "pointer_time": f"{_TI}:107",
         "occlusion_embedding": f"{_BASE}:96",
+        "cleaning": f"{_PREDICTOR}:794",
         "binarise_prompts": f"{_BUILDER}:125",
         "sigmoid_scale": f"{_TI}:95",
         "sigmoid_bias": f"{_TI}:96",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from masklet.families.definitions import Family, Variant
+from masklet.families.definitions import Cleaning, Family, Variant
 
 _BASE = "modeling/sam2_base.py"
 _PREDICTOR = "sam2_video_predictor.py"
@@ -28,6 +28,18 @@ def _family(name: str, *, folder: str, newer: bool, lines: tuple[str, str, int])
         exclusive_prompts=False,
         pointer_time=newer,
         occlusion_embedding=newer,
+        cleaning=Cleaning(
+            area=8,
+            sprinkles=False,
+            prompted=True,
+            remembered=False,
+            sources={
+                "area": f"{_BUILDER}:129",
+                "sprinkles": "utils/misc.py:312",
+                "prompted": f"{_PREDICTOR}:785",
+                "remembered": f"{_PREDICTOR}:779",  # where a tracked frame's memory is, before holes are filled
+            },
+        ),
         sources={
             "num_memories": f"{_TINY[name]}:87",
             "num_pointers": f"{_BASE}:67",
@@ -40,6 +52,7 @@ def _family(name: str, *, folder: str, newer: bool, lines: tuple[str, str, int])
             "exclusive_prompts": f"{_BASE}:63",
             "pointer_time": pointer_time,
             "occlusion_embedding": occlusion,
+            "cleaning": f"{_PREDICTOR}:785",
             "binarise_prompts": f"{_BUILDER}:127",
             "sigmoid_scale": f"{_TINY[name]}:91",
             "sigmoid_bias": f"{_TINY[name]}:92",

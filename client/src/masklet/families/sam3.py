@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from masklet.families.definitions import Family, Selection, Variant
+from masklet.families.definitions import Cleaning, Family, Selection, Variant
 
 _BASE = "model/sam3_tracker_base.py"
 _PREDICTOR = "model/sam3_tracking_predictor.py"
 _BUILDER = "model_builder.py"
+_VIDEO = "model/sam3_video_base.py"
 
 SAM3 = Family(
     name="sam3",
@@ -23,6 +24,19 @@ SAM3 = Family(
     exclusive_prompts=True,
     pointer_time=True,
     occlusion_embedding=True,
+    # Its tracker leaves masks as they are; the video model around it, which adds detections, cleans what was tracked and makes memories of that.
+    cleaning=Cleaning(
+        area=16,
+        sprinkles=True,
+        prompted=False,
+        remembered=True,
+        sources={
+            "area": f"{_BUILDER}:736",
+            "sprinkles": f"{_VIDEO}:1152",
+            "prompted": f"{_BUILDER}:482",
+            "remembered": f"{_VIDEO}:760",
+        },
+    ),
     pixel_mean=(0.5, 0.5, 0.5),
     pixel_std=(0.5, 0.5, 0.5),
     max_prompt_points=16,
@@ -39,6 +53,7 @@ SAM3 = Family(
         "exclusive_prompts": f"{_PREDICTOR}:618",
         "pointer_time": f"{_BASE}:748",
         "occlusion_embedding": f"{_BASE}:845",
+        "cleaning": f"{_VIDEO}:1148",
         "binarise_prompts": f"{_PREDICTOR}:625",
         "sigmoid_scale": f"{_BASE}:115",
         "sigmoid_bias": f"{_BASE}:116",

@@ -25,6 +25,7 @@ class Settings:
     engine_limit  objects per engine call
     identity      what snapshots must agree on
     drain_file    while this file is there, and is the server's user's or root's, no video begins here; "": there is none
+    cleans        masks are cleaned, as official code does on a GPU (`masklet_bank.cleaning`)
     """
 
     variant: Variant
@@ -33,6 +34,7 @@ class Settings:
     engine_limit: int
     identity: Mapping[str, str]
     drain_file: str
+    cleans: bool = False
 
 
 @dataclass(frozen=True)

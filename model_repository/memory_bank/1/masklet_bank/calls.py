@@ -12,6 +12,7 @@ import numpy as np
 from masklet.families import Variant
 from masklet_bank.arrays import HOST, Array, Arrays
 from masklet_bank.bank import Result
+from masklet_bank.cleaning import Cleaner
 from masklet_bank.job import Job
 from masklet_bank.stages import Stages, Stopwatch
 
@@ -60,18 +61,28 @@ class ToEncode(NamedTuple):
 
 @dataclass
 class Engines:
-    """The engines of one variant, how many objects one call takes, the time spent in each, and where arrays live."""
+    """The engines of one variant, how many objects one call takes, the time spent in each, and where arrays live. `clean`: what cleans masks, if
+    anything does."""
 
     variant: Variant
     stages: Stages
     limit: int
     arrays: Arrays = HOST
     watch: Stopwatch = field(default_factory=Stopwatch)
+    clean: Cleaner | None = None
 
     def call(self, engine: str, objects: int, inputs: Mapping[str, np.ndarray | Array]) -> Mapping[str, np.ndarray | Array]:
         """Runs one engine. Raises EngineError."""
         with self.watch.measure(engine, objects):
             return self.stages.call(engine, self.arrays.send(inputs))
+
+    def cleaned(self, low: Array, job: Job, *, encoded: bool) -> Array:
+        """A mask's logits, cleaned if this is the moment for it: `encoded`, once the memory of the frame is made, or before."""
+        if self.clean is None:
+            return low
+        rule = self.clean.rule
+        due = rule.prompted and not encoded if job.prompted else rule.remembered != encoded
+        return self.clean(low) if due else low
 
 
 def prepare_masks(engines: Engines, jobs: Sequence[Job]) -> list[PreparedMask]:
@@ -104,7 +115,7 @@ def attend(engines: Engines, jobs: Sequence[Job]) -> list[Array]:
 
 
 def decode(engines: Engines, items: Sequence[ToDecode]) -> list[Decoded]:
-    """mask_decoder. A mask prompt keeps the logits that were made of it."""
+    """mask_decoder. A mask prompt keeps the logits that were made of it. All that is cleaned before its memory is made is."""
     jobs, arrays = [item.job for item in items], engines.arrays
     tokens = [_tokens(job) for job in jobs]
     inputs = {
@@ -121,9 +132,10 @@ def decode(engines: Engines, items: Sequence[ToDecode]) -> list[Decoded]:
     out = engines.call("mask_decoder", len(jobs), inputs)
     lows, pointers = arrays.put(out["LOW"]), arrays.put(out["POINTER"])
     scores, ious = arrays.get(out["SCORE"]), arrays.get(out["IOU"])
+    own = [arrays.own(lows[row]) if item.mask is None else item.mask.low for row, item in enumerate(items)]
     return [
-        Decoded(arrays.own(lows[row]) if item.mask is None else item.mask.low, arrays.own(pointers[row]), float(scores[row]), float(ious[row]))
-        for row, item in enumerate(items)
+        Decoded(engines.cleaned(low, item.job, encoded=False), arrays.own(pointers[row]), float(scores[row]), float(ious[row]))
+        for row, (item, low) in enumerate(zip(items, own, strict=True))
     ]
 
 
@@ -144,7 +156,7 @@ def encode(engines: Engines, items: Sequence[ToEncode]) -> list[Result | Failure
     memories = arrays.put(engines.call("memory_encoder", len(items), inputs)["MEMORY"])
     finite = arrays.finite(memories, lows, arrays.stack([item.decoded.pointer for item in items]))
     return [
-        Result(made.low, bits, made.pointer, made.score, made.iou)
+        Result(engines.cleaned(made.low, job, encoded=True), bits, made.pointer, made.score, made.iou)
         if fine and isfinite(made.score) and isfinite(made.iou)
         else Failure(f"the engines gave values that are not finite: {', '.join(_spoilt(arrays, job, attended, made, memories[row]))}")
         for row, ((job, attended, made, _), fine, bits) in enumerate(zip(items, finite, arrays.round(memories), strict=True))

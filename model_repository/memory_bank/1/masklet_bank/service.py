@@ -20,6 +20,7 @@ from masklet_bank.admission import Admission, Admitted, Restored, Settings
 from masklet_bank.arrays import HOST, Arrays
 from masklet_bank.bank import Result
 from masklet_bank.calls import Engines, Failure
+from masklet_bank.cleaning import Cleaner
 from masklet_bank.integrity import Inspector
 from masklet_bank.job import Job
 from masklet_bank.ledger import VideoId
@@ -54,6 +55,7 @@ class Service:
         self._inspector = Inspector(settings.variant, settings.capacity.object_bytes)
         self._stages = stages
         self._arrays = arrays
+        self._clean = Cleaner(settings.variant.family.cleaning, arrays) if settings.cleans else None
         self._admission = Admission(settings, self.videos, self.observer, arrays)
         self._lock = Lock()
 
@@ -89,7 +91,7 @@ class Service:
     def _answer(self, requests: Sequence[Request], states: Sequence[Restored], respond: Respond[T]) -> list[T | MaskletError]:
         begin = monotonic()
         self._look([request.video_id for request in requests])
-        engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, self._arrays, Stopwatch())
+        engines = Engines(self.settings.variant, self._stages, self.settings.engine_limit, self._arrays, Stopwatch(), self._clean)
         admitted = []
         try:
             for request, state in zip(requests, states, strict=True):

@@ -214,7 +214,8 @@ def _check_counts(objects: Any, limits: VideoLimits) -> None:
 
 
 def _check_identity(found: Mapping[str, str], expected: Mapping[str, str]) -> None:
-    for key, value in expected.items():
+    for key in {**expected, **found}:  # what this server has nothing of is in the way too
+        value = expected.get(key)
         if found.get(key) == value:
             continue
         if key == "contract_version":
@@ -222,6 +223,7 @@ def _check_identity(found: Mapping[str, str], expected: Mapping[str, str]) -> No
                 f"the snapshot was taken by a server of contract {short(found.get(key))}, this one has contract {value}, and they keep videos in "
                 "different ways. Finish the video on a server of its own contract, or open a new one here and prompt again."
             )
+        name = key if key in expected else short(key)
         raise BadState(
-            f"the snapshot was taken with {key} {short(found.get(key))}, this server has {value!r}. Restore it on a server of its own kind."
+            f"the snapshot was taken with {name} {short(found.get(key))}, this server has {value!r}. Restore it on a server of its own kind."
         )
