@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from masklet_build import nano
-from masklet_build.checkpoints.loading import CheckpointError
+from masklet_build.checkpoints.torch_files import CheckpointError
 from masklet_build.embedded.cores import usable_cores
 from train_nano.loop import Setting
 from train_nano.recipe import Recipe, RecipeError

@@ -92,7 +92,7 @@ def run_export(args: argparse.Namespace) -> int:
     draws = wanted.scanned or wanted.purpose == "tensorrt"  # frames of a clip
     if absent := missing("export", "torch") or (missing("quality", "PIL") if draws else None):
         return fail("export", absent)
-    from masklet_build.checkpoints.loading import CheckpointError
+    from masklet_build.checkpoints.torch_files import CheckpointError
     from masklet_build.export.onnx_export import ExportError, export
     from masklet_build.export.programs import export_programs
 

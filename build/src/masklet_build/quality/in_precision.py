@@ -11,7 +11,8 @@ from tempfile import TemporaryDirectory
 from masklet.contract import engines
 from masklet.errors import ServerUnavailable
 from masklet.families import Variant
-from masklet_build.checkpoints.loading import CheckpointError, checkpoint_sha256, load_checkpoint
+from masklet_build.checkpoints.loading import checkpoint_sha256, load_checkpoint
+from masklet_build.checkpoints.torch_files import CheckpointError
 from masklet_build.export.onnx_export import CHECKED_SIZES, ExportError, export
 from masklet_build.export.precision.check import RoundingStages
 from masklet_build.export.precision.choice import PLAIN, Choice
