@@ -13,6 +13,7 @@ from tests.deploy.tools import ROOT
 APT = """#!/bin/sh
 echo "$@" >> $LOG
 case "$*" in
+  *--simulate*gst-rtsp*) printf 'Inst libaa1 (1)\\nInst libgstrtspserver-1.0-0 (1)\\nInst gir1.2-gst-rtsp-server-1.0 (1)\\nInst libgtk-3-0 (3)\\n' ;;
   *--simulate*) printf 'Inst liblua5.3-0 (5.3)\\nInst libjs-d3 (3.5)\\nInst haproxy (2.6)\\n' ;;
   *download*) case "$*" in *lists*) ;; *) $FIRST ;; esac; touch haproxy_2.6.deb ;;
 esac
@@ -29,7 +30,14 @@ def provide(tmp_path: Path):
     """Runs it as setup does, with only our programs on PATH; haproxy is missing, the others are there."""
     programs = tmp_path / "programs"
     programs.mkdir()
-    for name, text in (("apt-get", APT), ("dpkg-deb", DPKG), ("nginx", "#!/bin/sh\n"), ("prometheus", "#!/bin/sh\n"), ("promtool", "#!/bin/sh\n")):
+    for name, text in (
+        ("apt-get", APT),
+        ("dpkg-deb", DPKG),
+        ("nginx", "#!/bin/sh\n"),
+        ("prometheus", "#!/bin/sh\n"),
+        ("promtool", "#!/bin/sh\n"),
+        ("gst-python", "#!/bin/sh\n"),
+    ):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     (tmp_path / "deploy folder" / "bin").mkdir(parents=True)
@@ -41,7 +49,7 @@ def provide(tmp_path: Path):
             f"import pathlib, debian_programs as d; d.SYSTEM_PATH = {str(programs)!r}; d.provide(pathlib.Path({str(tmp_path / 'deploy folder')!r}))"
         )
         environment = {
-            "PATH": f"{programs}:/bin:/usr/bin" if not without else str(programs),
+            "PATH": str(programs) if without == "apt-get" else f"{programs}:/bin:/usr/bin",
             "LOG": str(tmp_path / "log"),
             "PYTHONPATH": str(ROOT / "build"),
             "FIRST": first,
@@ -61,6 +69,23 @@ def test_a_program_is_unpacked_with_its_libraries_and_runs(provide, tmp_path):
     folder = tmp_path / "deploy folder"
     done = subprocess.run([folder / "bin" / "haproxy", "-v"], env={}, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == f"{folder}/debian/usr/sbin/haproxy {folder}/debian/usr/lib/x86_64-linux-gnu -v"
+
+
+def test_of_gstreamer_only_what_the_rtsp_server_needs_is_fetched(provide, tmp_path):
+    provide(without="gst-python")
+    assert asked(tmp_path)[2:] == [
+        "--simulate --no-install-recommends install gir1.2-gst-rtsp-server-1.0 gstreamer1.0-plugins-good python3-gi",
+        "download libgstrtspserver-1.0-0 gir1.2-gst-rtsp-server-1.0",
+    ]
+    script = (tmp_path / "deploy folder" / "bin" / "gst-python").read_text()
+    libraries = tmp_path / "deploy folder" / "debian" / "usr" / "lib" / "x86_64-linux-gnu"
+    for setting in (
+        f"LD_LIBRARY_PATH='{libraries}'",
+        f"GI_TYPELIB_PATH='{libraries}/girepository-1.0'",
+        f"GST_PLUGIN_PATH='{libraries}/gstreamer-1.0'",
+    ):
+        assert setting in script
+    assert script.endswith(' exec /usr/bin/python3 "$@"\n')
 
 
 def test_what_is_there_is_not_fetched_again(provide, tmp_path):

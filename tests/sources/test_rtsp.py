@@ -21,6 +21,8 @@ import pytest
 from masklet.sources import SourceError, live, network, open_source, video
 from tests.sources.drawn import H, W, film, number, picture
 
+pytestmark = pytest.mark.programs
+
 BIN = Path(sys.executable).parent
 PATTERN = 30  # pictures of the film, again and again
 PASSWORD = "se" + "cret"  # so that no line of this file, which tracebacks show, has it
