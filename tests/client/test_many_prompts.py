@@ -236,7 +236,8 @@ def test_frames_of_other_tasks_wait_until_it_is_sent_whole():
     assert [len(result.object_ids) for result in results] == [40] * 3
 
 
-def test_a_call_that_was_given_up_half_way_is_sent_whole_and_takes_no_newer_prompt():
+@pytest.mark.parametrize("many", [False, True], ids=["track", "track_many"])
+def test_a_call_that_was_given_up_half_way_is_sent_whole_and_takes_no_newer_prompt(many):
     bank = Bank()
 
     async def play():
@@ -244,7 +245,7 @@ def test_a_call_that_was_given_up_half_way_is_sent_whole_and_takes_no_newer_prom
             prompt(video, range(1, 41))
             assert video._calls.send(FRAME)  # and nobody waits for it
             prompt(video, [99])
-            return await video.track(FRAME)
+            return await anext(video.track_many([FRAME])) if many else await video.track(FRAME)
 
     assert len(asyncio.run(play()).object_ids) == 41
     assert [(index, part) for index, part, _ in bank.frames] == [(0, list(range(1, 33))), (0, list(range(33, 41))), (1, [99])]
