@@ -85,7 +85,7 @@ class Live:
             with container:
                 return self._pictures(container)
         except SourceError as error:
-            return str(error).rstrip(".")
+            return str(error).removeprefix(self._shown).strip(" .")
 
     def _pictures(self, container: Any) -> str:
         av = need("av")

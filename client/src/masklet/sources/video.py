@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -36,11 +37,13 @@ def read_video(container: Any, opened: Callable[[], Any], shown: str, max_side: 
 
 def open_container(address: str, shown: str, **options: Any) -> Any:
     """PyAV's container. Raises SourceError, whose text and causes hold no more of the address than `shown`."""
-    av = need("av")
+    av, began = need("av"), time.monotonic()
     try:
         return av.open(address, **options)
     except (av.FFmpegError, OSError) as error:
         why = reason(error)  # the error itself names the address, with its password
+    if "timeout" in options and time.monotonic() - began >= TIMEOUT_S:
+        why = f"nothing came for {TIMEOUT_S:g} s"  # in the middle of a greeting FFmpeg calls it invalid data
     raise SourceError(f"{shown} cannot be opened as a video: {why}.")
 
 
