@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from masklet import AsyncTracker, BadPrompt, TooManyObjects, Tracker, rle
+from masklet import AsyncTracker, BadFrame, BadPrompt, TooManyObjects, Tracker, rle
 from masklet.connection import parts
+from masklet.connection.operations import Operations
 from masklet.testing import Answer, Broken, MockTransport, Refusal, Request, answer
 from masklet.wire import Options
 from masklet_build.repository.assemble import SOURCE
@@ -36,6 +38,7 @@ class Bank:
         self.index = -1
         self.room = room
         self.refused: dict[int, str] = {}  # by the number of the request with a frame
+        self.vanished: set[int] = set()  # objects that have no pixel
         self.broken: int | None = None  # the number of the one that ends the stream
         self.frames: list[tuple[int, list[int], Options]] = []  # index, objects prompted, options
         self.transport = MockTransport(self._handle)
@@ -60,7 +63,8 @@ class Bank:
         self.index = self.index + (not options.refine) if options.frame_index is None else options.frame_index
         self.frames.append((self.index, prompted, options))
         shown = objects if options.track else prompted
-        return answer(request, {object_id: mask_of(object_id) for object_id in shown}, self.index, snapshot=b"s")
+        masks = {object_id: mask_of(object_id) & (object_id not in self.vanished) for object_id in shown}
+        return answer(request, masks, self.index, snapshot=b"s")
 
 
 @pytest.fixture(params=[{}, {"resilient": True}], ids=["plain", "resilient"])
@@ -91,6 +95,7 @@ def test_all_go_with_their_frame_and_the_last_request_answers_for_all(open_video
     assert [prompted for _, part, _ in sent for prompted in part] == objects
     assert [index for index, _, _ in bank.frames] == [0, *[1] * len(sent), 2]
     assert [options.track for _, _, options in sent] == [False] * (len(sent) - 1) + [True]
+    assert [options.snapshot for _, _, options in sent[:-1]] == [False] * (len(sent) - 1), "it is large, and not the video's yet"
     assert (result.object_ids, after.object_ids) == (tuple(objects), tuple(objects))
     assert (result.frame_index, after.frame_index, result.snapshot, len(result.logits)) == (1, 2, b"s", count)
     np.testing.assert_array_equal(result.masks, [mask_of(object_id) for object_id in objects])
@@ -141,6 +146,49 @@ def test_frames_behind_it_wait_and_results_stay_in_order(open_video, opened):
     prompted = [index for index, part, _ in bank.frames if set(part) & set(range(41, 90))]
     assert len(prompted) == 2, "both of one frame"
     assert len(set(prompted)) == 1
+
+
+def test_what_is_prompted_before_it_is_sent_whole_goes_with_the_frame_after(open_video, opened):
+    bank = Bank()
+    with open_video(bank, **opened) as video:
+        results = video.track_many([FRAME] * 6, in_flight=2)
+        next(results)
+        prompt(video, range(1, 41))
+        while len(bank.frames[-1][1]) != MOST:  # the first of them were sent
+            next(results)
+        prompt(video, [99])
+        list(results)
+    many = next(index for index, part, _ in bank.frames if 1 in part)
+    assert [index for index, part, _ in bank.frames if 40 in part] == [many]
+    assert [index for index, part, _ in bank.frames if 99 in part] == [many + 1]
+
+
+def test_returned_prompts_do_not_make_a_held_frame_too_large():
+    held = Operations()
+    prompt(held, range(1, 21))
+    first = held.frame(FRAME)
+    prompt(held, range(21, 41))
+    operation = held.frame(FRAME)
+    held.take_back(first, BadFrame("damaged."), runs=False)
+    assert [item["object"] for item in held.with_returned(operation).items] == list(range(21, 41))
+    assert [item["object"] for item in held.frame(FRAME).items] == list(range(1, 21))
+
+
+@pytest.mark.parametrize("track", [True, False])
+def test_objects_that_vanish_are_those_of_all_requests_and_told_once(open_video, opened, track):
+    bank = Bank()
+    bank.vanished = {3, 40, 41}
+    with open_video(bank, **opened) as video:
+        prompt(video, range(1, 41))
+        video.prompt(41, mask=np.zeros(SIZE, bool))  # nothing is asked for, so nothing is lost
+        with pytest.warns(UserWarning, match="no pixel") as told:
+            result = video.track(FRAME, track=track, frame_index=0)
+        prompt(video, [3])
+        with warnings.catch_warnings(action="error"):
+            again, after = video.track(FRAME), video.track(FRAME)
+    assert sorted(str(one.message).partition(" has")[0] for one in told) == ["object 3", "object 40"]
+    assert (result.vanished, again.vanished, after.vanished) == ((3, 40), (3,), ())
+    assert result.cell == (SIZE[0] / 8, SIZE[1] / 8)
 
 
 def test_a_refused_part_is_the_frames_error_and_no_prompt_is_lost(open_video, opened):

@@ -24,6 +24,7 @@ from masklet.connection.pending import PendingResult
 from masklet.connection.session import Session
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError, UnknownObject
+from masklet.info import ServerInfo, ask
 from masklet.pixels import FrameLike
 from masklet.recovery.connection import ResilientConnection
 from masklet.recovery.options import Resilience
@@ -68,6 +69,10 @@ class Videos:
             await video._restore(state)
         return video
 
+    async def info(self) -> ServerInfo:
+        """See `Tracker.info`."""
+        return await ask(self._servers, self._timeout_s)
+
     async def close(self) -> None:
         """Closes them all, whatever error one of them has."""
         async with AsyncExitStack() as stack:
@@ -97,6 +102,10 @@ class AsyncTracker:
         """A new video: `async with tracker.open() as video`, or `video = await tracker.open()`. See `Tracker.open`."""
         connect = self._videos.connector(video_id, resilient)
         return Opening(lambda: self._videos.open(connect, state))
+
+    async def info(self) -> ServerInfo:
+        """See `Tracker.info`."""
+        return await self._videos.info()
 
     async def close(self) -> None:
         """See `Tracker.close`."""

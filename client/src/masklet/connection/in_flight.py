@@ -69,7 +69,7 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
     @property
     def _wants(self) -> bool:
         """Whether a frame is to be taken: while the oldest result is waited for, and not too many are on their way."""
-        return self._more and len(self._pending) < self._in_flight and not self._taken and not self._calls.blocked
+        return self._more and len(self._pending) < self._in_flight and not self._taken
 
     def _has_frame(self) -> bool:
         return self._puller.ready
