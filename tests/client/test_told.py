@@ -40,6 +40,7 @@ SHOWN = [
     losses.out_of_step("a:1", WAITS),
     losses.forgotten(VideoLost("no video is live under id 7: it ended. Open a new one."), 80),
     *(errors.from_server(text) for _, text in TEXTS),
+    errors.FrameTooLarge("the frame is 9000 x 9000, 81000000 pixels; the server takes 33177600 pixels. Send it smaller."),
     errors.BadPrompt("object 1 (prompt 0): y is 130. The prompts of objects [1] are dropped. The prompts of objects [2, 3] go with the next frame."),
     errors.ServerBusy("64 videos are live, which is this server's limit. Retry later, or open the video on another server."),
     errors.ServerBusy("this server is draining: it will stop, and takes no new videos. Open the video on another server."),
@@ -72,6 +73,11 @@ def frames(tmp_path):
     ("arguments", "reply", "says"),
     [
         (["--url", "http://localhost:8001"], None, "For TLS add --tls"),
+        (
+            [],
+            errors.FrameTooLarge("the frame is 9000 x 50; the server takes 4096 pixels a side. Send it smaller."),
+            "Scale frames down with --max-side.",
+        ),
         (["--timeout-s", "0.2"], "silence", "with a larger --timeout-s"),
         ([], errors.BadPrompt("object 1 (prompt 0): y is 130. A number from 0 to 96."), "object 1: y is 130. A number from 0 to 96.\n"),
         ([], Refusal("inference request for sequence 1 to model 'x' must specify the START flag"), "with --resilient it goes on by itself"),

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from masklet import Tracker
-from masklet.sources import Source
+from masklet.sources import Source, open_source
 from masklet.testing import Broken, MockTransport
 from tests.client.track_runs import folder_of, frames_sent, lines, picture, prompts_sent, track, written
 from tests.fakes.toy_tracker import ToyTracker
@@ -196,8 +196,6 @@ def test_a_folder_of_something_else_is_not_resumed(frames, reach, tmp_path, caps
 
 
 def test_a_camera_is_not_resumed_and_keeps_no_snapshot(frames, reach, tmp_path, capsys, monkeypatch):
-    from masklet.sources import open_source
-
     def live(*words, **options):
         source = open_source(*words, **options)
         return Source("camera", iter(source), fps=25, count=None, live=True)

@@ -42,7 +42,7 @@ what is written to the folder --out:
 A damaged frame is skipped and told; its index stays free.
 
 exit codes: 0 done, or a camera stopped; 1 failure; 2 wrong usage; 130 stopped with Ctrl-C, 143 with SIGTERM, 129 as the terminal closed. After all
-but 0 and 2 what was written is kept, whole, and the same command with --resume goes on: masks are those of a run that was never stopped, bit by bit
+but 0 and 2 what was written is kept, whole, and the same command with --resume goes on: masks are those of a run that was never stopped, bit for bit
 """
 
 
@@ -78,7 +78,9 @@ def _add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     track.add_argument(
-        "video", metavar="VIDEO", help="video file, folder of images, or number of a camera (0 is /dev/video0, Linux only; Ctrl-C stops)"
+        "video",
+        metavar="VIDEO",
+        help="video file, folder of images, number of a camera (0 is /dev/video0, Linux only), or rtsp://, http:// or https:// address; Ctrl-C stops",
     )
     track.add_argument(
         "--url", required=True, action="append", metavar="HOST:PORT", help="gRPC port of the server, usually 8001; several times: see --resilient"

@@ -17,7 +17,7 @@ from typing import Any
 
 from masklet.cli.failure import Failure
 
-EVERY_S = 10.0  # so much work is lost at most, and what was on its way
+EVERY_S = 10.0  # so much work is lost at most, and what was on its way. Four objects of nano: 1.2 MiB, 15 ms
 _SHARE = 20  # snapshots take a 20th of the time at most
 _VERSION = 1
 

@@ -10,6 +10,7 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     for pattern, words in (
         (r"For TLS pass tls=masklet\.Tls\(\)", "For TLS add --tls"),
         (r"timeout_s", "--timeout-s"),
+        (r"; the server takes (\d+ pixels(?: a side)?)\. Send it smaller\.", r"; the server takes \1. Scale frames down with --max-side."),
         (r"`proxy` of the tracker, --proxy of the command", "--proxy of `masklet track`"),
         (r"Make a new Tracker and open a new video here, or start", "Start"),
         (r" \(prompt \d+\)", ""),
@@ -30,6 +31,7 @@ _WORDS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 
 _OPTIONS = re.compile(
+    r" Scale frames down with --max-side\.|"
     "; with --resilient it goes on by itself|; if the server is only slow, with a larger --timeout-s|, or with a larger --timeout-s"
 )
 
