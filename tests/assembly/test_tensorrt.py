@@ -118,7 +118,7 @@ SMALL = Limits(videos=2, objects=3, conditioning=4, points=5, objects_per_video=
 
 def test_limits_of_the_server_are_lowered_to_those_of_the_plans(tmp_path: Path) -> None:
     sam3 = variant("sam3")
-    for of, expected in ((ONE, ("3", "4", "5", "32")), (sam3, (str(min(3, sam3.max_objects)), "8", "5", "6"))):
+    for of, expected in ((ONE, ("3", "4", "5", "48")), (sam3, (str(min(3, sam3.max_objects)), "8", "5", "6"))):
         folder = plans_of(of, tmp_path / of.name, limits=SMALL)
         repository = assemble(of.name, folder, tmp_path / f"repository {of.name}", target="tensorrt")
         bank = read_config(repository / "memory_bank").parameters

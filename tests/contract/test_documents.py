@@ -8,6 +8,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -92,7 +93,6 @@ def test_the_first_page_has_commands_to_ones_own_video():
 @pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "client" / "README.md"], ids=ids)
 def test_the_python_of_a_document_runs(path, tmp_path, monkeypatch):
     """Over a transport that answers as a server does, with JPEG files where it looks for them."""
-    (code,) = blocks(path, "python")
     (tmp_path / "clip").mkdir()
     picture = io.BytesIO()
     Image.new("RGB", (640, 360)).save(picture, "JPEG")
@@ -102,6 +102,9 @@ def test_the_python_of_a_document_runs(path, tmp_path, monkeypatch):
     transport = MockTransport(ToyTracker())
     monkeypatch.setattr(masklet, "Tracker", functools.partial(masklet.Tracker, transport=transport))
     seen = {"frames": [picture.getvalue()] * 60}
-    exec(compile(code, str(path), "exec"), seen)
+    first, *others = blocks(path, "python")
+    exec(compile(first, str(path), "exec"), seen)
     assert len([request for request in transport.requests if "FRAME_ENCODED" in request.tensors]) == 60
     assert seen["result"].frame_index == 59
+    for code in others:
+        exec(compile(code, str(path), "exec"), seen | {"frame": np.zeros((360, 640, 3), np.uint8)})

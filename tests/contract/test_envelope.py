@@ -42,6 +42,7 @@ ENVELOPES = st.builds(
     size=st.none() | st.tuples(st.integers(1, 2**31 - 1), st.integers(1, 2**31 - 1)),
     options=_options,
     prompts=st.lists(_prompts, max_size=4).map(tuple),
+    limits=st.dictionaries(_texts, st.integers(1, 2**40), max_size=3),
     received=_floats,
     preprocessed=_floats,
     objects=st.integers(0, 2**31 - 1),
@@ -56,6 +57,7 @@ FULL = Envelope(
     restores=True,
     size=(48, 64),
     options=Options("png", True, True, True, False, 7, True),
+    limits={"max_points": 64},
     prompts=(Prompt(2**63 - 1, ((0.1, -0.0), (1e-45, 3.4028234663852886e38)), (2, 3), append=True), Prompt(0, mask=True, clear=True)),
     received=1.5,
     preprocessed=2.5,
@@ -68,6 +70,8 @@ def kinds(value: object) -> object:
     """A value with the type of everything in it: 1, 1.0 and True are equal, but not the same."""
     if isinstance(value, tuple):
         return tuple(kinds(item) for item in value)
+    if isinstance(value, dict):
+        return {name: kinds(item) for name, item in value.items()}
     inside = vars(value).values() if isinstance(value, Envelope | Options | Prompt | Sender) else ()
     return type(value), repr(value), tuple(kinds(item) for item in inside)
 

@@ -381,3 +381,11 @@ def test_every_output_of_the_contract_is_given(stages):
     assert answer.pop("ENVELOPE").objects == 1
     wanted = {tensor.name: (tensor.numpy_dtype, len(tensor.dims)) for tensor in memory_bank(VARIANT).outputs if tensor != ENVELOPE}
     assert {name: (array.dtype, array.ndim) for name, array in answer.items()} == wanted
+
+
+@pytest.mark.parametrize("with_it", [{"snapshot": True, "control": True}, {}], ids=["snapshot", "frame"])
+def test_information_is_asked_for_alone(stages, with_it):
+    client = Client(service(stages))
+    client.send()
+    with pytest.raises(BadRequest, match="`info` goes without"):
+        client.send(info=True, **with_it)

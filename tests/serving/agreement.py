@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from masklet import TrackedFrame
+from masklet.masks import Masks
 from tests.golden.compare import EARLY, iou
 
 
@@ -22,8 +23,8 @@ def equal(one: TrackedFrame, other: TrackedFrame) -> bool:
 def only(result: TrackedFrame, object_id: int) -> TrackedFrame:
     """The part of one object."""
     row = result.object_ids.index(object_id)
-    arrays = {name: getattr(result, name)[row : row + 1] for name in ("masks", "boxes", "scores", "ious", "logits")}
-    return replace(result, object_ids=(object_id,), **arrays)
+    arrays = {name: getattr(result, name)[row : row + 1] for name in ("boxes", "scores", "ious", "logits")}
+    return replace(result, object_ids=(object_id,), _masks=Masks.of([result.rles[row]], result.masks.shape[1:]), **arrays)
 
 
 def all_equal(some: Sequence[TrackedFrame], others: Sequence[TrackedFrame]) -> bool:

@@ -39,6 +39,7 @@ from masklet.errors import (
 if TYPE_CHECKING:
     from masklet.aio import AsyncTracker, AsyncVideo
     from masklet.connection.interruption import Interruption
+    from masklet.info import ServerInfo, ServerLimits, ServerRoom
     from masklet.recovery.options import Resilience
     from masklet.results import TrackedFrame
     from masklet.tracker import Tracker, Video
@@ -62,6 +63,9 @@ __all__ = [
     "Resilience",
     "ServerBusy",
     "ServerFault",
+    "ServerInfo",
+    "ServerLimits",
+    "ServerRoom",
     "ServerUnavailable",
     "SourceError",
     "Tls",
@@ -80,6 +84,7 @@ _LATER = {
     **dict.fromkeys(("Tracker", "Video"), "masklet.tracker"),
     "Interruption": "masklet.connection.interruption",
     "Resilience": "masklet.recovery.options",
+    **dict.fromkeys(("ServerInfo", "ServerLimits", "ServerRoom"), "masklet.info"),
     "Tls": "masklet.transport.protocol",
     "TrackedFrame": "masklet.results",
 }

@@ -17,13 +17,14 @@ from masklet.concurrency.event_loop import EventLoop
 from masklet.concurrency.protocol import Concurrency
 from masklet.connection import keep_alive
 from masklet.connection.connection import Connection, PlainConnection
-from masklet.connection.frame_call import FrameCall
+from masklet.connection.frame_call import FrameCalls
 from masklet.connection.in_flight import FramesInFlight
 from masklet.connection.interruption import Interruption
 from masklet.connection.pending import PendingResult
 from masklet.connection.session import Session
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError, UnknownObject
+from masklet.info import ServerInfo, ask
 from masklet.pixels import FrameLike
 from masklet.recovery.connection import ResilientConnection
 from masklet.recovery.options import Resilience
@@ -68,6 +69,10 @@ class Videos:
             await video._restore(state)
         return video
 
+    async def info(self) -> ServerInfo:
+        """See `Tracker.info`."""
+        return await ask(self._servers, self._timeout_s)
+
     async def close(self) -> None:
         """Closes them all, whatever error one of them has."""
         async with AsyncExitStack() as stack:
@@ -97,6 +102,10 @@ class AsyncTracker:
         """A new video: `async with tracker.open() as video`, or `video = await tracker.open()`. See `Tracker.open`."""
         connect = self._videos.connector(video_id, resilient)
         return Opening(lambda: self._videos.open(connect, state))
+
+    async def info(self) -> ServerInfo:
+        """See `Tracker.info`."""
+        return await self._videos.info()
 
     async def close(self) -> None:
         """See `Tracker.close`."""
@@ -135,6 +144,7 @@ class AsyncVideo:
 
     def __init__(self, connection: Connection, concurrency: Concurrency, forget: Callable[[AsyncVideo], None], keep_alive_s: float) -> None:
         self._connection = connection
+        self._calls = FrameCalls(connection)
         self._concurrency = concurrency
         self._forget = forget
         self._keep_alive_s = keep_alive_s
@@ -198,9 +208,9 @@ class AsyncVideo:
             "frame_index": frame_index,
             "reverse": reverse,
         }
-        call = FrameCall(self._connection, frame, bgr=bgr, tag=tag, masks=masks, **options)
-        await self._connection.settle(call.pending)
-        return call.result()
+        while (call := self._calls.send(frame, bgr=bgr, tag=tag, masks=masks, **options)) is None:
+            await self._calls.unblock()
+        return await self._calls.finish(call)
 
     def track_many(
         self, frames: Iterable[FrameLike] | AsyncIterable[FrameLike], in_flight: int = 4, *, masks: str | None = None, bgr: bool = False
@@ -210,7 +220,7 @@ class AsyncVideo:
         `frames` may be an asynchronous iterable, as of a camera; a plain one must not block. When the loop is left early the task is cancelled.
         """
         self._concurrency.check_process()
-        return FramesInFlight(self._connection, self._concurrency, frames, in_flight, {"masks": masks, "bgr": bgr})
+        return FramesInFlight(self._connection, self._calls, self._concurrency, frames, in_flight, {"masks": masks, "bgr": bgr})
 
     async def snapshot(self) -> bytes:
         """See `Video.snapshot`."""

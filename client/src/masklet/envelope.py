@@ -69,6 +69,7 @@ class Envelope:
     size       height and width of the frame; None for a control request
     options    the request's parameters, but for `owner`, which every stage reads from its own request
     prompts    in the order of the request
+    limits     of preprocess, where the request asks for information
     received, preprocessed   monotonic seconds at which preprocessing of this request began and ended
     objects    how many objects the answer has; set by memory_bank, as
     times      the first six of contract.TIMING_FIELDS, milliseconds
@@ -81,6 +82,7 @@ class Envelope:
     size: tuple[int, int] | None = None
     options: Options = field(default_factory=Options)
     prompts: tuple[Prompt, ...] = ()
+    limits: Mapping[str, int] = field(default_factory=dict)
     received: float = 0.0
     preprocessed: float = 0.0
     objects: int = 0

@@ -46,6 +46,12 @@ class Masks:
         made._rles, made._count = list(rles), len(rles)
         return made
 
+    def joined(self, other: Masks) -> Masks:
+        """These and others of the same frame and form."""
+        made = Masks(self._form, [], other.size)
+        made._rles, made._bits, made._count = self._rles + other._rles, self._bits + other._bits, self._count + other._count
+        return made
+
     @cached_property
     def arrays(self) -> NDArray[np.bool_]:
         """bool (N, H, W); (0, 0, 0) where there is none and the size is not known."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any
@@ -133,6 +133,25 @@ class TrackedFrame:
     def _visible(self) -> list[int]:
         """The places of the objects that have pixels."""
         return np.flatnonzero(self.boxes[:, 2] > self.boxes[:, 0]).tolist()
+
+
+def together(parts: Sequence[TrackedFrame], last: TrackedFrame) -> TrackedFrame:
+    """The result of a frame whose prompts went in several requests. The last answers for all objects but those that only the others prompted, where
+    the frame was not tracked."""
+    for part in reversed(parts):
+        vanished = part.vanished + last.vanished
+        if part.object_ids and not set(part.object_ids) & set(last.object_ids):
+            last = replace(
+                last,
+                object_ids=part.object_ids + last.object_ids,
+                boxes=np.concatenate([part.boxes, last.boxes]),
+                scores=np.concatenate([part.scores, last.scores]),
+                ious=np.concatenate([part.ious, last.ious]),
+                logits=None if part.logits is None or last.logits is None else np.concatenate([part.logits, last.logits]),
+                _masks=part._masks.joined(last._masks),
+            )
+        last = replace(last, vanished=vanished)
+    return last
 
 
 def token(tensors: Tensors) -> str:

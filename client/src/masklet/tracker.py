@@ -16,6 +16,7 @@ from masklet.connection import keep_alive
 from masklet.connection.interruption import Interruption
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError
+from masklet.info import ServerInfo
 from masklet.pixels import FrameLike
 from masklet.recovery.options import Resilience
 from masklet.results import TrackedFrame
@@ -69,6 +70,13 @@ class Tracker:
         Raises BadVideoId, and with a state also BadState and whatever `Video.track` raises.
         """
         return Video(finish(self._videos.open(self._videos.connector(video_id, resilient), state)))
+
+    def info(self) -> ServerInfo:
+        """What the server, of several the first, says of itself: its variant, versions, limits, and room now. Takes no video's place.
+
+        Raises ServerUnavailable, and ServerFault for a server of a version that says nothing.
+        """
+        return finish(self._videos.info())
 
     def close(self) -> None:
         """Closes the videos that are still open, all of them, whatever error one of them has."""

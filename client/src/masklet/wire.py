@@ -24,6 +24,7 @@ class Options:
     track        False: compute only the objects prompted in this request
     frame_index  index of this frame; None: the next one in the direction of travel
     reverse      the video is sent backwards
+    info         fill SNAPSHOT with what the server says of itself, JSON; goes without a frame
     keep_alive   nothing is asked: the video is only to be remembered; goes without a frame
     owner        token of the client that started the video; others are refused
     """
@@ -35,6 +36,7 @@ class Options:
     track: bool = True
     frame_index: int | None = None
     reverse: bool = False
+    info: bool = False
     keep_alive: bool = False
     owner: str | None = None
 

@@ -65,7 +65,7 @@ class Limits:
     objects: int = 8
     conditioning: int = 8
     points: int = 64
-    objects_per_video: int = 32
+    objects_per_video: int = 48
 
     def __post_init__(self) -> None:
         for name, least in (("videos", 1), ("objects", 1), ("conditioning", 2), ("points", 2), ("objects_per_video", 1)):

@@ -9,7 +9,7 @@ from typing import Any
 
 from masklet.concurrency.protocol import Concurrency
 from masklet.connection.connection import Connection, never
-from masklet.connection.frame_call import FrameCall
+from masklet.connection.frame_call import FrameCall, FrameCalls
 from masklet.errors import RequestError
 from masklet.pixels import FrameLike
 from masklet.results import TrackedFrame
@@ -23,6 +23,7 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
     def __init__(
         self,
         connection: Connection,
+        calls: FrameCalls,
         concurrency: Concurrency,
         frames: Iterable[FrameLike] | AsyncIterable[FrameLike],
         in_flight: int,
@@ -32,10 +33,12 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
             advice = "The server holds every frame that is on its way; a few keep it busy."
             raise ValueError(f"in_flight must be at least 1 and at most {_MOST}, got {in_flight}. {advice}")
         self._connection = connection
+        self._calls = calls
         self._concurrency = concurrency
         self._in_flight = in_flight
         self._options = options
         self._pending: deque[FrameCall] = deque()
+        self._taken: list[FrameLike] = []  # one that was taken and not sent, or none
         self._more = True  # `frames` may have some
         self._puller = concurrency.puller(frames, connection.wake)
         weakref.finalize(self, self._puller.stop).atexit = False
@@ -46,11 +49,17 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
             self._send_taken()
             oldest = self._pending[0] if self._pending else None
             if oldest and await self._connection.settled(oldest.pending):
+                self._calls.go_on(oldest)
+                if oldest.pending.outcome is None:
+                    continue
                 self._pending.popleft()  # not before: a wait that is interrupted loses no result
-                return oldest.result()
+                return self._calls.result(oldest)
+            if oldest is None and self._calls.blocked:  # by the frame of another call
+                await self._calls.unblock()
+                continue
             if self._wants:
                 self._puller.ask()
-            elif oldest is None:
+            elif oldest is None and not self._taken:
                 raise StopAsyncIteration
             if oldest is None:
                 await self._puller.wait()
@@ -60,26 +69,28 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
     @property
     def _wants(self) -> bool:
         """Whether a frame is to be taken: while the oldest result is waited for, and not too many are on their way."""
-        return self._more and len(self._pending) < self._in_flight
+        return self._more and len(self._pending) < self._in_flight and not self._taken and not self._calls.blocked
 
     def _has_frame(self) -> bool:
         return self._puller.ready
 
     def _send_taken(self) -> None:
         """Sends the frame that was taken, if there is one. Errors come in its place, behind the results of the frames before."""
-        if not self._puller.ready:
+        if self._puller.ready:
+            try:
+                self._taken.append(self._puller.take())
+            except StopIteration:
+                self._more = False
+            except BaseException as error:
+                self._pending.append(FrameCall.failed(error))
+                self._more = False
+        if not self._taken:
             return
         try:
-            frame = self._puller.take()
-        except StopIteration:
-            self._more = False
-            return
-        except BaseException as error:
-            self._pending.append(FrameCall.failed(error))
-            self._more = False
-            return
-        try:
-            self._pending.append(FrameCall(self._connection, frame, **self._options))
+            call = self._calls.send(self._taken[0], **self._options)
         except Exception as error:
-            self._pending.append(FrameCall.failed(error))
+            call = FrameCall.failed(error)
             self._more = isinstance(error, RequestError)
+        if call:
+            self._taken.clear()
+            self._pending.append(call)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from masklet import prompts
+from masklet.connection import parts
 from masklet.errors import (
     BadParameter,
     BadPrompt,
@@ -42,6 +43,7 @@ class Operation:
     tensors    inputs of `tracker` besides PROMPTS, with batch dimension
     size       (height, width) of the frame, where it is known
     again      objects whose prompts were refused before, perhaps by their own fault
+    more       the frame has more prompts, which are kept: it is to be sent again with the rest of them
     """
 
     waits_for: str
@@ -50,6 +52,7 @@ class Operation:
     tensors: Mapping[str, np.ndarray] = field(default_factory=dict)
     size: tuple[int, int] | None = None
     again: frozenset[int] = frozenset()
+    more: bool = False
 
     @property
     def is_frame(self) -> bool:
@@ -68,6 +71,8 @@ class Operations:
         self._prompts: dict[int, prompts.Item] = {}  # by object: the server takes one of each per frame
         self._returned: dict[int, prompts.Item] = {}  # of refused frames; they are older
         self._again: frozenset[int] = frozenset()
+        self._rest: dict[int, prompts.Item] = {}  # of a frame whose first prompts were sent; older than the others
+        self._rest_again: frozenset[int] = frozenset()
         self._frames = 0
 
     def prompt(self, object_id: int, **prompt: Any) -> None:
@@ -78,31 +83,53 @@ class Operations:
     def drop(self, object_id: int) -> bool:
         """Drops the kept prompts of an object. True if there were some."""
         number = prompts.identifier(object_id)
-        dropped = [kept.pop(number, None) for kept in (self._prompts, self._returned)]
-        return dropped != [None, None]
+        dropped = [kept.pop(number, None) for kept in (self._prompts, self._returned, self._rest)]
+        return dropped != [None] * 3
 
-    def frame(self, frame: Sendable, **options: Any) -> Operation:
-        """A frame, with the prompts kept so far. Raises BadFrame and BadParameter, and then keeps the prompts."""
+    def frame(self, frame: Sendable, *, rest: bool = False, **options: Any) -> Operation:
+        """A frame, with the prompts kept so far, as many as one request takes; `rest`: again, with more of those that it had.
+
+        Raises BadFrame and BadParameter, and then keeps the prompts.
+        """
         tensors, size = frame_tensors(frame)
         parsed = Options.parse({"masks": "bitmap" if size else "rle", **_plain(options)})
         if parsed.masks == "bitmap" and size is None:
             raise BadParameter('masks="bitmap" needs the size of the frame, and that of an encoded one is not known here. Ask for "rle".')
         if parsed.masks == "png":
             raise BadParameter('masks="png" is for clients in other languages. Ask for "rle", "bitmap" or "none".')
-        items, self._prompts = list(self._prompts.values()), {}
+        older, again, self._rest, self._rest_again = self._rest, self._rest_again, {}, frozenset()
+        newer: dict[int, prompts.Item] = {}
+        if not rest:
+            newer, self._prompts = self._prompts, {}
+            older, again, self._returned, self._again = _merged(self._returned, older), self._again | again, {}, frozenset()
         waits_for = "the first frame" if self._frames == 0 else f"frame {self._frames}"
-        self._frames += 1
-        return self.with_returned(Operation(waits_for, parsed, items, tensors, size))
+        made = Operation(waits_for, parsed, list(_merged(older, newer).values()), tensors, size, again - set(newer))
+        return self._first_part(made)
+
+    def _first_part(self, whole: Operation) -> Operation:
+        """As much of the operation of a frame as one request takes. The rest of its prompts is kept."""
+        items, rest = parts.split(whole.items) if whole.items else ([], [])
+        if not rest:
+            self._frames += 1
+            return whole
+        self._rest = {item["object"]: item for item in rest}
+        self._rest_again = whole.again & set(self._rest)
+        options = replace(whole.options, snapshot=False, track=whole.options.track and whole.options.refine)
+        if whole.options.track:  # the last part answers for all of them
+            options = replace(options, masks="none", logits=False)
+        return replace(whole, options=options, items=items, again=whole.again - set(self._rest), more=True)
 
     def with_returned(self, operation: Operation) -> Operation:
-        """The operation of a frame, with the prompts of refused frames as far as it has no newer ones. Other operations as they are."""
-        if not operation.is_frame or not self._returned:
+        """The operation of a frame, with the prompts of refused frames as far as it has no newer ones. Other operations as they are, and where that
+        would be more than one request takes."""
+        if not operation.is_frame or not self._returned or operation.more:
             return operation
-        items, self._returned = dict(self._returned), {}
-        again, self._again = self._again, frozenset()
-        for item in operation.items:
-            items[item["object"]] = _newer(items.get(item["object"]), item)
-        return replace(operation, items=list(items.values()), again=again - {item["object"] for item in operation.items})
+        own = {item["object"]: item for item in operation.items}
+        items = list(_merged(self._returned, own).values())
+        if not parts.fits(items):
+            return operation
+        again, self._again, self._returned = self._again, frozenset(), {}
+        return replace(operation, items=items, again=again - set(own))
 
     def take_back(self, operation: Operation, error: MaskletError, *, runs: bool) -> MaskletError:
         """Keeps the prompts of a refused frame for the next one; which ones, `Video` says. `runs`: the server has the video.
@@ -122,6 +149,11 @@ class Operations:
         told = [f"The prompts of objects {lost} are dropped."] if lost else []
         told += [f"The prompts of objects {sorted(kept)} go with the next frame."] if kept else []
         return type(error)(" ".join((str(error), *told)))
+
+
+def _merged(older: Mapping[int, prompts.Item], newer: Mapping[int, prompts.Item]) -> dict[int, prompts.Item]:
+    """Prompts by object, the newer ones where there are both."""
+    return {**older, **{object_id: _newer(older.get(object_id), item) for object_id, item in newer.items()}}
 
 
 def _newer(earlier: prompts.Item | None, later: prompts.Item) -> prompts.Item:

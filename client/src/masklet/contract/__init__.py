@@ -31,6 +31,7 @@ from masklet.contract.server import ENVELOPE, POSTPROCESS, TIMING_FIELDS, TRACKE
 from masklet.contract.tensors import NUMPY_DTYPES, Dim, Model, Tensor, resolve
 
 CONTRACT_VERSION = 3
+VERSION = "0.1.0"  # of masklet, as in both pyproject.toml
 
 __all__ = [
     "CONTRACT_VERSION",
@@ -42,6 +43,7 @@ __all__ = [
     "POSTPROCESS",
     "TIMING_FIELDS",
     "TRACKER",
+    "VERSION",
     "Dim",
     "Model",
     "Tensor",

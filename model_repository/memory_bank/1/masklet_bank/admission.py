@@ -116,8 +116,11 @@ class Admission:
         if not request.start and envelope.restores:
             raise BadRequest("STATE was given without START. A snapshot restores a video when it begins: send it with the first request.")
         masks = request.mask_prompts()
+        if envelope.options.info and (envelope.size is not None or envelope.options.snapshot):
+            raise BadRequest("`info` goes without a frame and without `snapshot`. Ask for it in a request of its own.")
         if envelope.size is None:
-            if not (request.start or request.end or envelope.prompts or envelope.options.snapshot or envelope.options.keep_alive):
+            asked = envelope.options.snapshot or envelope.options.keep_alive or envelope.options.info
+            if not (request.start or request.end or envelope.prompts or asked):
                 raise BadRequest(
                     "the request has neither a frame nor a command. Send FRAME or FRAME_ENCODED; or remove an object, ask for a snapshot, say "
                     "`keep_alive`, or END."

@@ -15,7 +15,7 @@ import numpy as np
 from masklet.contract import TIMING_FIELDS
 from masklet.envelope import Envelope
 from masklet.errors import MaskletError, ServerFault
-from masklet_bank import snapshot
+from masklet_bank import about, snapshot
 from masklet_bank.admission import Admission, Admitted, Restored, Settings
 from masklet_bank.arrays import HOST, Arrays
 from masklet_bank.bank import Result
@@ -163,9 +163,14 @@ class Service:
             "SCORES": np.array([result.score for result in results], np.float32),
             "IOUS": np.array([result.iou for result in results], np.float32),
             "LOW": self._arrays.get(self._arrays.stack([result.low for result in results])) if results else np.zeros((0, low, low), np.float32),
-            "SNAPSHOT": snapshot.dump(video, self.settings.identity, self._arrays) if asked else np.zeros(0, np.uint8),
+            "SNAPSHOT": snapshot.dump(video, self.settings.identity, self._arrays) if asked else self._info(request.envelope),
             "DRAINING": np.array([self._admission.draining], np.uint8),
         }
+
+    def _info(self, envelope: Envelope) -> np.ndarray:
+        """What the request asks to be told of the server; mostly nothing."""
+        told = about.told(self.settings, envelope.limits, self.videos, draining=self._admission.draining) if envelope.options.info else b""
+        return np.frombuffer(told, np.uint8)
 
 
 def _asked_to_drain(file: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -61,7 +61,8 @@ def prepare(inputs: Inputs, variant: Variant, limits: Limits) -> Prepared:
     prompts, masks = parse(inputs.prompts or b"[]", size, limits, variant.image_size)
     if image is not None:
         tensors["IMAGE"] = frames.to_model(image, variant.image_size)
-    envelope = Envelope(restores=inputs.state is not None, size=size, options=options, prompts=prompts)
+    told = asdict(limits) if options.info else {}
+    envelope = Envelope(restores=inputs.state is not None, size=size, options=options, prompts=prompts, limits=told)
     return Prepared(envelope, tensors | mask_tensors(masks, size, variant))
 
 
