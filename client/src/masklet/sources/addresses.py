@@ -22,6 +22,6 @@ def without_secrets(address: str) -> str:
     place, question, query = rest.partition("?")
     if "@" in query:  # a password with a question mark, or a query with an @
         return f"{scheme(address)}://***"
-    head, at, place = place.rpartition("@")
+    _, at, place = place.rpartition("@")
     place = re.sub(r"=[^/&;]*", "=***", place.partition("#")[0])
     return f"{scheme(address)}://{at and '***@'}{place}{question and '?***'}"

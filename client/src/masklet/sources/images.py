@@ -49,8 +49,7 @@ def to_8_bits(values: NDArray[Any], white: float) -> NDArray[np.uint8]:
 def white_of(files: Sequence[Path]) -> float:
     """The `white` of all images of a folder, so that brightness does not change between them.
 
-    The power of two above the largest value in up to 32 images, evenly chosen: 4096 for 12 bits, 65536 for 16.
-    At least 256; 1 for floats from 0 to 1.
+    The power of two above the largest value in up to 32 images, evenly chosen: 4096 for 12 bits, 65536 for 16. At least 256; of floats, at least 1.
     """
     step = max(1, math.ceil(len(files) / _SAMPLES))
     found = [white for file in files[::step] if (white := _white(file)) is not None]
@@ -67,17 +66,17 @@ def _white(file: Path) -> float | None:
     except Exception:  # what Pillow raises for a damaged file is not documented; whoever reads it as a frame tells
         return None
     largest = float(np.nan_to_num(values, nan=0.0, posinf=0.0).max())
-    if values.dtype.kind == "f" and largest <= 1:
-        return 1.0
-    return float(max(256, 2 ** math.floor(math.log2(max(largest, 1)) + 1)))
+    if values.dtype.kind == "f":
+        return 1.0 if largest <= 1 else float(2 ** (math.floor(math.log2(largest)) + 1))
+    return float(max(256, 2 ** int(largest).bit_length()))
 
 
 def _deep(image: Any) -> bool:
-    return image.mode == "F" or image.mode.startswith("I")  # "I;16", or "I" where Pillow is old
+    return str(image.mode)[:1] in ("F", "I")  # "I;16", or "I" where Pillow is old
 
 
 def _turned(image: Any) -> bool:
     try:
-        return image.getexif().get(_ORIENTATION, 1) != 1
+        return bool(image.getexif().get(_ORIENTATION, 1) != 1)
     except Exception:  # as above; damaged EXIF in a picture that is whole
         return False

@@ -85,7 +85,7 @@ class Live:
             with container:
                 return self._pictures(container)
         except SourceError as error:
-            return str(error).rstrip(".")
+            return str(error).removeprefix(self._shown).strip(" .")
 
     def _pictures(self, container: Any) -> str:
         av = need("av")
@@ -146,4 +146,4 @@ class Clock:
 
 def delay_s(tries: int) -> float:
     """How long to wait before connecting again: twice as long each time, 2 s at most, by chance less, so that many do not come at once."""
-    return random.uniform(0.5, 1.0) * min(2.0, 0.1 * 2 ** min(tries, 10))
+    return random.uniform(0.5, 1.0) * min(2.0, 0.1 * float(2 ** min(tries, 10)))

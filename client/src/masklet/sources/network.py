@@ -17,6 +17,7 @@ _OTHERS = {"reconnect": "1"}  # a film whose connection breaks goes on where it 
 
 def open_address(address: str, max_side: int | None, skipped: Tell) -> Source:
     """A stream, whose newest frame counts, or every frame of a film on a web server. Raises SourceError, without the address's secrets."""
+    address = scheme(address) + address[len(scheme(address)) :]  # FFmpeg knows them in small letters only
     shown, rtsp = without_secrets(address), scheme(address) in ("rtsp", "rtsps")
 
     def opened() -> Any:

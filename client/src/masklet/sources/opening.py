@@ -29,6 +29,6 @@ def open_source(source: str | Path | int, *, max_side: int | None = None, skippe
         return network.open_camera(path, max_side)
     if path.is_dir():
         return folder.open_folder(path, max_side, skipped)
-    if folder.is_image(path):
+    if folder.is_image(path) and path.exists():
         return folder.open_images([path], text, max_side, skipped)
     return video.open_video(text, text, max_side, skipped)

@@ -19,7 +19,7 @@ class Order:
         self.last: int | None = None  # time of the newest picture
         self._index = 0
         self._zero = 0  # time of frame 0
-        self._shown_s = 0.0
+        self.shown_s = 0.0  # when that is, in seconds after the first
         self._why = ""  # since the last key frame
         self._until = 0  # newest time that the decoder had when it complained
         self._newest = 0
@@ -53,7 +53,7 @@ class Order:
             self._zero = (earliest if lost else pts) or 0
         index, self._index = self._index, self._index + 1
         time_s = self._time(index, pts)
-        self.last, self._shown_s = pts, time_s
+        self.last, self.shown_s = pts, time_s
         return index, time_s, lost
 
     def rest(self) -> list[tuple[int, str]]:
@@ -71,4 +71,4 @@ class Order:
         if pts is None:
             return index / self._fps
         time_s = (pts - self._zero) * self._base
-        return time_s if self.last is None or time_s > self._shown_s else self._shown_s + 1 / self._fps
+        return time_s if self.last is None or time_s > self.shown_s else self.shown_s + 1 / self._fps

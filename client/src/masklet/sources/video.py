@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -9,7 +10,7 @@ from masklet.errors import SourceError
 from masklet.sources.frame import Frame
 from masklet.sources.images import scaled
 from masklet.sources.order import Order
-from masklet.sources.source import Skipped, Source, Tell, need
+from masklet.sources.source import Skipped, Source, Tell, log, need
 from masklet.sources.upright import pixels
 
 FPS = 25.0  # of streams that do not say
@@ -36,11 +37,13 @@ def read_video(container: Any, opened: Callable[[], Any], shown: str, max_side: 
 
 def open_container(address: str, shown: str, **options: Any) -> Any:
     """PyAV's container. Raises SourceError, whose text and causes hold no more of the address than `shown`."""
-    av = need("av")
+    av, began = need("av"), time.monotonic()
     try:
         return av.open(address, **options)
     except (av.FFmpegError, OSError) as error:
         why = reason(error)  # the error itself names the address, with its password
+    if "timeout" in options and time.monotonic() - began >= TIMEOUT_S:
+        why = f"nothing came for {TIMEOUT_S:g} s"  # in the middle of a greeting FFmpeg calls it invalid data
     raise SourceError(f"{shown} cannot be opened as a video: {why}.")
 
 
@@ -86,7 +89,8 @@ def _decoded(container: Any, opened: Callable[[], Any], shown: str, order: Order
 
     Decoders in threads for frames, when emptied at the end, stop at a damaged frame and keep the ones behind it. These are decoded again without.
     """
-    yield from _pictures(container, video_stream(container, shown), order, shown)
+    first = video_stream(container, shown)
+    yield from _pictures(container, first, order, shown)
     if order.due and order.last is not None:
         with opened() as again:
             stream = video_stream(again, shown)
@@ -94,6 +98,9 @@ def _decoded(container: Any, opened: Callable[[], Any], shown: str, order: Order
             done = order.last
             again.seek(done, stream=stream)
             yield from ((picture, pts) for picture, pts in _pictures(again, stream, order, shown) if pts is not None and pts > done)
+    said_s = float((first.duration or 0) * first.time_base)
+    if said_s > order.shown_s + 1:
+        log.warning("%s ends after %.1f s, and says that it has %.1f s: it is cut off or damaged", shown, order.shown_s, said_s)
 
 
 def _pictures(container: Any, stream: Any, order: Order, shown: str) -> Iterator[tuple[Any, int | None]]:
