@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -11,13 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from masklet import AsyncTracker, BadFrame, BadPrompt, TooManyObjects, Tracker, rle
+from masklet import AsyncTracker, BadFrame, BadParameter, BadPrompt, TooManyObjects, Tracker, rle
+from masklet.concurrency.threads import finish
 from masklet.connection import parts
 from masklet.connection.operations import Operations
 from masklet.testing import Answer, Broken, MockTransport, Refusal, Request, answer
 from masklet.wire import Options
 from masklet_build.repository.assemble import SOURCE
 from masklet_build.repository.configs import read_config
+from tests.fakes.toy_grpc import serving
 
 SIZE = (24, 32)
 FRAME = np.zeros((*SIZE, 3), np.uint8)
@@ -41,11 +44,14 @@ class Bank:
         self.vanished: set[int] = set()  # objects that have no pixel
         self.broken: int | None = None  # the number of the one that ends the stream
         self.frames: list[tuple[int, list[int], Options]] = []  # index, objects prompted, options
+        self.pixels: list[int] = []  # the first of each
         self.transport = MockTransport(self._handle)
 
     def _handle(self, request: Request) -> Answer | Refusal | Broken:
         options = Options.parse(request.parameters)
         if "FRAME" not in request.tensors:
+            gone = [item["object"] for item in json.loads(request.tensors["PROMPTS"][0, 0]) if item.get("remove")]
+            self.objects = [object_id for object_id in self.objects if object_id not in gone]
             return answer(request, {}, self.index, snapshot=json.dumps([self.index, self.objects]).encode())
         prompted = [item["object"] for item in json.loads(request.tensors["PROMPTS"][0, 0])]
         if len(prompted) > MOST:
@@ -62,6 +68,7 @@ class Bank:
         self.objects = objects
         self.index = self.index + (not options.refine) if options.frame_index is None else options.frame_index
         self.frames.append((self.index, prompted, options))
+        self.pixels.append(int(request.tensors["FRAME"][0, 0]))
         shown = objects if options.track else prompted
         masks = {object_id: mask_of(object_id) & (object_id not in self.vanished) for object_id in shown}
         return answer(request, masks, self.index, snapshot=b"s")
@@ -258,3 +265,69 @@ def test_threads_do_not_come_between_its_parts():
         results = list(threads.map(lambda _: video.track(FRAME), range(20)))
     assert sorted(result.frame_index for result in results) == list(range(20))
     assert [index for index, _, _ in bank.frames] == [0, *range(20)]
+
+
+def test_a_call_waits_for_all_its_parts_though_another_received_the_first_answer(opened):
+    with Tracker("test:1", transport=Bank().transport) as tracker, tracker.open(**opened) as video:
+        prompt(video, range(1, 2 * MOST + 2))
+        calls, connection = video._video._calls, video._video._connection
+        call = calls.send(FRAME)
+        finish(connection.settle(call.pending))  # as the thread of another call does, which then gives way
+        assert len(finish(calls.finish(call)).object_ids) == 2 * MOST + 1
+
+
+def test_all_parts_have_the_pixels_of_the_call():
+    bank, pixels = Bank(), FRAME.copy()
+
+    async def play():
+        async with AsyncTracker("test:1", transport=bank.transport) as tracker, tracker.open() as video:
+            await video.track(FRAME)
+            prompt(video, range(1, 41))
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(video.track(pixels), 0)
+            assert video._calls.send(pixels) or video._calls.blocked
+            pixels[:] = 7  # the next picture of a camera
+            await video.track(pixels)
+
+    asyncio.run(play())
+    assert len(bank.frames) == 4
+    assert bank.pixels == [0, 0, 0, 7]
+
+
+def test_frames_are_taken_when_the_one_before_is_sent_whole(opened):
+    bank, taken_early = Bank(), threading.Event()
+
+    def slow(request):
+        if len(bank.frames) == 0:
+            taken_early.wait(0.3)
+        return bank.transport._reply(request)
+
+    def frames():
+        yield FRAME
+        taken_early.set()
+        video.remove(40)
+        yield FRAME
+
+    with serving(slow) as (url, _, _), Tracker(url) as tracker, tracker.open(**opened) as video:
+        prompt(video, range(1, 41))
+        assert [len(result.object_ids) for result in video.track_many(frames())] == [40, 39]
+
+
+def test_a_frame_that_could_not_be_sent_because_of_another_call_is_sent_when_that_is_done():
+    bank = Bank()
+
+    async def play():
+        async with AsyncTracker("test:1", transport=bank.transport) as tracker, tracker.open() as video:
+            send, refused = video._calls.send, [None]  # the other call is done before anybody looks
+            video._calls.send = lambda frame, **options: refused.pop() if refused else send(frame, **options)
+            return [result.frame_index async for result in video.track_many([FRAME] * 2)]
+
+    assert asyncio.run(play()) == [0, 1]
+
+
+def test_exclusive_answers_to_several_requests_are_refused_where_nobody_could_compare_them(open_video, opened):
+    with open_video(Bank(), **opened) as video:
+        prompt(video, range(1, 41))
+        with pytest.raises(BadParameter, match="there are 40"):
+            video.track(FRAME, overlap="exclusive", track=False)
+        assert len(video.track(FRAME, overlap="exclusive").object_ids) == 40, "no prompt was lost"

@@ -6,6 +6,8 @@ import threading
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from masklet.connection.connection import Connection
 from masklet.connection.pending import PendingResult, failed
 from masklet.pixels import FrameLike, index_of, sendable
@@ -30,6 +32,8 @@ class FrameCall:
         self._sent = sendable(frame, bgr=bgr)
         self._parts: list[TrackedFrame] = []  # the answers to all requests but the last
         self.pending: PendingResult = connection.frame(self._sent, **options)
+        if self.unfinished:  # the caller may use its array again
+            self._sent = self._sent.copy() if isinstance(self._sent, np.ndarray) else bytes(self._sent)
 
     @classmethod
     def failed(cls, error: BaseException) -> FrameCall:
@@ -41,7 +45,14 @@ class FrameCall:
     @property
     def unfinished(self) -> bool:
         """Whether there is more to send, once the server has taken what was sent."""
-        return self.pending.operation.more and not isinstance(self.pending.outcome, BaseException)
+        pending = self.pending
+        return pending.operation.more and not isinstance(pending.outcome, BaseException)
+
+    @property
+    def done(self) -> bool:
+        """Whether it has its outcome: the answer to all of it, or an error."""
+        pending = self.pending
+        return isinstance(pending.outcome, BaseException) or (pending.outcome is not None and not pending.operation.more)
 
     def go_on(self) -> None:
         """Sends more of it if the server has taken what was sent. An error is its outcome."""
@@ -49,10 +60,12 @@ class FrameCall:
         if not self.unfinished or not isinstance(answer, TrackedFrame):
             return
         try:
-            self.pending = self._connection.frame(self._sent, rest=True, **{**self._options, "frame_index": answer.frame_index})
-            self._parts.append(answer)
+            pending = self._connection.frame(self._sent, rest=True, **{**self._options, "frame_index": answer.frame_index})
         except Exception as error:
             self.pending = failed(error)
+        else:
+            self._parts.append(answer)
+            self.pending = pending  # last: from here on another thread may find it done
 
     def result(self) -> TrackedFrame:
         """The outcome; an error is raised."""
@@ -95,13 +108,16 @@ class FrameCalls:
 
     async def finish(self, call: FrameCall) -> TrackedFrame:
         """Waits for the outcome of a frame; see `result`."""
-        while call.pending.outcome is None:
+        while not call.done:
             await self._connection.settle(call.pending)
             self.go_on(call)
         return self.result(call)
 
     def result(self, call: FrameCall) -> TrackedFrame:
         """The outcome of a frame; an error is raised. Warns of objects that vanished, once of each."""
+        with self._lock:
+            if self._newest is call:  # not kept: an error that was raised holds on to who waited for it, such as the iterator of `track_many`
+                self._newest = None
         result = call.result()
         for object_id in set(result.vanished) - self._told:
             self._told.add(object_id)

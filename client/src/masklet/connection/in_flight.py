@@ -53,21 +53,23 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
             oldest = self._pending[0] if self._pending else None
             if oldest and await self._connection.settled(oldest.pending):
                 self._calls.go_on(oldest)
-                if oldest.pending.outcome is None:
+                if not oldest.done:
                     continue
                 self._pending.popleft()  # not before: a wait that is interrupted loses no result
                 return self._calls.result(oldest)
-            if oldest is None and self._calls.blocked:  # by the frame of another call
+            blocked = self._calls.blocked
+            if oldest is None and (blocked or self._taken):  # by the frame of another call
                 await self._calls.unblock()
                 continue
-            if self._wants:
+            wants = self._wants and not blocked  # `frames` may give prompts and more to the video: not before the last one is sent whole
+            if wants:
                 self._puller.ask()
-            elif oldest is None and not self._taken:
+            elif oldest is None:
                 raise StopAsyncIteration
             if oldest is None:
                 await self._puller.wait()
             else:
-                await self._connection.settle(oldest.pending, unless=self._has_frame if self._wants else never)
+                await self._connection.settle(oldest.pending, unless=self._has_frame if wants else never)
 
     @property
     def _wants(self) -> bool:

@@ -97,6 +97,7 @@ class Operations:
             raise BadParameter('masks="bitmap" needs the size of the frame, and that of an encoded one is not known here. Ask for "rle".')
         if parsed.masks == "png":
             raise BadParameter('masks="png" is for clients in other languages. Ask for "rle", "bitmap" or "none".')
+        self._check_exclusive(parsed)
         older, again, self._rest, self._rest_again = self._rest, self._rest_again, {}, frozenset()
         newer: dict[int, prompts.Item] = {}
         if not rest:
@@ -105,6 +106,15 @@ class Operations:
         waits_for = "the first frame" if self._frames == 0 else f"frame {self._frames}"
         made = Operation(waits_for, parsed, list(_merged(older, newer).values()), tensors, size, again - set(newer))
         return self._first_part(made)
+
+    def _check_exclusive(self, options: Options) -> None:
+        """Refuses what several requests would answer, each for its own objects, and nobody could compare."""
+        kept = {**self._returned, **self._rest, **self._prompts}
+        if options.overlap == "exclusive" and not options.track and not parts.fits(list(kept.values())):
+            raise BadParameter(
+                f'overlap="exclusive" with track=False takes as many prompts as fit into one request, and there are {len(kept)}. '
+                'Ask with overlap="allowed", or track the frame.'
+            )
 
     def _first_part(self, whole: Operation) -> Operation:
         """As much of the operation of a frame as one request takes. The rest of its prompts is kept."""
