@@ -10,7 +10,7 @@ import time
 import numpy as np
 import pytest
 
-from masklet import AsyncTracker, Tracker, VideoLost
+from masklet import AsyncTracker, BadPrompt, Resilience, Tracker, VideoLost
 from masklet.connection.connection import PlainConnection
 from masklet.connection.session import Session
 from masklet.recovery.connection import ResilientConnection
@@ -149,6 +149,25 @@ def test_the_thread_ends_though_an_error_remembers_who_wanted_the_frames():
     with pytest.raises(VideoLost):
         next(results)
     del results, video
+    assert gone_in_time()
+
+
+@pytest.mark.parametrize("reply", [BadPrompt("x is 99."), VideoLost("it is gone.")], ids=["refused", "lost"])
+@pytest.mark.parametrize("resilient", [False, Resilience(give_up_s=0.1)], ids=["plain", "resilient"])
+def test_the_thread_ends_though_its_frames_and_an_error_know_the_video(reply, resilient):
+    def play():
+        def frames():
+            for _ in range(9):
+                video.prompt(1, points=[(1, 2)])
+                yield FRAME
+
+        with Tracker("test:1", transport=MockTransport(lambda _: reply)) as tracker, tracker.open(resilient=resilient) as video:
+            results = video.track_many(frames())
+            with pytest.raises(type(reply)):
+                next(results)
+
+    assert gone_in_time()
+    play()
     assert gone_in_time()
 
 

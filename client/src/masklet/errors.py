@@ -26,7 +26,11 @@ the words `Retry in N s` of a full server.
 
 from __future__ import annotations
 
+import copy
 import re
+from typing import TypeVar
+
+E = TypeVar("E", bound=BaseException)
 
 
 class MaskletError(Exception):
@@ -157,6 +161,15 @@ class SourceError(MaskletError):
     """A video, folder, camera or stream cannot be opened or read. Of the caller's side: no server raises it."""
 
     code = "SOURCE_ERROR"
+
+
+def copy_of(error: E) -> E:
+    """An error to raise in the place of one that is kept: what was raised holds on to all that its callers had, a video's threads among it."""
+    if not isinstance(error, MaskletError):
+        return error
+    made = copy.copy(error)
+    made.__cause__, made.__suppress_context__ = error.__cause__, error.__suppress_context__
+    return made.with_traceback(error.__traceback__)
 
 
 def from_server(text: str) -> MaskletError:

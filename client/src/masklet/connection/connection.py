@@ -18,6 +18,7 @@ from masklet.connection.asking import Asking
 from masklet.connection.interruption import Interruption
 from masklet.connection.pending import PendingResult
 from masklet.connection.session import Session
+from masklet.errors import copy_of
 from masklet.pixels import Sendable
 from masklet.transport.protocol import AsyncStream, Broken, Event, Request
 
@@ -145,7 +146,7 @@ class PlainConnection(Connection):
                 self._stream = self._open_stream()
                 failure = await self._end() and failure
             if failure:
-                raise failure
+                raise copy_of(failure)
         finally:
             self._session.close()
             await self._stream.close()

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from masklet.connection.operations import Operation
+from masklet.errors import copy_of
 from masklet.results import TrackedFrame
 from masklet.wire import Options
 
@@ -40,7 +41,7 @@ class PendingResult:
         """The outcome; an error is raised."""
         assert self.outcome is not None
         if isinstance(self.outcome, BaseException):
-            raise self.outcome
+            raise copy_of(self.outcome)
         return self.outcome
 
 

@@ -19,7 +19,7 @@ from masklet.connection.asking import Asking
 from masklet.connection.interruption import Cause, Interruption
 from masklet.connection.operations import Operation
 from masklet.connection.pending import PendingResult
-from masklet.errors import BadRequest, MaskletError, RequestError, ServerBusy, ServerFault, ServerUnavailable, VideoLost, from_masklet
+from masklet.errors import BadRequest, MaskletError, RequestError, ServerBusy, ServerFault, ServerUnavailable, VideoLost, copy_of, from_masklet
 from masklet.pixels import Sendable
 from masklet.recovery.attempt import Attempt
 from masklet.recovery.attempts import Attempts, Command
@@ -70,7 +70,7 @@ class ResilientSession(Asking):
     def check(self) -> None:
         """See `Asking`."""
         if self._over:
-            raise self._over
+            raise copy_of(self._over)
 
     def frame(self, frame: Sendable, **options: Any) -> PendingResult:
         """See `Asking`. Pixels are copied: the caller may use the array again, and a replay needs them as they were."""
