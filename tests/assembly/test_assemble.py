@@ -117,7 +117,7 @@ def test_the_limit_of_state_follows_from_the_limits_of_the_bank_unless_it_is_set
     def limit(name: str, settings: dict[str, str]) -> int:
         return int(parameters(assemble(VARIANT.name, engines, tmp_path / name, settings=settings), "preprocess")["max_state_bytes"])
 
-    assert limit("default", {}) == families.state_bytes(VARIANT, 32, 8, 64)
+    assert limit("default", {}) == families.state_bytes(VARIANT, 48, 8, 64)
     few = {"memory_bank.max_objects": "2", "memory_bank.max_conditioning": "3", "memory_bank.max_points": "5"}
     assert limit("few", few) == families.state_bytes(VARIANT, 2, 3, 5)
     assert limit("own", {"preprocess.max_state_bytes": "12345"}) == 12345
