@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -160,6 +161,16 @@ def test_tracking_begun_anew_overwrites_a_correction_as_the_official_predictor_d
     assert_equal(passed(predictor, state), first)
 
 
+def test_a_correction_out_of_reach_does_not_hinder_tracking_further_on(predictor: SAM2VideoPredictor) -> None:
+    """Pointers of 15 frames are read, so from frame 28 on none of frame 12."""
+    state = two_objects(predictor)
+    first = passed(predictor, state)
+    predictor.add_new_points_or_box(state, 12, 1, **BESIDE)
+    with pytest.raises(NotImplementedError, match="right after a correction"):
+        passed(predictor, state, 27)
+    assert_equal(passed(predictor, state, 28), {frame: first[frame] for frame in (28, 29)})
+
+
 def test_reverse(predictor: SAM2VideoPredictor, video: Video) -> None:
     state = predictor.init_state(str(FOLDER))
     predictor.add_new_points_or_box(state, 20, 1, **CLICK)
@@ -172,11 +183,17 @@ def test_reverse(predictor: SAM2VideoPredictor, video: Video) -> None:
 
 
 def test_turning_round_while_the_server_still_remembers_all(predictor: SAM2VideoPredictor, video: Video) -> None:
+    """Seven frames after the prompted one, of which six memories are read on the way back; after eight the first of them is forgotten."""
     state = predictor.init_state(str(FOLDER))
     predictor.add_new_points_or_box(state, 20, 1, **CLICK)
-    passed(predictor, state, 20, 5)
+    passed(predictor, state, 20, 8)
+    with pytest.raises(NotImplementedError, match="in reverse"):
+        passed(predictor, state, 20, reverse=True)
+    predictor.reset_state(state)
+    predictor.add_new_points_or_box(state, 20, 1, **CLICK)
+    passed(predictor, state, 20, 7)
     video.prompt(1, **CLICK)
-    tracked(video, range(20, 26))
+    tracked(video, range(20, 28))
     video.track(FRAMES[20], track=False, frame_index=20)
     assert_equal(passed(predictor, state, 20, reverse=True), tracked(video, range(20, -1, -1), reverse=True))
 
@@ -315,3 +332,14 @@ def test_a_program_with_torch_gets_tensors_and_may_give_them(predictor: SAM2Vide
     again = predictor.init_state(str(FOLDER))
     _, _, plain = predictor.add_new_points_or_box(again, 0, 1, **CLICK)
     assert np.array_equal(plain.cpu().numpy(), logits.numpy())
+
+
+def test_the_python_of_the_document_runs(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```$", (FOLDER.parents[3] / "client" / "sam2.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert '"localhost:8001"' in code
+    (tmp_path / "frames").symlink_to(FOLDER)
+    monkeypatch.chdir(tmp_path)
+    seen: dict = {}
+    exec(code.replace("localhost:8001", url), seen)
+    assert [*seen["segments"]] == [*range(30)]
+    assert {object_id: mask.shape for object_id, mask in seen["segments"][29].items()} == {1: (1, 216, 384), 2: (1, 216, 384)}
