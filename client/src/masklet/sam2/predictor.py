@@ -86,8 +86,8 @@ class SAM2VideoPredictor:
         family = families.variant(re.split("[@:]", self._tracker.info().variant)[0]).family
         if family.corrections_condition:
             raise NotImplementedError(
-                "the server has SAM 3, whose tracker has other rules than SAM 2's predictor: corrections become conditioning frames, and memories are "
-                "selected. Use masklet.Tracker."
+                "the server has SAM 3, whose tracker has other rules: corrections become conditioning frames, and memories are selected. "
+                "Use masklet.Tracker."
             )
         if family.pointer_time and frames.count < family.num_pointers:
             warnings.warn(
