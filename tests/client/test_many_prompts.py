@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from masklet import AsyncTracker, BadFrame, BadPrompt, TooManyObjects, Tracker, rle
+from masklet import AsyncTracker, BadFrame, BadParameter, BadPrompt, TooManyObjects, Tracker, rle
 from masklet.connection import parts
 from masklet.connection.operations import Operations
 from masklet.testing import Answer, Broken, MockTransport, Refusal, Request, answer
@@ -258,3 +258,21 @@ def test_threads_do_not_come_between_its_parts():
         results = list(threads.map(lambda _: video.track(FRAME), range(20)))
     assert sorted(result.frame_index for result in results) == list(range(20))
     assert [index for index, _, _ in bank.frames] == [0, *range(20)]
+
+
+def test_masks_that_must_not_overlap_come_in_one_answer(open_video, opened):
+    bank = Bank()
+    with open_video(bank, **opened) as video:
+        prompt(video, range(1, 41))
+        with pytest.raises(BadParameter, match=r"40 prompts go in several requests\. Give 32 at a time"):
+            video.track(FRAME, track=False, overlap="exclusive")
+        assert video.track(FRAME, overlap="exclusive").object_ids == tuple(range(1, 41)), "the prompts are kept"
+    assert [options.overlap for _, _, options in bank.frames] == ["exclusive"] * 2
+
+
+def test_an_object_that_others_cover_has_not_vanished(open_video, opened):
+    bank = Bank()
+    bank.vanished = {3}
+    with open_video(bank, **opened) as video, warnings.catch_warnings(action="error"):
+        prompt(video, range(1, 41))
+        assert video.track(FRAME, overlap="exclusive").vanished == ()

@@ -112,6 +112,12 @@ class Operations:
         if not rest:
             self._frames += 1
             return whole
+        if whole.options.overlap == "exclusive" and not whole.options.track:
+            self._prompts = {item["object"]: item for item in whole.items}
+            raise BadParameter(
+                f'overlap="exclusive" needs all masks in one answer, and with track=False {len(whole.items)} prompts go in several requests. '
+                f"Give {len(items)} at a time, or leave overlap out here."
+            )
         self._rest = {item["object"]: item for item in rest}
         self._rest_again = whole.again & set(self._rest)
         options = replace(whole.options, snapshot=False, track=whole.options.track and whole.options.refine)
