@@ -56,6 +56,36 @@ def test_an_error_comes_in_the_place_of_its_frame_and_the_rest_goes_on(open_vide
     assert got == [0, 1, "frame 2. Men", "a frame must", 2, 3]
 
 
+DAMAGED = "MASKLET_BAD_FRAME: it cannot be decoded. Send another."
+
+
+def test_a_damaged_file_among_good_ones_is_skipped_and_told(open_video, caplog):
+    server = Server({3: Refusal(DAMAGED)})
+    files = [b"0", b"1", b"2", b"3", b"4", b"5"]
+    with open_video(server) as video:
+        results = list(video.track_many(iter(files)))
+    assert [result.frame for result in results] == [b"0", b"1", b"2", b"4", b"5"]
+    assert [result.frame_index for result in results] == [0, 1, 2, 3, 4]
+    assert [record.getMessage() for record in caplog.records] == [
+        "frame 3 of those given to track_many is skipped: it cannot be decoded. Send another."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("frames", "options"),
+    [([b"0", b"1"], {"skip_damaged": False}), ([FRAME, FRAME], {})],
+    ids=["unless_asked_not_to", "pixels_cannot_be_damaged"],
+)
+def test_what_is_no_damaged_file_is_an_error(open_video, frames, options):
+    with open_video(Server({1: Refusal(DAMAGED)})) as video, pytest.raises(BadFrame, match="cannot be decoded"):
+        list(video.track_many(frames, **options))
+
+
+def test_files_of_which_none_was_good_are_an_error(open_video):
+    with open_video(Server({0: Refusal(DAMAGED)})) as video, pytest.raises(BadFrame, match="cannot be decoded"):
+        list(video.track_many([b"0", b"1"]))
+
+
 def test_results_before_a_failing_camera_are_not_lost(open_video):
     def camera():
         yield FRAME

@@ -325,9 +325,19 @@ def test_a_frame_that_could_not_be_sent_because_of_another_call_is_sent_when_tha
     assert asyncio.run(play()) == [0, 1]
 
 
-def test_exclusive_answers_to_several_requests_are_refused_where_nobody_could_compare_them(open_video, opened):
-    with open_video(Bank(), **opened) as video:
+def test_masks_that_must_not_overlap_come_in_one_answer(open_video, opened):
+    bank = Bank()
+    with open_video(bank, **opened) as video:
         prompt(video, range(1, 41))
-        with pytest.raises(BadParameter, match="there are 40"):
-            video.track(FRAME, overlap="exclusive", track=False)
-        assert len(video.track(FRAME, overlap="exclusive").object_ids) == 40, "no prompt was lost"
+        with pytest.raises(BadParameter, match=r"40 prompts go in several requests\. Give 32 at a time"):
+            video.track(FRAME, track=False, overlap="exclusive")
+        assert video.track(FRAME, overlap="exclusive").object_ids == tuple(range(1, 41)), "the prompts are kept"
+    assert [options.overlap for _, _, options in bank.frames] == ["exclusive"] * 2
+
+
+def test_an_object_that_others_cover_has_not_vanished(open_video, opened):
+    bank = Bank()
+    bank.vanished = {3}
+    with open_video(bank, **opened) as video, warnings.catch_warnings(action="error"):
+        prompt(video, range(1, 41))
+        assert video.track(FRAME, overlap="exclusive").vanished == ()

@@ -6,6 +6,7 @@ import io
 import sys
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 from PIL import Image
 
 from masklet.errors import SourceError
-from masklet.sam2 import build_sam2_video_predictor, frames, masks
+from masklet.sam2 import SAM2VideoPredictor, build_sam2_video_predictor, frames, masks
 from masklet.sam2.frames import open_frames
 from masklet_postprocess.upsample import mask_at
 
@@ -134,10 +135,23 @@ def test_what_would_change_the_model_is_refused(options: dict, error: type[Excep
         build_sam2_video_predictor("localhost:1", **options)
 
 
-def test_a_short_video_is_warned_of(tmp_path: Path) -> None:
+def predictor(variant: str) -> SAM2VideoPredictor:
+    """One of a server that only says what it has."""
+    return SAM2VideoPredictor(SimpleNamespace(info=lambda: SimpleNamespace(variant=variant)))
+
+
+def test_a_video_shorter_than_the_pointers_reach_is_warned_of_where_they_have_a_time_code(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     (tmp_path / "0.jpg").write_bytes(jpeg(1))
-    with build_sam2_video_predictor("localhost:1", device="cuda") as predictor, pytest.warns(UserWarning, match=r"has 1 frames.*SAM 2\.1"):
-        state = predictor.init_state(tmp_path, offload_video_to_cpu=True, async_loading_frames=True)
+    predictor("sam2_t").init_state(tmp_path)
+    assert not recwarn
+    with pytest.warns(UserWarning, match="has 1 frames: with fewer than 16"):
+        state = predictor("sam2.1_t@256").init_state(tmp_path, offload_video_to_cpu=True, async_loading_frames=True)
     assert [state[key] for key in ("num_frames", "video_height", "video_width", "obj_ids")] == [1, 40, 60, []]
     with pytest.raises(KeyError, match="it has num_frames"):
         state["images"]
+
+
+def test_sam_3_has_other_rules_and_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "0.jpg").write_bytes(jpeg(1))
+    with pytest.raises(NotImplementedError, match=r"Use masklet\.Tracker"):
+        predictor("sam3").init_state(tmp_path)

@@ -122,6 +122,8 @@ PARAMETERS = [
     for name, value, says in (
         ("colour", "red", "unknown request parameter 'colour'"),
         ("masks", "jpeg", "Use one of"),
+        ("overlap", "no", "Use one of allowed, exclusive"),
+        ("overlap", True, "Use one of allowed, exclusive"),
         ("masks", 3, "Use one of"),
         ("logits", "yes", "true or false"),
         ("refine", 1, "true or false"),

@@ -12,9 +12,12 @@ import pytest
 import tritonclient.grpc as grpc
 
 from masklet import BadState, TrackedFrame, Tracker, Video
+from masklet_build.quality import report
+from masklet_build.quality.run import Evaluation
+from masklet_build.quality.served import running
 from masklet_build.serve import Server
 from tests.fakes.cleaned import cleaned
-from tests.serving.small import Serve
+from tests.serving.small import VARIANT, Serve
 
 pytestmark = [pytest.mark.server, pytest.mark.torch]
 
@@ -119,6 +122,13 @@ def test_the_servers_config_says_it(small_server: Server, cleaning_server: Serve
         with grpc.InferenceServerClient(server.grpc_url) as client:
             said.append(client.get_model_config("memory_bank").config.parameters["postprocess"].string_value)
     assert said == ["none", "official-cuda"]
+
+
+def test_an_evaluation_says_it(small_server: Server, cleaning_server: Server) -> None:
+    for server, said in ((small_server, "none"), (cleaning_server, "official-cuda")):
+        with running(server.grpc_url, VARIANT) as served:
+            made = report.content(Evaluation(served=[served]), "no clips")
+        assert (made["postprocess"], f"Postprocess {said}." in report.markdown(made)) == (said, True)
 
 
 def prompted(video: Video) -> Video:

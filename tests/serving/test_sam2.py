@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from masklet import Tracker, Video, families
 from masklet.sam2 import SAM2VideoPredictor, build_sam2_video_predictor
+from masklet.sam2.frames import Folder
 from masklet_build import nano
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
@@ -160,6 +162,36 @@ def test_tracking_begun_anew_overwrites_a_correction_as_the_official_predictor_d
     assert_equal(passed(predictor, state), first)
 
 
+def test_a_cleared_correction_is_not_seen_by_the_next(predictor: SAM2VideoPredictor) -> None:
+    state = two_objects(predictor)
+    passed(predictor, state, 0, 8)
+    expected = masks(predictor.add_new_points_or_box(state, 8, 1, points=[[90, 120]], labels=[1]))
+    predictor.clear_all_prompts_in_frame(state, 8, 1)
+    first = masks(predictor.add_new_points_or_box(state, 8, 1, **BESIDE))
+    predictor.clear_all_prompts_in_frame(state, 8, 1)
+    assert not np.array_equal(first, expected)
+    assert np.array_equal(masks(predictor.add_new_points_or_box(state, 8, 1, points=[[90, 120]], labels=[1])), expected)
+
+
+def test_going_back_tracks_again_from_the_snapshot_before(predictor: SAM2VideoPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = two_objects(predictor)
+    passed(predictor, state)
+    sent, read = [], Folder.__getitem__
+    monkeypatch.setattr(Folder, "__getitem__", lambda folder, index: sent.append(index) or read(folder, index))
+    predictor.add_new_points_or_box(state, 20, 1, **BESIDE)
+    assert sent == [16, 17, 18, 19, 20, 20], "from behind frame 15, the 16th tracked; the frame itself once more, with the prompt"
+
+
+def test_a_correction_out_of_reach_does_not_hinder_tracking_further_on(predictor: SAM2VideoPredictor) -> None:
+    """Pointers of 15 frames are read, so from frame 28 on none of frame 12."""
+    state = two_objects(predictor)
+    first = passed(predictor, state)
+    predictor.add_new_points_or_box(state, 12, 1, **BESIDE)
+    with pytest.raises(NotImplementedError, match="right after a correction"):
+        passed(predictor, state, 27)
+    assert_equal(passed(predictor, state, 28), {frame: first[frame] for frame in (28, 29)})
+
+
 def test_reverse(predictor: SAM2VideoPredictor, video: Video) -> None:
     state = predictor.init_state(str(FOLDER))
     predictor.add_new_points_or_box(state, 20, 1, **CLICK)
@@ -172,11 +204,17 @@ def test_reverse(predictor: SAM2VideoPredictor, video: Video) -> None:
 
 
 def test_turning_round_while_the_server_still_remembers_all(predictor: SAM2VideoPredictor, video: Video) -> None:
+    """Seven frames after the prompted one, of which six memories are read on the way back; after eight the first of them is forgotten."""
     state = predictor.init_state(str(FOLDER))
     predictor.add_new_points_or_box(state, 20, 1, **CLICK)
-    passed(predictor, state, 20, 5)
+    passed(predictor, state, 20, 8)
+    with pytest.raises(NotImplementedError, match="in reverse"):
+        passed(predictor, state, 20, reverse=True)
+    predictor.reset_state(state)
+    predictor.add_new_points_or_box(state, 20, 1, **CLICK)
+    passed(predictor, state, 20, 7)
     video.prompt(1, **CLICK)
-    tracked(video, range(20, 26))
+    tracked(video, range(20, 28))
     video.track(FRAMES[20], track=False, frame_index=20)
     assert_equal(passed(predictor, state, 20, reverse=True), tracked(video, range(20, -1, -1), reverse=True))
 
@@ -197,6 +235,7 @@ def test_an_object_that_joins_on_a_tracked_frame_and_one_that_leaves(predictor: 
     assert np.array_equal(np.asarray(updated[0][1])[0, 0] > 0, first[0][0])
     assert (np.asarray(updated[0][1])[1] == -1024).all(), "object 7 has no output on frame 0"
     assert_equal({frame: some[:1] for frame, some in passed(predictor, state, 17).items()}, {frame: first[frame][:1] for frame in range(17, 30)})
+    assert [*state.timeline.now.objects] == [1, 7], "the server has room again"
     assert predictor.remove_object(state, 2) == ([1, 7], [])
     with pytest.raises(RuntimeError, match="object id 2"):
         predictor.remove_object(state, 2, strict=True)
@@ -249,7 +288,7 @@ REFUSED = [
 @pytest.mark.parametrize(("call", "words"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
 def test_what_the_server_cannot_do_officially_is_refused(call, words: str, predictor: SAM2VideoPredictor) -> None:
     state = two_objects(predictor)
-    passed(predictor, state)
+    passed(predictor, state, 0, 16)
     with pytest.raises(NotImplementedError, match=words):
         call(predictor, state)
 
@@ -315,3 +354,14 @@ def test_a_program_with_torch_gets_tensors_and_may_give_them(predictor: SAM2Vide
     again = predictor.init_state(str(FOLDER))
     _, _, plain = predictor.add_new_points_or_box(again, 0, 1, **CLICK)
     assert np.array_equal(plain.cpu().numpy(), logits.numpy())
+
+
+def test_the_python_of_the_document_runs(url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = re.findall(r"^```python\n(.*?)^```$", (FOLDER.parents[3] / "client" / "sam2.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert '"localhost:8001"' in code
+    (tmp_path / "frames").symlink_to(FOLDER)
+    monkeypatch.chdir(tmp_path)
+    seen: dict = {}
+    exec(code.replace("localhost:8001", url), seen)
+    assert [*seen["segments"]] == [*range(30)]
+    assert {object_id: mask.shape for object_id, mask in seen["segments"][29].items()} == {1: (1, 216, 384), 2: (1, 216, 384)}

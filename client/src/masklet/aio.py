@@ -223,13 +223,15 @@ class AsyncVideo:
         masks: str | None = None,
         overlap: Overlap = "allowed",
         bgr: bool = False,
+        skip_damaged: bool = True,
     ) -> AsyncIterator[TrackedFrame]:
         """See `Video.track_many`. A task of its own takes the frames, which goes on where a wait for a result is cancelled or times out.
 
         `frames` may be an asynchronous iterable, as of a camera; a plain one must not block. When the loop is left early the task is cancelled.
         """
         self._concurrency.check_process()
-        return FramesInFlight(self._connection, self._calls, self._concurrency, frames, in_flight, {"masks": masks, "bgr": bgr, "overlap": overlap})
+        options = {"masks": masks, "bgr": bgr, "overlap": overlap}
+        return FramesInFlight(self._connection, self._calls, self._concurrency, frames, in_flight, options, skip_damaged)
 
     async def snapshot(self) -> bytes:
         """See `Video.snapshot`."""

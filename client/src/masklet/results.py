@@ -178,6 +178,7 @@ def read(tensors: Tensors, options: Options, size: tuple[int, int] | None, promp
         ids = tuple(tensors["OBJECT_IDS"].tolist())
         parts = mask_bytes.separated(tensors)
         masks = Masks(options.masks, parts, size)
+        shown = prompted if options.overlap == "allowed" else ()  # else another object may have taken all its pixels
         result = TrackedFrame(
             frame_index=int(tensors["FRAME_INDEX"][0]),
             object_ids=ids,
@@ -189,7 +190,7 @@ def read(tensors: Tensors, options: Options, size: tuple[int, int] | None, promp
             timing=dict(zip(TIMING_FIELDS, tensors["TIMING"].tolist(), strict=True)),
             draining=bool(tensors["DRAINING"][0]),
             _masks=masks,
-            vanished=tuple(one for one, (x0, _, x1, _) in zip(ids, tensors["BOXES"].tolist(), strict=True) if one in prompted and x1 <= x0),
+            vanished=tuple(one for one, (x0, _, x1, _) in zip(ids, tensors["BOXES"].tolist(), strict=True) if one in shown and x1 <= x0),
             cell=_cell(masks.size, tensors["LOGITS"].shape),
         )
     except (KeyError, ValueError, IndexError, TypeError) as error:

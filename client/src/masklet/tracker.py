@@ -197,7 +197,14 @@ class Video:
         return finish(self._video.track(frame, masks=masks, bgr=bgr, tag=tag, **options))
 
     def track_many(
-        self, frames: Iterable[FrameLike], in_flight: int = 4, *, masks: str | None = None, overlap: Overlap = "allowed", bgr: bool = False
+        self,
+        frames: Iterable[FrameLike],
+        in_flight: int = 4,
+        *,
+        masks: str | None = None,
+        overlap: Overlap = "allowed",
+        bgr: bool = False,
+        skip_damaged: bool = True,
     ) -> Iterator[TrackedFrame]:
         """Tracks through many frames, with up to `in_flight` of them (1 to 64) on their way. Gives the results in order, each as soon as it is there.
         What a frame can be, `masks` and `bgr` are as in `track`; `frame` of a result is the one it belongs to.
@@ -205,12 +212,14 @@ class Video:
         Frames are taken as they are needed: one at a time while `next` waits for a result, in a thread, so that a camera that blocks does not hold up
         results. `prompt` inside the loop goes with the next frame that is sent: frames are sent by `next` only. `overlap`: see `track`.
 
-        An error comes in the place of its frame's result; after a RequestError, or an error of `frames`, `next` on the same iterator goes on
-        with the frames already sent. Where `next` is interrupted (Ctrl-C), the result comes with the next call.
+        A file (bytes) that came behind good ones and cannot be decoded is skipped, with a warning in the log `masklet`; with `skip_damaged=False` it
+        is an error. An error comes in the place of its frame's result; after a RequestError, or an error of `frames`, `next` on the same iterator
+        goes on with the frames already sent. Where `next` is interrupted (Ctrl-C), the result comes with the next call.
 
         When the loop is left early the thread drops the frame that it waits for, and ends: do not go on with the same generator elsewhere.
         """
-        return _Results(self._video.track_many(frames, in_flight, masks=masks, overlap=overlap, bgr=bgr))
+        results = self._video.track_many(frames, in_flight, masks=masks, overlap=overlap, bgr=bgr, skip_damaged=skip_damaged)
+        return _Results(results)
 
     def snapshot(self) -> bytes:
         """The state of the video after the last frame. `Tracker.open(state=...)` goes on from it, here or on another server."""

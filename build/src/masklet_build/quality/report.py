@@ -28,6 +28,7 @@ def content(evaluation: Evaluation, description: str) -> dict[str, Any]:
     return {
         "variant": served.variant,
         "checkpoint_sha256": served.checkpoint_sha256,
+        "postprocess": served.postprocess,
         "dataset": description,
         "rows": rows,
         "agreement": [
@@ -59,7 +60,7 @@ def markdown(made: dict[str, Any]) -> str:
         _table(*_clip_table(made["rows"])),
         f"{machine['cpu']}, {machine['cores']} cores, {machine['ram_gib']} GiB. "
         + ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-        + f". Checkpoint sha256 {made['checkpoint_sha256'][:16]}.",
+        + f". Checkpoint sha256 {made['checkpoint_sha256'][:16]}. Postprocess {made['postprocess']}.",
         f"`{made['command']}`, {made['date']}, commit {made['commit']}.",
     ]
     return "\n\n".join(parts) + "\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
+from masklet.contract import POSTPROCESSING
 from masklet.errors import ServerUnavailable
 from masklet.transport.grpc_channel import channel_options
 from masklet.transport.protocol import Transport
@@ -26,6 +27,7 @@ class Served:
     url                its gRPC address, "host:port"; or what it is called, where it has none
     checkpoint_sha256  of the file that its engines were exported from
     transport          how to reach it; None: by gRPC
+    postprocess        what it does to masks besides the network (`contract.POSTPROCESSING`)
     """
 
     url: str
@@ -33,6 +35,7 @@ class Served:
     precision: str
     checkpoint_sha256: str
     transport: Transport | None = None
+    postprocess: str = POSTPROCESSING[0]
 
 
 @contextmanager
@@ -60,4 +63,5 @@ def _asked(url: str) -> Served:
     except InferenceServerException as error:
         raise ServerUnavailable(f"no masklet server answers at {url}: {error.message()}. Is it the gRPC port of `masklet-build serve`?") from error
     known = {name: parameters[name].string_value for name in ("precision", "checkpoint_sha256")}
+    known["postprocess"] = parameters["postprocess"].string_value or POSTPROCESSING[0]  # of a server from before it had any
     return Served(url, commanded_name(parameters["variant"].string_value, int(parameters["image_size"].string_value)), **known)

@@ -10,7 +10,7 @@ import numpy as np
 
 from masklet.connection.connection import Connection
 from masklet.connection.pending import PendingResult, failed
-from masklet.pixels import FrameLike, index_of, sendable
+from masklet.pixels import FrameLike, Sendable, index_of, sendable
 from masklet.results import TrackedFrame, together
 from masklet.vanished import warning
 
@@ -29,7 +29,7 @@ class FrameCall:
             options["frame_index"] = index_of(frame)
         self._connection, self._options = connection, options
         self._frame, self._tag = frame, tag
-        self._sent = sendable(frame, bgr=bgr)
+        self._sent: Sendable = sendable(frame, bgr=bgr)
         self._parts: list[TrackedFrame] = []  # the answers to all requests but the last
         self.pending: PendingResult = connection.frame(self._sent, **options)
         if self.unfinished:  # the caller may use its array again
@@ -39,8 +39,14 @@ class FrameCall:
     def failed(cls, error: BaseException) -> FrameCall:
         """One whose frame never became a request."""
         call = cls.__new__(cls)
+        call._sent = np.empty(0, np.uint8)
         call.pending = failed(error)
         return call
+
+    @property
+    def is_file(self) -> bool:
+        """Whether the frame is the bytes of a file."""
+        return not isinstance(self._sent, np.ndarray)
 
     @property
     def unfinished(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import weakref
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
@@ -10,17 +11,20 @@ from typing import Any
 from masklet.concurrency.protocol import Concurrency
 from masklet.connection.connection import Connection, never
 from masklet.connection.frame_call import FrameCall, FrameCalls
-from masklet.errors import RequestError
+from masklet.errors import BadFrame, RequestError
 from masklet.pixels import FrameLike
 from masklet.results import TrackedFrame
 
 _MOST = 64
 
+log = logging.getLogger("masklet")
+
 
 class FramesInFlight(AsyncIterator[TrackedFrame]):
     """The iterator of `Video.track_many`: frames are taken and sent, in order, while the oldest result is waited for. Raises ValueError.
 
-    options  of every frame, as in `Video.track`
+    options       of every frame, as in `Video.track`
+    skip_damaged  see `Video.track_many`
     """
 
     def __init__(
@@ -31,6 +35,7 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
         frames: Iterable[FrameLike] | AsyncIterable[FrameLike],
         in_flight: int,
         options: Mapping[str, Any],
+        skip_damaged: bool,
     ) -> None:
         if not 1 <= in_flight <= _MOST:
             advice = "The server holds every frame that is on its way; a few keep it busy."
@@ -40,6 +45,9 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
         self._concurrency = concurrency
         self._in_flight = in_flight
         self._options = options
+        self._skip_damaged = skip_damaged
+        self._settled = 0  # frames, in order
+        self._any = False  # result was given
         self._pending: deque[FrameCall] = deque()
         self._taken: list[FrameLike] = []  # one that was taken and not sent, or none
         self._more = True  # `frames` may have some
@@ -56,7 +64,13 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
                 if not oldest.done:
                     continue
                 self._pending.popleft()  # not before: a wait that is interrupted loses no result
-                return self._calls.result(oldest)
+                self._settled += 1
+                if self._is_damaged(oldest):
+                    log.warning("frame %d of those given to track_many is skipped: %s", self._settled - 1, oldest.pending.outcome)
+                    continue
+                result = self._calls.result(oldest)
+                self._any = True
+                return result
             blocked = self._calls.blocked
             if oldest is None and (blocked or self._taken):  # by the frame of another call
                 await self._calls.unblock()
@@ -70,6 +84,10 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
                 await self._puller.wait()
             else:
                 await self._connection.settle(oldest.pending, unless=self._has_frame if wants else never)
+
+    def _is_damaged(self, call: FrameCall) -> bool:
+        """Whether a file that came behind good ones was refused. Where none was good, it is no damage but a mistake."""
+        return self._skip_damaged and self._any and call.is_file and isinstance(call.pending.outcome, BadFrame)
 
     @property
     def _wants(self) -> bool:

@@ -97,7 +97,6 @@ class Operations:
             raise BadParameter('masks="bitmap" needs the size of the frame, and that of an encoded one is not known here. Ask for "rle".')
         if parsed.masks == "png":
             raise BadParameter('masks="png" is for clients in other languages. Ask for "rle", "bitmap" or "none".')
-        self._check_exclusive(parsed)
         older, again, self._rest, self._rest_again = self._rest, self._rest_again, {}, frozenset()
         newer: dict[int, prompts.Item] = {}
         if not rest:
@@ -107,21 +106,18 @@ class Operations:
         made = Operation(waits_for, parsed, list(_merged(older, newer).values()), tensors, size, again - set(newer))
         return self._first_part(made)
 
-    def _check_exclusive(self, options: Options) -> None:
-        """Refuses what several requests would answer, each for its own objects, and nobody could compare."""
-        kept = {**self._returned, **self._rest, **self._prompts}
-        if options.overlap == "exclusive" and not options.track and not parts.fits(list(kept.values())):
-            raise BadParameter(
-                f'overlap="exclusive" with track=False takes as many prompts as fit into one request, and there are {len(kept)}. '
-                'Ask with overlap="allowed", or track the frame.'
-            )
-
     def _first_part(self, whole: Operation) -> Operation:
         """As much of the operation of a frame as one request takes. The rest of its prompts is kept."""
         items, rest = parts.split(whole.items) if whole.items else ([], [])
         if not rest:
             self._frames += 1
             return whole
+        if whole.options.overlap == "exclusive" and not whole.options.track:
+            self._prompts = {item["object"]: item for item in whole.items}
+            raise BadParameter(
+                f'overlap="exclusive" needs all masks in one answer, and with track=False {len(whole.items)} prompts go in several requests. '
+                f"Give {len(items)} at a time, or leave overlap out here."
+            )
         self._rest = {item["object"]: item for item in rest}
         self._rest_again = whole.again & set(self._rest)
         options = replace(whole.options, snapshot=False, track=whole.options.track and whole.options.refine)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -11,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from masklet import families
 from masklet.sam2.frames import open_frames
 from masklet.sam2.outputs import Call
 from masklet.sam2.state import InferenceState
 from masklet.tracker import Tracker
 
 Answer = tuple[int, list[int], Any]
-_POINTERS = 16  # max_obj_ptrs_in_encoder
 _OVERLAP = "++model.non_overlap_masks="
 
 
@@ -80,12 +81,18 @@ class SAM2VideoPredictor:
     def init_state(
         self, video_path: str | Path, offload_video_to_cpu: bool = False, offload_state_to_cpu: bool = False, async_loading_frames: bool = False
     ) -> InferenceState:
-        """A video: a folder of JPEG files named by number, or an MP4 file. The last three arguments change nothing."""
+        """A video: a folder of JPEG files named by number, or an MP4 file; the last three arguments are ignored. Asks the server for its model."""
         frames = open_frames(video_path)
-        if frames.count < _POINTERS:
+        family = families.variant(re.split("[@:]", self._tracker.info().variant)[0]).family
+        if family.corrections_condition:
+            raise NotImplementedError(
+                "the server has SAM 3, whose tracker has other rules: corrections become conditioning frames, and memories are selected. "
+                "Use masklet.Tracker."
+            )
+        if family.pointer_time and frames.count < family.num_pointers:
             warnings.warn(
-                f"{video_path} has {frames.count} frames: with fewer than {_POINTERS} the official SAM 2.1 predictor scales the time code of object "
-                "pointers by their number, the server does not; masks differ a little. Other models have no such code.",
+                f"{video_path} has {frames.count} frames: with fewer than {family.num_pointers} the official predictor scales the time code of its "
+                "object pointers by their number, the server does not; masks differ a little.",
                 stacklevel=2,
             )
         return InferenceState(self._tracker, frames, exclusive=self.non_overlap_masks)
