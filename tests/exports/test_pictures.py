@@ -100,3 +100,10 @@ def test_an_instance_over_999_gets_another_number(written, tmp_path):
     assert done.notes == ("objects have other numbers there, for the format's go from 0 to 999: 5000 is 1.",)
     with Image.open(tmp_path / "out" / "instances" / "cups" / "000000.png") as picture:
         assert (np.asarray(picture)[9, 9], np.asarray(picture)[30, 30]) == (1001, 1000)
+
+
+def test_more_classes_than_mots_has_numbers_for_are_refused(written, tmp_path):
+    results = written([line(0, {object_id: disc(9, 9, 4) for object_id in range(1, 64)})])
+    with pytest.raises(ExportError, match="62 names besides car and pedestrian; 16 bits hold 61 more classes"):
+        export(results, "mots", tmp_path / "mots", names={1: "car", **{object_id: f"thing {object_id}" for object_id in range(2, 64)}})
+    export(results, "mots", tmp_path / "mots", names={1: "car", 2: "pedestrian", **{object_id: f"thing {object_id}" for object_id in range(3, 64)}})

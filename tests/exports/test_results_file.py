@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,3 +138,18 @@ def test_wrong_usage_ends_with_2(tmp_path):
         with pytest.raises(SystemExit) as left:
             main(["export", str(tmp_path), "--out", "x", *words])
         assert left.value.code == 2
+
+
+def test_what_lies_beside_the_export_stays(results, tmp_path):
+    (tmp_path / "made.part").mkdir()
+    (tmp_path / "made.part" / "mine").write_text("mine")
+    export(results, "davis", tmp_path / "made")
+    assert (tmp_path / "made.part" / "mine").read_text() == "mine"
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["cups", "made", "made.part"]
+
+
+def test_the_empty_folder_that_somebody_is_in_can_be_filled(results, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    export(results, "yolo", ".")
+    assert sorted(file.name for file in Path.cwd().iterdir()) == ["data.yaml", "labels"]

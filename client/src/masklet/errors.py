@@ -18,7 +18,8 @@
     ├── ServerBusy              the server takes no further video or object now: retry in `retry_after_s`, or elsewhere
     ├── ServerUnavailable       no server answers at this address
     ├── ServerFault             the server failed inside; the message says how
-    └── SourceError             a video, folder, camera or stream cannot be opened or read
+    ├── SourceError             a video, folder, camera or stream cannot be opened or read
+    └── ExportError             results cannot be exported as asked
 
 On the wire an error is `MASKLET_<CODE>: what happened. What to do.`, and behind it ` [request ID]`; `code` is stable, the text is for people, but for
 the words `Retry in N s` of a full server.
@@ -161,6 +162,12 @@ class SourceError(MaskletError):
     """A video, folder, camera or stream cannot be opened or read. Of the caller's side: no server raises it."""
 
     code = "SOURCE_ERROR"
+
+
+class ExportError(MaskletError):
+    """Results cannot be exported as asked. The message says why and what to do. Of the caller's side: no server raises it."""
+
+    code = "EXPORT_ERROR"
 
 
 def copy_of(error: E) -> E:

@@ -14,14 +14,15 @@ Only numpy; `webm` needs PyAV.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from masklet.export.formats import FORMATS, ExportError, Format
+from masklet.errors import ExportError
+from masklet.export.formats import FORMATS, Format
 
 if TYPE_CHECKING:
     from masklet.sources import Frame
@@ -65,21 +66,18 @@ def export(
     from masklet.export.results_file import Results  # numpy, which the command line does without
     from masklet.export.settings import Settings
 
-    chosen, target = FORMATS[format], Path(out)
+    chosen, target = FORMATS[format], Path(out).resolve()
     if target.exists() and not (chosen.folder and target.is_dir() and not any(target.iterdir())):
         raise ExportError(f"{target} exists already. Choose another place for the export.")
     settings = Settings(names or {}, fps, video)
     read = Results(Path(results), objects, settings)
-    part = target.with_name(f"{target.name}.part")
-    _remove(part)  # of an export that was killed
     target.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with TemporaryDirectory(prefix=f"{target.name}.", suffix=".part", dir=target.parent) as beside:
+        part = Path(beside) / target.name
         import_module(f"masklet.export.{chosen.module}").write(read, part, settings)
-        part.replace(target)
-    finally:
-        _remove(part)
+        if not target.exists():
+            part.replace(target)
+        else:  # an empty folder stays the one that it was: somebody may be in it
+            for made in part.iterdir():
+                made.replace(target / made.name)
     return Exported(read.count, len(read.object_ids), tuple(settings.notes))
-
-
-def _remove(path: Path) -> None:
-    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

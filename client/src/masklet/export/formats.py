@@ -5,12 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from masklet.errors import MaskletError
-
-
-class ExportError(MaskletError):
-    """Results cannot be exported as asked. The message says why and what to do."""
-
 
 @dataclass(frozen=True)
 class Format:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from masklet.export.formats import ExportError
+from masklet.errors import ExportError
 from masklet.export.results_file import FrameMasks
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from masklet import rle
+from masklet.errors import ExportError
 from masklet.export.labels import Overlaps, numbered
 from masklet.export.png import write_16_bit
 from masklet.export.results_file import FrameMasks, Results
@@ -46,8 +47,11 @@ def _text(frame: FrameMasks, picture: np.ndarray, numbers: dict[int, int]) -> st
 
 def _classes(results: Results, settings: Settings) -> dict[str, int]:
     names = list(settings.categories(results.object_ids))
-    others = (number for number in range(3, 65) if number != 10)  # 10: regions that are ignored
-    classes = {name: _KNOWN[name] if name in _KNOWN else next(others) for name in names}
-    if foreign := [f"{name} is {number}" for name, number in classes.items() if name not in _KNOWN]:
+    numbers = [number for number in range(3, 65) if number != 10]  # 10: regions that are ignored
+    others = [name for name in names if name not in _KNOWN]
+    if len(others) > len(numbers):
+        raise ExportError(f"{len(others)} names besides car and pedestrian; 16 bits hold {len(numbers)} more classes. Give objects names in common.")
+    classes = _KNOWN | dict(zip(others, numbers, strict=False))
+    if foreign := [f"{name} is {classes[name]}" for name in others]:
         settings.notes.append(f"classes: {', '.join(foreign)}. TrackEval scores 1 and 2: for those, --name ID=car or ID=pedestrian.")
     return classes

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masklet import rle
-from masklet.export.formats import ExportError
+from masklet.errors import ExportError
 from masklet.export.settings import Settings
 from masklet.rle import Rle
 

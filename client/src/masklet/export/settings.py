@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from masklet.export.formats import ExportError
+from masklet.errors import ExportError
 from masklet.sources import Frame
 
 DEFAULT_NAME = "object"

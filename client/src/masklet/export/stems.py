@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from masklet.export.formats import ExportError
+from masklet.errors import ExportError
 from masklet.export.results_file import FrameMasks
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from masklet.export.formats import ExportError
+from masklet.errors import ExportError
 from masklet.export.results_file import FrameMasks, Results
 from masklet.export.settings import Settings
 from masklet.sources import Frame

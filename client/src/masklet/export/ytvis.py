@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from masklet.errors import ExportError
 from masklet.export.extent import extent
-from masklet.export.formats import ExportError
 from masklet.export.json_text import write_list
 from masklet.export.results_file import Results
 from masklet.export.settings import Settings
