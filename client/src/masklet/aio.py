@@ -33,7 +33,7 @@ from masklet.results import TrackedFrame
 from masklet.transport.grpc_transport import GrpcTransport
 from masklet.transport.protocol import AsyncTransport, Tls
 from masklet.transport.servers import Servers
-from masklet.wire import Overlap
+from masklet.wire import MaskForm, Overlap
 
 
 class Videos:
@@ -189,7 +189,7 @@ class AsyncVideo:
         self,
         frame: FrameLike,
         *,
-        masks: str | None = None,
+        masks: MaskForm | None = None,
         bgr: bool = False,
         tag: Any = None,
         logits: bool = False,
@@ -220,7 +220,7 @@ class AsyncVideo:
         frames: Iterable[FrameLike] | AsyncIterable[FrameLike],
         in_flight: int = 4,
         *,
-        masks: str | None = None,
+        masks: MaskForm | None = None,
         overlap: Overlap = "allowed",
         bgr: bool = False,
         skip_damaged: bool = True,

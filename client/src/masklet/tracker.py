@@ -23,7 +23,7 @@ from masklet.results import TrackedFrame
 from masklet.transport.grpc_transport import GrpcTransport
 from masklet.transport.protocol import Tls, Transport
 from masklet.transport.servers import Servers
-from masklet.wire import Overlap
+from masklet.wire import MaskForm, Overlap
 
 
 class Tracker:
@@ -155,7 +155,7 @@ class Video:
         self,
         frame: FrameLike,
         *,
-        masks: str | None = None,
+        masks: MaskForm | None = None,
         bgr: bool = False,
         tag: Any = None,
         logits: bool = False,
@@ -201,7 +201,7 @@ class Video:
         frames: Iterable[FrameLike],
         in_flight: int = 4,
         *,
-        masks: str | None = None,
+        masks: MaskForm | None = None,
         overlap: Overlap = "allowed",
         bgr: bool = False,
         skip_damaged: bool = True,

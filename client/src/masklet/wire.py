@@ -12,6 +12,7 @@ from typing import Literal, get_args
 from masklet.errors import BadParameter
 
 MASK_FORMS = ("rle", "bitmap", "png", "none")
+MaskForm = Literal["rle", "bitmap", "none"]  # what this client asks for
 Overlap = Literal["allowed", "exclusive"]
 OVERLAPS = get_args(Overlap)
 
