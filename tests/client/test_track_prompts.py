@@ -129,6 +129,14 @@ def test_two_prompts_for_one_object_on_one_frame_are_refused(frames, server, tmp
     assert server.requests == []
 
 
+def test_a_frame_that_is_meant_by_name_and_by_index_is_one_frame(frames, server, tmp_path, capsys):
+    annotation(tmp_path / "00015.png", SQUARE * 3)  # frame 3 of this folder
+    assert track(frames, tmp_path / "out", "--annotation", tmp_path / "00015.png", "--point", "3@3:1,2") == 1
+    assert "object 3 has two prompts on frame 3" in capsys.readouterr().err
+    assert track(frames, tmp_path / "other", "--annotation", tmp_path / "00015.png", "--point", "4@3:1,2") == 0
+    assert [item["object"] for item in prompts_sent(server)[3]] == [4, 3]
+
+
 def test_a_prompt_behind_the_last_frame_is_told_before_anything_is_sent(frames, server, tmp_path, capsys):
     assert track(frames, tmp_path / "out", "--point", "1,2", "--point", "2@8:1,2") == 1
     assert "prompts on frame 8, but only 8 frames, from 0 to 7" in capsys.readouterr().err

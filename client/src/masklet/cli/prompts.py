@@ -81,7 +81,8 @@ class Prompts:
         for key in _keys(frame):
             if key in self._by_frame:
                 self._used[key] = frame.index
-                found += self._by_frame[key]
+                for prompt in self._by_frame[key]:
+                    _add(found, prompt, frame.index)
         return found
 
     @property
@@ -107,13 +108,18 @@ def collect(arguments: argparse.Namespace) -> Prompts:
     given += [found for annotation in arguments.annotations for found in _annotated(annotation, arguments.video)]
     given += [(frame, _written(object_id, said)) for (frame, object_id), said in arguments.prompts.items()]
     for key, prompt in given:
-        same = [other for other in by_frame.setdefault(key, []) if other.object_id == prompt.object_id]
-        if same and not (prompt.said or {}).get("append"):
-            raise Failure(f"object {prompt.object_id} has two prompts on frame {key}: {same[0].origin} and {prompt.origin}. Leave one out.")
-        by_frame[key].append(prompt)
+        _add(by_frame.setdefault(key, []), prompt, key)
     if not any(prompt.said is not None for _, prompt in given):
         raise Failure("nothing to track: the files of prompts are empty.")
     return Prompts(by_frame)
+
+
+def _add(prompts: list[Prompt], prompt: Prompt, frame: Key) -> None:
+    """Adds a prompt to those of a frame. Raises Failure for a second one of an object."""
+    same = [other for other in prompts if other.object_id == prompt.object_id]
+    if same and not (prompt.said or {}).get("append"):
+        raise Failure(f"object {prompt.object_id} has two prompts on frame {frame}: {same[0].origin} and {prompt.origin}. Leave one out.")
+    prompts.append(prompt)
 
 
 def _keys(frame: Frame) -> tuple[Key, ...]:
