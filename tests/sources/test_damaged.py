@@ -97,3 +97,15 @@ def test_a_film_that_is_cut_off_gives_what_it_has_and_is_told(tmp_path, caplog):
         frames = list(source)
     assert 10 <= len(frames) < 60
     assert "it is cut off or damaged" in caplog.text or "is skipped" in caplog.text
+
+
+def test_a_matroska_file_that_is_cut_off_is_told_too(tmp_path, caplog):
+    file = film(tmp_path / "clip.mkv", [picture(index % 30) for index in range(100)])
+    with caplog.at_level(logging.WARNING), open_source(file) as source:
+        assert len(list(source)) == 100
+    assert caplog.text == ""
+    data = file.read_bytes()
+    file.write_bytes(data[: len(data) // 3])
+    with caplog.at_level(logging.WARNING), open_source(file) as source:
+        assert len(list(source)) < 60
+    assert "says that it has 4.0 s: it is cut off or damaged" in caplog.text

@@ -95,6 +95,22 @@ def test_photos_are_turned_as_their_exif_says(tmp_path, orientation):
     assert frame.size == frame.image.shape[:2]
 
 
+@pytest.mark.parametrize("orientation", TURNS)
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_tiff_in_grey_is_turned_as_it_says(tmp_path, orientation, dtype):
+    grey = (np.arange(H * W).reshape(H, W) % 251).astype(dtype)
+    Image.fromarray(grey).save(tmp_path / "0.tif", tiffinfo={0x0112: orientation})
+    (frame,) = read(tmp_path)
+    np.testing.assert_array_equal(frame.image[..., 0], TURNS[orientation](grey))
+
+
+@pytest.mark.parametrize("side", [0, -5])
+def test_a_side_without_pixels_is_refused(tmp_path, side):
+    save(tmp_path / "0.png", picture(3))
+    with pytest.raises(SourceError, match=f"max_side is {side}"):
+        open_source(tmp_path, max_side=side)
+
+
 def test_damaged_exif_costs_no_photo(tmp_path):
     save(tmp_path / "0.png", picture(3), exif=b"Exif\0\0MM\0*no such thing")
     (frame,) = read(tmp_path)

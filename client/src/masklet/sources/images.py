@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def read_image(file: Path, white: float = WHITE_OF_16_BITS) -> NDArray[np.uint8]
     Grey of more than 8 bits (16, 32, float) is divided so that `white` becomes 256: 0 stays black, and what is above is white. By default the
     upper eight of 16 bits count, as in a server that gets the file. Raises what Pillow raises for a file that is damaged or no image.
     """
-    with need("PIL.Image").open(file) as image:
+    with _opened(file) as image:
         upright = need("PIL.ImageOps").exif_transpose(image) if _turned(image) else image
         if _deep(upright):
             return np.repeat(to_8_bits(np.asarray(upright), white)[:, :, None], 3, axis=2)
@@ -59,7 +60,7 @@ def white_of(files: Sequence[Path]) -> float:
 def _white(file: Path) -> float | None:
     """The power of two above an image's largest value; None for images of 8 bits and for those that cannot be read."""
     try:
-        with need("PIL.Image").open(file) as image:
+        with _opened(file) as image:
             if not _deep(image):
                 return None
             values = np.asarray(image)
@@ -69,6 +70,13 @@ def _white(file: Path) -> float | None:
     if values.dtype.kind == "f":
         return 1.0 if largest <= 1 else float(2 ** (math.floor(math.log2(largest)) + 1))
     return float(max(256, 2 ** int(largest).bit_length()))
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    """A Pillow image, read and not mapped into memory: Pillow 13 gives mapped TIFF that is turned by a quarter wrong pixels."""
+    with file.open("rb") as data, need("PIL.Image").open(data) as image:
+        yield image
 
 
 def _deep(image: Any) -> bool:

@@ -17,6 +17,8 @@ def open_source(source: str | Path | int, *, max_side: int | None = None, skippe
     max_side  frames with a longer side are scaled down to it; `size` of a frame stays the source's own
     skipped   told of each frame that cannot be read
     """
+    if max_side is not None and max_side < 1:
+        raise SourceError(f"max_side is {max_side}. It is the longest side that a picture may have, at least 1 pixel.")
     text = str(source)
     if scheme(text):
         return network.open_address(text, max_side, skipped)

@@ -98,9 +98,16 @@ def _decoded(container: Any, opened: Callable[[], Any], shown: str, order: Order
             done = order.last
             again.seek(done, stream=stream)
             yield from ((picture, pts) for picture, pts in _pictures(again, stream, order, shown) if pts is not None and pts > done)
-    said_s = float((first.duration or 0) * first.time_base)
+    said_s = _length_s(container, first)
     if said_s > order.shown_s + 1:
         log.warning("%s ends after %.1f s, and says that it has %.1f s: it is cut off or damaged", shown, order.shown_s, said_s)
+
+
+def _length_s(container: Any, stream: Any) -> float:
+    """How long the stream is, as the file says; Matroska says it of the file. 0: it does not say."""
+    if stream.duration is None and "matroska" in container.format.name:
+        return float(container.duration or 0) / 1e6
+    return float((stream.duration or 0) * stream.time_base)
 
 
 def _pictures(container: Any, stream: Any, order: Order, shown: str) -> Iterator[tuple[Any, int | None]]:
