@@ -77,7 +77,7 @@ class Prompts:
         """The prompts of this frame, which count as given. Raises Failure where frames with prompts were left out before it."""
         if left_out := [key for key in self._by_frame if isinstance(key, int) and key < frame.index and key not in self._used]:
             raise Failure(f"frame {min(left_out)} has prompts but cannot be read. Give them on a frame beside it.")
-        found = []
+        found: list[Prompt] = []
         for key in _keys(frame):
             if key in self._by_frame:
                 self._used[key] = frame.index
