@@ -16,7 +16,8 @@ from masklet.families import VARIANTS, Variant
 from masklet_build import nano
 from masklet_build.checkpoints.hugging_face import safetensors_files, to_official
 from masklet_build.checkpoints.official_files import OFFICIAL_FILES
-from masklet_build.checkpoints.torch_files import SAVE_ALONE, CheckpointError, foreign_classes, of_classes, read_torch
+from masklet_build.checkpoints.torch_files import SAVE_ALONE, foreign_classes, of_classes, read_torch
+from masklet_build.checkpoints.torch_files import CheckpointError as CheckpointError
 from masklet_build.checkpoints.wrappers import Weights, candidates, taken, tell, whole
 from masklet_build.manifest import file_sha256
 from masklet_build.models.network import BACKBONES, parameter_shapes

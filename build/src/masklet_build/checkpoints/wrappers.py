@@ -51,7 +51,7 @@ def candidates(content: object, least: int) -> Iterator[Weights]:
 
 def whole(content: object) -> list[Weights]:
     """Every dict with tensors in the content of a file: for saying what it holds where nothing fits."""
-    return [Weights(path, *reversed(_unwrapped(tensors))) for path, tensors in _dicts(content, ())]
+    return [Weights(path, frozenset(), tensors) for path, tensors in _dicts(content, ())]
 
 
 def taken(found: Sequence[Weights], wanted: str | None) -> Weights:

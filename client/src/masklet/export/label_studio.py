@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import Any, TextIO
 from xml.sax.saxutils import quoteattr
 
 from masklet.export.extent import extent
@@ -23,7 +23,10 @@ def write(results: Results, out: Path, settings: Settings) -> None:
         tracks = Tracks(store)
         last = _collect(results, tracks)
         file.write(f'[{{"data": {json.dumps({"video": str(video)})}, "annotations": [{{"result": ')
-        write_list(file, (_region(tracks, number, settings.category(number), last, results.fps) for number in results.object_ids))
+        for place, object_id in enumerate(results.object_ids):
+            file.write(("," if place else "[") + "\n")
+            _write_region(file, tracks, object_id, settings.category(object_id), last, results.fps)
+        file.write("]" if results.object_ids else "[]")
         file.write("}]}]\n")
     labels = "".join(f"<Label value={quoteattr(name)}/>" for name in settings.categories(results.object_ids))
     settings.notes.append(
@@ -45,15 +48,12 @@ def _collect(results: Results, tracks: Tracks) -> int:
     return frame.index
 
 
-def _region(tracks: Tracks, object_id: int, name: str, last: int, fps: float) -> str:
-    said = {
-        "id": f"object_{object_id}",
-        "type": "videorectangle",
-        "from_name": "box",
-        "to_name": "video",
-        "value": {"labels": [name], "framesCount": last + 1, "duration": (last + 1) / fps, "sequence": list(_sequence(tracks, object_id))},
-    }
-    return json.dumps(said)
+def _write_region(file: TextIO, tracks: Tracks, object_id: int, name: str, last: int, fps: float) -> None:
+    said = {"id": f"object_{object_id}", "type": "videorectangle", "from_name": "box", "to_name": "video"}
+    value = {"labels": [name], "framesCount": last + 1, "duration": (last + 1) / fps}
+    file.write(f'{json.dumps(said)[:-1]}, "value": {json.dumps(value)[:-1]}, "sequence": ')
+    write_list(file, map(json.dumps, _sequence(tracks, object_id)))
+    file.write("}}")
 
 
 def _sequence(tracks: Tracks, object_id: int) -> Iterator[dict[str, Any]]:
