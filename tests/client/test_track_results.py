@@ -120,16 +120,18 @@ def test_ids_up_to_255_are_their_own_numbers(server, tmp_path):
     assert set(np.unique(np.asarray(Image.open(tmp_path / "out" / "masks" / "00000.png")))) == {0, 7, 255}
 
 
-def test_an_object_without_a_pixel_where_it_is_prompted_is_told(tmp_path, capsys, monkeypatch):
-    dot = np.zeros(SIZE, np.bool_)
-
+def test_an_object_without_a_pixel_where_it_is_prompted_is_told_once_with_what_is_lost(tmp_path, capsys, monkeypatch, recwarn):
     def handler(request):
-        return answer(request, {4: dot}, request.parameters.get("frame_index", 0))
+        size = tuple(request.tensors["FRAME_SIZE"][0].tolist()) if "FRAME" in request.tensors else SIZE
+        return answer(request, {4: np.zeros(size, np.bool_)}, request.parameters.get("frame_index", 0))
 
     monkeypatch.setattr("masklet.cli.track.Tracker", functools.partial(Tracker, transport=MockTransport(handler)))
     frames = folder_of(tmp_path / "frames", ["0.png", "1.png"])
-    assert track(frames, tmp_path / "out", "--point", "4:1,2") == 0
-    assert capsys.readouterr().err.count("object 4 has no pixel on frame 0, where it is prompted") == 1
+    assert track(frames, tmp_path / "out", "--point", "4:1,2", "--max-side", 32) == 0
+    said = capsys.readouterr().err
+    assert said.count("object 4 has no pixel on frame 0, where it was prompted") == 1
+    assert "a cell of the model (here about 8 x 6 pixels, width x height)" in said, "of the video, not of what was sent"
+    assert [str(warned.message) for warned in recwarn if "no pixel" in str(warned.message)] == []
     assert rle.decode(lines(tmp_path / "out")[0]["objects"][0]["mask"]).sum() == 0
 
 

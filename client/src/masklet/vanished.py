@@ -8,14 +8,18 @@ import warnings
 from masklet.results import TrackedFrame
 
 
-def warning(result: TrackedFrame, object_id: int) -> None:
-    """Warns (UserWarning) whoever called masklet of one object of `result.vanished`."""
+def told(result: TrackedFrame, object_id: int) -> str:
+    """What to say of one object of `result.vanished`."""
     cell = f" (here about {result.cell[1]:.3g} x {result.cell[0]:.3g} pixels, width x height)" if result.cell else ""
-    warnings.warn(
+    return (
         f"object {object_id} has no pixel on frame {result.frame_index}, where it was prompted. What is smaller than a cell of the model{cell} is "
-        "lost: track a crop around it, enlarged, or take a variant with larger images. If it is larger, look at the prompt.",
-        stacklevel=_callers_level(),
+        "lost: track a crop around it, enlarged, or take a variant with larger images. If it is larger, look at the prompt."
     )
+
+
+def warning(result: TrackedFrame, object_id: int) -> None:
+    """Warns (UserWarning) whoever called masklet of it."""
+    warnings.warn(told(result, object_id), stacklevel=_callers_level())
 
 
 def _callers_level() -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import threading
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from masklet import vanished
 from masklet.cli import resume
 from masklet.cli.failure import Failure
 from masklet.cli.prompts import Prompts
@@ -100,11 +102,13 @@ class Tracking:
         feed = Feed(video, frames, self._prompts, Snapshots() if self._settings is not None else None)
         try:
             results = video.track_many(feed)
-            while (result := self._next(results, feed)) is not None:
-                self._keep_new(feed)  # taken after that frame was written; the next one was sent later still
-                self._write(feed.on_their_way.popleft(), result)
-                self._keep_new(feed)
-                advance()
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", r"object \d+ has no pixel")  # `_write` says it
+                while (result := self._next(results, feed)) is not None:
+                    self._keep_new(feed)  # taken after that frame was written; the next one was sent later still
+                    self._write(feed.on_their_way.popleft(), result)
+                    self._keep_new(feed)
+                    advance()
         finally:
             feed.stop()
 
@@ -124,8 +128,10 @@ class Tracking:
                 self._keep(-1, b"")
             self._results.write(frame, result)
             self._written = frame.index
-        for object_id in result.vanished if result else ():
-            self._say(f"object {object_id} has no pixel on frame {frame.index}, where it is prompted: it may be too small for this model")
+        if result is not None and result.vanished:
+            shown = result.at_size(frame.size)
+            for object_id in result.vanished:
+                self._say(vanished.told(shown, object_id))
 
     def _keep_new(self, feed: Feed) -> None:
         """Keeps the snapshot after the last frame that is written, where there is one."""
