@@ -72,7 +72,7 @@ def _act(rng: np.random.Generator, number: Iterator[int]) -> Callable[[Any], lis
 
 
 def _many(video: Any, frames: list[bytes], in_flight: int) -> list[Outcome]:
-    results = video.track_many(frames, in_flight=in_flight)
+    results = video.track_many(frames, in_flight=in_flight, skip_damaged=False)
     return [told(lambda: next(results)) for _ in frames]
 
 
