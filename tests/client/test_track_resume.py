@@ -211,3 +211,12 @@ def test_a_camera_is_not_resumed_and_keeps_no_snapshot(frames, reach, tmp_path, 
     assert track(frames, tmp_path / "cut", *PROMPTS) == 1
     assert "--resume" not in capsys.readouterr().err
     assert not (tmp_path / "cut" / "resume.state").exists()
+
+
+def test_a_run_that_ends_before_its_first_frame_is_written_is_not_finished(frames, reach, whole, tmp_path, monkeypatch):
+    reach()
+    with monkeypatch.context() as broken:
+        broken.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        assert track(frames, tmp_path / "out", *PROMPTS, "--resume") == 1
+    assert track(frames, tmp_path / "out", *PROMPTS, "--resume") == 0
+    assert written(tmp_path / "out") == whole

@@ -45,6 +45,7 @@ def file_of(folder: Path) -> Path:
 
 def save(folder: Path, progress: Progress, state: bytes) -> None:
     """Keeps how far the results are. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
     part = _part_of(folder)
     with part.open("wb") as out:
         out.write(json.dumps({"version": _VERSION, **asdict(progress)}).encode() + b"\n" + state)
@@ -57,6 +58,11 @@ def remove(folder: Path) -> None:
     """Ends it: all is done. Raises OSError."""
     for file in (file_of(folder), _part_of(folder)):
         file.unlink(missing_ok=True)
+
+
+def is_new(folder: Path) -> bool:
+    """Whether nothing is in a folder, or only what was left where the first progress could not be kept."""
+    return not folder.exists() or all(file == _part_of(folder) for file in folder.iterdir())
 
 
 def load(folder: Path) -> tuple[Progress, bytes]:

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _before(arguments: argparse.Namespace) -> tuple[Progress, bytes] | str | None:
     """What a run before left in the folder, where it may go on: its progress and snapshot, or that it is finished. None: nothing. Raises Failure."""
     folder = arguments.out
-    if not folder.exists() or not any(folder.iterdir()):
+    if resume.is_new(folder):
         return None
     unfinished = resume.file_of(folder).exists()
     if not arguments.resume:

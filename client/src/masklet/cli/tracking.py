@@ -124,8 +124,8 @@ class Tracking:
         """Writes a frame; before the first of all, that there is no snapshot yet."""
         with self._stopping.whole():
             if self._results.frames == 0:
+                self._keep(-1, b"")  # before all else: without it what is there counts as finished
                 self._results.begin()
-                self._keep(-1, b"")
             self._results.write(frame, result)
             self._written = frame.index
         if result is not None and result.vanished:
