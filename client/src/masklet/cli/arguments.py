@@ -110,7 +110,7 @@ def _add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--overlap",
         choices=("allowed", "exclusive"),
         default="allowed",
-        help="exclusive: a pixel that several objects claim is given to the one that the model is surest of, so that masks/ loses nothing; by default "
+        help="exclusive: a pixel that several objects claim is given to the one that the model is surest of, so masks/ loses nothing; by default "
         "masks may overlap, as officially",
     )
     track.add_argument("--fps", type=positive(float), help="so many frames per second instead of the times of the source (images: 25)")
