@@ -21,6 +21,7 @@ LIMITS = {
     "mask_pixels": 4096,
     "points": 64,
     "objects": 48,
+    "prompted_frames": 8,
     "videos": 64,
     "idle_seconds": 75.0,
 }

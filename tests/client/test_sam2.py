@@ -137,7 +137,7 @@ def test_what_would_change_the_model_is_refused(options: dict, error: type[Excep
 
 def predictor(variant: str) -> SAM2VideoPredictor:
     """One of a server that only says what it has."""
-    return SAM2VideoPredictor(SimpleNamespace(info=lambda: SimpleNamespace(variant=variant)))
+    return SAM2VideoPredictor(SimpleNamespace(info=lambda: SimpleNamespace(variant=variant, limits=SimpleNamespace(prompted_frames=8))))
 
 
 def test_a_video_shorter_than_the_pointers_reach_is_warned_of_where_they_have_a_time_code(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:

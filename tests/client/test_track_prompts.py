@@ -164,6 +164,11 @@ def test_a_refused_prompt_says_its_frame_and_no_number_of_a_request(frames, tmp_
     assert "masklet: frame 3: object 2: y is 99. A number from 0 to 48." in capsys.readouterr().err
 
 
+def test_how_objects_may_overlap_goes_with_every_frame(frames, server, tmp_path):
+    assert track(frames, tmp_path / "out", "--point", "1,2", "--overlap", "exclusive") == 0
+    assert [request.parameters["overlap"] for request in frames_sent(server)] == ["exclusive"] * len(NAMES)
+
+
 def test_with_max_side_prompts_and_masks_are_in_pixels_of_the_video(server, tmp_path):
     frames = folder_of(tmp_path / "large", ["a.png", "b.png", "c.png"], (96, 128))
     mask = np.zeros((96, 128), np.bool_)

@@ -168,6 +168,7 @@ def other_name(frames: Path) -> None:
         pytest.param([*PROMPTS, "--point", "3@2:1,1"], None, "the prompts up to frame 5 are not those", id="a_prompt_more"),
         pytest.param(["--point", "11,20", *PROMPTS[2:]], None, "the prompts up to frame 5 are not those", id="another_prompt"),
         pytest.param([*PROMPTS, "--max-side", "32"], None, "were made with --max-side not given", id="other_settings"),
+        pytest.param([*PROMPTS, "--overlap", "exclusive"], None, "were made with --overlap allowed", id="other_overlap"),
         pytest.param(PROMPTS, lambda frames, out: other_picture(frames), "this is not the video", id="another_size"),
         pytest.param(PROMPTS, lambda frames, out: other_name(frames), "this is not the video", id="another_name"),
         pytest.param(PROMPTS, lambda frames, out: (out / "masks.jsonl").write_text("{}\n"), "is shorter than it was", id="lines_lost"),

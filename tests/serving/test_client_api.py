@@ -193,5 +193,6 @@ def test_a_server_says_what_it_takes_and_how_much_room_there_is(serve: Serve) ->
         (limits.mask_pixels, preprocess["max_mask_pixels"]),
         (limits.points, bank["max_points"]),
         (limits.objects, bank["max_objects"]),
+        (limits.prompted_frames, bank["max_conditioning"]),
     ):
         assert said == int(configured.string_value)

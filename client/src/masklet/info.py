@@ -24,6 +24,7 @@ class ServerLimits:
     prompts, mask_pixels      of one request; the client spreads what is more
     points                    of one object on one frame; a box counts as two
     objects                   of one video
+    prompted_frames           that are remembered of one object, of those behind the newest frame; 0: all
     videos                    live at once
     idle_seconds              a video that is silent for longer is forgotten
     """
@@ -35,6 +36,7 @@ class ServerLimits:
     mask_pixels: int
     points: int
     objects: int
+    prompted_frames: int
     videos: int
     idle_seconds: float
 

@@ -106,6 +106,13 @@ def _add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="scale frames with a longer side down to N pixels before they are sent, as where the server takes no larger ones; prompts are given, "
         "and masks come back, in pixels of the video",
     )
+    track.add_argument(
+        "--overlap",
+        choices=("allowed", "exclusive"),
+        default="allowed",
+        help="exclusive: a pixel that several objects claim is given to the one that the model is surest of, so masks/ loses nothing; by default "
+        "masks may overlap, as officially",
+    )
     track.add_argument("--fps", type=positive(float), help="so many frames per second instead of the times of the source (images: 25)")
     track.add_argument("--max-frames", type=positive(int), metavar="N", help="stop after N frames")
     track.add_argument("--timeout-s", type=positive(float), default=30.0, metavar="S", help="how long the server may take for a frame; default 30")

@@ -69,7 +69,7 @@ def _before(arguments: argparse.Namespace) -> tuple[Progress, bytes] | str | Non
 
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """What must be the same for a run to go on with the results of another."""
-    return {"max_side": arguments.max_side, "fps": arguments.fps, "model": arguments.model}
+    return {"max_side": arguments.max_side, "overlap": arguments.overlap, "fps": arguments.fps, "model": arguments.model}
 
 
 class _Job:
@@ -101,7 +101,8 @@ class _Job:
             film_fps = arguments.fps or source.fps
             self._results = results = opened.enter_context(Results(arguments.out, self._numbers, arguments.fps, film_fps))
             opened.callback(stopping.finish)
-            tracking = Tracking(arguments.out, self._prompts, results, stopping, None if source.live else _settings(arguments), _say)
+            settings = None if source.live else _settings(arguments)
+            tracking = Tracking(arguments.out, self._prompts, results, stopping, settings, arguments.overlap, _say)
             frames = itertools.islice(source, arguments.max_frames)
             if self._done:
                 _say(f"going on behind frame {self._done.frame}; the overlay is drawn again up to there")

@@ -21,6 +21,7 @@ from masklet.errors import RequestError
 from masklet.results import TrackedFrame
 from masklet.sources import Frame
 from masklet.tracker import Video
+from masklet.wire import Overlap
 
 Say = Callable[[str], object]
 
@@ -66,10 +67,14 @@ class Tracking:
     """One run over one source.
 
     settings  what must be the same when a later run goes on here; None: nobody can go on, as with a camera
+    overlap   see `Video.track`
     say       tells people something beside the bar of progress
     """
 
-    def __init__(self, folder: Path, prompts: Prompts, results: Results, stopping: Stopping, settings: dict[str, Any] | None, say: Say) -> None:
+    def __init__(
+        self, folder: Path, prompts: Prompts, results: Results, stopping: Stopping, settings: dict[str, Any] | None, overlap: Overlap, say: Say
+    ) -> None:
+        self._overlap = overlap
         self._folder, self._prompts, self._results, self._stopping, self._settings, self._say = folder, prompts, results, stopping, settings, say
         self._written = -1
 
@@ -101,7 +106,7 @@ class Tracking:
         """Tracks through the frames. Raises Failure, MaskletError and OSError."""
         feed = Feed(video, frames, self._prompts, Snapshots() if self._settings is not None else None)
         try:
-            results = video.track_many(feed)
+            results = video.track_many(feed, overlap=self._overlap)
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", r"object \d+ has no pixel")  # `_write` says it
                 while (result := self._next(results, feed)) is not None:

@@ -83,7 +83,8 @@ class SAM2VideoPredictor:
     ) -> InferenceState:
         """A video: a folder of JPEG files named by number, or an MP4 file; the last three arguments are ignored. Asks the server for its model."""
         frames = open_frames(video_path)
-        family = families.variant(re.split("[@:]", self._tracker.info().variant)[0]).family
+        server = self._tracker.info()
+        family = families.variant(re.split("[@:]", server.variant)[0]).family
         if family.corrections_condition:
             raise NotImplementedError(
                 "the server has SAM 3, whose tracker has other rules: corrections become conditioning frames, and memories are selected. "
@@ -95,7 +96,7 @@ class SAM2VideoPredictor:
                 "object pointers by their number, the server does not; masks differ a little.",
                 stacklevel=2,
             )
-        return InferenceState(self._tracker, frames, exclusive=self.non_overlap_masks)
+        return InferenceState(self._tracker, frames, exclusive=self.non_overlap_masks, prompted_frames=server.limits.prompted_frames)
 
     def add_new_points_or_box(
         self,

@@ -11,14 +11,13 @@ from masklet.sam2.outputs import MEMORIES, POINTERS, Call, Object, Output
 from masklet.sam2.timeline import Held, Moment, Timeline
 from masklet.tracker import Tracker
 
-KEPT_PROMPTED = 8  # memory_bank.max_conditioning
-
 
 class InferenceState:
     """What `init_state` returns. Of the official keys it has "num_frames", "video_height", "video_width" and "obj_ids"."""
 
-    def __init__(self, tracker: Tracker, frames: Frames, *, exclusive: bool) -> None:
+    def __init__(self, tracker: Tracker, frames: Frames, *, exclusive: bool, prompted_frames: int) -> None:
         self.frames, self.exclusive = frames, exclusive
+        self._prompted_frames = prompted_frames  # of an object that the server remembers; 0: all
         self.objects: dict[int, Object] = {}
         self.obj_ids: list[int] = []
         self.timeline = Timeline(tracker, frames)
@@ -68,10 +67,10 @@ class InferenceState:
 
     def _first(self, frame: int, obj_id: int, one: Object, call: Call) -> Output:
         """A prompt on a frame that was not tracked: without memory, seeing the mask that prompts made there (sam2_video_predictor.py:247-278)."""
-        if len({frame, *one.cond, *one.temp[True]}) > KEPT_PROMPTED:
+        if 0 < self._prompted_frames < len({frame, *one.cond, *one.temp[True]}):
             raise NotImplementedError(
-                f"object {obj_id} is prompted on {KEPT_PROMPTED} frames already. The official predictor remembers them all; a server as it "
-                "comes keeps so many (memory_bank.max_conditioning). Clear the prompts of a frame, or correct a tracked one instead."
+                f"object {obj_id} is prompted on {self._prompted_frames} frames already. The official predictor remembers them all; this server "
+                "keeps so many (memory_bank.max_conditioning). Clear the prompts of a frame, or correct a tracked one instead."
             )
         before = one.output(frame, conditioning=True)
         calls = (*(before.calls if before else ()), call)

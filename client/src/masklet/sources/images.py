@@ -25,7 +25,7 @@ def read_image(file: Path, white: float = WHITE_OF_16_BITS) -> NDArray[np.uint8]
     upper eight of 16 bits count, as in a server that gets the file. Raises what Pillow raises for a file that is damaged or no image.
     """
     with _opened(file) as image:
-        upright = need("PIL.ImageOps").exif_transpose(image) if _turned(image) else image
+        upright = need("PIL.ImageOps").exif_transpose(image) if _turned(image) else image  # TIFF is turned as it is decoded
         if _deep(upright):
             return np.repeat(to_8_bits(np.asarray(upright), white)[:, :, None], 3, axis=2)
         return np.asarray(upright.convert("RGB"))
@@ -85,6 +85,6 @@ def _deep(image: Any) -> bool:
 
 def _turned(image: Any) -> bool:
     try:
-        return bool(image.getexif().get(_ORIENTATION, 1) != 1)
+        return image.format != "TIFF" and bool(image.getexif().get(_ORIENTATION, 1) != 1)
     except Exception:  # as above; damaged EXIF in a picture that is whole
         return False

@@ -30,6 +30,7 @@ def told(settings: Settings, limits: Mapping[str, int], videos: Videos, *, drain
             "mask_pixels": limits["max_mask_pixels"],
             "points": min(limits["max_points"], bank.max_points),
             "objects": bank.max_objects,
+            "prompted_frames": bank.max_conditioning,
             "videos": capacity.max_videos,
             "idle_seconds": capacity.idle_seconds,
         },
