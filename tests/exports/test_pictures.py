@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -102,8 +104,11 @@ def test_an_instance_over_999_gets_another_number(written, tmp_path):
         assert (np.asarray(picture)[9, 9], np.asarray(picture)[30, 30]) == (1001, 1000)
 
 
-def test_more_classes_than_mots_has_numbers_for_are_refused(written, tmp_path):
-    results = written([line(0, {object_id: disc(9, 9, 4) for object_id in range(1, 64)})])
+def test_mots_has_61_classes_of_other_names_besides_the_region_that_is_ignored(written, tmp_path):
+    results = written([line(0, {object_id: disc(9, 9, 4) if object_id < 62 else disc(30, 30, 4) for object_id in range(1, 64)})])
+    names = {1: "car", 2: "pedestrian", **{object_id: f"thing {object_id}" for object_id in range(3, 64)}}
     with pytest.raises(ExportError, match="62 names besides car and pedestrian; 16 bits hold 61 more classes"):
-        export(results, "mots", tmp_path / "mots", names={1: "car", **{object_id: f"thing {object_id}" for object_id in range(2, 64)}})
-    export(results, "mots", tmp_path / "mots", names={1: "car", 2: "pedestrian", **{object_id: f"thing {object_id}" for object_id in range(3, 64)}})
+        export(results, "mots", tmp_path / "mots", names={**names, 2: "thing 2"})
+    (note, *_) = export(results, "mots", tmp_path / "mots", names=names).notes
+    numbers = [int(number) for number in re.findall(r"thing \d+ is (\d+)", note)]
+    assert numbers == [number for number in range(3, 65) if number != 10]

@@ -67,6 +67,12 @@ def test_frames_without_a_result_are_left_out_and_a_short_video_is_told(written,
     assert done.notes == ("the video ends before 1 of the results: is it the one that was tracked?",)
 
 
+def test_a_rate_takes_the_place_of_the_videos_times(written, tmp_path):
+    folder = written([line(index, {1: disc(20, 20, 9)}) for index in range(4)])
+    export(folder, "webm", tmp_path / "out.webm", video=frames(), fps=5)
+    assert [time for time, _ in decoded(tmp_path / "out.webm")] == pytest.approx([0, 0.2, 0.4, 0.6], abs=1e-3)
+
+
 def test_odd_sizes_keep_every_pixel(written, tmp_path):
     size = (47, 63)
     folder = written([line(0, {1: disc(20, 20, 9, size)}, size=size)])
