@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from masklet import errors
@@ -106,3 +108,19 @@ def test_a_code_of_a_newer_server_is_told_and_not_lost():
     error = errors.from_server("MASKLET_TOO_WET: it rains. Come in.")
     assert type(error) is errors.ServerFault
     assert "MASKLET_TOO_WET: it rains. Come in." in str(error)
+
+
+def test_an_error_is_raised_as_it_was_in_a_copy():
+    class Mine(errors.VideoLost):
+        def __init__(self, number, what):
+            super().__init__(f"{what} {number}")
+
+    kept = Mine(7, "server")
+    kept.state, kept.__cause__ = b"state", ValueError("why")
+    raised = errors.copy_of(kept)
+    assert raised is not kept
+    assert (type(raised), str(raised), raised.state, raised.__cause__) == (Mine, "server 7", b"state", kept.__cause__)
+    other = ValueError("somebody else's")
+    assert errors.copy_of(other) is other
+    del kept, raised, Mine
+    gc.collect()  # it is of the tree no more, which other tests look at

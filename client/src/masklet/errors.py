@@ -27,7 +27,6 @@ the words `Retry in N s` of a full server.
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import TypeVar
 
@@ -174,7 +173,8 @@ def copy_of(error: E) -> E:
     """An error to raise in the place of one that is kept: what was raised holds on to all that its callers had, a video's threads among it."""
     if not isinstance(error, MaskletError):
         return error
-    made = copy.copy(error)
+    made = type(error).__new__(type(error), *error.args)  # callers may have classes of their own, made of other arguments
+    made.__dict__.update(error.__dict__)
     made.__cause__, made.__suppress_context__ = error.__cause__, error.__suppress_context__
     return made.with_traceback(error.__traceback__)
 
