@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from masklet import Tracker, rle
 from masklet.cli.track import _BAR
+from masklet.cli.writers import numbers
 from masklet.testing import MockTransport, answer
 from tests.client.track_runs import SIZE, folder_of, lines, picture, track
 from tests.fakes.toy_tracker import toy_mask
@@ -144,3 +145,8 @@ def test_progress_has_frames_per_second_and_the_time_that_is_left(server, tmp_pa
 def test_progress_of_a_slow_model_is_in_frames_per_second_too():
     assert "0.25 frames/s" in tqdm.format_meter(n=5, total=50, elapsed=20, unit=" frames", bar_format=_BAR)
     assert "<03:00" in tqdm.format_meter(n=5, total=50, elapsed=20, unit=" frames", bar_format=_BAR)
+
+
+def test_a_number_of_pngs_belongs_to_one_object_also_after_more_are_added():
+    assert numbers([1, 300], {}) == {1: 1, 300: 2}
+    assert numbers([1, 300], {300: 1}) == {300: 1, 1: 2}, "300 was alone when it got its number"

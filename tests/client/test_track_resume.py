@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from masklet import Tracker
+from masklet.cli.resume import Snapshots
 from masklet.sources import Source, open_source
 from masklet.testing import Broken, MockTransport
 from tests.client.track_runs import folder_of, frames_sent, lines, picture, prompts_sent, track, written
@@ -221,3 +222,22 @@ def test_a_run_that_ends_before_its_first_frame_is_written_is_not_finished(frame
         assert track(frames, tmp_path / "out", *PROMPTS, "--resume") == 1
     assert track(frames, tmp_path / "out", *PROMPTS, "--resume") == 0
     assert written(tmp_path / "out") == whole
+
+
+def test_snapshots_take_a_20th_of_the_time_at_most(monkeypatch):
+    monkeypatch.undo()
+    now = [100.0]
+    monkeypatch.setattr("masklet.cli.resume.time.monotonic", lambda: now[0])
+    snapshots = Snapshots()
+
+    def next_due(takes_s):
+        while not snapshots.due:
+            now[0] += 1
+        snapshots.take(lambda: now.__setitem__(0, now[0] + takes_s) or b"state")
+        begun = now[0]
+        while not snapshots.due:
+            now[0] += 1
+        return now[0] - begun
+
+    assert next_due(0.1) == 10
+    assert next_due(3) == 60

@@ -43,6 +43,17 @@ def test_every_frame_of_a_film_on_a_web_server_comes_once(tmp_path, name):
         assert [(frame.index, number(frame)) for frame in source] == [(index, index) for index in range(20)]
 
 
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_playlist_of_hls_is_live_unless_it_says_where_it_ends(tmp_path, ends):
+    film(tmp_path / "0.ts", [picture(index) for index in range(20)])
+    end = "#EXT-X-ENDLIST\n" if ends else ""
+    (tmp_path / "list.m3u8").write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:0\n#EXTINF:0.8,\n0.ts\n{end}")
+    with web(functools.partial(Quiet, directory=str(tmp_path))) as place, open_source(f"http://{place}/list.m3u8") as source:
+        assert source.live is not ends
+        frames = list(source) if ends else [next(source)]
+        assert [frame.index for frame in frames] == list(range(20 if ends else 1))
+
+
 def test_a_film_that_is_not_there_is_an_error_without_secrets(tmp_path):
     with web(functools.partial(Quiet, directory=str(tmp_path))) as place, pytest.raises(SourceError, match="404 Not Found") as caught:
         open_source(f"HTTP://me:pass@{place}/none.mp4?token=pass")
