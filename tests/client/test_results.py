@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -62,6 +63,14 @@ def test_the_other_fields_are_the_tensors():
     assert result.timing == dict(zip(TIMING_FIELDS, range(7), strict=True))
     np.testing.assert_array_equal(result.boxes, [[0, 1, 2, 3], [4, 5, 6, 7]])
     np.testing.assert_array_equal(result.scores, [0, 1])
+
+
+def test_a_printed_result_holds_no_file_and_no_snapshot():
+    result = results.read(tensors(RLE, SNAPSHOT=np.zeros(100_000, np.uint8)), Options(snapshot=True), SIZE)
+    shown = repr(replace(result, frame=b"\xff" * 100_000, tag="door"))
+    assert len(shown) < 1000
+    assert "object_ids=(7, 3)" in shown
+    assert "tag='door'" in shown
 
 
 def test_what_was_not_asked_for_is_none():

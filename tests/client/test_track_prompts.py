@@ -70,7 +70,7 @@ def test_a_file_of_prompts_says_all_that_the_wire_takes(frames, server, tmp_path
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        pytest.param("{", "cannot be read as JSON", id="no_json"),
+        pytest.param("{", r"prompts\.json cannot be read: it is no JSON, Expecting", id="no_json"),
         pytest.param('{"object": 1}', "is no list of prompts", id="no_list"),
         pytest.param("[]", "nothing to track", id="empty"),
         pytest.param('[{"points": [[1, 2]]}]', "entry 1: .* is no prompt", id="no_object"),
@@ -89,6 +89,11 @@ def test_a_wrong_file_of_prompts_says_which_entry(content, says, frames, server,
     error = capsys.readouterr().err
     assert re.search(says, error), error
     assert server.requests == []
+
+
+def test_a_missing_file_of_prompts_is_named(frames, server, tmp_path, capsys):
+    assert track(frames, tmp_path / "out", "--prompts", tmp_path / "none.json") == 1
+    assert f"{tmp_path / 'none.json'} cannot be read: No such file or directory\n" in capsys.readouterr().err
 
 
 def annotation(file, labels):

@@ -107,13 +107,14 @@ def test_what_lies_behind_the_snapshot_is_cut_off(frames, cut, whole, reach):
     assert written(cut) == whole
 
 
-def test_without_a_snapshot_a_run_begins_again(frames, whole, reach, tmp_path, monkeypatch):
+def test_without_a_snapshot_a_run_begins_again_and_says_so(frames, whole, reach, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("masklet.cli.resume.EVERY_S", 1000.0)
     reach(breaks_at=7)
     assert track(frames, tmp_path / "cut", *PROMPTS) == 1
     assert kept(tmp_path / "cut") == ({**kept(tmp_path / "cut")[0], "frame": -1, "length": 0}, b"")
     reach()
     assert track(frames, tmp_path / "cut", *PROMPTS, "--resume") == 0
+    assert "beginning again with the first frame" in capsys.readouterr().err
     assert written(tmp_path / "cut") == whole
 
 

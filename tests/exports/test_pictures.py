@@ -35,7 +35,7 @@ def test_davis_pictures_are_indexed_and_named_as_the_frames(results, masks, tmp_
     lost = sum(int((objects[1] & objects[2]).sum()) for objects in masks.values())
     assert lost > 0
     assert "go from 1 to 254: 300 is 3." in done.notes[0]
-    assert f"objects overlap in 4 frames, and the format has one object a pixel: of {lost} claims" in done.notes[1]
+    assert f"objects overlap in 4 frames, and the format has one object a pixel: {lost} pixels of masks are lost" in done.notes[1]
 
 
 def test_nothing_is_told_where_nothing_is_lost(written, tmp_path):

@@ -72,6 +72,14 @@ def test_of_two_lines_about_a_frame_the_later_counts_and_the_order_is_that_of_fr
     np.testing.assert_array_equal(coco.annToMask(annotation), disc(30, 40, 5))
 
 
+def test_a_film_in_place_of_its_results_is_no_text(tmp_path):
+    (tmp_path / "clip.mp4").write_bytes(b"\x00\x00\x00 ftypisom" + bytes(range(255, 0, -1)))
+    with pytest.raises(ExportError) as raised:
+        export(tmp_path / "clip.mp4", "coco", tmp_path / "out.json")
+    advice = "Give the folder that masklet track wrote, or its masks.jsonl; the video goes with --video."
+    assert str(raised.value) == f"line 1 of {tmp_path / 'clip.mp4'} is no text. {advice}"
+
+
 @pytest.mark.parametrize(
     ("lines", "says"),
     [

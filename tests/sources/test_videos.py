@@ -144,6 +144,11 @@ def _sound(file):
         out.mux(stream.encode())
 
 
+def _cut_off(file):
+    film(file, numbered(N))
+    file.write_bytes(file.read_bytes()[:-1000])  # the table lies at the end
+
+
 def _no_frames(file):
     with av.open(str(file), "w") as out:
         stream = out.add_stream("mpeg4", rate=25)
@@ -157,6 +162,7 @@ def _no_frames(file):
         pytest.param("film.mp4", lambda file: None, "cannot be opened as a video: No such file", id="missing"),
         pytest.param("film.mp4", lambda file: file.write_bytes(b""), "cannot be opened as a video: ", id="empty"),
         pytest.param("film.mp4", lambda file: file.write_text("no film\n" * 99), "cannot be opened as a video: ", id="text"),
+        pytest.param("film.mp4", _cut_off, "Is it a whole film[?] An MP4 that was cut off is without its table of frames[.]$", id="cut_off"),
         pytest.param("film.wav", _sound, "holds no video, only sound", id="sound"),
         pytest.param("film.avi", _no_frames, "no frame of it could be read", id="no_frames"),
     ],

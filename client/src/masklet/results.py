@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any
 
@@ -45,13 +45,13 @@ class TrackedFrame:
     scores: NDArray[np.float32]
     ious: NDArray[np.float32]
     logits: NDArray[np.float32] | None
-    snapshot: bytes | None
+    snapshot: bytes | None = field(repr=False)  # megabytes, as a frame may be
     timing: Mapping[str, float]
     draining: bool
-    _masks: Masks
+    _masks: Masks = field(repr=False)
     vanished: tuple[int, ...] = ()
     cell: tuple[float, float] | None = None
-    frame: Any = None
+    frame: Any = field(default=None, repr=False)
     tag: Any = None
 
     @property

@@ -151,7 +151,8 @@ def _from_file(file: Path) -> Iterable[tuple[Key, Prompt]]:
     try:
         entries = json.loads(file.read_bytes())
     except (OSError, ValueError) as error:
-        raise Failure(f"{file} cannot be read as JSON: {error}") from error
+        why = error.strerror if isinstance(error, OSError) else f"it is no JSON, {error}"
+        raise Failure(f"{file} cannot be read: {why}") from error
     if not isinstance(entries, list):
         raise Failure(f'{file} is no list of prompts: [{{"frame": 0, "object": 1, "points": [[210, 350]]}}, ...]')
     for number, entry in enumerate(entries, 1):

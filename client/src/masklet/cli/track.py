@@ -105,7 +105,7 @@ class _Job:
             tracking = Tracking(arguments.out, self._prompts, results, stopping, settings, arguments.overlap, _say)
             frames = itertools.islice(source, arguments.max_frames)
             if self._done:
-                _say(f"going on behind frame {self._done.frame}; the overlay is drawn again up to there")
+                _say(_goes_on(self._done))
                 tracking.redraw(frames, self._done)
             self._bar = bar = opened.enter_context(
                 tqdm(total=total, initial=results.frames, unit=" frames", bar_format=_BAR, mininterval=0.1 if sys.stderr.isatty() else 10)
@@ -170,6 +170,12 @@ class _Job:
 def _say(text: str) -> None:
     """Tells people something, also while a bar shows progress."""
     need("tqdm").tqdm.write(text, file=sys.stderr)
+
+
+def _goes_on(done: Progress) -> str:
+    if done.frame < 0:
+        return "beginning again with the first frame: the run before ended before its first snapshot"
+    return f"going on after frame {done.frame}; the overlay is drawn again up to there"
 
 
 def _told(interruption: Interruption) -> str:

@@ -37,8 +37,8 @@ class Overlaps:
         if not self.pixels:
             return []
         return [
-            f"objects overlap in {self.frames} frames, and the format has one object a pixel: of {self.pixels} claims to a pixel the later "
-            "object's counts. coco, ytvis, yolo and cvat keep all."
+            f"objects overlap in {self.frames} frames, and the format has one object a pixel: {self.pixels} pixels of masks "
+            "are lost to later objects. coco, ytvis, yolo and cvat keep all."
         ]
 
 

@@ -152,6 +152,9 @@ class Results:
             ids = [] if "skipped" in content else [entry["object"] for entry in content["objects"]]
             if not all(type(number) is int for number in (content["frame"], *ids)):
                 raise ValueError("a number of a frame or object is no integer")
+        except UnicodeDecodeError as error:  # its text has the whole line
+            advice = "Give the folder that masklet track wrote, or its masks.jsonl; the video goes with --video."
+            raise ExportError(f"line {number} of {self._file} is no text. {advice}") from error
         except (ValueError, KeyError, TypeError) as error:
             raise ExportError(
                 f"line {number} of {self._file} is none of masklet track ({error!r}). If the file is damaged there, take the line out."

@@ -42,6 +42,8 @@ def open_container(address: str, shown: str, **options: Any) -> Any:
         return av.open(address, **options)
     except (av.FFmpegError, OSError) as error:
         why = reason(error)  # the error itself names the address, with its password
+        if isinstance(error, av.InvalidDataError) and "timeout" not in options:
+            why += ". Is it a whole film? An MP4 that was cut off is without its table of frames"
     if "timeout" in options and time.monotonic() - began >= TIMEOUT_S:
         why = f"nothing came for {TIMEOUT_S:g} s"  # in the middle of a greeting FFmpeg calls it invalid data
     raise SourceError(f"{shown} cannot be opened as a video: {why}.")
