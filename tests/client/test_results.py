@@ -229,3 +229,9 @@ def test_without_supervision_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision", None)
     with pytest.raises(ImportError, match="pip install supervision"):
         seen("rle").to_supervision()
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, -1)])
+def test_a_size_without_pixels_is_refused(size):
+    with pytest.raises(BadParameter, match="each at least 1"):
+        seen("rle").at_size(size)

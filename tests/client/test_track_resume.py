@@ -136,7 +136,7 @@ def test_resume_begins_a_run_in_an_empty_folder_and_leaves_a_finished_one(frames
     server = reach()
     capsys.readouterr()
     assert track(frames, tmp_path / "out", *PROMPTS, "--resume") == 0
-    assert "is finished" in capsys.readouterr().out
+    assert f"is finished, with {len(list(frames.iterdir()))} frames" in capsys.readouterr().out
     assert server.requests == []
 
 

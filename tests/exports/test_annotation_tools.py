@@ -87,6 +87,13 @@ def test_label_studio_shows_boxes_where_objects_are_and_none_where_they_are_gone
     assert "framerate='10'" in done.notes[0]
 
 
+def test_label_studio_is_not_told_the_password_of_a_video(results, tmp_path):
+    done = export(results, "label-studio", tmp_path / "out.json", video="https://me:hunter2@camera.lan/cups.mp4")
+    text = (tmp_path / "out.json").read_text()
+    assert "camera.lan/cups.mp4" in text
+    assert "hunter2" not in text + " ".join(done.notes)
+
+
 def test_label_studio_takes_the_rate_that_is_given(written, tmp_path):
     folder = written([line(index, {1: disc(9, 9, 4)}) for index in range(6)])
     export(folder, "label-studio", tmp_path / "out.json", fps=30)

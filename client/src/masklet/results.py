@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from masklet import mask_bytes
 from masklet.contract import TIMING_FIELDS
-from masklet.errors import ServerFault, UnknownObject
+from masklet.errors import BadParameter, ServerFault, UnknownObject
 from masklet.masks import Masks, resized
 from masklet.rle import Rle
 from masklet.wire import Options
@@ -84,9 +84,11 @@ class TrackedFrame:
     def at_size(self, size: tuple[int, int]) -> TrackedFrame:
         """The same result with masks and boxes at another (height, width), such as that of the picture before it was scaled for the server.
 
-        Each pixel is that of the mask at its centre. Logits stay as they are. Raises as `masks`.
+        Each pixel is that of the mask at its centre. Logits stay as they are. Raises as `masks`, and BadParameter for a size without pixels.
         """
         height, width = map(int, size)
+        if min(height, width) < 1:
+            raise BadParameter(f"a size is (height, width) in pixels, each at least 1, got {tuple(size)}.")
         made = [resized(self._masks.one(index), (height, width)) for index in range(len(self.object_ids))]
         boxes = np.array([box for _, box in made], np.float32).reshape(-1, 4)
         cell = None

@@ -31,7 +31,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command; gives its exit code. Raises Failure, MaskletError, OSError."""
     before = _before(arguments)
     if before == "finished":
-        print(f"{arguments.out} is finished; there is nothing to resume.")
+        count = (arguments.out / "masks.jsonl").read_bytes().count(b"\n")
+        print(f"{arguments.out} is finished, with {count} frames; there is nothing to resume. To track more of the video, choose another folder.")
         return 0
     job = _Job(arguments, collect(arguments), before)
     with Stopping() as stopping:

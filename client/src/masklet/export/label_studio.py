@@ -14,15 +14,17 @@ from masklet.export.json_text import write_list
 from masklet.export.results_file import Results
 from masklet.export.settings import Settings
 from masklet.export.tracks import Tracks
+from masklet.sources.addresses import scheme, without_secrets
 
 
 def write(results: Results, out: Path, settings: Settings) -> None:
     """A list of one task, whose annotation has a region per object. Boxes are in percent of the frame, frames count from 1."""
-    video = settings.video if isinstance(settings.video, str | Path) else f"{results.title}.mp4"
+    video = str(settings.video) if isinstance(settings.video, str | Path) else f"{results.title}.mp4"
+    video = without_secrets(video) if scheme(video) else video  # what is labelled is shared
     with TemporaryFile() as store, out.open("w", encoding="utf-8") as file:
         tracks = Tracks(store)
         last = _collect(results, tracks)
-        file.write(f'[{{"data": {json.dumps({"video": str(video)})}, "annotations": [{{"result": ')
+        file.write(f'[{{"data": {json.dumps({"video": video})}, "annotations": [{{"result": ')
         for place, object_id in enumerate(results.object_ids):
             file.write(("," if place else "[") + "\n")
             _write_region(file, tracks, object_id, settings.category(object_id), last, results.fps)
@@ -32,7 +34,7 @@ def write(results: Results, out: Path, settings: Settings) -> None:
     settings.notes.append(
         f"the labelling interface of the project: <View><Labels name='label' toName='video'>{labels}</Labels>"
         f"<Video name='video' value='$video' framerate='{results.fps:g}'/><VideoRectangle name='box' toName='video'/></View>. "
-        f"data.video is {str(video)!r}: put in where Label Studio finds it."
+        f"data.video is {video!r}: put in where Label Studio finds it."
     )
 
 
