@@ -51,6 +51,7 @@ def test_a_damaged_image_is_skipped_by_name_and_keeps_its_index(tmp_path):
     assert [(frame.index, frame.name) for frame in frames] == [(0, "00.jpg"), (1, "01.jpg"), (2, "02.jpg"), (5, "05.jpg")]
     assert [(one.index, one.name) for one in skipped] == [(3, "03.jpg"), (4, "04.jpg")]
     assert "truncated" in skipped[0].why
+    assert skipped[1].why == "it cannot be read: it is no image that Pillow knows"
     assert frames[-1].time_s == pytest.approx(0.2), "time goes on as well"
 
 

@@ -215,8 +215,8 @@ class Video:
         A file (bytes) that came behind good ones and cannot be decoded is skipped, with a warning in the log `masklet`; its prompts go with the next
         frame, which gets its index: `result.frame` says which frame each result is of. With `skip_damaged=False` it is an error.
 
-        An error comes in the place of its frame's result; after a RequestError, or an error of `frames`, `next` on the same iterator
-        goes on with the frames already sent. Where `next` is interrupted (Ctrl-C), the result comes with the next call.
+        An error comes in the place of its frame's result; after a RequestError, or an error of `frames`, `next` on the same iterator goes on with the
+        frames already sent. Where `next` is interrupted (Ctrl-C), the result comes with the next call.
 
         When the loop is left early the thread drops the frame that it waits for, and ends: do not go on with the same generator elsewhere.
         """

@@ -25,6 +25,8 @@ def write(results: Results, out: Path, settings: Settings) -> None:
 
     Frames without a result are left out. Alpha is 0 or 255 before it is compressed, and close to it afterwards.
     """
+    if out.suffix != ".webm":
+        raise ExportError(f"a film with alpha is a file of the kind .webm, and {out.name} is none. Name it so.")
     try:
         av = import_module("av")
     except ImportError as error:
@@ -65,7 +67,7 @@ def _paired(results: Results, settings: Settings) -> Iterator[tuple[Frame, Frame
                 yield frame, result
     left = sum(1 for _ in wanted) + (result is not None and result.index > seen)
     if left:
-        settings.notes.append(f"the video ends before {left} of the results: is it the one that was tracked?")
+        raise ExportError(f"the video ends before {left} of the results: give the video that was tracked.")
 
 
 def _cut_out(frame: Frame, result: FrameMasks) -> NDArray[np.uint8]:

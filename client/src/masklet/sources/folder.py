@@ -47,6 +47,7 @@ def _frames(files: Sequence[Path], max_side: int | None, skipped: Tell) -> Itera
         try:
             pixels = read_image(file, white)
         except Exception as error:  # what Pillow raises for a damaged file is not documented
-            skipped(Skipped(index, file.name, f"it cannot be read: {error}"))
+            unknown = isinstance(error, need("PIL").UnidentifiedImageError)  # its text shows Python's object of the file
+            skipped(Skipped(index, file.name, f"it cannot be read: {'it is no image that Pillow knows' if unknown else error}"))
             continue
         yield Frame(index, index / _FPS, file.name, scaled(pixels, max_side), pixels.shape[:2])
