@@ -59,12 +59,12 @@ def test_one_object_alone_is_cut_out(written, tmp_path):
     assert picture[20, 15, 3] < 25
 
 
-def test_frames_without_a_result_are_left_out_and_a_short_video_is_told(written, tmp_path):
+def test_frames_without_a_result_are_left_out_and_a_short_video_is_refused(written, tmp_path):
     folder = written([line(index, {1: disc(20, 20, 9)}) for index in (1, 3)])
     assert export(folder, "webm", tmp_path / "all.webm", video=frames()).notes == ()
     assert [time for time, _ in decoded(tmp_path / "all.webm")] == pytest.approx([TIMES[1], TIMES[3]], abs=1e-3)
-    done = export(folder, "webm", tmp_path / "short.webm", video=frames(2))
-    assert done.notes == ("the video ends before 1 of the results: is it the one that was tracked?",)
+    with pytest.raises(ExportError, match="the video ends before 1 of the results: give the video that was tracked"):
+        export(folder, "webm", tmp_path / "short.webm", video=frames(2))
 
 
 def test_a_rate_takes_the_place_of_the_videos_times(written, tmp_path):
@@ -89,6 +89,8 @@ def test_another_video_and_none_are_refused_and_leave_nothing(written, tmp_path)
         export(folder, "webm", tmp_path / "out.webm")
     with pytest.raises(ExportError, match="no frame of the video has a result"):
         export(folder, "webm", tmp_path / "out.webm", video=[])
+    with pytest.raises(ExportError, match=r"a file of the kind .webm, and out.mp4 is none"):
+        export(folder, "webm", tmp_path / "out.mp4", video=frames(1))
     assert [path.name for path in tmp_path.iterdir()] == ["cups"]
 
 
