@@ -87,7 +87,7 @@ def test_another_video_and_none_are_refused_and_leave_nothing(written, tmp_path)
         export(folder, "webm", tmp_path / "out.webm", video=frames(1, (40, 60)))
     with pytest.raises(ExportError, match="needs the video that was tracked: give it with --video"):
         export(folder, "webm", tmp_path / "out.webm")
-    with pytest.raises(ExportError, match="no frame of the video has a result"):
+    with pytest.raises(ExportError, match="the video ends before 1 of the results"):
         export(folder, "webm", tmp_path / "out.webm", video=[])
     with pytest.raises(ExportError, match=r"a file of the kind .webm, and out.mp4 is none"):
         export(folder, "webm", tmp_path / "out.mp4", video=frames(1))
