@@ -13,6 +13,7 @@ import pytest
 
 from masklet import AsyncTracker, ServerUnavailable, Tls, Tracker, VideoLost
 from masklet.connection.session import Session
+from masklet.transport.grpc_transport import _Outbox
 from tests.fakes.toy_grpc import serving
 from tests.fakes.toy_tracker import ENCODED_SIZE, ToyTracker, toy_mask
 
@@ -210,3 +211,21 @@ def test_half_a_client_certificate_is_refused():
 def test_a_missing_certificate_is_told_by_its_name(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"missing\.pem"):
         Tracker("localhost:1", tls=Tls(root_certificates=tmp_path / "missing.pem"))
+
+
+def test_a_closed_stream_has_no_thread_of_grpcs_left_that_takes_requests():
+    """It holds a lock of the call while it ends. A process that ended meanwhile hung."""
+    outbox, taken, go_on, ended = _Outbox(), [], threading.Event(), threading.Event()
+
+    def take():  # as gRPC does
+        taken.extend(outbox)
+        go_on.wait()
+        ended.set()
+
+    threading.Thread(target=take, daemon=True).start()
+    outbox.put("request")
+    assert becomes(lambda: taken)
+    threading.Timer(0.2, go_on.set).start()
+    outbox.close()
+    assert taken == ["request"]
+    assert ended.is_set()

@@ -122,6 +122,31 @@ def _metadata(headers: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
 _ENDED = Broken("the server ended the stream")
 
 
+class _Outbox:
+    """Requests on their way: an iterator, which a thread of gRPC's takes them from."""
+
+    def __init__(self) -> None:
+        self._requests: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.put = self._requests.put
+        self._taker: threading.Thread | None = None
+
+    def __iter__(self) -> _Outbox:
+        return self
+
+    def __next__(self) -> Any:
+        self._taker = threading.current_thread()
+        if (request := self._requests.get()) is None:
+            raise StopIteration
+        return request
+
+    def close(self) -> None:
+        """Ends the thread, and waits for it: it holds a lock of the call while it ends, and if the process ended just then, so that the thread never
+        goes on, the call could not be cleaned up, and the process would hang."""
+        self._requests.put(None)
+        if self._taker:
+            self._taker.join(_CLOSE_S)
+
+
 class GrpcStream:
     """See `Stream`. A thread moves answers into a queue that belongs to this stream alone."""
 
@@ -136,10 +161,10 @@ class GrpcStream:
     ) -> None:
         self._channel = channel
         self._messages, self._model = messages, model
-        self._outbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._outbox = _Outbox()
         self._inbox = Inbox(ThreadCondition())
         self.poll, self.advance, self.wake = self._inbox.poll, self._inbox.advance, self._inbox.wake
-        self._call = call(iter(self._outbox.get, None), metadata=metadata)
+        self._call = call(self._outbox, metadata=metadata)
         # The thread must not hold the stream, or a forgotten one would never be freed.
         self._reader = threading.Thread(
             target=_read, args=(self._call, messages.to_event, self._inbox.put, broken), name="masklet-stream", daemon=True
@@ -158,7 +183,7 @@ class GrpcStream:
         """See `Stream`."""
         if cancel:
             self._call.cancel()
-        self._outbox.put(None)  # also ends the thread in which gRPC waits for requests
+        self._outbox.close()
         self._reader.join(_CLOSE_S)
         self._channel.close()
 
