@@ -13,7 +13,7 @@ import pytest
 
 from masklet import AsyncTracker, ServerUnavailable, Tls, Tracker, VideoLost
 from masklet.connection.session import Session
-from masklet.transport.grpc_transport import _Outbox
+from masklet.transport.grpc_transport import _Events, _Outbox
 from tests.fakes.toy_grpc import serving
 from tests.fakes.toy_tracker import ENCODED_SIZE, ToyTracker, toy_mask
 
@@ -228,4 +228,23 @@ def test_a_closed_stream_has_no_thread_of_grpcs_left_that_takes_requests():
     threading.Timer(0.2, go_on.set).start()
     outbox.close()
     assert taken == ["request"]
+    assert ended.is_set()
+
+
+def test_a_closed_stream_has_no_thread_of_grpcs_left_that_tells_how_the_call_ended():
+    go_on, ended = threading.Event(), threading.Event()
+
+    class Call:
+        def add_callback(self, told):
+            def spin():  # as gRPC does
+                told()
+                go_on.wait()
+                ended.set()
+
+            threading.Thread(target=spin, daemon=True).start()
+            return True
+
+    events = _Events(Call())
+    threading.Timer(0.2, go_on.set).start()
+    events.close()
     assert ended.is_set()

@@ -140,11 +140,28 @@ class _Outbox:
         return request
 
     def close(self) -> None:
-        """Ends the thread, and waits for it: it holds a lock of the call while it ends, and if the process ended just then, so that the thread never
-        goes on, the call could not be cleaned up, and the process would hang."""
+        """Ends the thread, and waits for it."""
         self._requests.put(None)
         if self._taker:
             self._taker.join(_CLOSE_S)
+
+
+class _Events:
+    """The thread of gRPC's in which a call learns what happened to it."""
+
+    def __init__(self, call: Any) -> None:
+        self._over, self._thread = threading.Event(), threading.current_thread()
+        if not call.add_callback(self._ended):
+            self._over.set()
+
+    def _ended(self) -> None:
+        self._thread = threading.current_thread()
+        self._over.set()
+
+    def close(self) -> None:
+        """Waits for the thread of a call that ends."""
+        if self._over.wait(_CLOSE_S) and self._thread is not threading.current_thread():
+            self._thread.join(_CLOSE_S)
 
 
 class GrpcStream:
@@ -165,6 +182,7 @@ class GrpcStream:
         self._inbox = Inbox(ThreadCondition())
         self.poll, self.advance, self.wake = self._inbox.poll, self._inbox.advance, self._inbox.wake
         self._call = call(self._outbox, metadata=metadata)
+        self._events = _Events(self._call)
         # The thread must not hold the stream, or a forgotten one would never be freed.
         self._reader = threading.Thread(
             target=_read, args=(self._call, messages.to_event, self._inbox.put, broken), name="masklet-stream", daemon=True
@@ -183,9 +201,11 @@ class GrpcStream:
         """See `Stream`."""
         if cancel:
             self._call.cancel()
+        # gRPC's threads hold a lock of the call now and then. If the process ended just then, they would keep it, and it would wait for it for ever.
         self._outbox.close()
         self._reader.join(_CLOSE_S)
         self._channel.close()
+        self._events.close()
 
 
 def _read(call: Any, to_event: Callable[[Any], Event], put: Callable[[Event], None], broken: Callable[[Any], Broken]) -> None:
