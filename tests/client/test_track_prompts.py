@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from masklet import BadPrompt, Tracker, rle
-from masklet.cli.prompts import resized
+from masklet.masks import nearest
 from masklet.testing import MockTransport
 from tests.client.track_runs import SIZE, folder_of, frames_sent, lines, prompts_sent, track
 from tests.fakes.toy_tracker import ToyTracker
@@ -201,5 +201,5 @@ def test_with_max_side_prompts_and_masks_are_in_pixels_of_the_video(server, tmp_
 
 def test_a_mask_at_another_size_has_the_pixels_at_the_centres():
     mask = np.random.default_rng(0).random((9, 15)) < 0.5
-    np.testing.assert_array_equal(resized(mask, (3, 5)), mask[1::3, 1::3])
-    np.testing.assert_array_equal(resized(mask, (18, 30)), mask.repeat(2, axis=0).repeat(2, axis=1))
+    np.testing.assert_array_equal(nearest(mask, (3, 5)), mask[1::3, 1::3])
+    np.testing.assert_array_equal(nearest(mask, (18, 30)), mask.repeat(2, axis=0).repeat(2, axis=1))

@@ -50,7 +50,7 @@ def prompts_sent(server: MockTransport) -> dict[int, list[dict[str, Any]]]:
 
 
 class Shown:
-    """The pictures of a film, and when they are shown. Equal where the times are, and pictures nearly: x264 in threads is not repeatable."""
+    """The pictures of a film, and when they are shown. Equal where the times are, and pictures nearly: x264 makes others of the same now and then."""
 
     def __init__(self, film: Path) -> None:
         with av.open(str(film)) as container:

@@ -89,7 +89,7 @@ class Masks:
 
 def resized(mask: NDArray[np.bool_], size: Size) -> tuple[Rle, tuple[int, int, int, int]]:
     """A mask (H, W) at another (height, width), and its box x0, y0, x1, y1, ends exclusive: each pixel is that of the mask at its centre."""
-    rows, columns = (((2 * np.arange(new) + 1) * old) // (2 * new) for new, old in zip(size, mask.shape, strict=True))
+    rows, columns = _centres(mask.shape, size)
     rows, columns = rows[(at_rows := _within(rows, mask.any(axis=1)))], columns[(at_columns := _within(columns, mask.any(axis=0)))]
     part = mask[np.ix_(rows, columns)]
     if not part.any():
@@ -98,6 +98,17 @@ def resized(mask: NDArray[np.bool_], size: Size) -> tuple[Rle, tuple[int, int, i
     y, x = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
     box = (left + int(x[0]), top + int(y[0]), left + int(x[-1]) + 1, top + int(y[-1]) + 1)
     return rle.encode(part, at=(top, left), size=size), box
+
+
+def nearest(mask: NDArray[np.bool_], size: tuple[int, ...]) -> NDArray[np.bool_]:
+    """A mask (H, W) at another (height, width): each pixel is that of the mask at its centre."""
+    return mask[np.ix_(*_centres(mask.shape, size))]
+
+
+def _centres(size: tuple[int, ...], other: tuple[int, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows and the columns of a picture of `size` (height, width) at the centres of the pixels of one of the `other` size that shows the same."""
+    rows, columns = (((2 * np.arange(new) + 1) * old) // (2 * new) for new, old in zip(other, size, strict=True))
+    return rows, columns
 
 
 def _within(places: NDArray[np.int64], hit: Any) -> slice:

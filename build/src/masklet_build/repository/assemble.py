@@ -85,13 +85,7 @@ def assemble(
     precision = runtimes.checked_precision(engines, made, runtime, precision)
     parameters = {"runtime": runtime, "precision": precision, "threads": str(threads)} | ({"device": device} if runtime == "torch" else {})
     with fresh_directory(out, mark="tracker/config.pbtxt", force=force) as draft:
-        shutil.copytree(SOURCE, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.md"))
-        (draft / "tracker" / "1").mkdir(exist_ok=True)
-        models = _place_engines(draft, engines, variant, target, runtime)
-        in_python = [model.name for model in models if (draft / model.name / "1" / "model.py").exists()]
-        for name in in_python:
-            _vendor(draft / name / "1" / "masklet")
-        models = [contract.escorted(model) if model.name == "image_encoder" and model.name in in_python else model for model in models]
+        models, encodes_in_python = _place_models(draft, engines, variant, target, runtime)
         configs = {model.name: read_config(draft / model.name) for model in models}
         for model in models:
             config = configs[model.name]
@@ -106,13 +100,25 @@ def assemble(
             override(config, settings or {})
         if plans:
             tensorrt.check_bank(configs["memory_bank"], variant, plans)
-        wire(configs["tracker"], variant, through_encoder="image_encoder" in in_python)
+        wire(configs["tracker"], variant, through_encoder=encodes_in_python)
         set_sequences(configs)
         limit_states(configs, variant)
         for name, config in configs.items():
             write_config(draft / name, config)
         check_settings(settings or {}, (path.parent.name for path in SOURCE.glob("*/config.pbtxt")))
     return out
+
+
+def _place_models(draft: Path, engines: Path, variant: families.Variant, target: str, runtime: str) -> tuple[list[contract.Model], bool]:
+    """Puts all models with their engines into the repository; gives them, and whether image_encoder is a python model."""
+    shutil.copytree(SOURCE, draft, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "*.md"))
+    (draft / "tracker" / "1").mkdir(exist_ok=True)
+    models = _place_engines(draft, engines, variant, target, runtime)
+    in_python = [model.name for model in models if (draft / model.name / "1" / "model.py").exists()]
+    for name in in_python:
+        _vendor(draft / name / "1" / "masklet")
+    encodes = "image_encoder" in in_python
+    return [contract.escorted(model) if encodes and model.name == "image_encoder" else model for model in models], encodes
 
 
 def _manifest(engines: Path, variant: families.Variant) -> Manifest:

@@ -16,9 +16,10 @@ import numpy as np
 from masklet import prompts as wire
 from masklet import rle
 from masklet.cli.failure import Failure
-from masklet.cli.pictures import Mask, read_annotation, read_mask
+from masklet.cli.pictures import read_annotation, read_mask
 from masklet.cli.prompts_text import Annotation, ObjectPrompt
 from masklet.errors import BadPrompt
+from masklet.masks import nearest
 from masklet.sources import Frame
 from masklet.tracker import Video
 
@@ -199,14 +200,8 @@ def _scaled(prompt: Prompt, frame: Frame) -> dict[str, Any]:
     if "box" in said:
         said["box"] = np.asarray(said["box"], float) * np.tile(factors, 2)
     if "mask" in said:
-        said["mask"] = resized(said["mask"], sent)
+        said["mask"] = nearest(said["mask"], sent)
     return said
-
-
-def resized(mask: Mask, size: tuple[int, ...]) -> Mask:
-    """A mask (H, W) at another (height, width), each pixel that of the source at its middle."""
-    rows, columns = (((np.arange(to) + 0.5) * source / to).astype(int) for to, source in zip(size, mask.shape, strict=True))
-    return mask[np.ix_(rows, columns)]
 
 
 def _plain(said: Mapping[str, Any] | None) -> Any:

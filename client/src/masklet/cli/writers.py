@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from masklet import rle
 from masklet.cli.failure import Failure, need
 from masklet.cli.film import Film
-from masklet.cli.prompts import resized
+from masklet.masks import nearest
 from masklet.overlay import colour, overlay
 from masklet.results import TrackedFrame
 from masklet.sources import Frame, Skipped
@@ -153,7 +153,7 @@ class Results:
     def _draw(self, frame: Frame, masks: NDArray[np.bool_], ids: Sequence[int]) -> None:
         size = frame.image.shape[:2]
         if masks.shape[1:] != size:
-            masks = np.stack([resized(mask, size) for mask in masks]) if len(masks) else np.zeros((0, *size), np.bool_)
+            masks = np.stack([nearest(mask, size) for mask in masks]) if len(masks) else np.zeros((0, *size), np.bool_)
         self._film.add(overlay(frame.image, masks, ids), self._time_s(frame))
 
 
