@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from PIL import Image
 
@@ -49,29 +48,6 @@ def prompts_sent(server: MockTransport) -> dict[int, list[dict[str, Any]]]:
     return {index: items for index, items in sent.items() if items}
 
 
-class Shown:
-    """The pictures of a film, and when they are shown. Equal where the times are, and pictures nearly: x264 makes others of the same now and then."""
-
-    def __init__(self, film: Path) -> None:
-        with av.open(str(film)) as container:
-            frames = list(container.decode(video=0))
-        self.times = [frame.time for frame in frames]
-        self.pictures = [frame.to_ndarray(format="rgb24").astype(np.int16) for frame in frames]
-
-    def __len__(self) -> int:
-        return len(self.times)
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Shown) or self.times != other.times:
-            return False
-        return all(one.shape == two.shape and np.abs(one - two).mean() < 2 for one, two in zip(self.pictures, other.pictures, strict=True))
-
-    __hash__ = None  # type: ignore[assignment]
-
-
-def written(out: Path) -> dict[str, bytes | Shown]:
-    """All that a run wrote, bytes of files; of the overlay what it shows."""
-    found: dict[str, bytes | Shown] = {
-        str(file.relative_to(out)): file.read_bytes() for file in sorted(out.rglob("*")) if file.is_file() and file.suffix != ".mp4"
-    }
-    return found | {"overlay": Shown(out / "overlay.mp4")}
+def written(out: Path) -> dict[str, bytes]:
+    """All that a run wrote."""
+    return {str(file.relative_to(out)): file.read_bytes() for file in sorted(out.rglob("*")) if file.is_file()}

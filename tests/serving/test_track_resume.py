@@ -21,7 +21,7 @@ from masklet.cli import main
 from masklet_build import nano
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
-from tests.client.track_runs import Shown, lines, written
+from tests.client.track_runs import lines, written
 from tests.serving.clips import clip
 
 pytestmark = pytest.mark.server
@@ -74,7 +74,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def whole(url: str, words: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes | Shown]:
+def whole(url: str, words: list[str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """What an uninterrupted run writes."""
     out = tmp_path_factory.mktemp("whole") / "out"
     assert main(["track", *words, "--url", url, "--out", str(out)]) == 0
@@ -110,7 +110,7 @@ def check_whole_files(out: Path) -> None:
         assert len(list(film.decode(video=0))) - len(found) in (0, 1)
 
 
-def test_sigterm_leaves_whole_files_and_resume_goes_on(url: str, words: list[str], whole: dict[str, bytes | Shown], tmp_path: Path) -> None:
+def test_sigterm_leaves_whole_files_and_resume_goes_on(url: str, words: list[str], whole: dict[str, bytes], tmp_path: Path) -> None:
     code, said = cut_short(words, url, tmp_path / "out", lambda process: process.send_signal(signal.SIGTERM))
     assert code == 143, said
     assert "Traceback" not in said
@@ -121,7 +121,7 @@ def test_sigterm_leaves_whole_files_and_resume_goes_on(url: str, words: list[str
 
 
 def test_a_run_whose_server_died_goes_on_at_another(
-    serve: Callable[[], Server], url: str, words: list[str], whole: dict[str, bytes | Shown], tmp_path: Path
+    serve: Callable[[], Server], url: str, words: list[str], whole: dict[str, bytes], tmp_path: Path
 ) -> None:
     with serve() as server:
         code, said = cut_short(words, server.grpc_url, tmp_path / "out", lambda process: os.kill(server.pid, signal.SIGKILL))
@@ -133,7 +133,7 @@ def test_a_run_whose_server_died_goes_on_at_another(
     assert written(tmp_path / "out") == whole
 
 
-def test_a_run_that_was_killed_outright_goes_on(url: str, words: list[str], whole: dict[str, bytes | Shown], tmp_path: Path) -> None:
+def test_a_run_that_was_killed_outright_goes_on(url: str, words: list[str], whole: dict[str, bytes], tmp_path: Path) -> None:
     """Its film has no end and its last line may be half written."""
     code, _ = cut_short(words, url, tmp_path / "out", lambda process: process.kill())
     assert code == -signal.SIGKILL

@@ -13,6 +13,9 @@ from masklet.overlay import Image
 
 _TICKS = 60_000  # of a second: whole numbers for 24, 25, 30, 50, 60 and 30000/1001 frames per second; MPEG-4 takes 65535 at most
 
+# The same pictures make the same file. x264's fast code for its macroblock tree makes another now and then, up to 3 of 255 apart.
+_SAME = {"x264-params": "cpu-independent=1"}
+
 
 class Film:
     """An mp4 file: H.264 where PyAV has an encoder for it, else MPEG-4. Each picture is shown at its own time.
@@ -66,7 +69,7 @@ class Film:
     def _start(self, height: int, width: int) -> None:
         codec = "libx264" if "libx264" in self._av.codecs_available else "mpeg4"
         self._container = self._av.open(str(self._file), "w")
-        self._stream = self._container.add_stream(codec, rate=self._fps)
+        self._stream = self._container.add_stream(codec, rate=self._fps, options=_SAME if codec == "libx264" else {})
         self._stream.height, self._stream.width, self._stream.pix_fmt = height, width, "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, _TICKS)
         if codec == "mpeg4":
