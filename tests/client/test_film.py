@@ -65,7 +65,9 @@ def test_a_film_of_nothing_is_no_file(tmp_path):
 def test_the_same_pictures_make_the_same_file(tmp_path):
     """Of x264's fast code for its macroblock tree, two of twelve films like this one differed from the others."""
     noise = np.random.default_rng(0).integers(0, 256, (40, 64, 112, 3), np.uint8)
-    pictures = [np.clip(plain(64, 112, 90) + np.roll(noise[0], 3 * index, axis=1) // 4 + noise[index] // 16, 0, 255).astype(np.uint8) for index in range(40)]
+    pictures = [
+        np.clip(plain(64, 112, 90) + np.roll(noise[0], 3 * index, axis=1) // 4 + noise[index] // 16, 0, 255).astype(np.uint8) for index in range(40)
+    ]
 
     def film(name: str) -> bytes:
         made = Film(tmp_path / name, 25)
