@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 _LINE = re.compile(r"Name: (?P<name>.*?), LayerType: (?P<type>\w+), .*?(TacticName: (?P<tactic>[^,]*))?, StreamId:.*")
@@ -56,8 +56,7 @@ def of_log(text: str, profiles: int) -> tuple[Kernels, ...]:
 def of_inspector(text: str, profiles: int) -> tuple[Kernels, ...]:
     """Kernels by profile from `EngineInspector.get_engine_information(JSON)`. Raises ValueError where they are not told."""
     layers = [{"Name": layer} if isinstance(layer, str) else layer for layer in json.loads(text)["Layers"]]  # with less verbosity: names alone
-    entries = (_entry(*(str(one.get(key, "")) for key in ("Name", "LayerType", "TacticName")), json.dumps(one)) for one in layers)
-    return _by_profile(entries, profiles)
+    return _by_profile((_entry(one["Name"], one.get("LayerType", ""), one.get("TacticName", ""), json.dumps(one)) for one in layers), profiles)
 
 
 def memory_of_log(text: str, profiles: int) -> tuple[int, ...]:
@@ -82,22 +81,18 @@ def _by_profile(entries: Iterable[_Entry], profiles: int) -> tuple[Kernels, ...]
     """A profile is told by tags at the tensors of a kernel, or of one that was generated together with it."""
     groups: dict[str, list[_Entry]] = {}
     for entry in entries:
-        group = _GROUP.search(entry.name)
-        groups.setdefault(group[1] if group else entry.said, []).append(entry)
+        match = _GROUP.search(entry.name)
+        groups.setdefault(match[1] if match else entry.said, []).append(entry)
     found: dict[int, list[_Entry]] = {}
-    for group in groups.values():
-        tags = {int(tag) for entry in group for tag in _TAG.findall(entry.said)}
+    for members in groups.values():
+        tags = {int(tag) for entry in members for tag in _TAG.findall(entry.said)}
         if len(tags) > 1:
-            raise ValueError(f"{group[0].name} belongs to the profiles {sorted(tags)} at once")
-        found.setdefault(next(iter(tags), 0), []).extend(_kernels(group))
+            raise ValueError(f"{members[0].name} belongs to the profiles {sorted(tags)} at once")
+        found.setdefault(next(iter(tags), 0), []).extend(entry for entry in members if entry.type not in _NO_KERNELS)
     if sorted(found) != list(range(profiles)):
         together = _counted([entry for kernels in found.values() for entry in kernels])
         raise ValueError(f"kernels are told of {len(found)} profiles, not of {profiles}; in all of them together {together}")
     return tuple(_counted(found[index]) for index in range(profiles))
-
-
-def _kernels(entries: Iterable[_Entry]) -> Iterator[_Entry]:
-    return (entry for entry in entries if entry.type not in _NO_KERNELS)
 
 
 def _counted(entries: list[_Entry]) -> Kernels:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from masklet import contract
-from masklet_build.engines.compilers import TENSORRT, compiler_of
+from masklet_build.engines.compilers import compiler_of
 from masklet_build.engines.device import Device
 from masklet_build.engines.network import sizes
-from masklet_build.engines.plans import Plan, Plans
+from masklet_build.engines.plans import TENSORRT, Plan, Plans
 from masklet_build.export.profiles import choose
 from masklet_build.models import variants
 
