@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from masklet_build.engines.plans import Machine
-
 LIBRARY = "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
 _ALONE = 1  # CU_STREAM_NON_BLOCKING: does not wait for the default stream
@@ -110,11 +108,3 @@ class Device:
     def download(self, address: int, array: np.ndarray, stream: int) -> None:
         """Queues a copy from the GPU into a contiguous array."""
         self._call("cuMemcpyDtoHAsync_v2", array.ctypes.data, address, array.nbytes, stream)
-
-
-def this_machine() -> Machine:
-    """What plans that are built here are bound to: TensorRT's version and the first visible GPU. Raises ImportError and DeviceError."""
-    import tensorrt as trt
-
-    device = Device()
-    return Machine(trt.__version__, device.name, device.compute_capability, device.driver)
