@@ -18,6 +18,8 @@ from masklet_build.export.profiles import Limits, Profile, profiles
 
 pytest.importorskip("tensorrt_rtx_bindings")
 
+pytestmark = pytest.mark.engines
+
 NANO, ENGINE = families.NANO, nano.ENGINES / "memory_attention.onnx"
 TRACKED, PROMPTED = profiles(NANO, Limits.of(NANO), wide=True)["memory_attention"]
 

@@ -15,6 +15,8 @@ from masklet_build.engines.plans import RTX
 
 pytest.importorskip("tensorrt_rtx_bindings")
 
+pytestmark = pytest.mark.engines
+
 FUSED, UNFUSED = (1, 0), (0, 1)  # kernels of fused attention, and of a softmax apart
 LARGE = 2**24  # products of queries and keys from which a single head of a single row is fused, too
 

@@ -11,6 +11,8 @@ from tests.compiler.planted import compiled, linted, planted
 
 pytest.importorskip("tensorrt_rtx_bindings")
 
+pytestmark = pytest.mark.engines
+
 HALF = "h = Cast <to = 10> (x)"
 TWO_INTS = "i = Cast <to = 6> (x)\n l = Cast <to = 7> (x)"
 UP = "float[4] twice = {1, 1, 2, 2}"

@@ -20,7 +20,7 @@ from masklet_build.export.profiles import Limits, profiles
 from masklet_build.models.network import Network, build_stages, official_names
 from masklet_build.models.variants import variant
 
-pytestmark = pytest.mark.torch
+pytestmark = [pytest.mark.torch, pytest.mark.engines]
 
 
 def compiled(name: str, engine: str, precision: str, folder: Path) -> Built:

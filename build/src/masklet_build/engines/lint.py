@@ -15,7 +15,8 @@ DESCRIPTION = """Looks in exported engines for what would make them slow or wron
 
 Of every graph: no branches, loops, data-dependent shapes or inputs that decide shapes, types that agree (a strongly typed network converts nothing by
 itself), names, types and dimensions of masklet.contract. Of graphs made for TensorRT (export --for tensorrt, or in fp16 or bf16) also: attention in
-the form that fuses, norms as one node in float32. Each finding says where, what, why, and what to do. `export` for TensorRT does the same by itself.
+the form that fuses, norms as one node in float32, and what a compiler was seen to refuse: transposed convolutions in bf16, uint8 between nodes, more
+than eight axes. Each finding says where, what, why, and what to do. `export` for TensorRT does the same by itself.
 
 --compile then has a compiler of NVIDIA's build every engine, for the shapes that a server asks, on this CPU: that of TensorRT for RTX (pip install
 'masklet-build[rtx]'). It tells what it refuses and why and, of each optimisation profile, whether all attention became fused kernels and how much
