@@ -15,8 +15,8 @@ from masklet_build.checkpoints import listing
 from masklet_build.checkpoints.download import command as download
 from masklet_build.common import add_variant
 from masklet_build.engines import command as engines
+from masklet_build.engines import lint
 from masklet_build.export import command as export
-from masklet_build.export.lint import command as lint
 from masklet_build.quality import command as quality
 from masklet_build.repository import command as repository
 
