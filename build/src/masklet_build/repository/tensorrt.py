@@ -11,7 +11,7 @@ from pathlib import Path
 
 from masklet import contract
 from masklet.families import Variant
-from masklet_build.engines.plans import Plan, Plans, PlansError
+from masklet_build.engines.plans import TENSORRT, Plan, Plans, PlansError
 from masklet_build.export.profiles import Shapes, steady
 from masklet_build.repository.configs import KIND_GPU, AssembleError, Config
 
@@ -24,6 +24,11 @@ def read_plans(folder: Path, variant: Variant) -> Plans:
     """The plans in `folder`, whole and of this variant and contract. Raises AssembleError."""
     try:
         plans = Plans.read(folder)
+        if plans.machine.compiler != TENSORRT:
+            raise AssembleError(
+                f"{folder} holds plans of {plans.machine.title}, which Triton's tensorrt backend cannot load. Leave out --target, and say "
+                f"--runtime {plans.machine.compiler}; or build plans with TensorRT on the GPU that will serve: masklet-build engine --help"
+            )
         if plans.variant != variant.name:
             raise AssembleError(f"{folder} holds plans of {plans.variant}, not {variant.name}. Name that variant, or build plans of {variant.name}.")
         plans.check_files(folder)
