@@ -7,14 +7,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from masklet_build.cli import main
 from masklet_build.serve import log
-from masklet_build.serve.command import _keep_or_remove, _look_after, bound
+from masklet_build.serve.command import _keep_or_remove, bound, look_after
 from tests.serving.toy import write_repository
 
 PATIENCE_S = 60  # only something broken uses it up
@@ -67,11 +67,30 @@ def test_a_start_that_never_reached_triton_leaves_no_log(tmp_path: Path, tempora
 
 def test_a_log_in_a_folder_that_is_not_there_yet_is_looked_after_until_it_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "log"
-    watch = Thread(target=_look_after, args=(path, False), daemon=True)
-    watch.start()
-    while not path.exists():
-        assert watch.is_alive()
+    look_after(path, False)
+    (watch,) = (thread for thread in threading.enumerate() if thread.name == "log")
+    assert path.exists()
     path.unlink()
+    watch.join(PATIENCE_S)
+    assert not watch.is_alive()
+
+
+def test_a_log_that_was_removed_before_the_thread_got_to_it_stays_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a start that fails at once on a busy machine."""
+    path = tmp_path / "log"
+    watches: list[Late] = []
+
+    class Late(threading.Thread):
+        def start(self) -> None:
+            watches.append(self)
+            path.unlink(missing_ok=True)
+            super().start()
+
+    monkeypatch.setattr(threading, "Thread", Late)
+    look_after(path, False)
+    (watch,) = watches
+    watch.join(2)
+    assert not path.exists()
     watch.join(PATIENCE_S)
     assert not watch.is_alive()
 

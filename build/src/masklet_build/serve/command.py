@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
+from typing import TextIO
 
 from masklet_build.repository import image
 from masklet_build.repository.configs import read_config
@@ -134,7 +135,7 @@ def _serve(args: argparse.Namespace, log: Path) -> int:
         _forget_drain(args.repository, server.drain_file)
         policy = Policy(args.patience, args.restarts, args.within)
         supervisor = Supervisor(server, policy=policy, say=lambda line: print(line, flush=True))
-        threading.Thread(target=_look_after, args=(log, args.verbose), daemon=True).start()
+        look_after(log, args.verbose)
         with _stopped_by_signals(supervisor):
             supervisor.run()
     except (ServeError, OSError) as error:
@@ -221,21 +222,25 @@ def _stopped_by_signals(supervisor: Supervisor) -> contextlib.AbstractContextMan
     return supervisor.stopped_by_signals()
 
 
-def _look_after(log: Path, show: bool) -> None:
-    """Bounds the log, which Triton goes on appending to, and copies what is appended to standard error if wanted; until the log is gone."""
+def look_after(log: Path, show: bool) -> None:
+    """Makes the log. Until it is gone a thread bounds it, as Triton goes on appending to it, and copies that to standard error if wanted."""
     with contextlib.suppress(OSError):  # where it cannot be made the server says why
         log.parent.mkdir(parents=True, exist_ok=True)
-        log.touch()
-        with log.open(errors="replace") as file:
-            file.seek(0, os.SEEK_END)
-            while True:
-                if show and (line := file.readline()):
-                    print(line, end="", file=sys.stderr, flush=True)
-                    continue
-                bound(log, _LOG_MIB << 20)
-                if file.tell() > log.stat().st_size:
-                    file.seek(0)
-                time.sleep(0.2)
+        log.touch()  # here: in the thread it might come after a start that failed at once, whose log has been removed
+        threading.Thread(target=_look_after, args=(log, log.open(errors="replace"), show), name="log", daemon=True).start()
+
+
+def _look_after(log: Path, file: TextIO, show: bool) -> None:
+    with contextlib.suppress(OSError), file:
+        file.seek(0, os.SEEK_END)
+        while True:
+            if show and (line := file.readline()):
+                print(line, end="", file=sys.stderr, flush=True)
+                continue
+            bound(log, _LOG_MIB << 20)
+            if file.tell() > log.stat().st_size:
+                file.seek(0)
+            time.sleep(0.2)
 
 
 def bound(log: Path, limit: int) -> None:
