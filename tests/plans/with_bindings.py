@@ -232,12 +232,12 @@ def test_a_call_gives_what_the_engine_computes_at_any_size(world: World, onnx: P
 
 def test_the_profile_is_changed_only_when_a_call_needs_another(world: World, onnx: Path) -> None:
     run = stages(onnx)
-    wanted = [Sizes(F=7, P=16), Sizes(F=7, P=16), Sizes(F=2, P=2), Sizes(V=2, B=2, F=7, P=16)]
+    wanted = [Sizes(F=7, P=16), Sizes(F=7, P=16), Sizes(F=2, P=2), Sizes(V=3, B=3, F=7, P=16)]
     for sizes in wanted:
         run.call("memory_attention", sample_inputs("memory_attention", VARIANT, sizes, seed=1))
     table = [profile.name for profile in run.plans.engines["memory_attention"].profiles]
     used = [table[call.args[0]] for call in world.contexts["memory_attention"].set_optimization_profile_async.call_args_list]
-    assert used == ["steady b1", "start b1", "steady b2-4"]
+    assert used == ["steady b1-2", "start b1-2", "steady b3-4"]
 
 
 def test_a_call_that_no_profile_holds_is_refused(world: World, onnx: Path) -> None:

@@ -185,5 +185,5 @@ def _set_backend(config: Config, model: contract.Model, variant: families.Varian
 def _put_on_gpu(configs: Mapping[str, Config], variant: families.Variant, plans: Plans) -> None:
     """Engines and memory_bank of target tensorrt; preprocess and postprocess stay on CPUs."""
     for model in contract.engines(variant):
-        tensorrt.set_engine(configs[model.name], model, plans.engines[model.name])
+        tensorrt.set_engine(configs[model.name], model, variant, plans.engines[model.name])
     tensorrt.set_bank(configs["memory_bank"], variant, plans)

@@ -12,7 +12,7 @@ from pathlib import Path
 from masklet import contract
 from masklet.families import Variant
 from masklet_build.engines.plans import Plan, Plans, PlansError
-from masklet_build.export.profiles import Shapes
+from masklet_build.export.profiles import Shapes, steady
 from masklet_build.repository.configs import KIND_GPU, AssembleError, Config
 
 RECORDS = ("plans.json", "selftest.json")  # go along with the plans; the latter is there once the selftest ran
@@ -58,7 +58,7 @@ def _fits(shapes: Shapes, dims: Sequence[contract.Dim]) -> bool:
     )
 
 
-def set_engine(config: Config, model: contract.Model, plan: Plan) -> None:
+def set_engine(config: Config, model: contract.Model, variant: Variant, plan: Plan) -> None:
     """Puts an engine into the tensorrt backend, with all its profiles; without a list Triton loads only the first."""
     config.platform, config.backend, config.default_model_filename = "tensorrt_plan", "tensorrt", "model.plan"
     # In order: TensorRT lays its first context on profile 0, and Triton sets the profile of the others only.
@@ -67,24 +67,24 @@ def set_engine(config: Config, model: contract.Model, plan: Plan) -> None:
     if len(profiles) > 1:
         # Each profile has a context of its own, and by default (STATIC) each context would take the memory that the largest profile needs.
         config.parameters["execution_context_allocation_strategy"].string_value = "ON_PROFILE_CHANGE"
-    _set_graphs(config, model, plan)
+    _set_graph(config, model, variant)
     if model.batched:
         config.max_batch_size = min(config.max_batch_size, max(next(iter(profile.inputs.values())).max[0] for profile in plan.profiles))
 
 
-def _set_graphs(config: Config, model: contract.Model, plan: Plan) -> None:
-    """A CUDA graph for every profile of a single shape: one launch in place of hundreds.
+def _set_graph(config: Config, model: contract.Model, variant: Variant) -> None:
+    """A CUDA graph of the call that comes again and again: one launch in place of hundreds. Triton launches it for calls of just these shapes, in
+    whichever profile holds them.
 
     No graph for a range (`graph_lower_bound`): a smaller call would run in a larger graph, beside whatever lay in memory before.
     """
-    for profile in plan.profiles:
-        if not profile.static:
-            continue
-        config.optimization.cuda.graphs = True
-        shapes = {name: shapes.opt for name, shapes in profile.inputs.items()}
-        graph = config.optimization.cuda.graph_spec.add(batch_size=next(iter(shapes.values()))[0] if model.batched else 0)
-        for name, shape in shapes.items():
-            graph.input[name].dim[:] = shape[1:] if model.batched else shape
+    shapes = steady(variant).get(model.name)
+    if shapes is None:
+        return
+    config.optimization.cuda.graphs = True
+    graph = config.optimization.cuda.graph_spec.add(batch_size=1 if model.batched else 0)
+    for name, shape in shapes.items():
+        graph.input[name].dim[:] = shape[1:] if model.batched else shape
 
 
 def set_bank(config: Config, variant: Variant, plans: Plans) -> None:
