@@ -13,6 +13,7 @@ from masklet import contract
 from masklet.families import VARIANTS, Variant, variant
 from masklet_build.cli import main
 from masklet_build.engines.plans import Plans
+from masklet_build.embedded.shapes import distance
 from masklet_build.export.profiles import Limits, Shapes, choose, steady
 from masklet_build.manifest import file_sha256
 from masklet_build.models.variants import trunk_of
@@ -86,7 +87,7 @@ def test_graphs_are_captured_for_the_calls_of_one_tracked_object_and_no_other(tm
     for name, plan in Plans.read(folder).engines.items():
         captured = _graphs(read_config(repository / name))
         assert captured == ([steady(of)[name]] if name != "mask_prompt" else []), name
-        assert all(plan.profiles[choose(plan.profiles, shapes)].distance(shapes) == 0 for shapes in captured), name
+        assert all(distance(plan.profiles[choose(plan.profiles, shapes)].inputs, shapes) == 0 for shapes in captured), name
 
 
 def test_the_graphs_of_a_variant_in_numbers(plans: Path) -> None:

@@ -46,7 +46,12 @@ class RtxRunner:
         identity = {"engine": _sha256(file), "version": Built.read(file.parent).version, "driver": gpu.driver}
         self._cache = KernelCache(cache_file(file, f"{gpu.name}-{gpu.compute_capability}"), identity)
         kept = self._cache.read()
-        LOG.info("%s: compiling kernels for %s; %s", self._name, gpu.name, f"{len(kept) >> 10} KiB of them were kept" if kept else "none were kept")
+        LOG.info(
+            "%s: compiling kernels for %s; %s",
+            self._name,
+            gpu.name,
+            f"{len(kept) >> 10} KiB of them were kept" if kept else "none were kept, so this takes longest",
+        )
         begin = time.monotonic()
         self._engine = rtx_engine.load(file)
         self._tensors = rtx_engine.tensors(self._engine)
@@ -123,14 +128,16 @@ def _sha256(file: Path) -> str:
 
 
 @cache
-def use(index: int) -> None:
+def use(index: int) -> cupy.cuda.Stream:
     """Makes a GPU this thread's, with a queue of its own for all that cupy and the engines do, in the order of the calls.
 
     It waits for the default queue and lets that wait, so what another library puts there comes in order too.
     """
     _load_nvrtc()
     cupy.cuda.Device(index).use()
-    cupy.cuda.Stream().use()
+    stream = cupy.cuda.Stream()
+    stream.use()
+    return stream  # kept by the cache: cupy itself holds no queue that nobody else does
 
 
 def _load_nvrtc() -> None:

@@ -22,7 +22,7 @@ def nearest(table: Sequence[Inputs], call: Call) -> int | None:
     """Index of the profile for a call, by the rule of Triton's tensorrt backend: of those that hold it the one tuned for the nearest shape, the first
     of several. None: none holds it."""
     fitting = [index for index, inputs in enumerate(table) if holds(inputs, call)]
-    return min(fitting, key=lambda index: (_distance(table[index], call), index), default=None)
+    return min(fitting, key=lambda index: (distance(table[index], call), index), default=None)
 
 
 def holds(inputs: Inputs, call: Call) -> bool:
@@ -34,6 +34,6 @@ def _within(shapes: Shapes, shape: Sequence[int]) -> bool:
     return len(shape) == len(shapes.opt) and all(least <= size <= most for least, size, most in zip(shapes.min, shape, shapes.max, strict=True))
 
 
-def _distance(inputs: Inputs, call: Call) -> int:
+def distance(inputs: Inputs, call: Call) -> int:
     """How far a call is from what a profile is tuned for: sum of differences over all dimensions."""
     return sum(abs(size - tuned) for name, shapes in inputs.items() for size, tuned in zip(call[name], shapes.opt, strict=True))
