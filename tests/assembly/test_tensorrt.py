@@ -12,8 +12,8 @@ import pytest
 from masklet import contract
 from masklet.families import VARIANTS, Variant, variant
 from masklet_build.cli import main
-from masklet_build.engines.plans import Plans
 from masklet_build.embedded.shapes import distance
+from masklet_build.engines.plans import Plans
 from masklet_build.export.profiles import Limits, Shapes, choose, steady
 from masklet_build.manifest import file_sha256
 from masklet_build.models.variants import trunk_of

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping, Sequence
 from ctypes import POINTER, c_char_p, c_int, c_uint
-from typing import Any
+from typing import Any, ClassVar
 
 LIBRARY = "libcuda.so.1"
 _MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, _MINOR
@@ -39,7 +39,7 @@ class Gpu:
     driver               the CUDA version that the driver supports, such as "13.0"
     """
 
-    functions: Mapping[str, Sequence[Any]] = _FUNCTIONS  # name -> types of its arguments
+    functions: ClassVar[Mapping[str, Sequence[Any]]] = _FUNCTIONS  # name -> types of its arguments
 
     def __init__(self, index: int = 0) -> None:
         """Raises DeviceError where there is no driver or no such GPU."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from masklet_build.embedded.logs import LOG
@@ -52,10 +53,8 @@ class KernelCache:
             self._kept = kernels
 
     def _give_up(self, draft: Path, error: OSError) -> None:
-        try:
+        with suppress(OSError):
             draft.unlink(missing_ok=True)
-        except OSError:
-            pass
         if self.file.parent not in _unwritable:
             _unwritable.add(self.file.parent)
             LOG.warning("kernels cannot be kept in %s (%s), so every start of the server compiles them again", self.file.parent, error)

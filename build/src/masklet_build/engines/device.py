@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping, Sequence
 from ctypes import POINTER, c_int, c_size_t, c_uint, c_uint64, c_void_p
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -19,7 +21,7 @@ class Device(Gpu):
     """A GPU that can be worked with."""
 
     # A CUdeviceptr is an unsigned integer of 64 bits; streams and contexts are pointers.
-    functions = {
+    functions: ClassVar[Mapping[str, Sequence[Any]]] = {
         **Gpu.functions,
         "cuDevicePrimaryCtxRetain": [POINTER(c_void_p), c_int],
         "cuCtxSetCurrent": [c_void_p],
