@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +14,8 @@ import tensorrt as trt
 
 from masklet_build import nano
 from masklet_build.cli import main
-from masklet_build.engines.plans import Layers, Machine, Plans, PlansError, Settings
+from masklet_build.engines.kernels import Kernels
+from masklet_build.engines.plans import Machine, Plans, PlansError, Settings
 from masklet_build.engines.runtime import PlanStages, RunError
 from masklet_build.export.profiles import Limits, NoProfile, profiles
 from masklet_build.manifest import Manifest, file_sha256
@@ -48,7 +48,7 @@ def read(onnx: Path) -> Plans:
 def test_all_engines_of_a_variant_are_built_and_described(world: World, onnx: Path) -> None:
     assert engine(onnx) == 0
     plans = read(onnx)
-    assert plans.machine == Machine(trt.__version__, "Stub GPU", "8.9", "13.4")
+    assert plans.machine == Machine("tensorrt", trt.__version__, "Stub GPU", ("8.9",), "13.4")
     assert (plans.variant, plans.precision, plans.attention) == ("nano", "fp32", "fp32")
     assert plans.checkpoint == Manifest.read(onnx).checkpoint
     assert plans.limits == Limits.of(VARIANT)
@@ -58,8 +58,9 @@ def test_all_engines_of_a_variant_are_built_and_described(world: World, onnx: Pa
         plan = plans.engines[name]
         assert plan.profiles == table
         assert plan.onnx == {f"{name}.onnx": file_sha256(onnx / f"{name}.onnx")}
-        assert plan.device_memory == tuple((index + 1) << 20 for index in range(len(table)))
-        assert plan.layers == Layers(total=3, attention=1, casts=1, reformats=0)
+        assert plan.memory == tuple((index + 1) << 20 for index in range(len(table)))
+        assert plan.softmax_nodes == 2
+        assert plan.kernels == (Kernels(total=3, attention=1, softmax=1, casts=1, reformats=0),) * len(table)
         assert plan.warnings == ("be careful",)
         assert (onnx.parent / "plans" / f"{name}.plan").read_bytes() == name.encode()
         assert "[VERBOSE] a tactic was tried\n[WARNING] be careful\n" in (onnx.parent / "plans" / f"{name}.log").read_text()
@@ -262,29 +263,3 @@ def test_plans_of_another_tensorrt_are_not_loaded(world: World, onnx: Path, monk
     monkeypatch.setattr(trt, "__version__", "9.9.9")
     with pytest.raises(PlansError, match=r"here it is 9\.9\.9"):
         PlanStages(onnx.parent / "plans")
-
-
-def test_progress_never_goes_back_and_ends_at_the_end() -> None:
-    from masklet_build.engines.callbacks import Progress
-
-    bar = Progress("engine")
-    shown = [0]
-
-    def step(phase: str, number: int) -> None:
-        assert bar.step_complete(phase, number)
-        shown.append(bar._bar.n)
-
-    bar.phase_start("outer", None, 2)
-    bar.phase_start("inner", "outer", 4)
-    for number in range(4):
-        step("inner", number)
-    bar.phase_finish("inner")
-    step("outer", 0)
-    step("outer", 1)
-    bar.phase_finish("outer")
-    bar.phase_start("second", None, 2)
-    step("second", 0)
-    bar.close()
-    assert shown[1] == 125
-    assert shown[-1] == 1000
-    assert all(earlier <= later for earlier, later in pairwise(shown))

@@ -18,7 +18,6 @@ from masklet import contract, families
 VARIANT = families.variant("nano")
 MODELS = {model.name: model for model in contract.engines(VARIANT)}
 DTYPES = {"FP32": trt.DataType.FLOAT, "UINT8": trt.DataType.UINT8, "INT32": trt.DataType.INT32}
-LAYERS = json.dumps({"Layers": [{"Name": "_gemm_mha_v2", "LayerType": "kgen", "TacticName": "x"}, "Cast", "conv"]})
 REAL = {name: getattr(trt, name) for name in ("Builder", "OnnxParser", "Runtime")}
 
 
@@ -120,12 +119,19 @@ class World:
         if self.parser_problems:
             return False
         network.name = path.stem
+        network.num_layers = 3
+        network.get_layer.side_effect = [self._layer(kind) for kind in (trt.LayerType.SOFTMAX, trt.LayerType.CAST, trt.LayerType.SOFTMAX)].__getitem__
         model = MODELS[path.stem]
         for tensors, count, get in ((model.inputs, "num_inputs", network.get_input), (model.outputs, "num_outputs", network.get_output)):
             setattr(network, count, len(tensors))
             made = [self._tensor(tensor, model) for tensor in tensors]
             get.side_effect = made.__getitem__
         return True
+
+    def _layer(self, kind: trt.LayerType) -> Any:
+        layer = like(trt.ILayer)
+        layer.type = kind
+        return layer
 
     def _tensor(self, tensor: contract.Tensor, model: contract.Model) -> Any:
         made = like(trt.ITensor)
@@ -159,7 +165,8 @@ class World:
 
     def _inspector(self) -> Any:
         inspector = like(trt.EngineInspector)
-        inspector.get_engine_information.side_effect = lambda form: LAYERS if form == trt.LayerInformationFormat.JSON else "text"
+        profiles = self.configs[-1].add_optimization_profile.call_count
+        inspector.get_engine_information.side_effect = lambda form: layers(profiles) if form == trt.LayerInformationFormat.JSON else "text"
         return inspector
 
     def _context(self, model: contract.Model) -> Any:
@@ -193,6 +200,21 @@ class World:
         context.get_tensor_shape.side_effect = shape_of
         context.execute_async_v3.side_effect = execute
         return context
+
+
+def layers(profiles: int) -> str:
+    """What an inspector says: in each profile one fused attention, one that is not fused, and a cast; the first profile has no tag."""
+    tags = ["", *(f" [profile {index}]" for index in range(1, profiles))]
+    kernels = (("_gemm_mha_v2", "kgen"), ("__myl_MaxrSubExpSumDiv", "kgen"), ("/Cast", "Cast"), ("__mye1", "signal"))
+    return json.dumps(
+        {
+            "Layers": [
+                {"Name": f"{name}_myl{index}_0", "LayerType": kind, "Inputs": [{"Name": f"x{tag}"}]}
+                for index, tag in enumerate(tags)
+                for name, kind in kernels
+            ]
+        }
+    )
 
 
 def memory(address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

@@ -159,7 +159,7 @@ def _of_plans(path: Path, home: Path, scratch: Path) -> Subject:
         held_to=coarsest([plans.precision, plans.attention, *tf32]),
         table={engine: plan.profiles for engine, plan in plans.engines.items()},
         stages=PlanStages(scratch),
-        runtime=f"TensorRT {machine.tensorrt} on {machine.gpu} (compute capability {machine.compute_capability}, CUDA {machine.driver})",
+        runtime=f"{machine.title} on {machine.gpu} (compute capability {', '.join(machine.targets)}, CUDA {machine.driver})",
         machine={**machine_facts(), **asdict(machine)},
         files={engine: plan.sha256 for engine, plan in plans.engines.items()},
         objects_per_call=plans.limits.objects,

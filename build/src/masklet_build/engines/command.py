@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from importlib.util import find_spec
 from pathlib import Path
 
 from masklet_build.common import OutputExists, fail, missing, say
-from masklet_build.engines.plans import BuildError, Plans, Settings
+from masklet_build.engines.plans import DEFAULT_TARGETS, RTX, TENSORRT, BuildError, Plans, Settings
 from masklet_build.export.profiles import Limits
 from masklet_build.models import variants
 
@@ -27,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     defaults = Settings()
+    parser.add_argument("--rtx", action="store_true", help="build with TensorRT for RTX")
     parser.add_argument("--onnx", type=Path, required=True, metavar="DIR", help="what `masklet-build export` wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the plans go, whole or not at all")
     parser.add_argument(
@@ -51,41 +51,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_engine(args: argparse.Namespace) -> int:
     """Builds plans. Returns the exit code."""
     variant = variants.variant(args.variant)
+    targets = DEFAULT_TARGETS
     try:
         limits = Limits.of(variant, videos=args.videos, objects=args.objects)
     except ValueError as error:
         args.refuse(str(error))
-    if find_spec("tensorrt") is None:
-        return fail(
-            "engine",
-            "the Python package tensorrt is not installed here. Use NVIDIA's image (docker/tensorrt.md), or on a GPU host: pip install tensorrt-cu13",
-        )
     if absent := missing("engine", "tqdm"):
         return fail("engine", absent)
-    from masklet_build.engines.device import DeviceError, this_machine
+    from masklet_build.engines.compilers import compiler_of
+    from masklet_build.engines.device import DeviceError
     from masklet_build.engines.folder import build_plans
 
     try:
-        machine = this_machine()
-        say(f"TensorRT {machine.tensorrt} on {machine.gpu} (compute capability {machine.compute_capability}, driver for CUDA {machine.driver})")
+        compiler = compiler_of(RTX, targets) if args.rtx else compiler_of(TENSORRT)
+        machine = compiler.machine()
+        where = f"on {machine.gpu}, driver for CUDA {machine.driver}" if machine.gpu else "on this CPU"
+        say(f"{machine.title} {where}, for compute capability {', '.join(machine.targets)}")
         settings = Settings(args.level, args.workspace_gib, args.tf32)
         plans = build_plans(
-            variant, args.onnx, args.out, machine, limits=limits, settings=settings, timing_folder=args.timing_cache, force=args.force, progress=say
+            variant, args.onnx, args.out, compiler, limits=limits, settings=settings, timing_folder=args.timing_cache, force=args.force, progress=say
         )
-    except (BuildError, DeviceError, ImportError, OutputExists, OSError) as error:
+    except (BuildError, DeviceError, OutputExists, OSError) as error:
         return fail("engine", error)
     except KeyboardInterrupt:
         return fail("engine", "stopped. The same command goes on with the engine that it stopped at.")
     say(_table(plans))
-    say(f"wrote {args.out}. Next: masklet-build assemble {args.variant} --engines {args.out} --target tensorrt --out REPO")
+    target = "--runtime tensorrt-rtx" if args.rtx else "--target tensorrt"
+    say(f"wrote {args.out}. Next: masklet-build assemble {args.variant} --engines {args.out} {target} --out REPO")
     return 0
 
 
 def _table(plans: Plans) -> str:
-    """A line per engine: profiles, seconds, working memory, layers, fused attention, warnings."""
-    lines = [f"{'engine':18}{'profiles':>9}{'seconds':>9}{'MiB':>7}{'layers':>8}{'fused attention':>17}{'warnings':>10}"]
+    """A line per engine: profiles, seconds, activation memory, kernels, attention that is fused in the profile with the least of it, warnings."""
+    lines = [f"{'engine':18}{'profiles':>9}{'seconds':>9}{'MiB':>7}{'kernels':>9}{'fused attention':>17}{'warnings':>10}"]
     for name, plan in plans.engines.items():
-        memory = max(plan.device_memory) >> 20
-        counts = f"{plan.layers.total:>8}{plan.layers.attention:>17}{len(plan.warnings):>10}"
-        lines.append(f"{name:18}{len(plan.profiles):>9}{plan.build_seconds:>9.0f}{memory:>7}{counts}")
+        memory = str(max(plan.memory) >> 20) if plan.memory else "?"
+        kernels = str(max(one.total for one in plan.kernels)) if plan.kernels else "?"
+        counts = f"{len(plan.profiles):>9}{plan.build_seconds:>9.0f}{memory:>7}{kernels:>9}{plan.fused:>17}{len(plan.warnings):>10}"
+        lines.append(f"{name:18}{counts}")
     return "\n".join(lines)

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from masklet_build.embedded.gpu import DeviceError, Gpu
-from masklet_build.engines.plans import Machine
 
 __all__ = ["Device", "DeviceError"]
 
@@ -62,11 +61,3 @@ class Device(Gpu):
     def download(self, address: int, array: np.ndarray, stream: int) -> None:
         """Queues a copy from the GPU into a contiguous array."""
         self._call("cuMemcpyDtoHAsync_v2", array.ctypes.data, address, array.nbytes, stream)
-
-
-def this_machine() -> Machine:
-    """What plans that are built here are bound to: TensorRT's version and the first visible GPU. Raises ImportError and DeviceError."""
-    import tensorrt as trt
-
-    device = Device()
-    return Machine(trt.__version__, device.name, device.compute_capability, device.driver)

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from masklet import contract
-from masklet_build.engines.device import Device, this_machine
+from masklet_build.engines.compilers import compiler_of
+from masklet_build.engines.device import Device
 from masklet_build.engines.network import sizes
-from masklet_build.engines.plans import Plan, Plans
+from masklet_build.engines.plans import TENSORRT, Plan, Plans
 from masklet_build.export.profiles import choose
 from masklet_build.models import variants
-
-if TYPE_CHECKING:
-    import tensorrt as trt
 
 
 class RunError(Exception):
@@ -30,11 +28,11 @@ class PlanStages:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Engines are loaded when they are first called. Raises PlansError for plans of something else, DeviceError, ImportError."""
-        import tensorrt as trt
-
+        """Engines are loaded when they are first called. Raises PlansError for plans of something else, DeviceError, BuildError without TensorRT."""
+        compiler = compiler_of(TENSORRT)
+        trt = compiler.trt
         self.plans = Plans.read(folder)
-        self.plans.check(folder, this_machine())
+        self.plans.check(folder, compiler.machine())
         self._folder = folder
         self._models = {model.name: model for model in contract.engines(variants.variant(self.plans.variant))}
         self._device = Device()
@@ -58,14 +56,14 @@ class PlanStages:
 class _Engine:
     """One engine, its execution context, its queue, and memory on the GPU for its tensors, which grows as calls need."""
 
-    def __init__(self, engine: trt.ICudaEngine, model: contract.Model, plan: Plan, device: Device) -> None:
+    def __init__(self, engine: Any, model: contract.Model, plan: Plan, device: Device) -> None:
         self._engine = engine
         self._model = model
         self._table = plan.profiles
         self._device = device
         self._context = engine.create_execution_context()
         if self._context is None:
-            raise RunError(f"{model.name}: TensorRT has no memory for it; {max(plan.device_memory) >> 20} MiB are needed on the GPU.")
+            raise RunError(f"{model.name}: TensorRT has no memory for it; {max(plan.memory, default=0) >> 20} MiB are needed on the GPU.")
         self._stream = device.stream()
         self._profile: int | None = None
         self._memory: dict[str, tuple[int, int]] = {}  # tensor -> address, bytes
