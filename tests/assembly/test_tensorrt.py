@@ -226,7 +226,7 @@ def test_what_does_not_fit_is_refused_with_the_way_out_and_leaves_nothing(plans:
 def test_onnx_engines_are_no_plans(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     engines = engines_of(ONE, tmp_path / "engines")
     assert main(["assemble", ONE.name, "--engines", str(engines), "--target", "tensorrt", "--out", str(tmp_path / "repository")]) == 1
-    assert "Build them with: masklet-build engine" in capsys.readouterr().err
+    assert "Make others: masklet-build engine" in capsys.readouterr().err
 
 
 def test_the_package_has_no_plans_of_nano(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

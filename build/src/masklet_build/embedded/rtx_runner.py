@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
@@ -125,6 +125,11 @@ def _fill(memory: Any, array: Any, name: str) -> None:
 
 def _sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def arrays(copied: Any, of_module: Callable[[Any, Any], Any]) -> Any:
+    """The arrays of memory_bank, of cupy, on the GPU in use (see engine.device_arrays)."""
+    return of_module(cupy, copied)
 
 
 @cache

@@ -150,9 +150,11 @@ def _rtx_runner(file: Path, precision: str, threads: int, lanes: int, device: st
 
 
 def _rtx_arrays(device: str, copied: Any, of_module: Callable[[Any, Any], Any]) -> Any:
-    import cupy
+    from masklet_build.embedded.rtx_machine import device_index
+    from masklet_build.embedded.rtx_runner import arrays, use
 
-    return of_module(cupy, copied)  # on the GPU that the runner took
+    use(device_index(device))
+    return arrays(copied, of_module)
 
 
 class Runtime(NamedTuple):
