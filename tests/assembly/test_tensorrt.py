@@ -13,7 +13,7 @@ from masklet import contract
 from masklet.families import VARIANTS, Variant, variant
 from masklet_build.cli import main
 from masklet_build.embedded.shapes import distance
-from masklet_build.engines.plans import Plans
+from masklet_build.engines.plans import Machine, Plans
 from masklet_build.export.profiles import Limits, Shapes, choose, steady
 from masklet_build.manifest import file_sha256
 from masklet_build.models.variants import trunk_of
@@ -188,6 +188,10 @@ def _renamed(plans: Plans) -> Plans:
 REFUSED: dict[str, tuple[Callable[[Path], object], str]] = {
     "no plans": (lambda folder: (folder / "plans.json").unlink(), "has no plans.json, so it holds no plans"),
     "not plans": (lambda folder: (folder / "plans.json").write_text("[]"), "cannot be read"),
+    "plans of another compiler": (
+        lambda folder: edit(folder, lambda plans: replace(plans, machine=Machine("tensorrt-rtx", "1.7.1.116", "", ("8.9",), ""))),
+        r"holds plans of TensorRT for RTX, which tensorrt does not run.*--runtime tensorrt-rtx",
+    ),
     "another variant": (lambda folder: edit(folder, lambda plans: replace(plans, variant="nano")), "holds plans of nano, not efficienttam_ti_512"),
     "another contract": (lambda folder: edit(folder, lambda plans: replace(plans, contract_version=7)), "plans for contract 7"),
     "a changed plan": (lambda folder: (folder / "mask_decoder.plan").write_bytes(b"other"), "mask_decoder.plan is missing or not the file"),

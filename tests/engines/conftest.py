@@ -1,8 +1,8 @@
-"""Small networks of every variant. A module's are gone with it, and of many the newest few are kept: together they take gigabytes."""
+"""Small networks of every variant. A module's are gone with it, and of many the newest is kept: together they take gigabytes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from masklet_build.checkpoints.random_weights import random_checkpoint, save_off
 from masklet_build.export.onnx_export import export
 from masklet_build.models.stages import TorchStages
 from masklet_build.models.variants import scaled_down, step_of, variant
+from tests.reference.narrow import narrow_sam3
 
 SMALL = 64  # pixels: a grid of 4 x 4, smaller than a window; where a network cannot take that, the smallest size that it can
 
@@ -33,8 +34,15 @@ def make_network(name: str, image_size: int) -> Network:
 
 
 @pytest.fixture(scope="module")
+def narrow() -> Iterator[None]:
+    """For a whole module SAM 3 is narrow."""
+    with narrow_sam3():
+        yield
+
+
+@pytest.fixture(scope="module")
 def network() -> Callable[[str, int], Network]:
-    return lru_cache(maxsize=4)(make_network)
+    return lru_cache(maxsize=1)(make_network)
 
 
 @pytest.fixture(scope="module")

@@ -48,7 +48,7 @@ OFFICIAL = {
     "sam2_s": (516, 46_043_842),
     "sam2_b+": (612, 80_833_666),
     "sam2_l": (900, 224_430_130),
-    # Tracker, transformer, and three levels of the tracker's neck (256 to 1024 channels); names in test_sam3.py.
+    # Tracker, transformer, and three levels of the tracker's neck (256 to 1024 channels); names below.
     **dict.fromkeys(("sam3", "sam3_newest"), (715, 11_743_362 + 446_237_696 + 3_278_080 + 2_819_072 + 852_480)),
     "edgetam": (982, 13_895_794),
 }
@@ -60,6 +60,28 @@ def test_an_official_checkpoint_has_the_documented_number_of_tensors_and_size(na
     buffers = ("gaussian_matrix", "running_mean", "running_var", "num_batches_tracked")
     trainable = sum(torch.Size(shape).numel() for key, shape in shapes.items() if not key.endswith(buffers))
     assert (len(shapes), trainable) == OFFICIAL[name]
+
+
+def test_the_names_of_sam_3_are_the_official_ones():
+    """Tensors of the tracker, and of trunk and neck, as the official modules have them (309, and 464 with 32 blocks, less what is not loaded:
+    32 rotary tables, the detector's 22 and the unused 4)."""
+    shapes, vision = parameter_shapes(variant("sam3")), "detector.backbone.vision_backbone."
+    assert len([name for name in shapes if name.startswith("tracker.")]) == 309
+    assert len([name for name in shapes if name.startswith(vision)]) == 464 - 32 - 22 - 4
+    assert len(shapes) == 309 + 464 - 32 - 22 - 4
+    for name, shape in {
+        "tracker.transformer.encoder.layers.3.cross_attn_image.k_proj.weight": (256, 64),
+        "tracker.transformer.encoder.norm.weight": (256,),
+        "tracker.maskmem_backbone.mask_downsampler.encoder.12.weight": (256, 256, 1, 1),
+        "tracker.sam_mask_decoder.transformer.layers.1.mlp.lin2.weight": (256, 2048),
+        "tracker.sam_mask_decoder.iou_prediction_head.layers.2.weight": (4, 256),
+        "tracker.sam_mask_decoder.conv_s1.weight": (64, 256, 1, 1),
+        "tracker.obj_ptr_tpos_proj.weight": (64, 256),
+        f"{vision}trunk.pos_embed": (1, 577, 1024),
+        f"{vision}trunk.blocks.31.mlp.fc1.weight": (4736, 1024),
+        f"{vision}sam2_convs.0.dconv_2x2_0.weight": (1024, 512, 2, 2),
+    }.items():
+        assert shapes[name] == shape
 
 
 def test_the_blocks_of_sam_2_that_halve_the_map_are_where_they_are_officially():

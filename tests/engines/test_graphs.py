@@ -75,7 +75,7 @@ OPERATORS = {
 TYPES = {"UINT8": onnx.TensorProto.UINT8, "INT32": onnx.TensorProto.INT32, "FP32": onnx.TensorProto.FLOAT}
 
 
-# Every structure: a grid that is pooled by 1 and by 2, each family, each trunk. SAM 3 has few blocks here.
+# Every structure: a grid that is pooled by 1 and by 2, each family, each trunk. SAM 3 has few blocks here, and narrow ones.
 KINDS = ("efficienttam_ti_512", "efficienttam_ti_1", "efficienttam_ti_2", "sam2.1_t", "sam2_t", "edgetam", "nano", "sam3:2@336")
 # Variants that differ from one of those in widths only (at this size _ti and _ti_512 are one network). The other Hieras would take minutes.
 WIDER = [name for name in VARIANTS if name not in KINDS and name.startswith("efficienttam")]
@@ -92,7 +92,7 @@ def test_what_is_slow_has_the_structure_of_what_is_not():
 
 
 @pytest.fixture(scope="module", params=[*KINDS, *(pytest.param(name, marks=pytest.mark.slow) for name in WIDER)])
-def small(request, exported):
+def small(narrow, request, exported):
     return exported(request.param)
 
 
@@ -166,7 +166,7 @@ def test_norms_of_tokens_are_one_node_and_norms_of_maps_turn_nothing_over(small,
 
 
 @pytest.mark.parametrize(("name", "blocks"), [("efficienttam_ti_1", 12), ("sam2.1_t", 12), ("sam3:2@336", 2)])
-def test_attention_is_a_product_a_softmax_and_a_product_of_rank_4(exported, name, blocks):
+def test_attention_is_a_product_a_softmax_and_a_product_of_rank_4(narrow, exported, name, blocks):
     network, folder = exported(name)
     counts = {"image_encoder": blocks, "memory_attention": 2 * network.variant.memory_layers, "mask_decoder": 2 * 3 + 1}
     for engine, count in counts.items():

@@ -78,7 +78,7 @@ def test_the_class_token_of_sam3s_position_embedding_comes_first():
 
 
 @pytest.mark.parametrize(("name", "shard"), [("sam2.1_t@256", "50GB"), ("sam2.1_t@256", "50MB"), ("sam3:2@672", "50GB")])
-def test_what_transformers_saves_is_read_whole_or_in_parts(tmp_path, name, shard):
+def test_what_transformers_saves_is_read_whole_or_in_parts(narrow, tmp_path, name, shard):
     theirs, _, small = transformers_models.made(name)
     theirs.save_pretrained(tmp_path, max_shard_size=shard)
     assert (len(list(tmp_path.glob("*.safetensors"))) == 1) == (shard == "50GB")

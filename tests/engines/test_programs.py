@@ -58,7 +58,7 @@ def without_trace() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module", params=KINDS, ids="-".join)
-def written(request, network, tmp_path_factory) -> Written:
+def written(narrow, request, network, tmp_path_factory) -> Written:
     name, engine = request.param
     made = network(name, max(64, step_of(variant(name))))
     path = write_programs(made.stages.stages[engine], made.stages.models[engine], made.variant, tmp_path_factory.mktemp("programs"))

@@ -29,7 +29,7 @@ SMALL = {"sam2.1": "sam2.1_t@256", "sam2": "sam2_t@256", "sam3": "sam3:2@672", "
 
 
 @pytest.fixture(scope="module", params=[SMALL[family] for family in {variant.family.name: None for variant in VARIANTS.values()} if family in SMALL])
-def pair(request) -> Pair:
+def pair(narrow, request) -> Pair:
     return transformers_models.made(request.param)
 
 

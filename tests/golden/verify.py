@@ -79,6 +79,7 @@ def export_golden(
         raise GoldenError(f"the rebuilt weights have sha256 {found}, recorded is {scenario.meta['weights_sha256']}. Has numpy changed its generator?")
     checkpoint = scratch / "checkpoint.pt"
     save_official(state, checkpoint)
+    del state  # up to a gigabyte, and the export needs several times as much
     made = export_programs if programs else export
     made(variant, checkpoint, scratch / "engines", sizes=CHECKED_SIZES[:1], progress=progress)  # the replay itself is the check
     return scratch / "engines"

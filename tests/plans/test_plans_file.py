@@ -94,6 +94,17 @@ def test_a_damaged_file_is_refused(folder: Path, damage: str) -> None:
         Plans.read(folder)
 
 
+def test_a_file_of_before_there_were_two_compilers_is_refused(folder: Path) -> None:
+    value = json.loads((folder / FILE_NAME).read_text())
+    value["machine"] = {"tensorrt": "11.0.0.114", "gpu": "NVIDIA L4", "compute_capability": "8.9", "driver": "13.0"}
+    for plan in value["engines"].values():
+        plan["device_memory"], plan["layers"] = plan.pop("memory"), {"total": 9, "attention": 2, "casts": 1, "reformats": 3}
+        del plan["kernels"], plan["softmax_nodes"]
+    (folder / FILE_NAME).write_text(json.dumps(value))
+    with pytest.raises(PlansError, match=r"another version of masklet-build wrote it.*Build again: masklet-build engine --help"):
+        Plans.read(folder)
+
+
 # Written by hand from the form that TensorRT's documentation shows; not the output of a real engine.
 DETAILED = {
     "Layers": [

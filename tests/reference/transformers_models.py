@@ -58,6 +58,9 @@ def sam3_config(wanted: Variant) -> Any:
     trunk, grid, side = trunk_of(wanted), wanted.grid, wanted.image_size
     backbone = transformers.Sam3ViTConfig(
         image_size=side,
+        hidden_size=trunk.embed_dim,
+        num_attention_heads=trunk.num_heads,
+        intermediate_size=int(trunk.mlp_ratio * trunk.embed_dim),
         num_hidden_layers=trunk.depth,
         global_attn_indexes=list(trunk.global_blocks),
         window_size=trunk.window_size,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from masklet_build.export.profiles import Limits, profiles
 from masklet_build.models.stages import TorchStages
 from masklet_build.models.variants import scaled_down, step_of, variant
 from masklet_build.nano import CHECKPOINT
+from tests.reference.narrow import narrow_sam3
 
 pytestmark = pytest.mark.torch
 
@@ -37,14 +38,21 @@ def small(name: str) -> Variant:
     return known if "@" in name else scaled_down(known, max(64, step_of(known)))
 
 
+@pytest.fixture
+def narrow() -> Iterator[None]:
+    """SAM 3 is narrow."""
+    with narrow_sam3():
+        yield
+
+
 EVERY = "image_encoder mask_prompt memory_attention mask_decoder memory_encoder"
 
 
 @pytest.mark.parametrize(
     ("name", "asked"), [("efficienttam_ti_1", EVERY), ("sam2.1_t", EVERY), ("edgetam", EVERY), ("sam3:2@336", "mask_prompt memory_encoder")]
 )
-def test_fixtures_of_every_family_fill_every_profile_and_agree_with_their_network(name: str, asked: str, tmp_path: Path) -> None:
-    """Of SAM 3, which is large, only the engines that have what no other family has, soft masks and rivals, are asked again."""
+def test_fixtures_of_every_family_fill_every_profile_and_agree_with_their_network(narrow: None, name: str, asked: str, tmp_path: Path) -> None:
+    """Of SAM 3, whose images are large, only the engines that have what no other family has, soft masks and rivals, are asked again."""
     made = small(name)
     stages = TorchStages(random_checkpoint(made, seed=1), made)
     write(record(made, stages, "1" * 64, 2, {}, lambda line: None), tmp_path / "fixtures.npz")

@@ -1,4 +1,4 @@
-"""A whole server with a small random network, started once per session."""
+"""A whole server with a small random network, started once per module: it takes most of a gigabyte."""
 
 from __future__ import annotations
 
@@ -56,9 +56,9 @@ def serve_small(small_engines: Path, serving_python: Path, tmp_path_factory: pyt
     return serve
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def small_server(serve_small: Serve) -> Iterator[Server]:
-    """A server that all tests share, with the limits of the committed configs."""
+    """A server that the tests of a module share, with the limits of the committed configs."""
     with serve_small({}) as server:
         yield server
 

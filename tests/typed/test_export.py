@@ -28,6 +28,7 @@ from masklet_build.manifest import Manifest
 from masklet_build.models.samples import Sizes, sample_inputs
 from masklet_build.models.stages import TorchStages
 from masklet_build.models.variants import variant
+from tests.reference.narrow import narrow_sam3
 
 pytestmark = pytest.mark.torch
 
@@ -87,7 +88,7 @@ def test_an_fp32_export_for_tensorrt_is_exact_and_lints_clean(tmp_path):
     assert cli.main(["lint", str(tmp_path / "engines")]) == 0
 
 
-# At the sizes that other tests use, in one type each: pooled memory, high-resolution maps, soft masks and rivals, a perceiver.
+# At the sizes that other tests use, SAM 3 narrow, in one type each: pooled memory, high-resolution maps, soft masks and rivals, a perceiver.
 FAMILIES = {
     "efficienttam_ti_512@64": "fp16",
     "efficienttam_ti_1@64": "bf16",
@@ -101,12 +102,13 @@ FAMILIES = {
 @pytest.mark.parametrize(("name", "precision"), FAMILIES.items())
 def test_typed_engines_of_every_family_lint_clean(name, precision, tmp_path):
     small = variant(name)
-    stages = TorchStages(random_checkpoint(small, seed=1), small).stages
     choice = Choice.of(small, precision, precision)
-    for model in engines(small):
-        path = tmp_path / f"{model.name}.onnx"
-        export_engine(Plan(choice).stage(model.name, stages[model.name]), model, small, path, opset_of(choice))
-        assert [str(finding) for finding in lint_file(path, model, small, choice.purpose)] == []
+    with narrow_sam3():
+        stages = TorchStages(random_checkpoint(small, seed=1), small).stages
+        for model in engines(small):
+            path = tmp_path / f"{model.name}.onnx"
+            export_engine(Plan(choice).stage(model.name, stages[model.name]), model, small, path, opset_of(choice))
+            assert [str(finding) for finding in lint_file(path, model, small, choice.purpose)] == []
 
 
 def test_between_the_tracers_opset_and_that_of_bfloat16_operators_only_got_types(bf16):

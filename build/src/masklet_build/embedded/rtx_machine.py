@@ -11,7 +11,7 @@ from pathlib import Path
 from masklet_build.embedded.gpu import DeviceError, Gpu
 
 RECORD = "plans.json"  # beside the engines: what they were built by and for
-# GPUs that the compiler builds masklet's engines for. Turing (7.5) is refused by it: it has no float32 matrix products there.
+# GPUs that the compiler builds masklet's engines for: those of its ComputeCapability but Turing, where it has no float32 matrix products.
 TARGETS = ("8.0", "8.6", "8.9", "12.0", "12.1")
 _CUDA = 13  # of the packages below
 _BINDINGS = "tensorrt-rtx-cu13-bindings"

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from masklet_build.engines import kernels
 from masklet_build.engines.kernels import Kernels
-from masklet_build.engines.plans import DEFAULT_TARGETS, RTX, TENSORRT, TITLES, BuildError, Machine
+from masklet_build.engines.plans import RTX, TENSORRT, TITLES, BuildError, Machine
+from masklet_build.engines.targets import DEFAULT_TARGETS
 
 if TYPE_CHECKING:
     from masklet_build.engines.callbacks import Log

@@ -55,7 +55,8 @@ def build_plans(
         return there
     if order.manifest.purpose != "tensorrt":
         progress(
-            f"{onnx} has graphs in the form for CPUs, which TensorRT fuses less of. Better: masklet-build export {variant.name} --for tensorrt ..."
+            f"{onnx} has graphs in the form for CPUs, of which {compiler.title} fuses less. "
+            f"Better: masklet-build export {variant.name} --for tensorrt ..."
         )
     part = out.with_name(f".{out.name}.part")
     with fresh_directory(out, mark=FILE_NAME, force=force) as draft:
@@ -95,7 +96,7 @@ class _Order:
     @cached_property
     def table(self) -> Mapping[str, Sequence[Profile]]:
         """Engine -> its profiles."""
-        return profiles(self.variant, self.limits)
+        return profiles(self.variant, self.limits, wide=self.compiler.wide)
 
     def files(self, engine: str) -> dict[str, str]:
         """File name -> sha256 of an engine's graph, and of its weights where they lie in a second file."""

@@ -16,7 +16,10 @@ from masklet_build.manifest import file_sha256
 FILE_NAME = "plans.json"
 TENSORRT, RTX = "tensorrt", "tensorrt-rtx"
 TITLES = {TENSORRT: "TensorRT", RTX: "TensorRT for RTX"}
-DEFAULT_TARGETS = ("8.6", "8.9", "12.0")  # of TensorRT for RTX: GeForce and RTX cards of the Ampere, Ada and Blackwell generations
+_RUN = {
+    TENSORRT: "Plans of TensorRT run where they were built, and nowhere else.",
+    RTX: "Plans of TensorRT for RTX run with the version that built them, on GPUs that they were built for (--sm).",
+}
 
 
 class BuildError(Exception):
@@ -100,10 +103,19 @@ class Plan:
 
     @property
     def fused(self) -> str:
-        """How much attention is fused in the profile with the least of it, such as "4 of 4"; "none" where the graph has no attention."""
+        """How much attention is fused in the profile with the least of it, such as "4 of 4"; "none there" where the graph has no attention."""
         if not self.softmax_nodes:
-            return "none"
+            return "none there"
         return f"{min(one.attention for one in self.kernels) if self.kernels else '?'} of {self.softmax_nodes}"
+
+    @property
+    def unfused(self) -> list[str]:
+        """A sentence for each profile in which some attention is not fused."""
+        return [
+            f"in profile {profile.name!r} {kernels.attention} of {self.softmax_nodes} attentions are fused"
+            for profile, kernels in zip(self.profiles, self.kernels, strict=False)  # none where kernels are not known
+            if kernels.attention < self.softmax_nodes
+        ]
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
@@ -148,33 +160,34 @@ class Plans:
         except FileNotFoundError as error:
             raise PlansError(f"{folder} has no {FILE_NAME}, so it holds no plans. Build them with: masklet-build engine") from error
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise PlansError(f"{folder / FILE_NAME} cannot be read ({type(error).__name__}: {error}). {_again('VARIANT')}") from error
+            raise PlansError(
+                f"{folder / FILE_NAME} cannot be read: it is damaged, or another version of masklet-build wrote it "
+                f"({type(error).__name__}: {error}). Build again: masklet-build engine --help"
+            ) from error
 
     def check_files(self, folder: Path) -> None:
         """Checks that the plans belong to this contract and are the files that were built: for assembly, which has no GPU. Raises PlansError."""
         if self.contract_version != CONTRACT_VERSION:
             raise PlansError(
-                f"{folder} holds plans for contract {self.contract_version}; this masklet-build has {CONTRACT_VERSION}. "
-                f"Export again. {_again(self.variant)}"
+                f"{folder} holds plans for contract {self.contract_version}; this masklet-build has {CONTRACT_VERSION}. Export again. {self._again()}"
             )
         for engine, plan in self.engines.items():
             path = folder / f"{engine}.plan"
             if not path.is_file() or file_sha256(path) != plan.sha256:
-                raise PlansError(f"{path} is missing or not the file that was built. {_again(self.variant)}")
+                raise PlansError(f"{path} is missing or not the file that was built. {self._again()}")
 
     def check(self, folder: Path, machine: Machine) -> None:
         """As `check_files`, and that the plans were made for `machine`. Raises PlansError."""
         differences = self.machine.differences(machine)
         if differences:
             raise PlansError(
-                f"{folder} holds plans that were built for something else: {'; '.join(differences)}. TensorRT plans run where they were built, and "
-                f"nowhere else. {_again(self.variant)}"
+                f"{folder} holds plans that were built for something else: {'; '.join(differences)}. {_RUN[self.machine.compiler]} {self._again()}"
             )
         self.check_files(folder)
 
-
-def _again(variant: str) -> str:
-    return f"Build again, on the machine that serves: masklet-build engine {variant} --onnx DIR --out DIR"
+    def _again(self) -> str:
+        place, option = (", on the machine that serves", "") if self.machine.compiler == TENSORRT else ("", "--rtx ")
+        return f"Build again{place}: masklet-build engine {self.variant} --onnx DIR {option}--out DIR"
 
 
 def _machine(value: Mapping[str, Any]) -> Machine:

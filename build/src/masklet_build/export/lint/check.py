@@ -25,6 +25,10 @@ def lint_folder(folder: Path) -> Iterator[tuple[str, list[Finding]]]:
         variant = variants.variant(manifest.variant)
     except (ManifestError, ValueError) as error:
         raise LintError(str(error)) from error
+    if manifest.purpose == "torch":
+        raise LintError(
+            f"{folder} holds PyTorch programs, which have no graphs. For TensorRT: masklet-build export {variant.name} --for tensorrt ..."
+        )
     for model in engines(variant):
         yield model.name, lint_file(folder / f"{model.name}.onnx", model, variant, manifest.purpose)
 
