@@ -35,6 +35,7 @@ class World:
     loads, runs     whether engines are loaded, whether contexts are made and agree to run
     takes_kernels   whether a cache of kernels is of this machine
     says            errors that the logger gets before something is refused
+    on_cupy         whether memory and queue are cupy's
     cupy            the fake module
     calls           engine -> (profile, input shapes), of each run
     kernels         engine -> what is compiled: names of kernels, of the shapes that ran and of the general ones
@@ -48,6 +49,7 @@ class World:
     runs: bool = True
     takes_kernels: bool = True
     says: str = "something was wrong"
+    on_cupy: bool = True
     cupy: Module = field(default_factory=Module)
     calls: dict[str, list[tuple[int, dict[str, tuple[int, ...]]]]] = field(default_factory=dict)
     kernels: dict[str, list[str]] = field(default_factory=dict)
@@ -71,6 +73,11 @@ class World:
         made = strict(trt, RUNTIME, get_engine_validity=self._validity, deserialize_cuda_engine=self._deserialize)
         made.engine_header_size = HEADER
         return made
+
+    def check_queue(self, stream_handle: int) -> None:
+        """Work goes where the inputs' copies went before it, and never to the default queue."""
+        assert stream_handle != 0
+        assert stream_handle == self.cupy.cuda.current.ptr or not self.on_cupy
 
     def _refuse(self) -> None:
         self._log.log(trt.ILogger.Severity.ERROR, self.says)
@@ -135,7 +142,7 @@ class World:
         assert config is self.configs[name]
         if not self.starts:
             return self._refuse()
-        assert self.cupy.cuda.device is not None, "a CUDA context must be current"
+        assert self.cupy.cuda.device is not None or not self.on_cupy, "a CUDA context must be current"
         self._compile(name, "general")
         run = _Run(self, name, session, table)
         self.contexts[name] = strict(
@@ -160,7 +167,7 @@ class _Run:
         self._profile, self._shapes, self._addresses = 0, dict[str, tuple[int, ...]](), dict[str, int]()
 
     def set_profile(self, profile_index: int, stream_handle: int) -> bool:
-        assert stream_handle == self._world.cupy.cuda.current.ptr
+        self._world.check_queue(stream_handle)
         self._profile = profile_index
         return True
 
@@ -182,7 +189,7 @@ class _Run:
 
     def execute(self, stream_handle: int) -> bool:
         world = self._world
-        assert stream_handle == world.cupy.cuda.current.ptr != 0
+        world.check_queue(stream_handle)
         if not world.runs:
             world._refuse()
             return False

@@ -60,6 +60,13 @@ def device_index(name: str) -> int:
 def admitted(folder: Path, index: int) -> Gpu:
     """The GPU of this index, once it, its driver and the packages are known to go together with the engines in a folder. Raises ValueError."""
     built = Built.read(folder)
+    gpu = fitting(built, index)
+    _check_packages(built)
+    return gpu
+
+
+def fitting(built: Built, index: int) -> Gpu:
+    """The GPU of this index, once it and its driver are known to run such engines. Raises ValueError."""
     try:
         gpu = Gpu(index)
     except DeviceError as error:
@@ -78,7 +85,6 @@ def admitted(folder: Path, index: int) -> Gpu:
         )
     if int(gpu.driver.partition(".")[0]) < _CUDA:
         raise ValueError(f"the driver supports CUDA {gpu.driver}, and the engines need {_CUDA}.0. Install a driver of R580 or newer.")
-    _check_packages(built)
     return gpu
 
 
