@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from threading import Thread
 
@@ -25,6 +26,34 @@ def temporary(tmp_path: Path) -> Path:
     folder = tmp_path / "temporary"
     folder.mkdir()
     return folder
+
+
+def test_what_is_compiled_for_a_gpu_is_said_and_nothing_else_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The lines are as Triton writes what a python model logs."""
+    path = tmp_path / "triton.log"
+    path.touch()
+    watch = Thread(target=_look_after, args=(path, False), daemon=True)
+    watch.start()
+    compiling = "memory_attention: compiling kernels for NVIDIA GeForce RTX 4090; none were kept, so this takes longest"
+    begun, ready = "begun: ready for more", "memory_attention: ready for NVIDIA GeForce RTX 4090 after 12.3 s"
+    others = ("image_encoder: openvino on cpu", "Started GRPCInferenceService at 127.0.0.1:8001")
+    said = ""
+
+    def written_until_seen(last: str, *texts: str) -> None:
+        """It begins at the end of what is there, whenever that is."""
+        nonlocal said
+        deadline = time.monotonic() + PATIENCE_S
+        while last not in said and time.monotonic() < deadline:
+            with path.open("a") as file:
+                file.writelines(f'I1130 20:42:52.825197 26506 logs.py:22] "{text}"\n' for text in texts)
+            time.sleep(0.3)
+            said += capsys.readouterr().out
+
+    written_until_seen(begun, begun)
+    written_until_seen(ready, others[0], compiling, others[1], ready)
+    path.unlink()
+    watch.join(PATIENCE_S)
+    assert set(said.splitlines()) == {begun, compiling, ready}
 
 
 def serve(repository: Path, python: Path, temporary: Path, *words: str) -> subprocess.Popen[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from masklet_build.repository import image
 from masklet_build.repository.configs import read_config
+from masklet_build.serve import log as triton_log
 from masklet_build.serve import shared_memory
 from masklet_build.serve.address import LOOPBACK, Address, bracketed, is_loopback
 from masklet_build.serve.environment import PYTHON_VARIABLE, TRITON
@@ -222,15 +223,19 @@ def _stopped_by_signals(supervisor: Supervisor) -> contextlib.AbstractContextMan
 
 
 def _look_after(log: Path, show: bool) -> None:
-    """Bounds the log, which Triton goes on appending to, and copies what is appended to standard error if wanted; until the log is gone."""
+    """Bounds the log, which Triton goes on appending to, and copies what is appended to standard error if wanted, else says which engines are
+    compiled; until the log is gone."""
     with contextlib.suppress(OSError):  # where it cannot be made the server says why
         log.parent.mkdir(parents=True, exist_ok=True)
         log.touch()
         with log.open(errors="replace") as file:
             file.seek(0, os.SEEK_END)
             while True:
-                if show and (line := file.readline()):
-                    print(line, end="", file=sys.stderr, flush=True)
+                if line := file.readline():
+                    if show:
+                        print(line, end="", file=sys.stderr, flush=True)
+                    elif compiling := triton_log.progress(line):
+                        print(compiling, flush=True)
                     continue
                 bound(log, _LOG_MIB << 20)
                 if file.tell() > log.stat().st_size:
