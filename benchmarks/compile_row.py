@@ -61,10 +61,10 @@ def compiled(name: str, folder: Path, *, wide: bool) -> dict[str, Any]:
     """Engine -> what the compiler made of <engine>.onnx in `folder`, or `error`."""
     from masklet_build.engines.builder import build
     from masklet_build.engines.compilers import compiler_of
-    from masklet_build.engines.plans import BuildError, Settings
+    from masklet_build.engines.plans import RTX, BuildError, Settings
     from masklet_build.export.profiles import Limits, profiles
 
-    made, compiler, subject = {}, compiler_of("tensorrt-rtx"), variant(name)
+    made, compiler, subject = {}, compiler_of(RTX), variant(name)
     table = profiles(subject, Limits.of(subject), wide=wide)
     for model in engines(subject):
         ranges = table[model.name]

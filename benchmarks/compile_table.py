@@ -18,10 +18,11 @@ from typing import Any
 
 from benchmarks import RESULTS
 from benchmarks.compile_row import choice_of, measured
-from benchmarks.report import facts, table, write
+from benchmarks.report import facts, save, table, write
 from masklet.families import VARIANTS
 from masklet_build.checkpoints.listing import PARAMETERS
 from masklet_build.engines.compilers import compiler_of
+from masklet_build.engines.plans import RTX
 from masklet_build.export.precision.choice import PRECISIONS
 from masklet_build.models.variants import variant
 from masklet_build.quality import provenance
@@ -159,18 +160,17 @@ def main() -> int:
     parser.add_argument("--memory-gib", type=float, default=16, metavar="G", help="what a process may take; default %(default)g")
     parser.add_argument("--out", type=Path, default=RESULTS, help=f"folder of {NAME}.json and {NAME}.md; default %(default)s")
     args = parser.parse_args()
-    machine = compiler_of("tensorrt-rtx").machine()
-    rows, load = kept(args.out, machine.version), os.getloadavg()[0]
+    machine, load = compiler_of(RTX).machine(), os.getloadavg()[0]
+    content = {"compiler": machine.version, "targets": list(machine.targets), "rows": kept(args.out, machine.version), **facts(load)}
     steps = ("wide", "narrow") if args.narrow else ("wide",)
     names = [variant(name).name for name in args.variants] or small_first()
     for name, precision in ((name, precision) for name in names for precision in args.precision):
         key = f"{name} {precision}"
-        if key in rows and not args.again:
-            continue
-        rows[key] = measured_row(name, precision, steps, args.memory_gib)
-        content = {"compiler": machine.version, "targets": list(machine.targets), "rows": rows, **facts(load)}
-        write(args.out, NAME, content, markdown(content))
-        print(" | ".join(map(str, cells(name, precision, rows[key]))), flush=True)
+        if args.again or key not in content["rows"]:
+            content["rows"][key] = measured_row(name, precision, steps, args.memory_gib)
+            write(args.out, NAME, content, markdown(content))
+            print(" | ".join(map(str, cells(name, precision, content["rows"][key]))), flush=True)
+    save(args.out, NAME, content, markdown(content))
     return 0
 
 
