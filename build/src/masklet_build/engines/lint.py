@@ -18,10 +18,10 @@ itself), names, types and dimensions of masklet.contract. Of graphs made for Ten
 the form that fuses, norms as one node in float32, and what a compiler was seen to refuse: transposed convolutions in bf16, uint8 between nodes, more
 than eight axes. Each finding says where, what, why, and what to do. `export` for TensorRT does the same by itself.
 
---compile then has a compiler of NVIDIA's build every engine, for the shapes that a server asks, on this CPU: that of TensorRT for RTX (pip install
-'masklet-build[rtx]'). It tells what it refuses and why and, of each optimisation profile, whether all attention became fused kernels and how much
-memory a call takes beside the weights. It is not TensorRT's compiler, though of the same make: either may refuse what the other takes, and what it
-builds here is thrown away. Some seconds to minutes per engine; Ctrl-C stops it. To keep what it builds: masklet-build engine --help."""
+--compile then builds every engine with TensorRT for RTX, a compiler of NVIDIA's that needs no GPU (pip install 'masklet-build[rtx]'), for the shapes
+that a server asks. It tells what is refused and why and, of each optimisation profile, whether all attention became fused kernels and how much memory
+a call takes beside the weights. It is not TensorRT: either may refuse what the other takes. Seconds to minutes per engine; Ctrl-C stops it. What it
+builds is thrown away; to keep it: masklet-build engine --help."""
 
 EPILOG = """example:
   masklet-build export efficienttam_ti_512 --checkpoint efficienttam_ti_512x512.pt --precision bf16 --out engines-bf16/

@@ -216,8 +216,7 @@ def _mask_decoder(variant: Variant, limits: Limits) -> Buckets:
 
 
 def _memory_encoder(variant: Variant, limits: Limits) -> Buckets:
-    """alone: one map of rivals, which the bank leaves empty for a tracked frame. rivals: objects prompted on one frame together. Attention is only
-    in a perceiver."""
+    """alone: one map of rivals, empty for a tracked frame. rivals: objects prompted on one frame together. Only a perceiver has attention."""
     for name, batch in _objects(limits, _first(variant) if variant.perceiver else 1):
         yield (f"alone {name}" if variant.family.exclusive_prompts else name), {**batch, "R": _fixed(1)}
     most = limits.objects_per_video - 1
