@@ -22,7 +22,7 @@ from masklet_build.engines.plans import BuildError, Settings
 from masklet_build.export.profiles import Profile
 
 _TOLD = 5  # of a compiler's errors, the last; they follow from one another, and the log has all
-_SCARCE = re.compile(r"memory|workspace|tactic|alloc", re.IGNORECASE)  # what limits and settings can help
+_SCARCE = re.compile(r"memory|workspace|tactic|implementation|alloc", re.IGNORECASE)  # more memory makes no type fit
 
 
 @dataclass(frozen=True)
@@ -113,24 +113,17 @@ def _serialise(compiler: Compiler, builder: Any, network: Any, config: Any, log:
         plan = builder.build_serialized_network(network, config)
     if plan is None:  # the compiler says why in its log only
         said = "\n  ".join(list(log.errors)[-_TOLD:] or ["nothing"])
-        raise BuildError(f"{compiler.title} built no plan. It said:\n  {said}\nAll it said is in {log.path}.{_advice(said)}")
+        advice = f" {compiler.advice}" if _SCARCE.search(said) else ""
+        raise BuildError(f"{compiler.title} built no plan. It said:\n  {said}\nAll it said is in {log.path}.{advice}")
     return bytes(plan)
-
-
-def _advice(said: str) -> str:
-    """Only for what it may help: more memory makes no type fit."""
-    if not _SCARCE.search(said):
-        return ""
-    return (
-        " Where memory is short, allow fewer objects or videos per call (--objects, --videos), or other processes less of the GPU; where no tactic "
-        "is found, give more --workspace-gib or another --level."
-    )
 
 
 def _inspected(compiler: Compiler, plan: bytes, profiles: int, log: Log, logger: Any) -> Inspection:
     """What is known of a finished plan, which is good whether or not more is known of it."""
     try:
-        return compiler.inspect(plan, profiles, log, logger)
+        found = compiler.inspect(plan, profiles, log, logger)
     except Exception as error:  # whatever NVIDIA's classes raise
-        log.warnings[f"masklet-build could not read the plan's kernels and memory: {error}"] = None
-        return Inspection()
+        found = Inspection(unknown=str(error))
+    if found.unknown:
+        log.warnings[f"masklet-build could not read what the plan is made of: {found.unknown}"] = None
+    return found
