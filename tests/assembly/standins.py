@@ -22,12 +22,16 @@ def engines_of(variant: Variant, folder: Path, sha256: str = "5" * 64, **further
     return folder
 
 
-def plans_of(variant: Variant, folder: Path, sha256: str = "5" * 64, limits: Limits | None = None) -> Path:
+L4 = Machine("tensorrt", "11.1.0.106", "NVIDIA L4", ("8.9",), "13.0")
+RTX = Machine("tensorrt-rtx", "1.7.1.116", "", ("8.6", "8.9", "12.0"), "")
+
+
+def plans_of(variant: Variant, folder: Path, sha256: str = "5" * 64, limits: Limits | None = None, machine: Machine = L4) -> Path:
     """Makes `folder` with plans.json as a build writes it, its profiles those of masklet_build.export.profiles."""
     folder.mkdir()
     limits = limits or Limits.of(variant)
     plans = {}
-    for engine, table in profiles(variant, limits).items():
+    for engine, table in profiles(variant, limits, wide=machine.compiler == "tensorrt-rtx").items():
         file = folder / f"{engine}.plan"
         file.write_bytes(f"plan of {engine}".encode())
         memory = tuple(1 << 20 for _ in table)
@@ -40,7 +44,7 @@ def plans_of(variant: Variant, folder: Path, sha256: str = "5" * 64, limits: Lim
         attention="fp16",
         limits=limits,
         settings=Settings(),
-        machine=Machine("tensorrt", "11.1.0.106", "NVIDIA L4", ("8.9",), "13.0"),
+        machine=machine,
         engines=plans,
         created="2026-11-22T00:00:00+00:00",
     ).write(folder)

@@ -16,6 +16,7 @@ from masklet import families
 from masklet.contract import Model, engines, resolve
 from masklet.errors import MaskletError
 from masklet.families import SAM3, Variant
+from masklet_build.embedded.shapes import distance
 from masklet_build.export.profiles import Limits, NoProfile, Profile, choose, profiles, steady
 from masklet_build.repository.assemble import SOURCE, read_config
 from tests.fakes.bank_driver import VARIANT, Client, RecordingStages, click, mask, request, service
@@ -168,7 +169,7 @@ def test_frames_of_a_video_with_one_object_have_the_steady_shapes_once_it_lives_
         for wide in (False, True):
             rows = profiles(variant, Limits.of(variant), wide=wide)[engine]
             chosen = rows[choose(rows, call)]
-            assert chosen.distance(call) == 0, (engine, chosen.name)
+            assert distance(chosen.inputs, call) == 0, (engine, chosen.name)
             assert wide or all(least == most for symbol, (least, _, most) in chosen.sizes.items() if symbol not in "VB"), (engine, chosen.name)
 
 

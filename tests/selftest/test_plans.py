@@ -53,6 +53,7 @@ class PlanStages:
     def __init__(self, folder: Path) -> None:
         self._stages = OnnxStages({model.name: folder / f"{model.name}.plan" for model in engines(NANO)})
         self.plans = Plans.read(folder)
+        self.machine = self.plans.machine
 
     def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         table = self.plans.engines[engine].profiles

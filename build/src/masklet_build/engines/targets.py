@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-TARGETS: Final = ("8.0", "8.6", "8.9", "12.0", "12.1")  # those of its ComputeCapability but Turing's
+from masklet_build.embedded.rtx_machine import TARGETS
+
 DEFAULT_TARGETS: Final = ("8.6", "8.9", "12.0")  # GeForce and RTX cards of the generations Ampere, Ada and Blackwell
 _NOT_BUILT: Final = "which TensorRT for RTX does not build for. Take TensorRT (leave out --rtx), or PyTorch: export --for torch"
 _OTHERS: Final = {

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from masklet.contract import Model, engines, resolve
 from masklet.families import Variant
+from masklet_build.embedded.shapes import Shapes, holds, nearest
 from masklet_build.models.variants import trunk_of
 
 # Ranges of the batch grow by this: 1 | 2..4 | 5..16. Finer steps would double the time of building; a TensorRT kernel tuned for 8 rows serves 5 well.
@@ -42,14 +43,6 @@ class Range(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.min}" if self.min == self.max else f"{self.min}..{self.max}"
-
-
-class Shapes(NamedTuple):
-    """The smallest, the tuned and the largest shape of an input, as TensorRT's `IOptimizationProfile.set_shape` takes them."""
-
-    min: tuple[int, ...]
-    opt: tuple[int, ...]
-    max: tuple[int, ...]
 
 
 class NoProfile(Exception):
@@ -100,11 +93,7 @@ class Profile:
 
     def holds(self, shapes: Mapping[str, Sequence[int]]) -> bool:
         """Whether a call of these input shapes lies within."""
-        return all(_within(shape, shapes[name]) for name, shape in self.inputs.items())
-
-    def distance(self, shapes: Mapping[str, Sequence[int]]) -> int:
-        """How far a call is from what the profile is tuned for: sum of differences over all dimensions."""
-        return sum(abs(size - tuned) for name, shape in self.inputs.items() for size, tuned in zip(shapes[name], shape.opt, strict=True))
+        return holds(self.inputs, shapes)
 
 
 def profiles(variant: Variant, limits: Limits, *, wide: bool = False) -> dict[str, tuple[Profile, ...]]:
@@ -122,18 +111,13 @@ def steady(variant: Variant) -> dict[str, dict[str, tuple[int, ...]]]:
 
 
 def choose(table: Sequence[Profile], shapes: Mapping[str, Sequence[int]]) -> int:
-    """Index of the profile for a call, by the rule of Triton's tensorrt backend: of those that hold it the one tuned for the nearest shape, the
-    first of several. Raises NoProfile."""
-    fitting = [index for index, profile in enumerate(table) if profile.holds(shapes)]
-    if not fitting:
+    """Index of the profile for a call (see embedded/shapes.py). Raises NoProfile."""
+    index = nearest([profile.inputs for profile in table], shapes)
+    if index is None:
         call = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
         known = "; ".join(" ".join((f"{profile.name}:", *(f"{name} {span}" for name, span in profile.sizes.items()))) for profile in table)
         raise NoProfile(f"no profile holds a call of {call}. Profiles: {known}. Build plans for larger calls: masklet-build engine --help")
-    return min(fitting, key=lambda index: (table[index].distance(shapes), index))
-
-
-def _within(shapes: Shapes, shape: Sequence[int]) -> bool:
-    return len(shape) == len(shapes.opt) and all(least <= size <= most for least, size, most in zip(shapes.min, shape, shapes.max, strict=True))
+    return index
 
 
 def _profile(name: str, sizes: Mapping[str, Range], model: Model, variant: Variant) -> Profile:

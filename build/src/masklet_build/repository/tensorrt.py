@@ -6,16 +6,16 @@ has run on a GPU yet: docker/tensorrt.md says what that leaves open.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from masklet import contract
 from masklet.families import Variant
-from masklet_build.engines.plans import TENSORRT, Plan, Plans, PlansError
+from masklet_build.engines.plans import Plan, Plans, PlansError
 from masklet_build.export.profiles import Shapes, steady
 from masklet_build.repository.configs import KIND_GPU, AssembleError, Config
 
-RECORDS = ("plans.json", "selftest.json")  # go along with the plans; the latter is there once the selftest ran
+RECORDS = ("plans.json", "selftest.json")  # go along with plans; the latter is there once the selftest ran
 # All models of a server are on one GPU, the first that the process sees: tensors pass between them by address. CUDA_VISIBLE_DEVICES chooses it.
 _GPU = 0
 
@@ -24,11 +24,6 @@ def read_plans(folder: Path, variant: Variant) -> Plans:
     """The plans in `folder`, whole and of this variant and contract. Raises AssembleError."""
     try:
         plans = Plans.read(folder)
-        if plans.machine.compiler != TENSORRT:
-            raise AssembleError(
-                f"{folder} holds plans of {plans.machine.title}, which Triton's tensorrt backend cannot load. Leave out --target, and say "
-                f"--runtime {plans.machine.compiler}; or build plans with TensorRT on the GPU that will serve: masklet-build engine --help"
-            )
         if plans.variant != variant.name:
             raise AssembleError(f"{folder} holds plans of {plans.variant}, not {variant.name}. Name that variant, or build plans of {variant.name}.")
         plans.check_files(folder)
@@ -73,8 +68,6 @@ def set_engine(config: Config, model: contract.Model, variant: Variant, plan: Pl
         # Each profile has a context of its own, and by default (STATIC) each context would take the memory that the largest profile needs.
         config.parameters["execution_context_allocation_strategy"].string_value = "ON_PROFILE_CHANGE"
     _set_graph(config, model, variant)
-    if model.batched:
-        config.max_batch_size = min(config.max_batch_size, max(next(iter(profile.inputs.values())).max[0] for profile in plan.profiles))
 
 
 def _set_graph(config: Config, model: contract.Model, variant: Variant) -> None:
@@ -92,15 +85,21 @@ def _set_graph(config: Config, model: contract.Model, variant: Variant) -> None:
         graph.input[name].dim[:] = shape[1:] if model.batched else shape
 
 
-def set_bank(config: Config, variant: Variant, plans: Plans) -> None:
-    """Puts memory_bank on the GPU, and its limits within those of the plans."""
+def set_bank(config: Config) -> None:
+    """Puts memory_bank on the GPU."""
     del config.instance_group[:]
     config.instance_group.add(kind=KIND_GPU, count=1, gpus=[_GPU])
     # Without it Triton copies every input of a python model to the host first: the features of each frame.
     config.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value = "no"
+
+
+def set_limits(configs: Mapping[str, Config], variant: Variant, plans: Plans) -> None:
+    """Batches of image_encoder, and the limits of memory_bank, within those of the plans."""
+    encoder, bank = configs["image_encoder"], configs["memory_bank"]
+    encoder.max_batch_size = min(encoder.max_batch_size, plans.limits.videos)
     for name, most in _limits(variant, plans).items():
-        if _over(config, name, most):
-            config.parameters[name].string_value = str(most)
+        if _over(bank, name, most):
+            bank.parameters[name].string_value = str(most)
 
 
 def check_bank(config: Config, variant: Variant, plans: Plans) -> None:
