@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
 from contextlib import redirect_stderr
-from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -19,7 +17,7 @@ from masklet_build import nano
 from masklet_build.engines.builder import Built, build
 from masklet_build.engines.compilers import TensorRTForRTX
 from masklet_build.engines.plans import BuildError, Settings
-from masklet_build.export.profiles import Limits, Profile, profiles
+from masklet_build.export.profiles import Limits, profiles
 
 pytestmark = pytest.mark.engines
 
@@ -27,16 +25,14 @@ pytestmark = pytest.mark.engines
 TABLE = profiles(NANO, Limits.of(NANO), wide=True)[MODEL.name]
 
 
-def compiled(
-    folder: Path, *, table: tuple[Profile, ...] = TABLE, settings: Settings | None = None, targets: tuple[str, ...] = ("8.9",), spoil: object = None
-) -> Built:
+def compiled(folder: Path, *, settings: Settings | None = None, targets: tuple[str, ...] = ("8.9",), spoil: object = None) -> Built:
     """Builds mask_prompt, from a graph that `spoil` changed."""
     model = onnx.load(nano.ENGINES / "mask_prompt.onnx")
     if spoil is not None:
         assert callable(spoil)
         spoil(model.graph)
     onnx.save(model, folder / "mask_prompt.onnx")
-    return build(TensorRTForRTX(targets), MODEL, NANO, folder / "mask_prompt.onnx", table, settings or Settings(), b"", folder / "said.log")
+    return build(TensorRTForRTX(targets), MODEL, NANO, folder / "mask_prompt.onnx", TABLE, settings or Settings(), b"", folder / "said.log")
 
 
 def refusal(folder: Path, **arguments: object) -> str:
@@ -44,12 +40,6 @@ def refusal(folder: Path, **arguments: object) -> str:
         compiled(folder, **arguments)  # type: ignore[arg-type]
     assert "TensorRT for RTX" in str(refused.value)
     return str(refused.value)
-
-
-def dependent(graph: onnx.GraphProto) -> None:
-    """Plants a shape that depends on the data."""
-    graph.node.insert(0, helper.make_node("NonZero", ["MASK"], ["places"], name="/planted"))
-    graph.output.append(helper.make_tensor_value_info("places", TensorProto.INT64, [4, None]))
 
 
 def mixed(graph: onnx.GraphProto) -> None:
@@ -60,17 +50,6 @@ def mixed(graph: onnx.GraphProto) -> None:
     graph.output.append(helper.make_tensor_value_info("sum", TensorProto.FLOAT, None))
 
 
-@pytest.mark.parametrize(("spoil", "said"), [(dependent, "node /planted (NonZero): "), (mixed, "node /planted (Add): ")], ids=["NonZero", "types"])
-def test_a_node_that_the_parser_does_not_take_is_named_with_the_next_step(
-    spoil: Callable[[onnx.GraphProto], None], said: str, tmp_path: Path
-) -> None:
-    text = refusal(tmp_path, spoil=spoil)
-    assert said in text
-    assert "masklet-build export --help" in text
-    assert "--objects" not in text
-    assert "--workspace-gib" not in text
-
-
 def test_other_tensors_than_the_contracts_are_named(tmp_path: Path) -> None:
     def renamed(graph: onnx.GraphProto) -> None:
         for node in graph.node:
@@ -79,13 +58,6 @@ def test_other_tensors_than_the_contracts_are_named(tmp_path: Path) -> None:
 
     with pytest.raises(BuildError, match=r"is not the mask_prompt of masklet\.contract: it has OTHER instead of MASK\. Export again"):
         compiled(tmp_path, spoil=renamed)
-
-
-def test_a_profile_that_the_compiler_does_not_take_is_named(tmp_path: Path) -> None:
-    (profile,) = TABLE
-    shapes = profile.inputs["MASK"]
-    turned = replace(profile, name="turned", inputs={"MASK": shapes._replace(min=shapes.max, max=shapes.min)})
-    assert "does not take the profile 'turned'" in refusal(tmp_path, table=(turned,))
 
 
 def test_too_little_memory_is_told_with_what_gives_more(tmp_path: Path) -> None:

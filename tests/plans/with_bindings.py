@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -119,6 +120,18 @@ def test_a_plan_that_cannot_be_inspected_is_kept_and_what_is_not_known_is_told(w
         assert (plan.kernels, plan.memory) == ((), ())
         assert plan.warnings[-1].startswith("masklet-build could not read what the plan is made of: it cannot load the plan that it just built")
     assert "mask_decoder: masklet-build could not read what the plan is made of" in capsys.readouterr().out
+
+
+def test_each_profile_with_attention_that_could_be_fused_and_is_not_is_told(world: World, onnx: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert engine(onnx) == 0
+    assert "attentions are fused" not in capsys.readouterr().out, "float32 never is"
+    manifest = json.loads((onnx / "manifest.json").read_text())
+    (onnx / "manifest.json").write_text(json.dumps({**manifest, "attention": "fp16"}))
+    assert engine(onnx, "--force") == 0
+    said = capsys.readouterr().out
+    for name, plan in read(onnx).engines.items():
+        for profile in plan.profiles:
+            assert f"{name}: in profile {profile.name!r} 1 of 2 attentions are fused" in said
 
 
 def test_kernels_that_do_not_say_their_profile_are_counted_together(world: World, onnx: Path) -> None:
