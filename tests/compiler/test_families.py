@@ -1,6 +1,6 @@
-"""One small variant of each family through the compiler: all of its attention is fused, its memory is bounded, and it has nothing to complain of.
+"""nano and one small variant of each family through the compiler: all attention is fused, memory is bounded, and there is nothing to complain of.
 
-nano is in test_nano.py. Weights are random; nothing is run.
+Weights are random; nothing is run.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ pytestmark = pytest.mark.torch
 SMALL = ("efficienttam_ti_512", "sam2.1_t@256", "sam3:2@336", "edgetam@256")
 WIDE, NARROW = True, False
 CASES = [
+    *(pytest.param(("nano", precision, WIDE), id=f"nano {precision}") for precision in ("fp16", "bf16")),
     *(pytest.param((name, "bf16", WIDE), id=f"{name} bf16") for name in SMALL),
     *(pytest.param((name, "fp16", WIDE), id=f"{name} fp16", marks=pytest.mark.slow) for name in SMALL),
     *(pytest.param((name, "bf16", NARROW), id=f"{name} bf16 narrow", marks=pytest.mark.slow) for name in SMALL),

@@ -98,6 +98,10 @@ def test_the_same_command_goes_on_with_the_engine_that_it_stopped_at(finished: R
     assert [path.name for path in plans.parent.iterdir()] == ["plans"]
 
 
+def softmax_nodes(engine: str) -> int:
+    return sum(node.op_type == "Softmax" for node in onnx.load(nano.ENGINES / f"{engine}.onnx").graph.node)
+
+
 def test_plans_json_says_what_was_built_for_what_and_of_what(plans: Path) -> None:
     read, limits = Plans.read(plans), Limits.of(NANO)
     assert read.machine == Machine("tensorrt-rtx", trt.__version__, "", DEFAULT_TARGETS, "")
@@ -107,13 +111,12 @@ def test_plans_json_says_what_was_built_for_what_and_of_what(plans: Path) -> Non
         plan = read.engines[name]
         assert plan.profiles == table
         assert plan.onnx == {f"{name}.onnx": file_sha256(nano.ENGINES / f"{name}.onnx")}
-        assert len(plan.kernels) == len(plan.memory) == len(table)
+        assert len(plan.memory) == len(table)
+        assert [(one.attention, one.softmax) for one in plan.kernels] == [(0, softmax_nodes(name))] * len(table), "float32 is never fused"
+        assert plan.softmax_nodes == softmax_nodes(name)
         assert plan.warnings == ()
         assert "[ERROR]" not in (plans / f"{name}.log").read_text()
     assert {path.name for path in plans.iterdir()} == {"plans.json", *(f"{name}{kind}" for name in ENGINES for kind in (".plan", ".log"))}
-    assert read.engines["mask_decoder"].softmax_nodes == sum(
-        node.op_type == "Softmax" for node in onnx.load(nano.ENGINES / "mask_decoder.onnx").graph.node
-    )
 
 
 def test_the_table_tells_fusion_and_the_next_command(finished: Run, plans: Path) -> None:

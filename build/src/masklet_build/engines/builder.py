@@ -113,7 +113,7 @@ def _serialise(compiler: Compiler, builder: Any, network: Any, config: Any, tabl
         plan = builder.build_serialized_network(network, config)
     if plan is None:  # the compiler says why in its log only
         said = _said(log)
-        raise BuildError(f"{compiler.title} built no plan. It said:\n  {said}\nAll it said is in {log.path}. {_advice(said, table)}")
+        raise BuildError(f"{compiler.title} built no plan. It said:\n  {said}\nAll it said is in {log.path}. {_advice(compiler, said, table)}")
     return bytes(plan)
 
 
@@ -121,16 +121,13 @@ def _said(log: Log) -> str:
     return "\n  ".join(reasons(log.errors)[-_TOLD:] or ["nothing"])
 
 
-def _advice(said: str, table: Sequence[Profile]) -> str:
+def _advice(compiler: Compiler, said: str, table: Sequence[Profile]) -> str:
     """By what it is about: more memory makes no type fit."""
     if "profile" in said.lower():
         return _profiles(table)
     if not _SCARCE.search(said):
         return "masklet-build lint knows some reasons, and what to write instead. Where it finds nothing, report this with the log."
-    return (
-        "Where memory is short, allow fewer objects or videos per call (--objects, --videos), or other processes less of the GPU; where no tactic "
-        "is found, give more --workspace-gib or another --level."
-    )
+    return compiler.advice
 
 
 def _profiles(table: Sequence[Profile], first: int = 0) -> str:
@@ -145,7 +142,9 @@ def _profiles(table: Sequence[Profile], first: int = 0) -> str:
 def _inspected(compiler: Compiler, plan: bytes, profiles: int, log: Log, logger: Any) -> Inspection:
     """What is known of a finished plan, which is good whether or not more is known of it."""
     try:
-        return compiler.inspect(plan, profiles, log, logger)
+        found = compiler.inspect(plan, profiles, log, logger)
     except Exception as error:  # whatever NVIDIA's classes raise
-        log.warnings[f"masklet-build could not read the plan's kernels and memory: {error}"] = None
-        return Inspection()
+        found = Inspection(unknown=str(error))
+    if found.unknown:
+        log.warnings[f"masklet-build could not read what the plan is made of: {found.unknown}"] = None
+    return found

@@ -14,8 +14,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, SupportsInt
 
-from tqdm import tqdm
-
 _FINE = 1000  # parts that the bar of an engine is divided into
 
 
@@ -79,6 +77,8 @@ class Progress:
     """A bar with the time that remains. Compilers report nested phases of known numbers of steps; the bar shows the part of the outermost one."""
 
     def __init__(self, engine: str) -> None:
+        from tqdm import tqdm  # only those who build need it
+
         self.cancelled = False
         self._lock = threading.Lock()
         self._parents: dict[str, str | None] = {}

@@ -114,7 +114,7 @@ def _table(plans: Plans) -> str:
         lines.append(f"{name:18}{counts}")
     for name, plan in plans.engines.items():
         lines += [f"{name}: {text}" for text in plan.unfused] if plans.attention != "fp32" else []
-        lines += [f"{name}: {text}" for text in plan.warnings]
+        lines += [] if plan.kernels else [f"{name}: {plan.warnings[-1]}"]
     if plans.attention == "fp32" and any(plan.softmax_nodes for plan in plans.engines.values()):
         lines.append("Attention in fp32 is never fused; it keeps all scores in memory. Export in a reduced precision: masklet-build export --help")
     return "\n".join(lines)

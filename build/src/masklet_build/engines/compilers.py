@@ -25,6 +25,7 @@ _INSTALL: Final = {
     TENSORRT: "Use NVIDIA's image (docker/tensorrt.md), or on a GPU host: pip install tensorrt-cu13",
     RTX: "Use the build environment, or: pip install 'masklet-build[rtx]'",
 }
+_FEWER: Final = "Where memory is short, allow fewer objects or videos per call (--objects, --videos)"
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,13 @@ class Inspection:
     kernels       one per profile
     memory        bytes of activation memory, one per profile
     layers_json   the inspector's list of layers; empty where there is no inspector
+    unknown       why something of this is empty that should not be
     """
 
     kernels: tuple[Kernels, ...] = ()
     memory: tuple[int, ...] = ()
     layers_json: str = ""
+    unknown: str = ""
 
 
 class Compiler(Protocol):
@@ -48,10 +51,12 @@ class Compiler(Protocol):
     title           for people
     wide            whether its engines have wide profiles (masklet_build.export.profiles)
     keeps_timings   whether what it measures is worth keeping for the next build
+    advice          where memory is short or no kernel is found
     """
 
     name: str
     title: str
+    advice: str
     wide: bool
     keeps_timings: bool
 
@@ -66,7 +71,7 @@ class Compiler(Protocol):
         """What a builder's configuration needs besides the network, profiles and settings."""
 
     def inspect(self, plan: bytes, profiles: int, log: Log, logger: Any) -> Inspection:
-        """What is known of a finished plan. Raises ValueError with what is not."""
+        """What is known of a finished plan. Raises ValueError where nothing is."""
 
 
 def compiler_of(name: str, targets: Sequence[str] = DEFAULT_TARGETS) -> Compiler:
@@ -97,6 +102,7 @@ class TensorRT(_Module):
     """TensorRT on the first GPU that the process sees."""
 
     name, title, wide, keeps_timings = TENSORRT, TITLES[TENSORRT], False, True
+    advice = f"{_FEWER}, or other processes less of the GPU; where no tactic is found, give more --workspace-gib or another --level."
 
     def machine(self) -> Machine:
         """See `Compiler`."""
@@ -116,7 +122,10 @@ class TensorRT(_Module):
             raise ValueError("it cannot load the plan that it just built: " + "; ".join(list(log.errors)[-5:]))
         memory = tuple(engine.get_device_memory_size_for_profile_v2(index) for index in range(profiles))
         layers_json = engine.create_engine_inspector().get_engine_information(self.trt.LayerInformationFormat.JSON)
-        return Inspection(kernels.of_inspector(layers_json, profiles), memory, layers_json)
+        try:
+            return Inspection(kernels.of_inspector(layers_json, profiles), memory, layers_json)
+        except ValueError as error:
+            return Inspection((), memory, layers_json, str(error))
 
 
 class TensorRTForRTX(_Module):
@@ -126,6 +135,7 @@ class TensorRTForRTX(_Module):
     """
 
     name, title, wide, keeps_timings = RTX, TITLES[RTX], True, False
+    advice = f"{_FEWER}, or give more --workspace-gib."
 
     def __init__(self, targets: tuple[str, ...]) -> None:
         self.targets = targets
