@@ -120,7 +120,7 @@ def test_the_engines_of_a_repository_are_tested_where_they_lie(world: World, pla
 def test_without_a_driver_the_command_says_what_is_needed(plans: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(gpu, "LIBRARY", "libcuda_of_nobody.so.1")
     assert main(["selftest", str(plans)]) == 1
-    assert "TensorRT for RTX finds no GPU: libcuda_of_nobody.so.1 cannot be loaded" in (said := capsys.readouterr().err)
+    assert "libcuda_of_nobody.so.1 cannot be loaded" in (said := capsys.readouterr().err)
     assert "This needs an NVIDIA GPU and its driver" in said
 
 

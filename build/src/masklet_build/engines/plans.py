@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from masklet.contract import CONTRACT_VERSION
+from masklet_build.embedded.shapes import Shapes
 from masklet_build.engines.kernels import Kernels
-from masklet_build.export.profiles import Limits, Profile, Range, Shapes
+from masklet_build.export.profiles import Limits, Profile, Range
 from masklet_build.manifest import file_sha256
 
 FILE_NAME = "plans.json"

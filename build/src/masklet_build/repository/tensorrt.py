@@ -11,8 +11,9 @@ from pathlib import Path
 
 from masklet import contract
 from masklet.families import Variant
+from masklet_build.embedded.shapes import Shapes
 from masklet_build.engines.plans import Plan, Plans, PlansError
-from masklet_build.export.profiles import Shapes, steady
+from masklet_build.export.profiles import steady
 from masklet_build.repository.configs import KIND_GPU, AssembleError, Config
 
 RECORDS = ("plans.json", "selftest.json")  # go along with plans; the latter is there once the selftest ran
