@@ -7,15 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from masklet_build.cli import main
 from masklet_build.serve import log
-from masklet_build.serve.command import _keep_or_remove, _look_after, bound
+from masklet_build.serve.log_file import bound, keep_or_remove, look_after
 from tests.serving.toy import write_repository
 
 PATIENCE_S = 60  # only something broken uses it up
@@ -31,9 +31,8 @@ def temporary(tmp_path: Path) -> Path:
 def test_what_is_compiled_for_a_gpu_is_said_and_nothing_else_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The lines are as Triton writes what a python model logs."""
     path = tmp_path / "triton.log"
-    path.touch()
-    watch = Thread(target=_look_after, args=(path, False), daemon=True)
-    watch.start()
+    look_after(path, False)
+    watch = next(thread for thread in threading.enumerate() if thread.name == "log")
     compiling = "memory_attention: compiling kernels for NVIDIA GeForce RTX 4090; none were kept, so this takes longest"
     begun, ready = "begun: ready for more", "memory_attention: ready for NVIDIA GeForce RTX 4090 after 12.3 s"
     others = ("image_encoder: openvino on cpu", "Started GRPCInferenceService at 127.0.0.1:8001")
@@ -96,18 +95,37 @@ def test_a_start_that_never_reached_triton_leaves_no_log(tmp_path: Path, tempora
 
 def test_a_log_in_a_folder_that_is_not_there_yet_is_looked_after_until_it_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "log"
-    watch = Thread(target=_look_after, args=(path, False), daemon=True)
-    watch.start()
-    while not path.exists():
-        assert watch.is_alive()
+    look_after(path, False)
+    (watch,) = (thread for thread in threading.enumerate() if thread.name == "log")
+    assert path.exists()
     path.unlink()
+    watch.join(PATIENCE_S)
+    assert not watch.is_alive()
+
+
+def test_a_log_that_was_removed_before_the_thread_got_to_it_stays_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a start that fails at once on a busy machine."""
+    path = tmp_path / "log"
+    watches: list[Late] = []
+
+    class Late(threading.Thread):
+        def start(self) -> None:
+            watches.append(self)
+            path.unlink(missing_ok=True)
+            super().start()
+
+    monkeypatch.setattr(threading, "Thread", Late)
+    look_after(path, False)
+    (watch,) = watches
+    watch.join(2)
+    assert not path.exists()
     watch.join(PATIENCE_S)
     assert not watch.is_alive()
 
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_a_log_that_was_swept_from_the_temporary_folder_spoils_no_end(tmp_path: Path, capsys: pytest.CaptureFixture[str], code: int) -> None:
-    _keep_or_remove(tmp_path / "swept.log", code)
+    keep_or_remove(tmp_path / "swept.log", code)
     assert capsys.readouterr().err == ""
 
 

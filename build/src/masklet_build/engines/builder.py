@@ -17,12 +17,12 @@ from masklet.families import Variant
 from masklet_build.engines.callbacks import Log, Progress, logging, monitor, stopping_at_a_step
 from masklet_build.engines.compilers import Compiler, Inspection
 from masklet_build.engines.kernels import Kernels
-from masklet_build.engines.network import count_softmax, parse, sizes
+from masklet_build.engines.network import count_softmax, parse, reasons, sizes
 from masklet_build.engines.plans import BuildError, Settings
 from masklet_build.export.profiles import Profile
 
 _TOLD = 5  # of a compiler's errors, the last; they follow from one another, and the log has all
-_SCARCE = re.compile(r"memory|workspace|tactic|alloc", re.IGNORECASE)  # what limits and settings can help
+_SCARCE = re.compile(r"(out ?of|insufficient) ?memory|workspace|tactic|implementation|alloc", re.IGNORECASE)  # what limits and settings can help
 
 
 @dataclass(frozen=True)
@@ -65,10 +65,10 @@ def build(
         softmax_nodes = count_softmax(compiler.trt, network)
         progress = Progress(model.name)
         try:
-            config = configure(compiler, builder, network, table, settings, progress)
+            config = configure(compiler, builder, network, table, settings, progress, log)
             if compiler.keeps_timings:
                 _give_timings(config, timings)
-            plan = _serialise(compiler, builder, network, config, log, progress)
+            plan = _serialise(compiler, builder, network, config, table, log, progress)
         finally:
             progress.close()
         del parser  # it held the network's weights
@@ -78,7 +78,7 @@ def build(
     return Built(plan, timings, found.layers_json, softmax_nodes, found.kernels, found.memory, tuple(log.warnings), seconds)
 
 
-def configure(compiler: Compiler, builder: Any, network: Any, table: Sequence[Profile], settings: Settings, progress: Progress) -> Any:
+def configure(compiler: Compiler, builder: Any, network: Any, table: Sequence[Profile], settings: Settings, progress: Progress, log: Log) -> Any:
     """The builder's configuration. Raises BuildError for a profile that the compiler does not take."""
     trt = compiler.trt
     config = builder.create_builder_config()
@@ -95,11 +95,11 @@ def configure(compiler: Compiler, builder: Any, network: Any, table: Sequence[Pr
     free = [tensor.name for tensor in inputs if -1 in sizes(tensor.shape)]
     for index, wanted in enumerate(table):
         profile = builder.create_optimization_profile()
-        for name in free:
+        for name in (name for name in free if name in wanted.inputs):  # of one that is not there the compiler tells
             least, tuned, most = (trt.Dims(list(shape)) for shape in wanted.inputs[name])
             profile.set_shape(name, least, tuned, most)
         if config.add_optimization_profile(profile) != index:
-            raise BuildError(f"{compiler.title} does not take the profile {wanted.name!r}: {dict(wanted.inputs)}. Report this with the log.")
+            raise BuildError(f"{compiler.title} does not take the profile {wanted.name!r}. It said:\n  {_said(log)}\n{_profiles([wanted], index)}")
     return config
 
 
@@ -108,23 +108,38 @@ def _give_timings(config: Any, timings: bytes) -> None:
         config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
 
 
-def _serialise(compiler: Compiler, builder: Any, network: Any, config: Any, log: Log, progress: Progress) -> bytes:
+def _serialise(compiler: Compiler, builder: Any, network: Any, config: Any, table: Sequence[Profile], log: Log, progress: Progress) -> bytes:
     with stopping_at_a_step(progress):
         plan = builder.build_serialized_network(network, config)
     if plan is None:  # the compiler says why in its log only
-        said = "\n  ".join(list(log.errors)[-_TOLD:] or ["nothing"])
-        raise BuildError(f"{compiler.title} built no plan. It said:\n  {said}\nAll it said is in {log.path}.{_advice(said)}")
+        said = _said(log)
+        raise BuildError(f"{compiler.title} built no plan. It said:\n  {said}\nAll it said is in {log.path}. {_advice(said, table)}")
     return bytes(plan)
 
 
-def _advice(said: str) -> str:
-    """Only for what it may help: more memory makes no type fit."""
+def _said(log: Log) -> str:
+    return "\n  ".join(reasons(log.errors)[-_TOLD:] or ["nothing"])
+
+
+def _advice(said: str, table: Sequence[Profile]) -> str:
+    """By what it is about: more memory makes no type fit."""
+    if "profile" in said.lower():
+        return _profiles(table)
     if not _SCARCE.search(said):
-        return ""
+        return "masklet-build lint knows some reasons, and what to write instead. Where it finds nothing, report this with the log."
     return (
-        " Where memory is short, allow fewer objects or videos per call (--objects, --videos), or other processes less of the GPU; where no tactic "
+        "Where memory is short, allow fewer objects or videos per call (--objects, --videos), or other processes less of the GPU; where no tactic "
         "is found, give more --workspace-gib or another --level."
     )
+
+
+def _profiles(table: Sequence[Profile], first: int = 0) -> str:
+    """Compilers call profiles by their numbers."""
+    lines = []
+    for index, profile in enumerate(table, first):
+        shapes = ", ".join(f"{name} {list(shapes.min)} to {list(shapes.max)}" for name, shapes in profile.inputs.items())
+        lines.append(f"\n  {index} {profile.name!r}: {shapes}")
+    return f"Profiles are made by masklet-build: report this with the log. They are{''.join(lines)}"
 
 
 def _inspected(compiler: Compiler, plan: bytes, profiles: int, log: Log, logger: Any) -> Inspection:

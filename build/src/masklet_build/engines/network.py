@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,11 +39,17 @@ def _refusal(compiler: Compiler, parser: Any, path: Path) -> str:
         error = parser.get_error(index)
         node = f"node {error.node_name() or error.node()} ({error.node_operator() or 'no operator'})" if error.node() >= 0 else "the model"
         code = str(error.code()).removeprefix("ErrorCode.")  # in 10.13 its `name` is not that of the enumerator
-        told.append(f"{node}: {error.desc()} [{code}]")
+        told.append(f"{node}: {' '.join(reasons(error.desc().splitlines()))} [{code}]")
     return (
         f"{compiler.title} {compiler.trt.__version__} cannot read {path}:\n  " + "\n  ".join(told or ["it gives no reason; its log does"]) + "\n"
         "Export for TensorRT: masklet-build export --help. Where that was done, report this with the lines above."
     )
+
+
+def reasons(lines: Iterable[str]) -> list[str]:
+    """Without what TensorRT for RTX says behind every error on a machine that has no GPU, and needs none: that the driver is too old."""
+    lines = list(lines)
+    return [line for line in lines if "cudaError 35" not in line] or lines
 
 
 def _differences(found: Sequence[Any], wanted: Sequence[Tensor], model: Model, variant: Variant) -> list[str]:
