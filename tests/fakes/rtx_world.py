@@ -10,17 +10,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnxruntime
-import pytest
 import tensorrt_rtx_bindings as trt
 
 from masklet_build.embedded import gpu, rtx_engine, rtx_machine
 from masklet_build.embedded.shapes import Inputs, nearest
 from tests.fakes.device_module import Module
 from tests.fakes.strict import strict
+
+if TYPE_CHECKING:
+    from masklet_build.export.profiles import Limits
 
 Valid, Why = trt.EngineValidity, trt.EngineInvalidityDiagnostics
 DTYPES = {"tensor(float)": trt.DataType.FLOAT, "tensor(uint8)": trt.DataType.UINT8, "tensor(int32)": trt.DataType.INT32}
@@ -57,7 +59,7 @@ class World:
     contexts: dict[str, Any] = field(default_factory=dict)
     compiled: list[str] = field(default_factory=list)
 
-    def install(self, monkeypatch: pytest.MonkeyPatch, driver: Path) -> None:
+    def install(self, monkeypatch: Any, driver: Path) -> None:
         """In the place of cupy, of TensorRT for RTX, and of the driver; `driver`: a library that stands in for it (tests/plans/libcuda.c)."""
         monkeypatch.setitem(sys.modules, "cupy", self.cupy)
         monkeypatch.delitem(sys.modules, "masklet_build.embedded.rtx_runner", raising=False)
@@ -207,3 +209,25 @@ class _Run:
 def _memory(address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     count = int(np.prod(shape)) * dtype.itemsize
     return np.frombuffer((ctypes.c_uint8 * count).from_address(address), dtype).reshape(shape)
+
+
+def plans_of_nano(folder: Path, limits: Limits) -> Path:
+    """A folder as `masklet-build engine nano --rtx` leaves it, with plans that this world takes."""
+    from masklet.contract import CONTRACT_VERSION, engines
+    from masklet.families import NANO
+    from masklet_build import nano
+    from masklet_build.engines.kernels import Kernels
+    from masklet_build.engines.plans import Machine, Plan, Plans, Settings
+    from masklet_build.export.profiles import profiles
+    from masklet_build.manifest import Manifest, file_sha256
+
+    folder.mkdir()
+    made, tables = {}, profiles(NANO, limits, wide=True)
+    for model in engines(NANO):
+        file, table = folder / f"{model.name}.plan", tables[model.name]
+        file.write_bytes(b"h" * HEADER + model.name.encode())
+        made[model.name] = Plan(file_sha256(file), {}, table, 1.0, (1,) * len(table), 0, (Kernels(1, 0, 0, 0, 0),) * len(table), ())
+    machine = Machine("tensorrt-rtx", trt.__version__, "", ("8.6", "8.9"), "")
+    rest = ("fp32", "fp32", limits, Settings(), machine, made, "2026-01-01T00:00:00+00:00")
+    Plans("nano", Manifest.read(nano.ENGINES).checkpoint, CONTRACT_VERSION, *rest).write(folder)
+    return folder

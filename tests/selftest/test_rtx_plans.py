@@ -11,7 +11,7 @@ import pytest
 
 trt = pytest.importorskip("tensorrt_rtx_bindings")
 
-from masklet.contract import CONTRACT_VERSION, engines  # noqa: E402
+from masklet.contract import engines  # noqa: E402
 from masklet.families import NANO  # noqa: E402
 from masklet_build import nano  # noqa: E402
 from masklet_build.check.subject import opened  # noqa: E402
@@ -19,14 +19,12 @@ from masklet_build.cli import main  # noqa: E402
 from masklet_build.embedded import gpu  # noqa: E402
 from masklet_build.embedded.runners import OnnxRuntimeRunner  # noqa: E402
 from masklet_build.engines.device import DeviceError  # noqa: E402
-from masklet_build.engines.kernels import Kernels  # noqa: E402
-from masklet_build.engines.plans import Machine, Plan, Plans, PlansError, Settings  # noqa: E402
+from masklet_build.engines.plans import PlansError  # noqa: E402
 from masklet_build.engines.runtime import PlanStages, RunError  # noqa: E402
 from masklet_build.export.profiles import Limits, NoProfile, profiles  # noqa: E402
-from masklet_build.manifest import Manifest, file_sha256  # noqa: E402
 from masklet_build.models.samples import Sizes, sample_inputs  # noqa: E402
 from masklet_build.repository.assemble import assemble  # noqa: E402
-from tests.fakes.rtx_world import HEADER, Valid, Why, World  # noqa: E402
+from tests.fakes.rtx_world import Valid, Why, World, plans_of_nano  # noqa: E402
 from tests.plans.stubs import compile_driver  # noqa: E402
 
 pytestmark = pytest.mark.engines
@@ -49,18 +47,7 @@ def world(monkeypatch: pytest.MonkeyPatch, driver: Path) -> World:
 
 @pytest.fixture
 def plans(tmp_path: Path) -> Path:
-    folder = tmp_path / "plans"
-    folder.mkdir()
-    made = {}
-    for model in engines(NANO):
-        (folder / f"{model.name}.plan").write_bytes(b"h" * HEADER + model.name.encode())
-        table = TABLE[model.name]
-        kernels = (Kernels(1, 0, 0, 0, 0),) * len(table)
-        made[model.name] = Plan(file_sha256(folder / f"{model.name}.plan"), {}, table, 1.0, (1,) * len(table), 0, kernels, ())
-    machine = Machine("tensorrt-rtx", trt.__version__, "", ("8.6", "8.9"), "")
-    rest = ("fp32", "fp32", LIMITS, Settings(), machine, made, "2026-01-01T00:00:00+00:00")
-    Plans("nano", Manifest.read(nano.ENGINES).checkpoint, CONTRACT_VERSION, *rest).write(folder)
-    return folder
+    return plans_of_nano(tmp_path / "plans", LIMITS)
 
 
 @pytest.mark.parametrize("general", [False, True])
@@ -120,7 +107,7 @@ def test_the_engines_of_a_repository_are_tested_where_they_lie(world: World, pla
 def test_without_a_driver_the_command_says_what_is_needed(plans: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(gpu, "LIBRARY", "libcuda_of_nobody.so.1")
     assert main(["selftest", str(plans)]) == 1
-    assert "TensorRT for RTX finds no GPU: libcuda_of_nobody.so.1 cannot be loaded" in (said := capsys.readouterr().err)
+    assert "libcuda_of_nobody.so.1 cannot be loaded" in (said := capsys.readouterr().err)
     assert "This needs an NVIDIA GPU and its driver" in said
 
 

@@ -86,7 +86,7 @@ def load(file: Path) -> trt.ICudaEngine:
     validity, flags = runtime.get_engine_validity(plan[: runtime.engine_header_size])
     reasons = [f"{what}: {then}" for flag, (what, then) in _REASONS.items() if int(flags) & flag.value]
     if validity == trt.EngineValidity.INVALID:
-        raise RtxError(f"{file} cannot run here. {'; '.join(reasons) or _log.error}.")
+        raise RtxError(f"{file} cannot run here. {'; '.join(reasons) or _log.error.rstrip('.')}.")
     if validity == trt.EngineValidity.SUBOPTIMAL:
         LOG.warning("%s may run slower here than it could. %s.", file, "; ".join(reasons) or "TensorRT for RTX does not say why")
     engine = runtime.deserialize_cuda_engine(plan)

@@ -17,7 +17,6 @@ _CUDA = 13  # of the packages below
 _BINDINGS = "tensorrt-rtx-cu13-bindings"
 # cupy 14 wants numpy 2, which Triton's python backend cannot take. It compiles its kernels with nvrtc, against the headers of the runtime.
 _CUPY = ("cupy-cuda13x==13.6.0", "nvidia-cuda-nvrtc==13.0.*", "nvidia-cuda-runtime==13.0.*")
-_ELSE = "Without one: masklet-build assemble ... --runtime openvino."
 
 
 @dataclass(frozen=True)
@@ -60,17 +59,17 @@ def device_index(name: str) -> int:
 def admitted(folder: Path, index: int) -> Gpu:
     """The GPU of this index, once it, its driver and the packages are known to go together with the engines in a folder. Raises ValueError."""
     built = Built.read(folder)
-    gpu = fitting(built, index)
+    try:
+        gpu = fitting(built, index)
+    except DeviceError as error:
+        raise ValueError(f"TensorRT for RTX finds no GPU: {error} Without one: masklet-build assemble ... --runtime openvino.") from error
     _check_packages(built)
     return gpu
 
 
 def fitting(built: Built, index: int) -> Gpu:
-    """The GPU of this index, once it and its driver are known to run such engines. Raises ValueError."""
-    try:
-        gpu = Gpu(index)
-    except DeviceError as error:
-        raise ValueError(f"TensorRT for RTX finds no GPU: {error} {_ELSE}") from error
+    """The GPU of this index, once it and its driver are known to run such engines. Raises DeviceError where there is none, and ValueError."""
+    gpu = Gpu(index)
     said = f"{gpu.name} has compute capability {gpu.compute_capability}"
     if gpu.compute_capability not in (*TARGETS, *built.targets):
         raise ValueError(
