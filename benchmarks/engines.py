@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from masklet import contract
 from masklet.contract import CONTRACT_VERSION
 from masklet.families import NANO, Variant
 from masklet_build import nano
+from masklet_build.export.precision.choice import Choice
 from masklet_build.manifest import Manifest, file_sha256
 
 Say = Callable[[str], None]
@@ -77,3 +79,17 @@ def prepared(variant: Variant, given: Path | None, folder: Path, say: Say) -> tu
     say(f"exporting {variant.name}")
     export(variant, checkpoint, folder / "engines", sizes=(Sizes(),))
     return checkpoint, folder / "engines"
+
+
+def write_graphs(folder: Path, variant: Variant, choice: Choice) -> None:
+    """<engine>.onnx of the five engines with random weights, as `masklet-build export` writes them, but unchecked: nothing is run, so nothing is
+    known of ranges, and no module keeps fp32 for them."""
+    from masklet_build.checkpoints.random_weights import random_parameters
+    from masklet_build.export.onnx_export import export_engine, opset_of
+    from masklet_build.export.precision.plan import Plan
+    from masklet_build.models.network import build_stages
+
+    stages, plan = build_stages(random_parameters(variant, _SEED), variant), Plan(choice)
+    for model in contract.engines(variant):
+        stage = plan.stage(model.name, stages.pop(model.name))  # each is gone when it is written: the largest have gigabytes
+        export_engine(stage, model, variant, folder / f"{model.name}.onnx", opset_of(choice))

@@ -81,9 +81,14 @@ def origin(content: Mapping[str, Any]) -> list[str]:
 
 def save(out: Path, name: str, content: Mapping[str, Any], lines: Iterable[str]) -> None:
     """Prints a report that ends with its origin, and writes NAME.json and NAME.md into `out`. content: with the `facts`."""
+    print(write(out, name, content, lines))
+    print(f"written: {out / name}.json, {out / name}.md")
+
+
+def write(out: Path, name: str, content: Mapping[str, Any], lines: Iterable[str]) -> str:
+    """The same without printing; the text of NAME.md."""
     text = "\n".join([*lines, *origin(content)]) + "\n"
     out.mkdir(parents=True, exist_ok=True)
     (out / f"{name}.json").write_text(json.dumps(provenance.rounded(dict(content)), indent=1) + "\n", encoding="utf-8")
     (out / f"{name}.md").write_text(text, encoding="utf-8")
-    print(text)
-    print(f"written: {out / name}.json, {out / name}.md")
+    return text

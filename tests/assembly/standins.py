@@ -6,7 +6,8 @@ from pathlib import Path
 
 from masklet import contract
 from masklet.families import Variant
-from masklet_build.engines.plans import Layers, Machine, Plan, Plans, Settings
+from masklet_build.engines.kernels import Kernels
+from masklet_build.engines.plans import Machine, Plan, Plans, Settings
 from masklet_build.export.profiles import Limits, profiles
 from masklet_build.manifest import Manifest, file_sha256
 
@@ -21,16 +22,20 @@ def engines_of(variant: Variant, folder: Path, sha256: str = "5" * 64, **further
     return folder
 
 
-def plans_of(variant: Variant, folder: Path, sha256: str = "5" * 64, limits: Limits | None = None) -> Path:
+L4 = Machine("tensorrt", "11.1.0.106", "NVIDIA L4", ("8.9",), "13.0")
+RTX = Machine("tensorrt-rtx", "1.7.1.116", "", ("8.6", "8.9", "12.0"), "")
+
+
+def plans_of(variant: Variant, folder: Path, sha256: str = "5" * 64, limits: Limits | None = None, machine: Machine = L4) -> Path:
     """Makes `folder` with plans.json as a build writes it, its profiles those of masklet_build.export.profiles."""
     folder.mkdir()
     limits = limits or Limits.of(variant)
     plans = {}
-    for engine, table in profiles(variant, limits).items():
+    for engine, table in profiles(variant, limits, wide=machine.compiler == "tensorrt-rtx").items():
         file = folder / f"{engine}.plan"
         file.write_bytes(f"plan of {engine}".encode())
         memory = tuple(1 << 20 for _ in table)
-        plans[engine] = Plan(file_sha256(file), {f"{engine}.onnx": "6" * 64}, table, 60.0, memory, Layers(100, 4, 2, 3), ())
+        plans[engine] = Plan(file_sha256(file), {f"{engine}.onnx": "6" * 64}, table, 60.0, memory, 4, (Kernels(100, 4, 0, 2, 3),) * len(table), ())
     Plans(
         variant=variant.name,
         checkpoint={"name": "x.pt", "sha256": sha256},
@@ -39,7 +44,7 @@ def plans_of(variant: Variant, folder: Path, sha256: str = "5" * 64, limits: Lim
         attention="fp16",
         limits=limits,
         settings=Settings(),
-        machine=Machine("11.1.0.106", "NVIDIA L4", "8.9", "13.0"),
+        machine=machine,
         engines=plans,
         created="2026-11-22T00:00:00+00:00",
     ).write(folder)

@@ -101,8 +101,15 @@ RULES = [
     Rule(
         "build/src/masklet_build/embedded/*.py",
         frozenset({"masklet_build.embedded", "numpy", "openvino", "onnxruntime"}),
-        but=("/model.py", "/torch_", "/cuda_"),
+        but=("/model.py", "/torch_", "/cuda_", "/rtx_"),
     ),
+    Rule(
+        "build/src/masklet_build/embedded/rtx_*.py",
+        frozenset({"masklet_build.embedded", "numpy", "tensorrt_rtx_bindings", "cupy"}),
+        but=("/rtx_machine.py",),
+    ),
+    # It says what is missing, so it imports none of it.
+    *(Rule(f"build/src/masklet_build/embedded/{name}.py", frozenset({"masklet_build.embedded"})) for name in ("gpu", "kernel_cache", "rtx_machine")),
     Rule("build/src/masklet_build/embedded/torch_*.py", frozenset({"masklet_build.embedded", "numpy", "torch"})),
     Rule("build/src/masklet_build/embedded/cuda_graphs.py", frozenset({"torch"})),
     *(Rule(f"{BUILDER}/{name}", standing_on(0) | allowed) for name, allowed in GROUND.items()),

@@ -148,8 +148,8 @@ def norms_of_encoder(trunk: Trunk) -> tuple[int, int]:
 
 
 def norms_of_perceiver(layers: int) -> int:
-    """In a layer one of the memory, and four of each of the two kinds of latents."""
-    return layers * (1 + 2 * 4) + 1
+    """In a layer one of the memory, and four of each of the two kinds of latents; but a window of one feature is the only key, whatever the query."""
+    return layers * (1 + 4 + 3) + 1
 
 
 def test_norms_of_tokens_are_one_node_and_norms_of_maps_turn_nothing_over(small, engine, model):

@@ -15,11 +15,16 @@ from tests.fakes.dlpack import CUDA, packed, unpacked
 
 
 class Module:
-    """Stands for `cupy`: the functions that the bank uses, with cupy's names and signatures (tests/memory_bank/test_arrays.py)."""
+    """Stands for `cupy`: the functions that the bank and the runner of TensorRT for RTX use, with cupy's names and signatures
+    (tests/memory_bank/test_arrays.py)."""
 
     def __init__(self) -> None:
         self.to_device = 0
         self.to_host = 0
+        self.cuda = Cuda()
+
+    def empty(self, shape: Any, dtype: Any) -> ndarray:
+        return ndarray(np.full(shape, 255, dtype))  # as float32: NaN
 
     def asarray(self, a: np.ndarray) -> ndarray:
         self.to_device += a.nbytes
@@ -48,6 +53,45 @@ class Module:
         return ndarray(unpacked(array.__dlpack__(stream=1)))
 
 
+class Cuda:
+    """Stands for `cupy.cuda`: the current device and queue of the one thread that there is."""
+
+    def __init__(self) -> None:
+        self.device: int | None = None
+        self.current = Stream(self, 0)
+        self.made = 0
+
+    def Device(self, device: int) -> Device:
+        return Device(self, device)
+
+    def Stream(self) -> Stream:
+        self.made += 1
+        return Stream(self, 0x7F0000000000 + self.made)
+
+    def get_current_stream(self) -> Stream:
+        return self.current
+
+
+class Device:
+    """Stands for `cupy.cuda.Device`."""
+
+    def __init__(self, cuda: Cuda, index: int) -> None:
+        self._cuda, self._index = cuda, index
+
+    def use(self) -> None:
+        self._cuda.device = self._index
+
+
+class Stream:
+    """Stands for `cupy.cuda.Stream`."""
+
+    def __init__(self, cuda: Cuda, ptr: int) -> None:
+        self._cuda, self.ptr = cuda, ptr
+
+    def use(self) -> None:
+        self._cuda.current = self
+
+
 class ndarray:
     """Stands for `cupy.ndarray`."""
 
@@ -71,6 +115,15 @@ class ndarray:
     @property
     def dtype(self) -> np.dtype:
         return self._inside.dtype
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        return {"data": (self._inside.ctypes.data, False)}
+
+    def set(self, arr: np.ndarray) -> None:
+        if (arr.dtype, arr.shape) != (self.dtype, self.shape):
+            raise TypeError(f"array dtype mismatch: {arr.dtype} {arr.shape}, {self.dtype} {self.shape}")
+        self._inside[...] = arr
 
     def __len__(self) -> int:
         return len(self._inside)

@@ -87,6 +87,12 @@ def test_a_bfloat16_convolution_needs_the_opset_that_has_it() -> None:
     assert found(structure.agreement, text, 22) == []
 
 
+def test_constants_are_numbers_or_tensors() -> None:
+    text = """agraph (float[B,4] x) => (float[4,B] y)
+    { a = Constant <value_ints = [-1]> ()  b = Constant <value = int64[1] {4}> ()  s = Concat <axis = 0> (b, a)  y = Reshape (x, s) }"""
+    assert found(structure.agreement, text) == []
+
+
 def test_shapes_that_contradict_each_other_are_found() -> None:
     text = "agraph (float[2,3] x, float[4,5] w) => (float[2,5] y) { y = MatMul (x, w) }"
     assert found(structure.agreement, text)[0].where == "the model"

@@ -13,6 +13,7 @@ static int context, current;
 static struct { void *to; CUdeviceptr from; size_t bytes; } pending[PENDING];
 static int waiting, live;
 
+static int number(const char *variable, int otherwise) { return getenv(variable) ? atoi(getenv(variable)) : otherwise; }
 int live_allocations(void) { return live; }  // for tests
 
 CUresult cuInit(unsigned flags) { return getenv("STUB_NO_DEVICE") ? NO_DEVICE : flags ? INVALID_VALUE : SUCCESS; }
@@ -20,15 +21,17 @@ CUresult cuGetErrorString(CUresult code, const char **text) {
   *text = code == NO_DEVICE ? "no CUDA-capable device is detected" : code == OUT_OF_MEMORY ? "out of memory" : "other";
   return SUCCESS;
 }
-CUresult cuDriverGetVersion(int *version) { *version = 13040; return SUCCESS; }
+CUresult cuDriverGetVersion(int *version) { *version = number("STUB_DRIVER", 13040); return SUCCESS; }
+CUresult cuDeviceGetCount(int *count) { *count = 1; return SUCCESS; }
 CUresult cuDeviceGet(int *device, int ordinal) { *device = 7 + ordinal; return SUCCESS; }
 CUresult cuDeviceGetName(char *name, int length, int device) {
   if (device != 7) return INVALID_VALUE;
-  strncpy(name, "Stub GPU", length);
+  strncpy(name, getenv("STUB_NAME") ? getenv("STUB_NAME") : "Stub GPU", length);
   return SUCCESS;
 }
 CUresult cuDeviceGetAttribute(int *value, int attribute, int device) {
-  *value = attribute == 75 ? 8 : attribute == 76 ? 9 : -1;
+  int capability = number("STUB_CAPABILITY", 89);  // 10 x major + minor
+  *value = attribute == 75 ? capability / 10 : attribute == 76 ? capability % 10 : -1;
   return device == 7 ? SUCCESS : INVALID_VALUE;
 }
 CUresult cuDevicePrimaryCtxRetain(void **made, int device) { *made = &context; return device == 7 ? SUCCESS : INVALID_VALUE; }

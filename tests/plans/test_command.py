@@ -10,9 +10,9 @@ ARGUMENTS = ["engine", "nano", "--onnx", "engines", "--out", "plans"]
 
 
 def test_a_machine_without_tensorrt_is_told_where_to_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("masklet_build.engines.command.find_spec", lambda name: None if name == "tensorrt" else object())
+    monkeypatch.setattr("masklet_build.engines.compilers.find_spec", lambda name: None)
     assert main(ARGUMENTS) == 1
-    assert "tensorrt is not installed here" in (said := capsys.readouterr().err)
+    assert "TensorRT is not installed here" in (said := capsys.readouterr().err)
     assert "docker/tensorrt.md" in said
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from masklet_build.engines import device as module
+from masklet_build.embedded import gpu as module
 from masklet_build.engines.device import Device, DeviceError
 from tests.plans.stubs import compile_driver
 

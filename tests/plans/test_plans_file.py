@@ -10,11 +10,12 @@ import pytest
 
 from masklet import families
 from masklet.contract import CONTRACT_VERSION
-from masklet_build.engines.plans import FILE_NAME, Layers, Machine, Plan, Plans, PlansError, Settings
+from masklet_build.engines.kernels import Kernels, of_inspector
+from masklet_build.engines.plans import FILE_NAME, Machine, Plan, Plans, PlansError, Settings
 from masklet_build.export.profiles import Limits, profiles
 from masklet_build.manifest import file_sha256
 
-MACHINE = Machine("11.0.0.114", "NVIDIA H100 PCIe", "9.0", "13.0")
+MACHINE = Machine("tensorrt", "11.0.0.114", "NVIDIA H100 PCIe", ("9.0",), "13.0")
 
 
 @pytest.fixture
@@ -25,8 +26,10 @@ def folder(tmp_path: Path) -> Path:
     engines = {}
     for name, table in profiles(variant, limits).items():
         (tmp_path / f"{name}.plan").write_bytes(name.encode())
-        layers = Layers(total=9, attention=2, casts=1, reformats=3)
-        engines[name] = Plan(file_sha256(tmp_path / f"{name}.plan"), {f"{name}.onnx": "0"}, table, 1.5, (1 << 20,) * len(table), layers, ("careful",))
+        kernels = (Kernels(total=9, attention=2, softmax=0, casts=1, reformats=3),) * len(table)
+        engines[name] = Plan(
+            file_sha256(tmp_path / f"{name}.plan"), {f"{name}.onnx": "0"}, table, 1.5, (1 << 20,) * len(table), 2, kernels, ("careful",)
+        )
     Plans(
         "nano", {"name": "x", "sha256": "1"}, CONTRACT_VERSION, "fp16", "bf16", limits, Settings(), MACHINE, engines, "2026-01-01T00:00:00+00:00"
     ).write(tmp_path)
@@ -49,12 +52,12 @@ def test_plans_are_taken_where_they_were_made(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"tensorrt": "11.4.0.106"}, "TensorRT was 11.0.0.114, and here it is 11.4.0.106"),
+        ({"version": "11.4.0.106"}, "TensorRT was 11.0.0.114, and here it is 11.4.0.106"),
         ({"gpu": "NVIDIA L4"}, "the GPU was NVIDIA H100 PCIe, and here it is NVIDIA L4"),
-        ({"compute_capability": "8.9"}, "compute capability was 9.0, and here it is 8.9"),
+        ({"targets": ("8.9",)}, "compute capability was 9.0, and here it is 8.9"),
     ],
 )
-def test_plans_of_another_machine_are_refused_with_how_to_rebuild(folder: Path, change: dict[str, str], said: str) -> None:
+def test_plans_of_another_machine_are_refused_with_how_to_rebuild(folder: Path, change: dict[str, object], said: str) -> None:
     with pytest.raises(PlansError, match=said) as refused:
         Plans.read(folder).check(folder, replace(MACHINE, **change))
     assert "masklet-build engine nano" in str(refused.value)
@@ -91,6 +94,17 @@ def test_a_damaged_file_is_refused(folder: Path, damage: str) -> None:
         Plans.read(folder)
 
 
+def test_a_file_of_before_there_were_two_compilers_is_refused(folder: Path) -> None:
+    value = json.loads((folder / FILE_NAME).read_text())
+    value["machine"] = {"tensorrt": "11.0.0.114", "gpu": "NVIDIA L4", "compute_capability": "8.9", "driver": "13.0"}
+    for plan in value["engines"].values():
+        plan["device_memory"], plan["layers"] = plan.pop("memory"), {"total": 9, "attention": 2, "casts": 1, "reformats": 3}
+        del plan["kernels"], plan["softmax_nodes"]
+    (folder / FILE_NAME).write_text(json.dumps(value))
+    with pytest.raises(PlansError, match=r"another version of masklet-build wrote it.*Build again: masklet-build engine --help"):
+        Plans.read(folder)
+
+
 # Written by hand from the form that TensorRT's documentation shows; not the output of a real engine.
 DETAILED = {
     "Layers": [
@@ -106,8 +120,8 @@ DETAILED = {
 
 
 def test_layers_are_counted_by_kind() -> None:
-    assert Layers.counted(json.dumps(DETAILED)) == Layers(total=6, attention=2, casts=1, reformats=1)
+    assert of_inspector(json.dumps(DETAILED), 1) == (Kernels(total=6, attention=2, softmax=0, casts=1, reformats=1),)
 
 
 def test_layers_that_are_names_only_are_counted_too() -> None:
-    assert Layers.counted(json.dumps({"Layers": ["_gemm_mha_v2", "conv"], "I/O Tensors": []})) == Layers(total=2, attention=1, casts=0, reformats=0)
+    assert of_inspector(json.dumps({"Layers": ["_gemm_mha_v2", "conv"], "I/O Tensors": []}), 1) == (Kernels(2, 1, 0, 0, 0),)

@@ -18,7 +18,6 @@ from masklet import contract, families
 VARIANT = families.variant("nano")
 MODELS = {model.name: model for model in contract.engines(VARIANT)}
 DTYPES = {"FP32": trt.DataType.FLOAT, "UINT8": trt.DataType.UINT8, "INT32": trt.DataType.INT32}
-LAYERS = json.dumps({"Layers": [{"Name": "_gemm_mha_v2", "LayerType": "kgen", "TacticName": "x"}, "Cast", "conv"]})
 REAL = {name: getattr(trt, name) for name in ("Builder", "OnnxParser", "Runtime")}
 
 
@@ -49,18 +48,18 @@ class World:
 
     parser_problems   what the parser says; nothing: it reads the file
     builds            what the builder does before it gives a plan, by the count of builds; False: it gives none
-    profile_index     what TensorRT answers to a further profile; None: its index
     takes_timings     whether a timing cache that is not empty fits
     runs              whether execution contexts agree to run
-    rename            a tensor of the network that has another name than in the contract
+    loads             whether a plan can be loaded
+    tags              whether the inspector says which profile a kernel belongs to
     """
 
     parser_problems: list[ParserProblem] = field(default_factory=list)
     builds: Callable[[int, Any], bool] = lambda count, config: True
-    profile_index: int | None = None
     takes_timings: bool = True
     runs: bool = True
-    rename: str = ""
+    loads: bool = True
+    tags: bool = True
     built: list[str] = field(default_factory=list)
     configs: list[Any] = field(default_factory=list)
     builders: list[Any] = field(default_factory=list)
@@ -90,7 +89,7 @@ class World:
     def _config(self) -> Any:
         self.configs.append(config := like(trt.IBuilderConfig))
         indices = iter(range(100))
-        config.add_optimization_profile.side_effect = lambda profile: next(indices) if self.profile_index is None else self.profile_index
+        config.add_optimization_profile.side_effect = lambda profile: next(indices)
         config.create_timing_cache.side_effect = self._timing_cache
         config.set_timing_cache.side_effect = lambda cache, ignore_mismatch: self.takes_timings or not self.timings[-1]
         config.get_timing_cache.return_value.serialize.side_effect = lambda: f"timings of {len(self.built)}".encode()
@@ -120,6 +119,8 @@ class World:
         if self.parser_problems:
             return False
         network.name = path.stem
+        network.num_layers = 3
+        network.get_layer.side_effect = [self._layer(kind) for kind in (trt.LayerType.SOFTMAX, trt.LayerType.CAST, trt.LayerType.SOFTMAX)].__getitem__
         model = MODELS[path.stem]
         for tensors, count, get in ((model.inputs, "num_inputs", network.get_input), (model.outputs, "num_outputs", network.get_output)):
             setattr(network, count, len(tensors))
@@ -127,9 +128,14 @@ class World:
             get.side_effect = made.__getitem__
         return True
 
+    def _layer(self, kind: trt.LayerType) -> Any:
+        layer = like(trt.ILayer)
+        layer.type = kind
+        return layer
+
     def _tensor(self, tensor: contract.Tensor, model: contract.Model) -> Any:
         made = like(trt.ITensor)
-        made.name = "OTHER" if tensor.name == self.rename else tensor.name
+        made.name = tensor.name
         made.dtype, made.shape = DTYPES[tensor.dtype], trt.Dims(dims(tensor, model))
         return made
 
@@ -147,7 +153,7 @@ class World:
     def _runtime(self, logger: trt.ILogger) -> Any:
         assert isinstance(logger, trt.ILogger)
         runtime = like(REAL["Runtime"])
-        runtime.deserialize_cuda_engine.side_effect = lambda plan: self._engine(MODELS[bytes(plan).decode()])
+        runtime.deserialize_cuda_engine.side_effect = lambda plan: self._engine(MODELS[bytes(plan).decode()]) if self.loads else None
         return runtime
 
     def _engine(self, model: contract.Model) -> Any:
@@ -159,7 +165,8 @@ class World:
 
     def _inspector(self) -> Any:
         inspector = like(trt.EngineInspector)
-        inspector.get_engine_information.side_effect = lambda form: LAYERS if form == trt.LayerInformationFormat.JSON else "text"
+        profiles = self.configs[-1].add_optimization_profile.call_count
+        inspector.get_engine_information.side_effect = lambda form: layers(profiles, self.tags) if form == trt.LayerInformationFormat.JSON else "text"
         return inspector
 
     def _context(self, model: contract.Model) -> Any:
@@ -193,6 +200,21 @@ class World:
         context.get_tensor_shape.side_effect = shape_of
         context.execute_async_v3.side_effect = execute
         return context
+
+
+def layers(profiles: int, tagged: bool) -> str:
+    """What an inspector says: in each profile one fused attention, one that is not fused, and a cast; the first profile has no tag."""
+    tags = ["", *(f" [profile {index}]" * tagged for index in range(1, profiles))]
+    kernels = (("_gemm_mha_v2", "kgen"), ("__myl_MaxrSubExpSumDiv", "kgen"), ("/Cast", "Cast"), ("__mye1", "signal"))
+    return json.dumps(
+        {
+            "Layers": [
+                {"Name": f"{name}_myl{index}_0", "LayerType": kind, "Inputs": [{"Name": f"x{tag}"}]}
+                for index, tag in enumerate(tags)
+                for name, kind in kernels
+            ]
+        }
+    )
 
 
 def memory(address: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:

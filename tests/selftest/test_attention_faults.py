@@ -33,7 +33,7 @@ def rescaled(core: int, factor: float, path: Path) -> OnnxStages:
 
 def check(stages: OnnxStages, subject: Subject, shipped: Fixtures, precision: str) -> EngineReport:
     """Asks one profile, that of most frames, with one object: every call of it has to be wrong."""
-    steady = [profile for profile in subject.table["memory_attention"] if profile.name == "steady b1"]
+    steady = [profile for profile in subject.table["memory_attention"] if profile.name == "steady b1-2"]
     table = {name: steady if name == "memory_attention" else () for name in subject.table}
     return check_engines(NANO, stages, shipped, table, precision, lambda line: None)
 

@@ -11,10 +11,12 @@ from masklet.contract import Model, engines
 from masklet.families import NANO
 from masklet_build.check.calls import Call, calls, compose
 from masklet_build.export.fixtures.fixtures import Fixtures
-from masklet_build.export.profiles import Limits, choose, profiles
+from masklet_build.export.profiles import Limits, Profile, choose, profiles
 from masklet_build.models.samples import Sizes
 
+Table = dict[str, tuple[Profile, ...]]
 TABLE = profiles(NANO, Limits.of(NANO, videos=5, objects=7))
+WIDE = profiles(NANO, Limits.of(NANO, videos=5, objects=7), wide=True)
 MODELS = {model.name: model for model in engines(NANO)}
 
 
@@ -23,32 +25,39 @@ def model(request: pytest.FixtureRequest) -> Model:
     return MODELS[request.param]
 
 
-def all_calls(shipped: Fixtures, model: Model) -> list[Call]:
-    return list(calls(shipped, model, TABLE[model.name]))
+@pytest.fixture(params=[TABLE, WIDE], ids=["narrow", "wide"])
+def table(request: pytest.FixtureRequest) -> Table:
+    return request.param
 
 
-def test_calls_are_named_after_the_profile_that_a_runtime_takes(shipped: Fixtures, model: Model) -> None:
-    table = TABLE[model.name]
-    for call in all_calls(shipped, model):
-        assert table[choose(table, {name: array.shape for name, array in call.inputs.items()})].name == call.profile
+def all_calls(shipped: Fixtures, model: Model, table: Table = TABLE) -> list[Call]:
+    return list(calls(shipped, model, table[model.name]))
 
 
-def test_the_smallest_the_tuned_and_the_largest_batch_are_called(shipped: Fixtures, model: Model) -> None:
+def test_calls_are_named_after_the_profile_that_a_runtime_takes(shipped: Fixtures, model: Model, table: Table) -> None:
+    rows = table[model.name]
+    for call in all_calls(shipped, model, table):
+        assert rows[choose(rows, {name: array.shape for name, array in call.inputs.items()})].name == call.profile
+
+
+def test_the_smallest_the_tuned_and_the_largest_batch_are_called(shipped: Fixtures, model: Model, table: Table) -> None:
     symbol = "V" if model.batched else "B"
-    for profile in TABLE[model.name]:
-        found = {getattr(call.sizes, symbol) for call in all_calls(shipped, model) if call.profile == profile.name}
+    for profile in table[model.name]:
+        found = {getattr(call.sizes, symbol) for call in all_calls(shipped, model, table) if call.profile == profile.name}
         assert found == set(profile.sizes[symbol])
 
 
-def test_the_largest_batch_is_called_with_many_videos_and_with_one(shipped: Fixtures, model: Model) -> None:
-    for profile in TABLE[model.name]:
+def test_the_largest_batch_is_called_with_many_videos_and_with_one(shipped: Fixtures, model: Model, table: Table) -> None:
+    for profile in table[model.name]:
         if "B" in profile.sizes and "V" in profile.sizes:
-            videos = {call.sizes.V for call in all_calls(shipped, model) if call.profile == profile.name and profile.sizes["B"].max == call.sizes.B}
+            videos = {
+                call.sizes.V for call in all_calls(shipped, model, table) if call.profile == profile.name and profile.sizes["B"].max == call.sizes.B
+            }
             assert {profile.sizes["V"].min, profile.sizes["V"].max} <= videos, profile.name
 
 
-def test_inputs_are_those_of_the_rows(shipped: Fixtures, model: Model) -> None:
-    for call in all_calls(shipped, model):
+def test_inputs_are_those_of_the_rows(shipped: Fixtures, model: Model, table: Table) -> None:
+    for call in all_calls(shipped, model, table):
         for index, row in enumerate(call.rows):
             assert all(np.array_equal(call.inputs[name][index], array) for name, array in row.inputs.items())
             if "VIDEO" in call.inputs:
@@ -57,10 +66,10 @@ def test_inputs_are_those_of_the_rows(shipped: Fixtures, model: Model) -> None:
                 assert np.array_equal(call.inputs["EMBEDDING"][video], shipped.frames[row.frame]["EMBEDDING"])
 
 
-def test_each_profile_of_several_rows_is_called_with_rows_that_differ_from_their_neighbours(shipped: Fixtures, model: Model) -> None:
+def test_each_profile_of_several_rows_is_called_with_rows_that_differ_from_their_neighbours(shipped: Fixtures, model: Model, table: Table) -> None:
     """So that an engine which mixes them up is seen."""
-    for profile in TABLE[model.name]:
-        batches = [call for call in all_calls(shipped, model) if call.profile == profile.name and len(call.rows) > 1]
+    for profile in table[model.name]:
+        batches = [call for call in all_calls(shipped, model, table) if call.profile == profile.name and len(call.rows) > 1]
         if profile.sizes["V" if model.batched else "B"].max > 1:
             assert any(all(one is not other for one, other in pairwise(call.rows)) for call in batches), profile.name
 

@@ -82,7 +82,7 @@ def test_without_a_path_it_needs_tensorrt_and_says_so(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     assert main(["selftest"]) == 1
     said = capsys.readouterr().err
-    assert "package tensorrt is not installed here" in said
+    assert "TensorRT is not installed here" in said
     assert "docker/tensorrt.md" in said
     assert list(tmp_path.iterdir()) == []
 

@@ -67,8 +67,8 @@ def test_small_engines_and_further_outputs_are_looked_at(engine: str, output: st
     ("name", "applies"),
     [
         ("start", lambda inputs: inputs["MEMORY"].shape[1] == 4),
-        ("steady b1", lambda inputs: len(inputs["MEMORY"]) == 1 and inputs["POINTERS"].shape[1] == 16),
-        ("prompted b2-3", lambda inputs: inputs["MEMORY"].shape[1] > 7 and len(inputs["MEMORY"]) > 1),
+        ("steady b1-2", lambda inputs: len(inputs["MEMORY"]) == 1 and inputs["POINTERS"].shape[1] == 16),
+        ("prompted b3", lambda inputs: inputs["MEMORY"].shape[1] > 7 and len(inputs["MEMORY"]) > 2),
     ],
 )
 def test_a_fault_in_one_profile_is_named_by_it(name: str, applies: Any, subject: Subject, shipped: Fixtures) -> None:

@@ -19,7 +19,8 @@ from masklet_build.check.subject import OnnxStages, opened
 from masklet_build.cli import main
 from masklet_build.engines import builder as builder_module
 from masklet_build.engines import folder, runtime
-from masklet_build.engines.plans import Layers, Machine, Plan, Plans, Settings
+from masklet_build.engines.compilers import Compiler, TensorRT
+from masklet_build.engines.plans import Machine, Plan, Plans, Settings
 from masklet_build.export.profiles import Limits, Profile, profiles
 from masklet_build.manifest import FIXTURES, Manifest, file_sha256
 from tests.selftest.spoilt import spoil
@@ -38,8 +39,8 @@ def make_plans(folder: Path, *, settings: Settings | None = None, precision: str
         (folder / f"{model.name}.plan").write_bytes(data)
         rows = table[model.name]
         sha256 = file_sha256(folder / f"{model.name}.plan")
-        made[model.name] = Plan(sha256, {}, rows, 1.0, (0,) * len(rows), Layers(90, 0, 2, 3), ())
-    machine = Machine("11.0.0.114", "NVIDIA L4", "8.9", "13.0")
+        made[model.name] = Plan(sha256, {}, rows, 1.0, (0,) * len(rows), 0, (), ())
+    machine = Machine("tensorrt", "11.0.0.114", "NVIDIA L4", ("8.9",), "13.0")
     checkpoint = Manifest.read(nano.ENGINES).checkpoint
     rest = (precision, attention, LIMITS, settings or Settings(), machine, made, "2026-01-01T00:00:00+00:00")
     Plans("nano", checkpoint, CONTRACT_VERSION, *rest).write(folder)
@@ -52,6 +53,7 @@ class PlanStages:
     def __init__(self, folder: Path) -> None:
         self._stages = OnnxStages({model.name: folder / f"{model.name}.plan" for model in engines(NANO)})
         self.plans = Plans.read(folder)
+        self.machine = self.plans.machine
 
     def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
         table = self.plans.engines[engine].profiles
@@ -112,7 +114,7 @@ def test_plans_are_held_to_the_coarsest_type_that_they_compute_in(precision: str
         assert subject.held_to == held_to
 
 
-MACHINE = Machine("11.0.0.114", "NVIDIA L4", "8.9", "13.0")
+MACHINE = Machine("tensorrt", "11.0.0.114", "NVIDIA L4", ("8.9",), "13.0")
 
 
 @pytest.fixture
@@ -121,22 +123,23 @@ def builder(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     built: list[str] = []
 
     def build(
-        model: Model, variant: Variant, onnx: Path, table: Sequence[Profile], settings: Settings, timings: bytes, log_file: Path
+        compiler: Compiler, model: Model, variant: Variant, onnx: Path, table: Sequence[Profile], settings: Settings, timings: bytes, log_file: Path
     ) -> builder_module.Built:
         built.append(model.name)
         log_file.write_text("")
-        return builder_module.Built(onnx.read_bytes(), b"", '{"Layers": []}', Layers(0, 0, 0, 0), (0,) * len(table), (), 1.0)
+        return builder_module.Built(onnx.read_bytes(), b"", "", 0, (), (), (), 1.0)
 
     assert signature(build).parameters.keys() == signature(builder_module.build).parameters.keys()
     monkeypatch.setattr(folder, "build", build)
-    monkeypatch.setattr(own, "this_machine", lambda: MACHINE)
+    monkeypatch.setattr(TensorRT, "machine", lambda compiler: MACHINE)
+    monkeypatch.setattr(own, "compiler_of", lambda name: TensorRT())
     return built
 
 
 def test_fixtures_go_along_from_the_export_to_the_plans(builder: list[str], tmp_path: Path) -> None:
     onnx = Path(shutil.copytree(nano.ENGINES, tmp_path / "onnx"))
     (onnx / FIXTURES).write_bytes(b"what float32 answered")
-    folder.build_plans(NANO, onnx, tmp_path / "plans", MACHINE, limits=LIMITS, settings=Settings())
+    folder.build_plans(NANO, onnx, tmp_path / "plans", TensorRT(), limits=LIMITS, settings=Settings())
     assert (tmp_path / "plans" / FIXTURES).read_bytes() == b"what float32 answered"
 
 

@@ -8,13 +8,14 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from masklet_build.cli import main
 from masklet_build.serve import log
-from masklet_build.serve.command import _keep_or_remove, bound, look_after
+from masklet_build.serve.log_file import bound, keep_or_remove, look_after
 from tests.serving.toy import write_repository
 
 PATIENCE_S = 60  # only something broken uses it up
@@ -25,6 +26,33 @@ def temporary(tmp_path: Path) -> Path:
     folder = tmp_path / "temporary"
     folder.mkdir()
     return folder
+
+
+def test_what_is_compiled_for_a_gpu_is_said_and_nothing_else_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The lines are as Triton writes what a python model logs."""
+    path = tmp_path / "triton.log"
+    look_after(path, False)
+    watch = next(thread for thread in threading.enumerate() if thread.name == "log")
+    compiling = "memory_attention: compiling kernels for NVIDIA GeForce RTX 4090; none were kept, so this takes longest"
+    begun, ready = "begun: ready for more", "memory_attention: ready for NVIDIA GeForce RTX 4090 after 12.3 s"
+    others = ("image_encoder: openvino on cpu", "Started GRPCInferenceService at 127.0.0.1:8001")
+    said = ""
+
+    def written_until_seen(last: str, *texts: str) -> None:
+        """It begins at the end of what is there, whenever that is."""
+        nonlocal said
+        deadline = time.monotonic() + PATIENCE_S
+        while last not in said and time.monotonic() < deadline:
+            with path.open("a") as file:
+                file.writelines(f'I1130 20:42:52.825197 26506 logs.py:22] "{text}"\n' for text in texts)
+            time.sleep(0.3)
+            said += capsys.readouterr().out
+
+    written_until_seen(begun, begun)
+    written_until_seen(ready, others[0], compiling, others[1], ready)
+    path.unlink()
+    watch.join(PATIENCE_S)
+    assert set(said.splitlines()) == {begun, compiling, ready}
 
 
 def serve(repository: Path, python: Path, temporary: Path, *words: str) -> subprocess.Popen[str]:
@@ -97,7 +125,7 @@ def test_a_log_that_was_removed_before_the_thread_got_to_it_stays_away(tmp_path:
 
 @pytest.mark.parametrize("code", [0, 1])
 def test_a_log_that_was_swept_from_the_temporary_folder_spoils_no_end(tmp_path: Path, capsys: pytest.CaptureFixture[str], code: int) -> None:
-    _keep_or_remove(tmp_path / "swept.log", code)
+    keep_or_remove(tmp_path / "swept.log", code)
     assert capsys.readouterr().err == ""
 
 

@@ -15,8 +15,8 @@ from masklet_build.checkpoints import listing
 from masklet_build.checkpoints.download import command as download
 from masklet_build.common import add_variant
 from masklet_build.engines import command as engines
+from masklet_build.engines import lint
 from masklet_build.export import command as export
-from masklet_build.export.lint import command as lint
 from masklet_build.quality import command as quality
 from masklet_build.repository import command as repository
 
@@ -72,7 +72,12 @@ GROUPS: dict[str, dict[str, Command]] = {
     },
     "for GPUs": {
         "lint": Command("find in exported engines what TensorRT would not take", lint.add_arguments, lint.run_lint),
-        "engine": Command("build TensorRT plans of exported engines, on the GPU that will run them", engines.add_arguments, engines.run_engine, True),
+        "engine": Command(
+            "build TensorRT plans of exported engines, on the GPU that will run them, or for RTX cards on any CPU",
+            engines.add_arguments,
+            engines.run_engine,
+            True,
+        ),
         "selftest": Command("are these engines right on this machine? the first command on a GPU", selftest.add_arguments, selftest.run_selftest),
     },
     "to measure": {

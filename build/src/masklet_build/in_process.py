@@ -7,6 +7,7 @@ whatever its engines need.
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -48,8 +49,8 @@ class Stages(Protocol):
 
 
 class InProcess(MockTransport):
-    """A transport for `masklet.Tracker(..., transport=InProcess(variant, stages))`. Limits are those that a server has by default; `objects`: that of
-    objects per call of an engine, if another one."""
+    """A transport for `masklet.Tracker(..., transport=InProcess(variant, stages))`. Limits are those that a server has by default, but no video is
+    forgotten: however long a frame takes, its client is not lost. `objects`: that of objects per call of an engine, if another one."""
 
     def __init__(self, variant: Variant, stages: Stages, objects: int | None = None) -> None:
         super().__init__(self._answer)
@@ -99,7 +100,7 @@ def _settings(variant: Variant, objects: int | None) -> Settings:
     return Settings(
         variant,
         VideoLimits(int(value["max_objects"]), int(value["max_points"]), int(value["max_conditioning"])),
-        Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, float(value["idle_seconds"]), variant.object_bytes),
+        Capacity(int(value["max_videos"]), int(value["max_bank_mib"]) << 20, math.inf, variant.object_bytes),
         objects or min(int(value["max_engine_batch"]), variant.max_objects),
         {"contract_version": str(CONTRACT_VERSION), "variant": variant.name, "checkpoint_sha256": "", "precision": ""},
         "",  # nothing in this process drains

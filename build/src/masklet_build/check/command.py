@@ -9,7 +9,6 @@ from masklet_build.common import OutputExists, fail, missing, say
 from masklet_build.export.precision.choice import PRECISIONS
 
 _ADVICE = {
-    "tensorrt": "Plans run where TensorRT is: in NVIDIA's image (docker/tensorrt.md), or on a GPU host after: pip install tensorrt-cu13",
     "torch": "It exports nano, and rounds ONNX engines of reduced types: pip install 'masklet-build[export]'. Or name plans that were built before.",
     "tqdm": "It shows how far a build is: pip install 'masklet-build[engine]'.",
     "onnxruntime": "It runs ONNX engines: pip install 'masklet-build[export]'.",

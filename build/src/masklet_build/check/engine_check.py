@@ -18,13 +18,14 @@ from masklet_build.models.samples import Sizes
 
 @dataclass(frozen=True)
 class Checked:
-    """One call: figures of each output, and what is wrong, if anything."""
+    """One call: figures of each output, and what is wrong, if anything. `kernels`: which, where the same engine has several."""
 
     engine: str
     profile: str
     sizes: Sizes
     figures: Mapping[str, Figures]
     problem: str | None
+    kernels: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,26 +54,30 @@ def check_engines(
     table: Mapping[str, Sequence[Profile]],
     precision: str,
     progress: Callable[[str], None],
+    kernels: str = "",
 ) -> EngineReport:
-    """Asks every engine what the fixtures hold. `precision`: a key of BARS. An engine that raises is a finding, not an error."""
+    """Asks every engine what the fixtures hold. `precision`: a key of BARS; `kernels`: of these stages. An engine that raises is a finding, not an
+    error."""
     checked, unchecked = [], {}
     for model in engines(variant):
         planned = list(calls(fixtures, model, table[model.name]))
-        progress(f"checking {model.name}: {len(planned)} calls")
-        checked += [_check(call, stages, precision) for call in planned]
+        progress(f"checking {model.name}: {len(planned)} calls{f', {kernels}' if kernels else ''}")
+        checked += [_check(call, stages, precision, kernels) for call in planned]
         if missing := [profile.name for profile in table[model.name] if profile.name not in {call.profile for call in planned}]:
             unchecked[model.name] = missing
     return EngineReport(precision, checked, unchecked)
 
 
-def _check(call: Call, stages: Stages, precision: str) -> Checked:
-    bar = BARS[precision]
+def _check(call: Call, stages: Stages, precision: str, kernels: str) -> Checked:
+    bar, figures, told = BARS[precision], {}, f"{call.engine}, {call.told}{f', {kernels}' if kernels else ''}"
     try:
         outputs = stages.call(call.engine, call.inputs)
     except Exception as error:  # whatever the runtime raises: the report names the call
-        return Checked(call.engine, call.profile, call.sizes, {}, f"{call.engine}, {call.told}: {type(error).__name__}: {error}")
-    if missing := set(call.rows[0].outputs) - set(outputs):
-        return Checked(call.engine, call.profile, call.sizes, {}, f"{call.engine}, {call.told}: no output {', '.join(sorted(missing))}")
-    figures = {name: compare(name, outputs[name], call.rows, bar) for name in call.rows[0].outputs}
-    problems = [f"{name} {problem}" for name, one in figures.items() if (problem := one.problem(bar))]
-    return Checked(call.engine, call.profile, call.sizes, figures, f"{call.engine}, {call.told}: {'; '.join(problems)}" if problems else None)
+        problems = [f"{type(error).__name__}: {error}"]
+    else:
+        if missing := set(call.rows[0].outputs) - set(outputs):
+            problems = [f"no output {', '.join(sorted(missing))}"]
+        else:
+            figures = {name: compare(name, outputs[name], call.rows, bar) for name in call.rows[0].outputs}
+            problems = [f"{name} {problem}" for name, one in figures.items() if (problem := one.problem(bar))]
+    return Checked(call.engine, call.profile, call.sizes, figures, f"{told}: {'; '.join(problems)}" if problems else None, kernels)

@@ -9,9 +9,9 @@ from pathlib import Path
 from masklet.families import NANO
 from masklet_build import nano
 from masklet_build.check.subject import SubjectError
-from masklet_build.engines.device import this_machine
+from masklet_build.engines.compilers import compiler_of
 from masklet_build.engines.folder import build_plans
-from masklet_build.engines.plans import Settings
+from masklet_build.engines.plans import TENSORRT, Settings
 from masklet_build.export.precision.choice import Choice
 from masklet_build.export.profiles import Limits
 from masklet_build.manifest import Manifest, file_sha256
@@ -23,7 +23,8 @@ def own_plans(work: Path, precision: str, attention: str | None, progress: Calla
     attention   None: as `masklet-build export` chooses. Needs torch for the export.
     Raises SubjectError, BuildError, OutputExists, DeviceError, ModuleNotFoundError.
     """
-    machine = this_machine()
+    compiler = compiler_of(TENSORRT)
+    compiler.machine()  # without a GPU nothing is exported
     choice = Choice.of(NANO, precision, attention, "tensorrt")
     name = choice.precision if choice.attention == choice.precision else f"{choice.precision}-{choice.attention}"
     onnx, plans = work / f"{name}-onnx", work / f"{name}-plans"
@@ -34,7 +35,7 @@ def own_plans(work: Path, precision: str, attention: str | None, progress: Calla
             export(NANO, nano.CHECKPOINT, onnx, choice=choice, force=True, progress=progress)
         except ExportError as error:
             raise SubjectError(f"nano cannot be exported in {choice}: {error}") from error
-    build_plans(NANO, onnx, plans, machine, limits=Limits.of(NANO), settings=Settings(), force=True, progress=progress)
+    build_plans(NANO, onnx, plans, compiler, limits=Limits.of(NANO), settings=Settings(), force=True, progress=progress)
     return plans
 
 

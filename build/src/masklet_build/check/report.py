@@ -7,7 +7,7 @@ import math
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,9 @@ def examine(subject: Subject, file: Path | None, progress: Callable[[str], None]
     """Tests engines. `file`: fixtures, if not those beside the engines. Raises FixturesError."""
     fixtures = known.find([file] if file else [subject.home], subject.variant.name, subject.checkpoint_sha256)
     engines = check_engines(subject.variant, subject.stages, fixtures, subject.table, subject.held_to, progress)
+    for kernels, stages in subject.further.items():
+        more = check_engines(subject.variant, stages, fixtures, subject.table, subject.held_to, progress, kernels)
+        engines = replace(engines, checked=[*engines.checked, *more.checked])
     progress(f"tracking the clip, {len(fixtures.clip.frames)} frames")
     return Report(subject, engines, check_clip(subject.variant, subject.stages, fixtures, subject.held_to, subject.objects_per_call))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -14,7 +14,7 @@ from masklet.contract import engines
 from masklet.families import Variant
 from masklet_build.embedded.runners import OnnxRuntimeRunner
 from masklet_build.engines.plans import FILE_NAME as PLANS
-from masklet_build.engines.plans import Plans
+from masklet_build.engines.plans import RTX, Plans
 from masklet_build.export.bars import coarsest
 from masklet_build.export.profiles import Limits, Profile, profiles
 from masklet_build.in_process import Stages
@@ -39,6 +39,7 @@ class Subject:
     held_to    whose bar they are held to: the coarsest of both, and of TF32 where the builder was allowed that
     table      the profiles that calls are made for
     runtime    what computes, in words
+    further    the same engines with other kernels, which a server runs as well, by what they are
     """
 
     home: Path
@@ -53,6 +54,7 @@ class Subject:
     machine: Mapping[str, object]
     files: Mapping[str, str]
     objects_per_call: int
+    further: Mapping[str, Stages] = field(default_factory=dict)
 
     @property
     def told(self) -> str:
@@ -108,8 +110,8 @@ def engine_files(path: Path, variant: Variant) -> dict[str, Path]:
     for engine in (model.name for model in engines(variant)):
         places = (
             *(path / f"{engine}{kind}" for kind in (".plan", ".onnx")),
-            path / "memory_bank" / "1" / "engines" / f"{engine}.onnx",
-            *(path / engine / "1" / name for name in ("model.plan", "engine.onnx", "model.onnx")),
+            *(path / "memory_bank" / "1" / "engines" / f"{engine}{kind}" for kind in (".plan", ".onnx")),
+            *(path / engine / "1" / name for name in ("model.plan", "engine.plan", "engine.onnx", "model.onnx")),
         )
         file = next((place for place in places if place.is_file()), None)
         if file is None:
@@ -149,7 +151,8 @@ def _of_plans(path: Path, home: Path, scratch: Path) -> Subject:
         (scratch / f"{engine}.plan").symlink_to(file.absolute())
     (scratch / PLANS).symlink_to((home / PLANS).absolute())
     tf32 = ["tf32"] if plans.settings.tf32 and "fp32" in (plans.precision, plans.attention) else []
-    machine = plans.machine
+    stages = PlanStages(scratch)
+    machine = stages.machine
     return Subject(
         home=home,
         variant=variant,
@@ -158,8 +161,9 @@ def _of_plans(path: Path, home: Path, scratch: Path) -> Subject:
         attention=plans.attention,
         held_to=coarsest([plans.precision, plans.attention, *tf32]),
         table={engine: plan.profiles for engine, plan in plans.engines.items()},
-        stages=PlanStages(scratch),
-        runtime=f"TensorRT {machine.tensorrt} on {machine.gpu} (compute capability {machine.compute_capability}, CUDA {machine.driver})",
+        stages=stages,
+        further={"kernels for all sizes": PlanStages(scratch, general=True)} if machine.compiler == RTX else {},
+        runtime=f"{machine.title} on {machine.gpu} (compute capability {', '.join(machine.targets)}, CUDA {machine.driver})",
         machine={**machine_facts(), **asdict(machine)},
         files={engine: plan.sha256 for engine, plan in plans.engines.items()},
         objects_per_call=plans.limits.objects,

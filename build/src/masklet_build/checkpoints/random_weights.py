@@ -55,13 +55,19 @@ _SCORE = 5.0  # presence logit of a clicked object
 
 def random_checkpoint(variant: Variant, seed: int) -> dict[str, Tensor]:
     """A state dict under the official names, float32, the same for the same seed. Objects are present; about a third of a mask is foreground."""
+    state = random_parameters(variant, seed)
+    with torch.no_grad():
+        _calibrate(state, variant, seed)
+    return _official(state, variant)
+
+
+def random_parameters(variant: Variant, seed: int) -> dict[str, Tensor]:
+    """The same before calibration, under the network's own names: masks may be empty. For graphs whose answers nobody reads."""
     state = {name: torch.from_numpy(noise(seed, name, shape)) for name, shape in network_shapes(variant).items()}
     for name, value in state.items():
         offset, scale = _distribution(name, tuple(value.shape))
         state[name] = offset + scale * value
-    with torch.no_grad():
-        _calibrate(state, variant, seed)
-    return _official(state, variant)
+    return state
 
 
 def noise(seed: int, name: str, shape: tuple[int, ...]) -> np.ndarray:

@@ -5,7 +5,7 @@ Assembly lays this package beside the python models that run engines: image_enco
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,12 @@ class Engine:
         """Loads and compiles an engine.
 
         file        its path, without the suffix, which the runtime decides
-        parameters  of the model's config: `runtime` (openvino, onnxruntime, torch), `precision` (OpenVINO: fp32 or bf16; torch: that of the program),
-                    `threads` (0: as many as this process can keep busy), and for torch `device` (auto, cpu, cuda, cuda:1 ...)
+        parameters  of the model's config: `runtime` (openvino, onnxruntime, torch, tensorrt-rtx), `precision` (OpenVINO: fp32 or bf16; else that of
+                    the program or plan), `threads` (0: as many as this process can keep busy), and for the last two `device` (auto, cuda, cuda:1 ...,
+                    torch: or cpu)
         by_video    inputs that lead with videos, where others lead with objects and VIDEO says which row each uses; None: not known, so no call is
                     shared out
-        Raises ValueError, FileNotFoundError or ModuleNotFoundError where the config, the file or a package is wrong or missing.
+        Raises ValueError, FileNotFoundError or ModuleNotFoundError where the config, the file, a package or the GPU is wrong or missing.
         """
         runtime, precision, threads = (_required(parameters, name) for name in ("runtime", "precision", "threads"))
         if runtime not in RUNTIMES or precision not in RUNTIMES[runtime].precisions or not threads.isdigit():
@@ -48,7 +49,7 @@ class Engine:
         cores = int(threads) or usable_cores()
         shared_out = by_video is not None and runtime == "openvino" and cores * file.stat().st_size <= _LANES_UP_TO
         lanes = cores if shared_out else 1
-        device = _required(parameters, "device") if runtime == "torch" else "cpu"
+        device = _required(parameters, "device") if RUNTIMES[runtime].arrays else "cpu"
         self._together = _start(runtime, file, precision, cores, 1, device)
         self._apart = _start(runtime, file, precision, cores, lanes, device) if lanes > 1 else self._together
         self._by_video = frozenset(by_video or ())
@@ -64,17 +65,14 @@ class Engine:
         return self._together([inputs])[0]
 
 
-def device_arrays(parameters: Mapping[str, str], copied: Any) -> Any:
-    """What does the array operations of memory_bank where its engines take tensors on a device (`torch_arrays.TorchArrays`); None: they take numpy's.
+def device_arrays(parameters: Mapping[str, str], copied: Any, of_module: Callable[[Any, Any], Any]) -> Any:
+    """What does the array operations of memory_bank where its engines take arrays on a device; None: they take numpy's.
 
-    copied: counts the bytes that cross (masklet_bank.arrays.Copied). Raises ValueError where there is no such device.
+    copied: counts the bytes that cross (masklet_bank.arrays.Copied); of_module: makes it of a module with numpy's functions, and of that count
+    (masklet_bank.arrays.DeviceArrays). Raises ValueError where there is no such device.
     """
-    if _required(parameters, "runtime") != "torch":
-        return None
-    from masklet_build.embedded.torch_arrays import TorchArrays
-    from masklet_build.embedded.torch_runner import chosen_device
-
-    return TorchArrays(chosen_device(_required(parameters, "device")), copied)
+    arrays = RUNTIMES[_required(parameters, "runtime")].arrays
+    return arrays(_required(parameters, "device"), copied, of_module) if arrays else None
 
 
 def _start(runtime: str, file: Path, precision: str, threads: int, lanes: int, device: str) -> Runner:

@@ -1,4 +1,4 @@
-"""Triton model that runs one engine, `engine.onnx` or `engine.pt2` beside this file (see engine.py).
+"""Triton model that runs one engine, `engine.onnx`, `engine.pt2` or `engine.plan` beside this file (see engine.py).
 
 With `max_batch_size` > 0 (image_encoder) the requests of a batch are run together and never fail: this model stands before memory_bank,
 and a failed request would lose START or END of its video. What goes wrong is written into the envelope, and memory_bank answers with it.
@@ -23,6 +23,7 @@ from masklet.envelope import Envelope
 from masklet.errors import BadRequest, MaskletError, ServerFault
 from masklet.stage import triton_stage
 from masklet_build.embedded.engine import Engine
+from masklet_build.embedded.logs import tell_triton
 
 Tensors = dict[str, np.ndarray]
 
@@ -38,6 +39,7 @@ class TritonPythonModel:
         self._outputs = {entry["name"]: tuple(int(dim) for dim in entry["dims"]) for entry in config["output"] if entry["name"] != "ENVELOPE"}
         parameters = {name: value["string_value"] for name, value in config["parameters"].items()}
         by_video = () if self._batched else None
+        tell_triton(pb_utils.Logger)
         self._engine = Engine(Path(args["model_repository"]) / args["model_version"] / "engine", parameters, by_video)
         self._stage = triton_stage(pb_utils, args)
         pb_utils.Logger.log_info(f"{self._name}: {self._engine.place}")

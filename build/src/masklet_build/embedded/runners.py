@@ -1,4 +1,4 @@
-"""What runs engines: OpenVINO and ONNX Runtime on a CPU, PyTorch also on a GPU."""
+"""What runs engines: OpenVINO and ONNX Runtime on a CPU, PyTorch also on a GPU, TensorRT for RTX on a GPU alone."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-Tensors = Mapping[str, Any]  # numpy arrays; PyTorch also takes tensors on its device
+Tensors = Mapping[str, Any]  # numpy arrays; runtimes on a device also take its own
 
 
 class Runner(Protocol):
@@ -133,21 +133,48 @@ def _torch_runner(file: Path, precision: str, threads: int, lanes: int, device: 
     return TorchRunner(file, precision, threads, lanes, device)
 
 
+def _torch_arrays(device: str, copied: Any, of_module: Callable[[Any, Any], Any]) -> Any:
+    from masklet_build.embedded.torch_arrays import TorchArrays
+    from masklet_build.embedded.torch_runner import chosen_device
+
+    return TorchArrays(chosen_device(device), copied)
+
+
+def _rtx_runner(file: Path, precision: str, threads: int, lanes: int, device: str) -> Runner:
+    from masklet_build.embedded.rtx_machine import admitted, device_index
+
+    gpu = admitted(file.parent, device_index(device))  # before anything of NVIDIA's is imported, whose errors say less
+    from masklet_build.embedded.rtx_runner import RtxRunner
+
+    return RtxRunner(file, gpu)
+
+
+def _rtx_arrays(device: str, copied: Any, of_module: Callable[[Any, Any], Any]) -> Any:
+    from masklet_build.embedded.rtx_machine import device_index
+    from masklet_build.embedded.rtx_runner import arrays, use
+
+    use(device_index(device))
+    return arrays(copied, of_module)
+
+
 class Runtime(NamedTuple):
     """One of the libraries that run engines.
 
     suffix       of an engine's file
     precisions   that it computes in
     start        makes a runner of file, precision, threads, lanes and device
+    arrays       of runtimes on a device: makes the arrays of memory_bank (see engine.device_arrays)
     """
 
     suffix: str
     precisions: tuple[str, ...]
     start: Callable[[Path, str, int, int, str], Runner]
+    arrays: Callable[[str, Any, Callable[[Any, Any], Any]], Any] | None = None
 
 
 RUNTIMES: Mapping[str, Runtime] = {
     "openvino": Runtime(".onnx", ("fp32", "bf16"), OpenVinoRunner),
     "onnxruntime": Runtime(".onnx", ("fp32",), OnnxRuntimeRunner),
-    "torch": Runtime(".pt2", ("fp32", "bf16", "fp16"), _torch_runner),
+    "torch": Runtime(".pt2", ("fp32", "bf16", "fp16"), _torch_runner, _torch_arrays),
+    "tensorrt-rtx": Runtime(".plan", ("fp32", "bf16", "fp16"), _rtx_runner, _rtx_arrays),
 }

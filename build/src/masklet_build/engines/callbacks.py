@@ -1,6 +1,6 @@
-"""What TensorRT calls while it builds: the log and the progress. Importing this module imports TensorRT.
+"""What a compiler calls while it builds: the log and the progress.
 
-Both are called from inside TensorRT, which no Python exception may cross: so Ctrl-C is noted, and told to TensorRT at its next step.
+Both are called from inside the compiler, which no Python exception may cross: so Ctrl-C is noted, and told to it at its next step.
 """
 
 from __future__ import annotations
@@ -10,37 +10,75 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import SupportsInt, TextIO
-
-import tensorrt as trt
-from tqdm import tqdm
+from functools import cache
+from pathlib import Path
+from typing import Any, SupportsInt
 
 _FINE = 1000  # parts that the bar of an engine is divided into
 
 
-class Log(trt.ILogger):
-    """Writes every line that TensorRT says to a file; remembers warnings and errors, each line once, in their order."""
+class Log:
+    """Writes every line that a compiler says to a file; remembers warnings and errors, each line once, in their order."""
 
-    def __init__(self, file: TextIO) -> None:
-        trt.ILogger.__init__(self)  # not super(): pybind11 asks for it by name
-        self._file = file
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = path.open("w", encoding="utf-8")
         self.warnings: dict[str, None] = {}
         self.errors: dict[str, None] = {}
 
-    def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
-        """Called by TensorRT, from any of its threads."""
-        self._file.write(f"[{severity.name}] {msg}\n")
-        if severity == trt.ILogger.Severity.WARNING:
-            self.warnings[msg] = None
-        elif severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-            self.errors[msg] = None
+    def add(self, severity: str, text: str) -> None:
+        """A message; severity: the name of one of `ILogger.Severity`. From any thread."""
+        self._file.write(f"[{severity}] {text}\n")
+        if severity == "WARNING":
+            self.warnings[text] = None
+        elif severity in ("ERROR", "INTERNAL_ERROR"):
+            self.errors[text] = None
+
+    def text(self) -> str:
+        """All that was said so far."""
+        self._file.flush()
+        return self.path.read_text(encoding="utf-8")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
 
 
-class Progress(trt.IProgressMonitor):
-    """A bar with the time that remains. TensorRT reports nested phases of known numbers of steps; the bar shows the part of the outermost one."""
+@cache
+def _logger(trt: Any) -> Any:
+    class Logger(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)  # not super(): pybind11 asks for it by name
+            self.to: Log | None = None
+
+        def log(self, severity: Any, msg: str) -> None:
+            if self.to is not None:
+                self.to.add(severity.name, msg)
+
+    return Logger()
+
+
+@contextmanager
+def logging(trt: Any, path: Path) -> Iterator[tuple[Log, Any]]:
+    """The log of one build, in the file `path`, and what to give to NVIDIA's classes.
+
+    That is the same for all builds of this process: NVIDIA's library keeps one logger, and warns of another as long as anything lives that knows it.
+    """
+    log, logger = Log(path), _logger(trt)
+    logger.to = log
+    try:
+        yield log, logger
+    finally:
+        logger.to = None
+        log.close()
+
+
+class Progress:
+    """A bar with the time that remains. Compilers report nested phases of known numbers of steps; the bar shows the part of the outermost one."""
 
     def __init__(self, engine: str) -> None:
-        trt.IProgressMonitor.__init__(self)
+        from tqdm import tqdm  # only those who build need it
+
         self.cancelled = False
         self._lock = threading.Lock()
         self._parents: dict[str, str | None] = {}
@@ -50,26 +88,32 @@ class Progress(trt.IProgressMonitor):
         form = "{desc}: {percentage:3.0f}% |{bar}| {elapsed}, {remaining} left {postfix}"
         self._bar = tqdm(total=_FINE, desc=engine, bar_format=form, mininterval=pause, maxinterval=pause)
 
-    def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: SupportsInt) -> None:
-        """Called by TensorRT."""
-        with self._lock:
-            self._parents[phase_name] = parent_phase
-            self._steps[phase_name], self._done[phase_name] = max(int(num_steps), 1), 0
-            self._bar.set_postfix_str(phase_name, refresh=False)
+    @property
+    def shown(self) -> float:
+        """The part that the bar shows, 0 to 1."""
+        return float(self._bar.n / _FINE)
 
-    def step_complete(self, phase_name: str, step: SupportsInt) -> bool:
-        """Called by TensorRT; False stops the build."""
+    def start(self, phase: str, parent: str | None, steps: int) -> None:
+        """A phase begins, inside another or not."""
         with self._lock:
-            self._done[phase_name] = int(step) + 1
+            self._parents[phase] = parent
+            self._steps[phase], self._done[phase] = max(steps, 1), 0
+            self._bar.set_postfix_str(phase, refresh=False)
+
+    def step(self, phase: str, step: int) -> bool:
+        """A step of a phase is done; False stops the build."""
+        with self._lock:
+            self._done[phase] = step + 1
             self._show()
         return not self.cancelled
 
-    def phase_finish(self, phase_name: str) -> None:
-        """Called by TensorRT."""
+    def finish(self, phase: str) -> None:
+        """A phase is over. Of a build that is stopped all phases are, without their steps."""
         with self._lock:
-            self._done[phase_name] = self._steps[phase_name]
-            self._show()
-            del self._parents[phase_name], self._steps[phase_name], self._done[phase_name]
+            if not self.cancelled:
+                self._done[phase] = self._steps[phase]
+                self._show()
+            del self._parents[phase], self._steps[phase], self._done[phase]
 
     def _show(self) -> None:
         """A phase that runs inside another adds a part of a step to it. The bar never goes back: several phases may follow each other."""
@@ -86,9 +130,28 @@ class Progress(trt.IProgressMonitor):
         self._bar.close()
 
 
+def monitor(trt: Any, progress: Progress) -> Any:
+    """What to give to a builder's configuration, for `progress` to be told."""
+
+    class Monitor(trt.IProgressMonitor):
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: SupportsInt) -> None:
+            progress.start(phase_name, parent_phase, int(num_steps))
+
+        def step_complete(self, phase_name: str, step: SupportsInt) -> bool:
+            return progress.step(phase_name, int(step))
+
+        def phase_finish(self, phase_name: str) -> None:
+            progress.finish(phase_name)
+
+    return Monitor()
+
+
 @contextmanager
 def stopping_at_a_step(progress: Progress) -> Iterator[None]:
-    """Inside, Ctrl-C stops the build at TensorRT's next step; KeyboardInterrupt is raised when it has stopped. Only in the main thread."""
+    """Inside, Ctrl-C stops the build at the compiler's next step; KeyboardInterrupt is raised when it has stopped. Only in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

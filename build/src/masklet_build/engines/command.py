@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import argparse
-from importlib.util import find_spec
 from pathlib import Path
 
+from masklet_build import nano
 from masklet_build.common import OutputExists, fail, missing, say
-from masklet_build.engines.plans import BuildError, Plans, Settings
+from masklet_build.engines.plans import RTX, TENSORRT, BuildError, Plans, Settings
+from masklet_build.engines.targets import DEFAULT_TARGETS, targets_of
 from masklet_build.export.profiles import Limits
 from masklet_build.models import variants
 
-EPILOG = """Run it on the machine that will serve, with the server's TensorRT: a plan runs on the TensorRT version and GPU model that built it, and
-nowhere else. NVIDIA's image nvcr.io/nvidia/tensorrt:TAG-py3 has the version of tritonserver:TAG-py3.
+EPILOG = """two compilers:
+  TensorRT            on the machine that will serve, with the server's TensorRT: a plan runs on the TensorRT version and GPU model that built it,
+                      and nowhere else. NVIDIA's image nvcr.io/nvidia/tensorrt:TAG-py3 has the version of tritonserver:TAG-py3
+  TensorRT for RTX    --rtx: on any CPU, in seconds to minutes. A plan runs with the version that built it, on every GPU of the compute capabilities
+                      that it was built for, where it is compiled further when it is loaded. GeForce and RTX cards; neither Turing nor Hopper
 
-The precision is that of the ONNX files: masklet-build export --help. Build for fewer objects per call where a GPU is small:
+The precision is that of the ONNX files: masklet-build export --help.
 
-  masklet-build engine sam2.1_t --onnx engines/ --out plans/ --objects 4
+examples:
+  masklet-build engine nano --rtx --out plans/                            with the engines in the package, for RTX 30, 40 and 50
+  masklet-build engine sam2.1_t --onnx engines/ --rtx --sm 89 --out plans/
+  masklet-build engine sam2.1_t --onnx engines/ --out plans/ --objects 4  fewer objects per call, where a GPU is small
 
-DIR gets <engine>.plan, all that TensorRT said in <engine>.log, its layers in <engine>.layers.json, and plans.json: what was built, for which
-shapes, of what and where. Stopped half-way (Ctrl-C), the same command goes on with the next engine."""
+DIR gets <engine>.plan, all that the compiler said in <engine>.log, of TensorRT the layers in <engine>.layers.json, and plans.json: what was built,
+for which shapes, of what and where. Stopped half-way (Ctrl-C), the same command goes on with the next engine."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +34,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     defaults = Settings()
-    parser.add_argument("--onnx", type=Path, required=True, metavar="DIR", help="what `masklet-build export` wrote")
+    parser.add_argument("--onnx", type=Path, metavar="DIR", help="what `masklet-build export` wrote (default: for nano, what is in the package)")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the plans go, whole or not at all")
+    parser.add_argument("--rtx", action="store_true", help="build with TensorRT for RTX")
+    parser.add_argument(
+        "--sm", metavar="N,N", help="with --rtx: compute capabilities of the GPUs, without the point (default: 86,89,120: RTX 30, 40, 50)"
+    )
     parser.add_argument(
         "--videos", type=int, metavar="N", help="frames, of different videos, that are encoded together at most (default: the variant's)"
     )
@@ -40,8 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--level",
         type=int,
         choices=range(6),
-        default=defaults.level,
-        help="how hard TensorRT searches; 5 takes several times as long (default: %(default)s)",
+        help=f"how hard TensorRT searches; 5 takes several times as long (default: {defaults.level}). TensorRT for RTX does not search",
     )
     parser.add_argument("--tf32", action="store_true", help="let float32 matrix products round their factors to 10 bits; faster, not the reference")
     parser.add_argument("--timing-cache", type=Path, metavar="DIR", help="keep what TensorRT measures, for the next build on this GPU")
@@ -51,41 +61,60 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run_engine(args: argparse.Namespace) -> int:
     """Builds plans. Returns the exit code."""
     variant = variants.variant(args.variant)
+    _check_options(args)
     try:
         limits = Limits.of(variant, videos=args.videos, objects=args.objects)
+        targets = targets_of(args.sm) if args.sm is not None else DEFAULT_TARGETS
     except ValueError as error:
         args.refuse(str(error))
-    if find_spec("tensorrt") is None:
-        return fail(
-            "engine",
-            "the Python package tensorrt is not installed here. Use NVIDIA's image (docker/tensorrt.md), or on a GPU host: pip install tensorrt-cu13",
-        )
+    onnx = args.onnx or nano.shipped(args, "--onnx", nano.ENGINES, f"Make others: masklet-build export {args.variant} --for tensorrt")
     if absent := missing("engine", "tqdm"):
         return fail("engine", absent)
-    from masklet_build.engines.device import DeviceError, this_machine
+    from masklet_build.engines.compilers import compiler_of
+    from masklet_build.engines.device import DeviceError
     from masklet_build.engines.folder import build_plans
 
+    settings = Settings(Settings.level if args.level is None else args.level, args.workspace_gib, args.tf32)
     try:
-        machine = this_machine()
-        say(f"TensorRT {machine.tensorrt} on {machine.gpu} (compute capability {machine.compute_capability}, driver for CUDA {machine.driver})")
-        settings = Settings(args.level, args.workspace_gib, args.tf32)
+        compiler = compiler_of(RTX if args.rtx else TENSORRT, targets)
+        machine = compiler.machine()
+        where = f"on {machine.gpu}, driver for CUDA {machine.driver}" if machine.gpu else "on this CPU"
+        say(f"{machine.title} {where}, for compute capability {', '.join(machine.targets)}")
         plans = build_plans(
-            variant, args.onnx, args.out, machine, limits=limits, settings=settings, timing_folder=args.timing_cache, force=args.force, progress=say
+            variant, onnx, args.out, compiler, limits=limits, settings=settings, timing_folder=args.timing_cache, force=args.force, progress=say
         )
-    except (BuildError, DeviceError, ImportError, OutputExists, OSError) as error:
+    except (BuildError, DeviceError, OutputExists, OSError) as error:
         return fail("engine", error)
     except KeyboardInterrupt:
         return fail("engine", "stopped. The same command goes on with the engine that it stopped at.")
     say(_table(plans))
-    say(f"wrote {args.out}. Next: masklet-build assemble {args.variant} --engines {args.out} --target tensorrt --out REPO")
+    target = "--runtime tensorrt-rtx" if args.rtx else "--target tensorrt"
+    say(f"wrote {args.out}. Next: masklet-build assemble {args.variant} --engines {args.out} {target} --out REPO")
     return 0
 
 
+def _check_options(args: argparse.Namespace) -> None:
+    """Refuses what means nothing for the compiler that is asked for."""
+    if args.sm is not None and not args.rtx:
+        args.refuse("--sm needs --rtx: TensorRT itself builds for the GPU that it is on.")
+    if args.rtx and args.timing_cache:
+        args.refuse("--timing-cache means nothing with --rtx: TensorRT for RTX measures no kernels here. Leave it out.")
+    if args.rtx and args.level is not None:
+        args.refuse("--level means nothing with --rtx: TensorRT for RTX chooses kernels where an engine is loaded. Leave it out.")
+
+
 def _table(plans: Plans) -> str:
-    """A line per engine: profiles, seconds, working memory, layers, fused attention, warnings."""
-    lines = [f"{'engine':18}{'profiles':>9}{'seconds':>9}{'MiB':>7}{'layers':>8}{'fused attention':>17}{'warnings':>10}"]
+    """A line per engine: profiles, seconds, activation memory, kernels, attention that is fused (each in the profile with the most, or the least
+    attention), warnings; below it each profile that has attention which could be fused and is not."""
+    lines = [f"{'engine':18}{'profiles':>9}{'seconds':>9}{'MiB':>7}{'kernels':>9}{'fused attention':>17}{'warnings':>10}"]
     for name, plan in plans.engines.items():
-        memory = max(plan.device_memory) >> 20
-        counts = f"{plan.layers.total:>8}{plan.layers.attention:>17}{len(plan.warnings):>10}"
-        lines.append(f"{name:18}{len(plan.profiles):>9}{plan.build_seconds:>9.0f}{memory:>7}{counts}")
+        memory = str(max(plan.memory) >> 20) if plan.memory else "?"
+        total = str(max(one.total for one in plan.kernels)) if plan.kernels else "?"
+        counts = f"{len(plan.profiles):>9}{plan.build_seconds:>9.0f}{memory:>7}{total:>9}{plan.fused:>17}{len(plan.warnings):>10}"
+        lines.append(f"{name:18}{counts}")
+    for name, plan in plans.engines.items():
+        lines += [f"{name}: {text}" for text in plan.unfused] if plans.attention != "fp32" else []
+        lines += [] if plan.kernels else [f"{name}: {plan.warnings[-1]}"]
+    if plans.attention == "fp32" and any(plan.softmax_nodes for plan in plans.engines.values()):
+        lines.append("Attention in fp32 is never fused; it keeps all scores in memory. Export in a reduced precision: masklet-build export --help")
     return "\n".join(lines)

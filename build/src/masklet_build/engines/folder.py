@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 
 from masklet.contract import CONTRACT_VERSION, Model, engines
 from masklet.families import Variant
 from masklet_build.common import fresh_directory
 from masklet_build.engines.builder import build
+from masklet_build.engines.compilers import Compiler
 from masklet_build.engines.plans import FILE_NAME, BuildError, Machine, Plan, Plans, PlansError, Settings
-from masklet_build.export.profiles import Limits, profiles
+from masklet_build.export.profiles import Limits, Profile, profiles
 from masklet_build.manifest import FIXTURES, Manifest, ManifestError, file_sha256
 
-_KINDS = (".plan", ".log", ".layers.json")  # files of an engine
+_KINDS = (".plan", ".log")  # files of an engine
+_LAYERS = ".layers.json"  # and one where the compiler has an inspector
 
 
 def build_plans(
     variant: Variant,
     onnx: Path,
     out: Path,
-    machine: Machine,
+    compiler: Compiler,
     *,
     limits: Limits,
     settings: Settings,
@@ -38,14 +41,13 @@ def build_plans(
     fits in `out` already is not built again; nothing is done where everything fits.
 
     onnx            directory that `masklet-build export` wrote
-    machine         this one
     timing_folder   what TensorRT measured is kept in it, one file per TensorRT, GPU and driver; None: only until the build is complete
     force           replaces plans that were built to `out` before
     progress        gets a line per engine
-    Raises BuildError and OutputExists.
+    Raises BuildError, DeviceError where the compiler needs a GPU, and OutputExists.
     """
     out = out.absolute()
-    order = _Order(variant, onnx, _manifest(onnx, variant), limits, settings, machine)
+    order = _Order(variant, onnx, _manifest(onnx, variant), limits, settings, compiler, compiler.machine())
     there = _read(out)
     kept = {name: plan for name, plan in (there.engines if there else {}).items() if order.fits(there, name, out)}
     if there is not None and order.plans(kept, there.created) == there:
@@ -53,7 +55,8 @@ def build_plans(
         return there
     if order.manifest.purpose != "tensorrt":
         progress(
-            f"{onnx} has graphs in the form for CPUs, which TensorRT fuses less of. Better: masklet-build export {variant.name} --for tensorrt ..."
+            f"{onnx} has graphs in the form for CPUs, of which {compiler.title} fuses less. "
+            f"Better: masklet-build export {variant.name} --for tensorrt ..."
         )
     part = out.with_name(f".{out.name}.part")
     with fresh_directory(out, mark=FILE_NAME, force=force) as draft:
@@ -81,6 +84,7 @@ class _Order:
     manifest: Manifest
     limits: Limits
     settings: Settings
+    compiler: Compiler
     machine: Machine
 
     def plans(self, built: Mapping[str, Plan], created: str = "") -> Plans:
@@ -89,17 +93,22 @@ class _Order:
         graphs = (self.manifest.checkpoint, CONTRACT_VERSION, self.manifest.precision, self.manifest.attention)
         return Plans(self.variant.name, *graphs, self.limits, self.settings, self.machine, dict(built), created)
 
+    @cached_property
+    def table(self) -> Mapping[str, Sequence[Profile]]:
+        """Engine -> its profiles."""
+        return profiles(self.variant, self.limits, wide=self.compiler.wide)
+
     def files(self, engine: str) -> dict[str, str]:
         """File name -> sha256 of an engine's graph, and of its weights where they lie in a second file."""
         return {name: sha256 for name, sha256 in self.manifest.files.items() if name.startswith(f"{engine}.onnx")}
 
     def fits(self, plans: Plans | None, engine: str, folder: Path) -> bool:
-        """Whether an engine in `folder` is what would be built."""
-        if plans is None or plans.machine.differences(self.machine) or plans.settings != self.settings:
+        """Whether an engine in `folder` is what would be built, by what it was made of: the same build twice gives different bytes."""
+        if plans is None or replace(plans.machine, driver="") != replace(self.machine, driver="") or plans.settings != self.settings:
             return False
-        plan, table = plans.engines[engine], profiles(self.variant, self.limits)
+        plan = plans.engines[engine]
         return (
-            plan.profiles == table.get(engine)
+            plan.profiles == self.table.get(engine)
             and plan.onnx == self.files(engine)
             and all((folder / f"{engine}{kind}").is_file() for kind in _KINDS)
             and file_sha256(folder / f"{engine}.plan") == plan.sha256
@@ -110,7 +119,7 @@ class _Timings:
     """The timing cache file of one TensorRT on one GPU with one driver: what is measured elsewhere is never replayed, since its name differs."""
 
     def __init__(self, folder: Path, machine: Machine) -> None:
-        name = f"tensorrt-{machine.tensorrt}-{machine.gpu}-{machine.compute_capability}-driver-{machine.driver}"
+        name = f"{machine.compiler}-{machine.version}-{machine.gpu}-{machine.targets[0]}-driver-{machine.driver}"
         self._path = folder / f"{''.join(letter if letter.isalnum() or letter in '.-' else '_' for letter in name)}.timings"
 
     def read(self) -> bytes:
@@ -137,7 +146,7 @@ def _read(folder: Path) -> Plans | None:
 
 
 def _copy(engine: str, source: Path, to: Path) -> None:
-    for kind in _KINDS:
+    for kind in (*_KINDS, *([_LAYERS] if (source / f"{engine}{_LAYERS}").exists() else [])):
         shutil.copyfile(source / f"{engine}{kind}", to / f"{engine}{kind}")
 
 
@@ -156,20 +165,24 @@ def _build_missing(order: _Order, kept: Mapping[str, Plan], part: Path, timing_f
 
 
 def _build(order: _Order, model: Model, timings: _Timings, part: Path, progress: Callable[[str], None]) -> Plan:
-    table = profiles(order.variant, order.limits)[model.name]
-    progress(f"building {model.name}: {len(table)} profiles")
-    (part / f"{model.name}.plan").unlink(missing_ok=True)
+    table = tuple(order.table[model.name])
+    progress(f"building {model.name}: {len(table)} profile{'s' * (len(table) > 1)}")
+    for kind in (*_KINDS, _LAYERS):
+        (part / f"{model.name}{kind}").unlink(missing_ok=True)
     onnx, log_file = order.onnx / f"{model.name}.onnx", part / f"{model.name}.log"
-    built = build(model, order.variant, onnx, table, order.settings, timings.read(), log_file)
-    timings.write(built.timings)
+    built = build(order.compiler, model, order.variant, onnx, table, order.settings, timings.read(), log_file)
+    if built.timings:
+        timings.write(built.timings)
     (part / f"{model.name}.plan").write_bytes(built.plan)
-    (part / f"{model.name}.layers.json").write_text(built.layers_json, encoding="utf-8")
+    if built.layers_json:
+        (part / f"{model.name}{_LAYERS}").write_text(built.layers_json, encoding="utf-8")
     return Plan(
         sha256=file_sha256(part / f"{model.name}.plan"),
         onnx=order.files(model.name),
         profiles=table,
         build_seconds=round(built.seconds, 1),
-        device_memory=built.device_memory,
-        layers=built.layers,
+        memory=built.memory,
+        softmax_nodes=built.softmax_nodes,
+        kernels=built.kernels,
         warnings=built.warnings,
     )

@@ -1,33 +1,30 @@
-"""From an ONNX file to a TensorRT network that is checked against the contract."""
+"""From an ONNX file to a compiler's network that is checked against the contract."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from masklet.contract import Model, Tensor, resolve
 from masklet.families import Variant
+from masklet_build.engines.compilers import Compiler
 from masklet_build.engines.plans import BuildError
 
-if TYPE_CHECKING:
-    import tensorrt as trt
-
-_DTYPES = {"FP32": "FLOAT", "UINT8": "UINT8", "INT32": "INT32"}  # contract -> tensorrt.DataType
+_DTYPES = {"FP32": "FLOAT", "UINT8": "UINT8", "INT32": "INT32"}  # contract -> DataType
 
 
-def parse(builder: trt.Builder, log: trt.ILogger, path: Path, model: Model, variant: Variant) -> tuple[trt.INetworkDefinition, trt.OnnxParser]:
-    """The network of an ONNX file, its types as the file says. The parser holds the weights: keep it until the engine is built.
+def parse(compiler: Compiler, builder: Any, logger: Any, path: Path, model: Model, variant: Variant) -> tuple[Any, Any]:
+    """The network of an ONNX file, its types as the file says. The parser, too, holds the weights: keep it until the engine is built.
 
-    Raises BuildError that names each node which TensorRT cannot take, or the tensors that are not those of `masklet.contract`.
+    Raises BuildError that names each node which the compiler cannot take, or the tensors that are not those of `masklet.contract`.
     """
-    import tensorrt as trt
-
+    trt = compiler.trt
     # Types are the graph's own. TensorRT 11 has no other networks; in 10 this flag asks for it, and its number is another.
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    parser = trt.OnnxParser(network, log)
+    parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(path)):  # from the file, not from bytes: weights may lie in a second one beside it
-        raise BuildError(_refusal(parser, path))
+        raise BuildError(_refusal(compiler, parser, path))
     inputs = [network.get_input(index) for index in range(network.num_inputs)]
     outputs = [network.get_output(index) for index in range(network.num_outputs)]
     problems = [*_differences(inputs, model.inputs, model, variant), *_differences(outputs, model.outputs, model, variant)]
@@ -36,23 +33,27 @@ def parse(builder: trt.Builder, log: trt.ILogger, path: Path, model: Model, vari
     return network, parser
 
 
-def _refusal(parser: trt.OnnxParser, path: Path) -> str:
-    import tensorrt as trt
-
+def _refusal(compiler: Compiler, parser: Any, path: Path) -> str:
     told = []
     for index in range(parser.num_errors):
-        error: trt.ParserError = parser.get_error(index)
+        error = parser.get_error(index)
         node = f"node {error.node_name() or error.node()} ({error.node_operator() or 'no operator'})" if error.node() >= 0 else "the model"
         code = str(error.code()).removeprefix("ErrorCode.")  # in 10.13 its `name` is not that of the enumerator
-        told.append(f"{node}: {error.desc()} [{code}]")
+        told.append(f"{node}: {' '.join(reasons(error.desc().splitlines()))} [{code}]")
     return (
-        f"TensorRT {trt.__version__} cannot read {path}:\n  " + "\n  ".join(told or ["it gives no reason; its log does"]) + "\n"
+        f"{compiler.title} {compiler.trt.__version__} cannot read {path}:\n  " + "\n  ".join(told or ["it gives no reason; its log does"]) + "\n"
         "Export for TensorRT: masklet-build export --help. Where that was done, report this with the lines above."
     )
 
 
-def _differences(found: Sequence[trt.ITensor], wanted: Sequence[Tensor], model: Model, variant: Variant) -> list[str]:
-    """What differs between a network's tensors and the contract's. TensorRT may leave a size of an output open that the contract knows."""
+def reasons(lines: Iterable[str]) -> list[str]:
+    """Without what TensorRT for RTX says behind every error on a machine that has no GPU, and needs none: that the driver is too old."""
+    lines = list(lines)
+    return [line for line in lines if "cudaError 35" not in line] or lines
+
+
+def _differences(found: Sequence[Any], wanted: Sequence[Tensor], model: Model, variant: Variant) -> list[str]:
+    """What differs between a network's tensors and the contract's. A compiler may leave a size of an output open that the contract knows."""
     names = [tensor.name for tensor in found]
     if names != [tensor.name for tensor in wanted]:
         return [f"it has {', '.join(names) or 'nothing'} instead of {', '.join(tensor.name for tensor in wanted)}"]
@@ -67,6 +68,11 @@ def _differences(found: Sequence[trt.ITensor], wanted: Sequence[Tensor], model: 
     return problems
 
 
-def sizes(dims: trt.Dims) -> tuple[int, ...]:
+def sizes(dims: Any) -> tuple[int, ...]:
     """Dimensions as numbers; -1 for those that differ from call to call."""
     return tuple(dims[axis] for axis in range(len(dims)))
+
+
+def count_softmax(trt: Any, network: Any) -> int:
+    """Softmax nodes: one for each attention."""
+    return sum(network.get_layer(index).type == trt.LayerType.SOFTMAX for index in range(network.num_layers))

@@ -1,4 +1,4 @@
-"""plans.json beside TensorRT plans: what they are, what they were made of, and the one machine that they are for."""
+"""plans.json beside plans: what they are, what they were made of, and the machines that they are for."""
 
 from __future__ import annotations
 
@@ -9,15 +9,22 @@ from pathlib import Path
 from typing import Any
 
 from masklet.contract import CONTRACT_VERSION
-from masklet_build.export.profiles import Limits, Profile, Range, Shapes
+from masklet_build.embedded.shapes import Shapes
+from masklet_build.engines.kernels import Kernels
+from masklet_build.export.profiles import Limits, Profile, Range
 from masklet_build.manifest import file_sha256
 
 FILE_NAME = "plans.json"
-_WORDS = ("Name", "LayerType", "TacticName")  # of a layer in the inspector's JSON
+TENSORRT, RTX = "tensorrt", "tensorrt-rtx"
+TITLES = {TENSORRT: "TensorRT", RTX: "TensorRT for RTX"}
+_RUN = {
+    TENSORRT: "Plans of TensorRT run where they were built, and nowhere else.",
+    RTX: "Plans of TensorRT for RTX run with the version that built them, on GPUs that they were built for (--sm).",
+}
 
 
 class BuildError(Exception):
-    """TensorRT is missing, or did not build; the message says what it said and what to do."""
+    """A compiler is missing, or did not build; the message says what it said and what to do."""
 
 
 class PlansError(Exception):
@@ -26,23 +33,36 @@ class PlansError(Exception):
 
 @dataclass(frozen=True)
 class Machine:
-    """What a plan is bound to, by TensorRT itself: it runs on the version and the GPU model that built it.
+    """What a plan is bound to, by its compiler. TensorRT: its version and the GPU model that built it. TensorRT for RTX: its version and GPUs of the
+    compute capabilities that it was built for.
 
-    tensorrt             its version, such as "11.0.0.114"
-    gpu                  name of the GPU
-    compute_capability   such as "9.0"
-    driver               CUDA version that the driver supports, such as "13.0"; told, not compared: plans survive a new driver
+    compiler   "tensorrt" or "tensorrt-rtx"
+    version    its version, such as "11.0.0.114"
+    gpu        name of the GPU that built, or that is here; empty where none took part
+    targets    compute capabilities such as "8.9": of TensorRT, and of a machine that is to run plans, the one of the GPU
+    driver     CUDA version that the driver supports, such as "13.0", or empty; told, not compared: plans survive a new driver
     """
 
-    tensorrt: str
+    compiler: str
+    version: str
     gpu: str
-    compute_capability: str
+    targets: tuple[str, ...]
     driver: str
+
+    @property
+    def title(self) -> str:
+        """The compiler with its version, for people."""
+        return f"{TITLES[self.compiler]} {self.version}"
 
     def differences(self, other: Machine) -> list[str]:
         """What forbids plans of this machine to run on `other`, in words."""
-        names = {"tensorrt": "TensorRT", "gpu": "the GPU", "compute_capability": "compute capability"}
-        pairs = {words: (getattr(self, field), getattr(other, field)) for field, words in names.items()}
+        if self.compiler != other.compiler:
+            return [f"the compiler was {TITLES[self.compiler]}, and here it is {TITLES[other.compiler]}"]
+        pairs = {TITLES[self.compiler]: (self.version, other.version)}
+        if self.compiler == TENSORRT:
+            pairs |= {"the GPU": (self.gpu, other.gpu), "compute capability": (self.targets[0], other.targets[0])}
+        elif not set(other.targets) <= set(self.targets):
+            pairs["compute capability"] = (" or ".join(self.targets), ", ".join(other.targets))
         return [f"{words} was {mine}, and here it is {theirs}" for words, (mine, theirs) in pairs.items() if mine != theirs]
 
 
@@ -61,67 +81,54 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Layers:
-    """What TensorRT made of a network, counted in its inspector's list of layers (all profiles).
-
-    total      layers
-    attention  fused attention kernels
-    casts      layers that change the type, alone or among other work
-    reformats  copies that change the layout
-    """
-
-    total: int
-    attention: int
-    casts: int
-    reformats: int
-
-    @classmethod
-    def counted(cls, text: str) -> Layers:
-        """Counts `EngineInspector.get_engine_information(JSON)` of an engine built with DETAILED verbosity.
-
-        TensorRT documents no list of layer types, so kinds are told by words in name, type and tactic: fused attention by "mha" (`_gemm_mha_v2`,
-        `fmha`, ...). A layer is a JSON object, or, with less verbosity, a name alone. Raises ValueError for other text.
-        """
-        layers = json.loads(text)["Layers"]
-        words = [(layer if isinstance(layer, str) else " ".join(str(layer.get(key, "")) for key in _WORDS)).lower() for layer in layers]
-        return cls(
-            total=len(words),
-            attention=sum("mha" in said for said in words),
-            casts=sum("cast" in said.replace("broadcast", "") for said in words),
-            reformats=sum("reformat" in said for said in words),
-        )
-
-
-@dataclass(frozen=True)
 class Plan:
     """One engine.
 
     sha256          of <engine>.plan
     onnx            file name -> sha256 of what it was built from: the graph, and its weights where they lie in a second file
-    profiles        in the order of their TensorRT indices
-    device_memory   bytes of working memory that a call of each profile takes at most
-    warnings        what TensorRT warned of while building, each line once
+    profiles        in the order of their indices
+    memory          bytes of activation memory that a call of each profile takes at most; empty where that is not known
+    softmax_nodes   of the graph: so many attention kernels has a profile in which all attention is fused
+    kernels         of each profile; empty where they are not known
+    warnings        what the compiler warned of, each line once
     """
 
     sha256: str
     onnx: Mapping[str, str]
     profiles: tuple[Profile, ...]
     build_seconds: float
-    device_memory: tuple[int, ...]
-    layers: Layers
+    memory: tuple[int, ...]
+    softmax_nodes: int
+    kernels: tuple[Kernels, ...]
     warnings: tuple[str, ...]
+
+    @property
+    def fused(self) -> str:
+        """How much attention is fused in the profile with the least of it, such as "4 of 4"; "none there" where the graph has no attention."""
+        if not self.softmax_nodes:
+            return "none there"
+        return f"{min(one.attention for one in self.kernels) if self.kernels else '?'} of {self.softmax_nodes}"
+
+    @property
+    def unfused(self) -> list[str]:
+        """A sentence for each profile in which some attention is not fused."""
+        return [
+            f"in profile {profile.name!r} {kernels.attention} of {self.softmax_nodes} attentions are fused"
+            for profile, kernels in zip(self.profiles, self.kernels, strict=False)  # none where kernels are not known
+            if kernels.attention < self.softmax_nodes
+        ]
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Plan:
         """A plan from what `dataclasses.asdict` made of it."""
         table = tuple(_profile(item) for item in value["profiles"])
-        rest = {"device_memory": tuple(value["device_memory"]), "layers": Layers(**value["layers"]), "warnings": tuple(value["warnings"])}
-        return cls(**{**value, "profiles": table, **rest})
+        kernels = tuple(Kernels(**item) for item in value["kernels"])
+        return cls(**{**value, "profiles": table, "kernels": kernels, **{key: tuple(value[key]) for key in ("memory", "warnings")}})
 
 
 @dataclass(frozen=True)
 class Plans:
-    """Contents of plans.json. The files are <engine>.plan, and for people <engine>.log and <engine>.layers.json.
+    """Contents of plans.json. The files are <engine>.plan, and for people <engine>.log and, of TensorRT, <engine>.layers.json.
 
     variant, checkpoint, contract_version, precision, attention   as in the manifest of the ONNX files
     limits      what calls the profiles were made for
@@ -149,38 +156,43 @@ class Plans:
         try:
             value = json.loads((folder / FILE_NAME).read_text(encoding="utf-8"))
             engines = {name: Plan.from_json(item) for name, item in value["engines"].items()}
-            parts = {"limits": Limits(**value["limits"]), "settings": Settings(**value["settings"]), "machine": Machine(**value["machine"])}
+            parts = {"limits": Limits(**value["limits"]), "settings": Settings(**value["settings"]), "machine": _machine(value["machine"])}
             return cls(**{**value, **parts, "engines": engines})
         except FileNotFoundError as error:
             raise PlansError(f"{folder} has no {FILE_NAME}, so it holds no plans. Build them with: masklet-build engine") from error
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise PlansError(f"{folder / FILE_NAME} cannot be read ({type(error).__name__}: {error}). {_again('VARIANT')}") from error
+            raise PlansError(
+                f"{folder / FILE_NAME} cannot be read: it is damaged, or another version of masklet-build wrote it "
+                f"({type(error).__name__}: {error}). Build again: masklet-build engine --help"
+            ) from error
 
     def check_files(self, folder: Path) -> None:
         """Checks that the plans belong to this contract and are the files that were built: for assembly, which has no GPU. Raises PlansError."""
         if self.contract_version != CONTRACT_VERSION:
             raise PlansError(
-                f"{folder} holds plans for contract {self.contract_version}; this masklet-build has {CONTRACT_VERSION}. "
-                f"Export again. {_again(self.variant)}"
+                f"{folder} holds plans for contract {self.contract_version}; this masklet-build has {CONTRACT_VERSION}. Export again. {self._again()}"
             )
         for engine, plan in self.engines.items():
             path = folder / f"{engine}.plan"
             if not path.is_file() or file_sha256(path) != plan.sha256:
-                raise PlansError(f"{path} is missing or not the file that was built. {_again(self.variant)}")
+                raise PlansError(f"{path} is missing or not the file that was built. {self._again()}")
 
     def check(self, folder: Path, machine: Machine) -> None:
         """As `check_files`, and that the plans were made for `machine`. Raises PlansError."""
         differences = self.machine.differences(machine)
         if differences:
             raise PlansError(
-                f"{folder} holds plans that were built for something else: {'; '.join(differences)}. TensorRT plans run where they were built, and "
-                f"nowhere else. {_again(self.variant)}"
+                f"{folder} holds plans that were built for something else: {'; '.join(differences)}. {_RUN[self.machine.compiler]} {self._again()}"
             )
         self.check_files(folder)
 
+    def _again(self) -> str:
+        place, option = (", on the machine that serves", "") if self.machine.compiler == TENSORRT else ("", "--rtx ")
+        return f"Build again{place}: masklet-build engine {self.variant} --onnx DIR {option}--out DIR"
 
-def _again(variant: str) -> str:
-    return f"Build again, on the machine that serves: masklet-build engine {variant} --onnx DIR --out DIR"
+
+def _machine(value: Mapping[str, Any]) -> Machine:
+    return Machine(**{**value, "targets": tuple(value["targets"])})
 
 
 def _profile(value: Mapping[str, Any]) -> Profile:

@@ -1,45 +1,54 @@
-"""The plans, run by TensorRT's own Python runtime: for checks on a GPU, without a server."""
+"""The plans, run by the Python runtime of TensorRT, or of TensorRT for RTX: for checks on a GPU, without a server."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from masklet import contract
-from masklet_build.engines.device import Device, this_machine
+from masklet_build.embedded.rtx_machine import Built, fitting
+from masklet_build.engines.compilers import compiler_of
+from masklet_build.engines.device import Device, DeviceError
 from masklet_build.engines.network import sizes
-from masklet_build.engines.plans import Plan, Plans
+from masklet_build.engines.plans import RTX, TENSORRT, Machine, Plan, Plans
 from masklet_build.export.profiles import choose
 from masklet_build.models import variants
-
-if TYPE_CHECKING:
-    import tensorrt as trt
 
 
 class RunError(Exception):
     """TensorRT did not load or run an engine."""
 
 
+Load = Callable[[str], tuple[Any, Any]]  # name of an engine -> it, and its execution context
+
+
 class PlanStages:
     """Calls an engine by name with numpy arrays, as `masklet_bank.stages.Stages` does; image_encoder, too, with V in front.
 
     Everything runs on the first visible GPU, in the thread that made this. Inputs are copied there and outputs back with each call.
+
+    machine   what runs them: this GPU, and the version of TensorRT or TensorRT for RTX
     """
 
-    def __init__(self, folder: Path) -> None:
-        """Engines are loaded when they are first called. Raises PlansError for plans of something else, DeviceError, ImportError."""
-        import tensorrt as trt
+    def __init__(self, folder: Path, *, general: bool = False) -> None:
+        """Engines are loaded when they are first called.
 
+        general   TensorRT for RTX compiles kernels that take all sizes, and kernels for the sizes of a call; a server runs both. Whether the former
+                  run here, or the latter
+        Raises PlansError for plans of something else, DeviceError, BuildError without TensorRT.
+        """
         self.plans = Plans.read(folder)
-        self.plans.check(folder, this_machine())
-        self._folder = folder
+        rtx = self.plans.machine.compiler == RTX
+        self.machine = _rtx_machine(self.plans) if rtx else compiler_of(TENSORRT).machine()
+        self.plans.check(folder, self.machine)
+        self._load = _rtx(folder, general) if rtx else _tensorrt(self.plans, folder)
         self._models = {model.name: model for model in contract.engines(variants.variant(self.plans.variant))}
         self._device = Device()
         self._device.use()
-        self._runtime = trt.Runtime(trt.Logger(trt.Logger.Severity.WARNING))
         self._engines: dict[str, _Engine] = {}
 
     def call(self, engine: str, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -48,24 +57,61 @@ class PlanStages:
 
     def _loaded(self, name: str) -> _Engine:
         if name not in self._engines:
-            engine = self._runtime.deserialize_cuda_engine((self._folder / f"{name}.plan").read_bytes())
-            if engine is None:
-                raise RunError(f"TensorRT cannot load {self._folder / name}.plan; it says why above.")
-            self._engines[name] = _Engine(engine, self._models[name], self.plans.engines[name], self._device)
+            engine, context = self._load(name)
+            self._engines[name] = _Engine(engine, context, self._models[name], self.plans.engines[name], self._device)
         return self._engines[name]
+
+
+def _tensorrt(plans: Plans, folder: Path) -> Load:
+    trt = compiler_of(TENSORRT).trt
+
+    def load(name: str) -> tuple[Any, Any]:
+        engine = runtime().deserialize_cuda_engine((folder / f"{name}.plan").read_bytes())
+        if engine is None:
+            raise RunError(f"TensorRT cannot load {folder / name}.plan; it says why above.")
+        context = engine.create_execution_context()
+        if context is None:
+            memory = max(plans.engines[name].memory, default=0) >> 20
+            raise RunError(f"{name}: TensorRT has no memory for it; {memory} MiB are needed on the GPU.")
+        return engine, context
+
+    runtime = cache(lambda: trt.Runtime(trt.Logger(trt.Logger.Severity.WARNING)))  # once the GPU is this thread's
+    return load
+
+
+def _rtx_machine(plans: Plans) -> Machine:
+    """What is here, once it is known to run such plans. Raises DeviceError, and BuildError without TensorRT for RTX."""
+    try:
+        gpu = fitting(Built(plans.machine.version, plans.machine.targets), 0)
+    except ValueError as error:
+        raise DeviceError(str(error)) from error
+    return Machine(RTX, compiler_of(RTX).trt.__version__, gpu.name, (gpu.compute_capability,), gpu.driver)
+
+
+def _rtx(folder: Path, general: bool) -> Load:
+    """As the server's runner loads them."""
+    from masklet_build.embedded import rtx_engine
+
+    def load(name: str) -> tuple[Any, Any]:
+        try:
+            engine = rtx_engine.load(folder / f"{name}.plan")
+            kernels = rtx_engine.Specialised.NEVER if general else rtx_engine.Specialised.FIRST
+            return engine, rtx_engine.ready(engine, name, kernels).context
+        except rtx_engine.RtxError as error:
+            raise RunError(str(error)) from error
+
+    return load
 
 
 class _Engine:
     """One engine, its execution context, its queue, and memory on the GPU for its tensors, which grows as calls need."""
 
-    def __init__(self, engine: trt.ICudaEngine, model: contract.Model, plan: Plan, device: Device) -> None:
-        self._engine = engine
+    def __init__(self, engine: Any, context: Any, model: contract.Model, plan: Plan, device: Device) -> None:
+        self._engine = engine  # lives as long as its context
+        self._context = context
         self._model = model
         self._table = plan.profiles
         self._device = device
-        self._context = engine.create_execution_context()
-        if self._context is None:
-            raise RunError(f"{model.name}: TensorRT has no memory for it; {max(plan.device_memory) >> 20} MiB are needed on the GPU.")
         self._stream = device.stream()
         self._profile: int | None = None
         self._memory: dict[str, tuple[int, int]] = {}  # tensor -> address, bytes

@@ -1,8 +1,9 @@
-"""Which shapes TensorRT engines are built for: every call that a server may make, cut into narrow ranges.
+"""Which shapes TensorRT engines are built for: every call that a server may make, in narrow ranges or in wide ones.
 
 TensorRT tunes an engine for one shape per optimisation profile and promises a range around it; its working memory is that of the largest shape. So
-one wide profile is slow and large, or cannot be built at all, and a call that no profile holds fails. The table below is the only place where
-ranges are made: plans are built by it, Triton's configs list it, and tests compare it with what the memory bank calls.
+one wide profile is slow and large, or cannot be built at all, and a call that no profile holds fails. TensorRT for RTX makes its kernels for the
+shapes that come when the engine runs, so there ranges are wide. The table below is the only place where ranges are made: plans are built by it,
+Triton's configs list it, and tests compare it with what the memory bank calls.
 
 What a call may have, in the symbols of `masklet.contract`:
 
@@ -22,11 +23,14 @@ from typing import NamedTuple
 
 from masklet.contract import Model, engines, resolve
 from masklet.families import Variant
+from masklet_build.embedded.shapes import Shapes, holds, nearest
 from masklet_build.models.variants import trunk_of
 
-# Ranges of the batch grow by this: 1 | 2..4 | 5..16. One frame or object alone has a profile of its own, with static shapes where nothing else
-# varies: Triton captures CUDA graphs for these. Finer steps would double the time of building; a TensorRT kernel tuned for 8 rows serves 5 well.
+# Ranges of the batch grow by this: 1 | 2..4 | 5..16. Finer steps would double the time of building; a TensorRT kernel tuned for 8 rows serves 5 well.
 _GROWTH = 4
+# Attention with one head and a batch that is always 1 is fused only from so many pairs of queries and keys on (seen in TensorRT for RTX 1.7); where
+# the batch may also be 2, at any size. So in every precision, though fp32 is never fused: one table, and fp32 is there to compare with.
+_FUSED_ALONE = 2**24
 _START = 4  # memories and pointers on the fourth frame after the first prompt: the middle of what a young video reads
 
 
@@ -37,13 +41,8 @@ class Range(NamedTuple):
     opt: int
     max: int
 
-
-class Shapes(NamedTuple):
-    """The smallest, the tuned and the largest shape of an input, as TensorRT's `IOptimizationProfile.set_shape` takes them."""
-
-    min: tuple[int, ...]
-    opt: tuple[int, ...]
-    max: tuple[int, ...]
+    def __str__(self) -> str:
+        return f"{self.min}" if self.min == self.max else f"{self.min}..{self.max}"
 
 
 class NoProfile(Exception):
@@ -92,47 +91,33 @@ class Profile:
     sizes: Mapping[str, Range]
     inputs: Mapping[str, Shapes]
 
-    @property
-    def static(self) -> bool:
-        """Whether it holds a single shape, as a CUDA graph needs."""
-        return all(shapes.min == shapes.max for shapes in self.inputs.values())
-
     def holds(self, shapes: Mapping[str, Sequence[int]]) -> bool:
         """Whether a call of these input shapes lies within."""
-        return all(_within(shape, shapes[name]) for name, shape in self.inputs.items())
-
-    def distance(self, shapes: Mapping[str, Sequence[int]]) -> int:
-        """How far a call is from what the profile is tuned for: sum of differences over all dimensions."""
-        return sum(abs(size - tuned) for name, shape in self.inputs.items() for size, tuned in zip(shapes[name], shape.opt, strict=True))
+        return holds(self.inputs, shapes)
 
 
-def profiles(variant: Variant, limits: Limits) -> dict[str, tuple[Profile, ...]]:
-    """Engine -> its profiles, in the order of their TensorRT indices."""
-    return {
-        model.name: tuple(_profile(name, sizes, model, variant) for name, sizes in _BUCKETS[model.name](variant, limits))
-        for model in engines(variant)
-    }
+def profiles(variant: Variant, limits: Limits, *, wide: bool = False) -> dict[str, tuple[Profile, ...]]:
+    """Engine -> its profiles, in the order of their TensorRT indices. wide: one that holds all of them, tuned for one object that is tracked; of
+    memory attention a second one for several prompted frames, since working memory follows the memories that a profile allows."""
+    table = [(model, _BUCKETS[model.name](variant, limits)) for model in engines(variant)]
+    return {model.name: tuple(_profile(*row, model, variant) for row in (_widened(rows) if wide else rows)) for model, rows in table}
+
+
+def steady(variant: Variant) -> dict[str, dict[str, tuple[int, ...]]]:
+    """Engine -> input shapes of its calls for a video with one object that is only tracked, once it lives for a while: every frame has the same."""
+    sizes = {"V": _fixed(1), "B": _fixed(1), "N": _fixed(2), "R": _fixed(1), **_reading(variant)}
+    called = (model for model in engines(variant) if model.name != "mask_prompt")
+    return {model.name: {name: shapes.opt for name, shapes in _profile("", sizes, model, variant).inputs.items()} for model in called}
 
 
 def choose(table: Sequence[Profile], shapes: Mapping[str, Sequence[int]]) -> int:
-    """Index of the profile for a call, by the rule of Triton's tensorrt backend: of those that hold it the one tuned for the nearest shape, the
-    first of several. Raises NoProfile."""
-    fitting = [index for index, profile in enumerate(table) if profile.holds(shapes)]
-    if not fitting:
+    """Index of the profile for a call (see embedded/shapes.py). Raises NoProfile."""
+    index = nearest([profile.inputs for profile in table], shapes)
+    if index is None:
         call = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
-        known = "; ".join(f"{profile.name}: {_told(profile.sizes)}" for profile in table)
+        known = "; ".join(" ".join((f"{profile.name}:", *(f"{name} {span}" for name, span in profile.sizes.items()))) for profile in table)
         raise NoProfile(f"no profile holds a call of {call}. Profiles: {known}. Build plans for larger calls: masklet-build engine --help")
-    return min(fitting, key=lambda index: (table[index].distance(shapes), index))
-
-
-def _within(shapes: Shapes, shape: Sequence[int]) -> bool:
-    if len(shape) != len(shapes.opt):
-        return False
-    return all(least <= size <= most for least, size, most in zip(shapes.min, shape, shapes.max, strict=True))
-
-
-def _told(sizes: Mapping[str, Range]) -> str:
-    return " ".join(f"{symbol} {least}" if least == most else f"{symbol} {least}..{most}" for symbol, (least, _, most) in sizes.items())
+    return index
 
 
 def _profile(name: str, sizes: Mapping[str, Range], model: Model, variant: Variant) -> Profile:
@@ -153,19 +138,42 @@ def _fixed(size: int) -> Range:
     return Range(size, size, size)
 
 
-def _batches(most: int) -> Iterator[tuple[str, Range]]:
-    """Ranges that together hold 1 .. most, tuned for their upper ends: a busy bank cuts groups at the limit, so most batches are full."""
-    least, upper = 1, 1
+def _widened(buckets: Buckets) -> Buckets:
+    """One bucket around all, or around those for several prompted frames and around the others, each tuned as the first in it."""
+    groups: dict[str, list[dict[str, Range]]] = {}
+    for name, sizes in buckets:
+        groups.setdefault("any" if "F" not in sizes else "prompted" if name.startswith("prompted") else "tracked", []).append(sizes)
+    for name, rows in groups.items():
+        spans = {symbol: [row[symbol] for row in rows] for symbol in rows[0]}
+        yield name, {symbol: Range(min(span).min, span[0].opt, max(one.max for one in span)) for symbol, span in spans.items()}
+
+
+def _batches(most: int, first: int = 1) -> Iterator[tuple[str, Range]]:
+    """Ranges that together hold 1 .. most: the first, up to `first`, is tuned for 1, the others for their upper ends, since a busy bank cuts groups
+    at the limit, so most batches are full."""
+    yield ("b1" if first == 1 else f"b1-{first}"), Range(1, 1, first)
+    least, upper = first + 1, _GROWTH
     while least <= most:
         upper = min(upper, most)
         yield (f"b{least}" if least == upper else f"b{least}-{upper}"), Range(least, upper, upper)
         least, upper = upper + 1, upper * _GROWTH
 
 
-def _objects(limits: Limits) -> Buckets:
+def _objects(limits: Limits, first: int = 1) -> Buckets:
     """Batches of objects. They may all be of one video; tuned for one object per video, which is the most to read."""
-    for name, batch in _batches(limits.objects):
+    for name, batch in _batches(limits.objects, first):
         yield name, {"V": Range(1, batch.opt, batch.max), "B": batch}
+
+
+def _first(variant: Variant) -> int:
+    """Up to which batch the first range reaches where attention has one head: 2, even where no server asks that, but for those fused at 1."""
+    keys = min(variant.grid**2, variant.memory_tokens * variant.family.num_memories)  # of attention to itself, to memories
+    return 1 if variant.grid**2 * keys >= _FUSED_ALONE else 2
+
+
+def _reading(variant: Variant) -> dict[str, Range]:
+    """Memories and pointers of a steady video. Where the family selects, its list's oldest frame gives no pointer (sam3_tracker_base.py:723)."""
+    return {"F": _fixed(variant.family.num_memories), "P": _fixed(variant.family.num_pointers - (variant.family.selection is not None))}
 
 
 def _few(limits: Limits, objects: int) -> dict[str, Range]:
@@ -185,21 +193,17 @@ def _mask_prompt(variant: Variant, limits: Limits) -> Buckets:
 
 def _memory_attention(variant: Variant, limits: Limits) -> Buckets:
     """steady: nearly all frames of a live video with one prompted frame, static but for the batch. start: the frames before that, and videos with
-    gaps. prompted: several prompted frames; tuned for two. Pointers keep wide ranges: one is 4 keys or 2, a memory is 256 to 5184.
-
-    Where the family selects, the oldest frame on its list gives no pointer (sam3_tracker_base.py:723), so a steady video has one pointer less.
-    """
+    gaps. prompted: several prompted frames; tuned for two. Pointers keep wide ranges: one is 4 keys or 2, a memory is 256 to 5184."""
     family = variant.family
     conditioning = min(limits.conditioning, family.max_conditioning or limits.conditioning)
     memories, most = family.num_memories, family.num_pointers - 1 + conditioning
-    pointers = family.num_pointers - (family.selection is not None)
     ranges = {
-        "steady": {"F": _fixed(memories), "P": _fixed(pointers)},
+        "steady": _reading(variant),
         "start": {"F": Range(1, min(_START, memories), memories), "P": Range(1, min(_START, most), most)},
-        "prompted": {"F": Range(memories + 1, memories + 1, memories - 1 + conditioning), "P": Range(1, pointers + 1, most)},
+        "prompted": {"F": Range(memories + 1, memories + 1, memories - 1 + conditioning), "P": Range(1, _reading(variant)["P"].opt + 1, most)},
     }
     for kind, reading in ranges.items():
-        for name, batch in _objects(limits):
+        for name, batch in _objects(limits, _first(variant)):
             yield f"{kind} {name}", {**batch, **reading}
 
 
@@ -212,8 +216,8 @@ def _mask_decoder(variant: Variant, limits: Limits) -> Buckets:
 
 
 def _memory_encoder(variant: Variant, limits: Limits) -> Buckets:
-    """alone: one map of rivals, which the bank leaves empty for a tracked frame. rivals: objects prompted on one frame together."""
-    for name, batch in _objects(limits):
+    """alone: one map of rivals, empty for a tracked frame. rivals: objects prompted on one frame together. Only a perceiver has attention."""
+    for name, batch in _objects(limits, _first(variant) if variant.perceiver else 1):
         yield (f"alone {name}" if variant.family.exclusive_prompts else name), {**batch, "R": _fixed(1)}
     most = limits.objects_per_video - 1
     if variant.family.exclusive_prompts and most > 1:

@@ -3,7 +3,7 @@
     OUT/tracker preprocess memory_bank postprocess        from model_repository/, with the masklet modules they import beside them
     OUT/image_encoder                                     policy from model_repository/, tensors from masklet.contract, engine from `export`
     OUT/mask_prompt ... memory_encoder                    the same; target embedded: engines in OUT/memory_bank/1/engines instead
-    OUT/memory_bank/manifest.json                         what the engines are; of target tensorrt plans.json, and selftest.json once there is one
+    OUT/memory_bank/manifest.json                         what the engines are; of plans plans.json, and selftest.json once there is one
 
 Configs are edited as protobuf messages, never as text, so what is written is what Triton reads. Comments are lost on the way: model_repository/ is
 for people, the result for machines.
@@ -18,11 +18,11 @@ from pathlib import Path
 
 from masklet import contract, families
 from masklet_build.common import fresh_directory
-from masklet_build.engines.plans import Plans
-from masklet_build.manifest import FILE_NAME, Manifest, ManifestError
+from masklet_build.engines.plans import RTX, TENSORRT, Plans
+from masklet_build.manifest import FILE_NAME
 from masklet_build.models import variants
 from masklet_build.models.variants import trunk_of
-from masklet_build.repository import runtimes, tensorrt
+from masklet_build.repository import kinds, runtimes, tensorrt
 from masklet_build.repository.configs import (
     KIND_CPU,
     AssembleError,
@@ -66,24 +66,25 @@ def assemble(
 ) -> Path:
     """Writes a model repository to `out`, whole or not at all.
 
-    engines     directory that `masklet-build export` wrote; for target tensorrt the one that `masklet-build engine` wrote
+    engines     directory that `masklet-build export` wrote; for target tensorrt and runtime tensorrt-rtx the one that `masklet-build engine` wrote
     target      "embedded": for Triton from the PyPI wheel, which has the python backend only: engines run in the processes of image_encoder and
                 memory_bank; "separate": the same, but every engine is a model of its own, as with "onnxruntime" and "tensorrt": Triton's own
                 backends, which NVIDIA's image has
-    runtime     of the targets embedded and separate: "openvino", "onnxruntime", or "torch", which runs programs (`export --for torch`)
+    runtime     of the targets embedded and separate: "openvino", "onnxruntime", "torch", which runs programs (`export --for torch`), or
+                "tensorrt-rtx", which runs plans (`engine --rtx`)
     precision   "fp32", or "bf16" on OpenVINO; plans and programs have the precision that they were exported in. None: that, else fp32
-    device      that programs run on: "cpu", "cuda", "cuda:1", or "auto" for CUDA where there is one
+    device      that programs and plans of TensorRT for RTX run on: "cuda", "cuda:1", or "auto" for CUDA where there is one; programs also on "cpu"
     threads     CPU threads per engine; 0: all cores
     postprocess "none", or "official-cuda": small holes in masks are filled, as official code does where it has CUDA (`families.Cleaning`)
     settings    "model.parameter" -> value: limits and other parameters of the configs
     Raises AssembleError.
     """
     variant = variants.variant(variant_name)
-    plans = tensorrt.read_plans(engines, variant) if target == "tensorrt" else None
-    made = plans or _manifest(engines, variant)
     runtime = target if target in IMAGE_TARGETS else runtime
+    made = kinds.read(engines, variant, runtime)
+    plans = made if isinstance(made, Plans) else None
     precision = runtimes.checked_precision(engines, made, runtime, precision)
-    parameters = {"runtime": runtime, "precision": precision, "threads": str(threads)} | ({"device": device} if runtime == "torch" else {})
+    parameters = {"runtime": runtime, "precision": precision, "threads": str(threads)} | runtimes.checked_device(runtime, device)
     with fresh_directory(out, mark="tracker/config.pbtxt", force=force) as draft:
         models, encodes_in_python = _place_models(draft, engines, variant, target, runtime)
         configs = {model.name: read_config(draft / model.name) for model in models}
@@ -95,7 +96,7 @@ def assemble(
             _set_backend(config, model, variant, target, parameters)
             fill(config, variant, made.checkpoint["sha256"], precision, postprocess)
         if plans:
-            _put_on_gpu(configs, variant, plans)
+            _fit_plans(configs, variant, plans, target)
         for config in configs.values():
             override(config, settings or {})
         if plans:
@@ -121,13 +122,6 @@ def _place_models(draft: Path, engines: Path, variant: families.Variant, target:
     return [contract.escorted(model) if encodes and model.name == "image_encoder" else model for model in models], encodes
 
 
-def _manifest(engines: Path, variant: families.Variant) -> Manifest:
-    try:
-        return Manifest.checked(engines, variant.name)
-    except ManifestError as error:
-        raise AssembleError(str(error)) from error
-
-
 def _vendor(folder: Path) -> None:
     folder.mkdir()
     (folder / "__init__.py").write_text('"""The modules of masklet that this model needs, vendored at assembly."""\n')
@@ -145,7 +139,7 @@ def _vendor(folder: Path) -> None:
 def _place_engines(draft: Path, engines: Path, variant: families.Variant, target: str, runtime: str) -> list[contract.Model]:
     """Puts every engine where the target runs it; returns the models that the repository then has."""
     inside = [model for model in contract.engines(variant) if target == "embedded" and not model.batched]  # in memory_bank's process
-    for record in tensorrt.RECORDS if target == "tensorrt" else (FILE_NAME,):
+    for record in tensorrt.RECORDS if runtime in (TENSORRT, RTX) else (FILE_NAME,):
         if (engines / record).exists():
             shutil.copyfile(engines / record, draft / "memory_bank" / record)
     for model in contract.engines(variant):
@@ -182,8 +176,11 @@ def _set_backend(config: Config, model: contract.Model, variant: families.Varian
         config.parameters[key].string_value = value
 
 
-def _put_on_gpu(configs: Mapping[str, Config], variant: families.Variant, plans: Plans) -> None:
-    """Engines and memory_bank of target tensorrt; preprocess and postprocess stay on CPUs."""
-    for model in contract.engines(variant):
-        tensorrt.set_engine(configs[model.name], model, plans.engines[model.name])
-    tensorrt.set_bank(configs["memory_bank"], variant, plans)
+def _fit_plans(configs: Mapping[str, Config], variant: families.Variant, plans: Plans, target: str) -> None:
+    """Batches and limits within those of the plans. Of target tensorrt engines and memory_bank go to the GPU; preprocess and postprocess stay on
+    CPUs."""
+    if target == "tensorrt":
+        for model in contract.engines(variant):
+            tensorrt.set_engine(configs[model.name], model, variant, plans.engines[model.name])
+        tensorrt.set_bank(configs["memory_bank"])
+    tensorrt.set_limits(configs, variant, plans)

@@ -9,8 +9,9 @@ from pathlib import Path
 from masklet import contract
 from masklet_build import nano
 from masklet_build.common import OutputExists, add_variant, fail, say
+from masklet_build.engines.plans import RTX
 from masklet_build.repository import image
-from masklet_build.repository.assemble import DEVICES, PRECISIONS, RUNTIMES, TARGETS, AssembleError, assemble
+from masklet_build.repository.assemble import DEVICES, IMAGE_TARGETS, PRECISIONS, RUNTIMES, TARGETS, AssembleError, assemble
 from masklet_build.repository.combine import combine
 
 EPILOG = """what goes together:
@@ -18,6 +19,7 @@ EPILOG = """what goes together:
   embedded     openvino     fp32, bf16            ONNX engines                   masklet-build serve (Triton of the PyPI wheel)
   embedded     onnxruntime  fp32                  ONNX engines                   masklet-build serve
   embedded     torch        that of the programs  programs (export --for torch)  masklet-build serve
+  embedded     tensorrt-rtx that of the plans     plans (engine --rtx)           masklet-build serve, on a GeForce or RTX GPU
   separate     as embedded                                                       masklet-build serve; each engine is a Triton model of its own
   onnxruntime               fp32                  ONNX engines                   NVIDIA's image (docker/server.Dockerfile)
   tensorrt                  that of the plans     plans (masklet-build engine)   NVIDIA's image, on the GPU that built the plans
@@ -26,6 +28,7 @@ examples:
   masklet-build assemble nano --out repository/
   masklet-build assemble sam2.1_t --engines engines/ --precision bf16 --out repository/
   masklet-build assemble sam2.1_t --engines plans/ --target tensorrt --out repository/
+  masklet-build assemble sam2.1_t --engines plans-rtx/ --runtime tensorrt-rtx --out repository/
   masklet-build assemble nano --set memory_bank.max_videos=8 --set preprocess.max_frame_pixels=2100000 --out repository/
 
 exit codes: 0 done, 1 it failed and the last line says why, 2 wrong arguments"""
@@ -39,13 +42,19 @@ def add_assemble_arguments(parser: argparse.ArgumentParser) -> None:
         "--engines",
         type=Path,
         metavar="DIR",
-        help="what `masklet-build export` wrote (default for nano: the package's own); for target tensorrt what `masklet-build engine` wrote",
+        help="what `masklet-build export` wrote (default for nano: the package's own); for target tensorrt and runtime tensorrt-rtx what "
+        "`masklet-build engine` wrote",
     )
     parser.add_argument("--out", type=Path, required=True, metavar="REPO", help="where the model repository goes, whole or not at all")
     parser.add_argument("--target", choices=TARGETS, default="embedded", help="what runs the engines, see below (default: %(default)s)")
     parser.add_argument("--runtime", choices=RUNTIMES, default="openvino", help="of the targets embedded and separate (default: %(default)s)")
     parser.add_argument("--precision", choices=(*PRECISIONS, "fp16"), help="see below (default: fp32, or that of programs and plans)")
-    parser.add_argument("--device", type=_device, default="auto", help="of runtime torch: cpu, cuda, cuda:1 ... (default: a GPU if there is one)")
+    parser.add_argument(
+        "--device",
+        type=_device,
+        default="auto",
+        help="of runtimes torch and tensorrt-rtx: cpu (torch), cuda, cuda:1 ... (default: a GPU if there is one)",
+    )
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads per engine (default: all cores)")
     parser.add_argument(
         "--postprocess",
@@ -74,6 +83,8 @@ def run_assemble(args: argparse.Namespace) -> int:
     """Assembles. Returns the exit code."""
     if args.target == "tensorrt" and not args.engines:
         args.refuse(f"--engines is required for target tensorrt: the plans that `masklet-build engine {args.variant}` built on the GPU that serves.")
+    if args.target not in IMAGE_TARGETS and args.runtime == RTX and not args.engines:
+        args.refuse(f"--engines is required for runtime {RTX}: the plans that `masklet-build engine {args.variant} --rtx` built.")
     engines = args.engines or nano.shipped(args, "--engines", nano.ENGINES, f"Make others: masklet-build export {args.variant} --help")
     try:
         assemble(

@@ -5,30 +5,31 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from masklet_build.engines.plans import Plans
+from masklet_build.engines.plans import FILE_NAME as RECORD
+from masklet_build.engines.plans import RTX, Plans
 from masklet_build.manifest import WEIGHTS, Manifest
 from masklet_build.repository.configs import AssembleError
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
 
-RUNTIMES = ("openvino", "onnxruntime", "torch")
+RUNTIMES = ("openvino", "onnxruntime", "torch", RTX)
 PRECISIONS = ("fp32", "bf16")  # that OpenVINO computes an engine in
 DEVICES = ("auto", "cpu", "cuda")
+ON_DEVICES = ("torch", RTX)  # runtimes with a choice of devices
 
-_MODULES = ("__init__", "cores", "engine", "runners", "shares")
-_TORCH_MODULES = ("torch_runner", "torch_arrays", "cuda_graphs")
+_MODULES = ("__init__", "cores", "engine", "logs", "runners", "shares")
+_FURTHER = {
+    "torch": ("torch_runner", "torch_arrays", "cuda_graphs"),
+    RTX: ("gpu", "kernel_cache", "rtx_engine", "rtx_machine", "rtx_runner", "shapes"),
+}
 
 
 def checked_precision(engines: Path, made: Manifest | Plans, runtime: str, wanted: str | None) -> str:
-    """The precision of a repository, once engines, runtime and precision are known to go together. `wanted`: None for what the engines are.
-
-    Raises AssembleError.
-    """
+    """The precision of a repository. `wanted`: None for what the engines are. Raises AssembleError."""
     if isinstance(made, Plans):
         if wanted not in (None, made.precision):
             raise AssembleError(f"{engines} holds plans in {made.precision}, as they were exported. Leave out --precision.")
         return made.precision
-    _check_purpose(engines, made, runtime)
     if runtime == "torch":
         if wanted not in (None, made.precision):
             raise AssembleError(
@@ -42,31 +43,26 @@ def checked_precision(engines: Path, made: Manifest | Plans, runtime: str, wante
     return wanted or "fp32"
 
 
-def _check_purpose(engines: Path, manifest: Manifest, runtime: str) -> None:
-    """Programs are for torch, and for torch are programs. Typed ONNX engines are for neither."""
-    is_program = manifest.purpose == "torch"
-    if (runtime == "torch") != is_program:
-        raise AssembleError(
-            f"{engines} holds {'PyTorch programs' if is_program else 'ONNX engines'}, which {runtime} does not run. Make others: masklet-build "
-            f"export {manifest.variant} --for {'torch' if runtime == 'torch' else 'cpu'} --out DIR; then name them with --engines"
-            f"{', or use --runtime torch' if is_program else ''}."
-        )
-    if not is_program and {manifest.precision, manifest.attention} != {"fp32"}:
-        raise AssembleError(
-            f"{engines} holds engines in {manifest.precision} (attention {manifest.attention}), which are for TensorRT: make plans of them with "
-            "`masklet-build engine`. For other targets export in fp32; with --precision bf16 OpenVINO computes those in bf16."
-        )
+def checked_device(runtime: str, device: str) -> dict[str, str]:
+    """The config parameter `device`, of runtimes that have a choice. Raises AssembleError."""
+    if runtime == RTX and device == "cpu":
+        raise AssembleError("TensorRT for RTX runs on GPUs alone. Leave out --device, or say cuda or cuda:1; on a CPU use --runtime openvino.")
+    return {"device": device} if runtime in ON_DEVICES else {}
 
 
 def vendor(version: Path, runtime: str) -> None:
     """Lays what runs engines beside a model, under the name by which it is imported."""
-    modules = (*_MODULES, *(_TORCH_MODULES if runtime == "torch" else ()))
-    for name in ("__init__.py", *(f"embedded/{module}.py" for module in modules)):
+    for name in ("__init__.py", *(f"embedded/{module}.py" for module in (*_MODULES, *_FURTHER.get(runtime, ())))):
         copy(EMBEDDED.parent / name, version / "masklet_build" / name)
 
 
 def copy_engine(engines: Path, name: str, folder: Path, new_name: str) -> None:
-    """The files of an engine under a new name; weights in a file of their own keep theirs, by which the graph refers to them."""
+    """The files of an engine under a new name; weights in a file of their own keep theirs, by which the graph refers to them. Of a plan, beside it,
+    what it was built for."""
+    if (engines / f"{name}.plan").is_file():
+        copy(engines / f"{name}.plan", folder / f"{new_name}.plan")
+        copy(engines / RECORD, folder / RECORD)
+        return
     for file in engines.glob(f"{name}.*"):
         copy(file, folder / (file.name if file.name.endswith(WEIGHTS) else file.name.replace(name, new_name, 1)))
 

@@ -6,16 +6,17 @@ has run on a GPU yet: docker/tensorrt.md says what that leaves open.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from masklet import contract
 from masklet.families import Variant
+from masklet_build.embedded.shapes import Shapes
 from masklet_build.engines.plans import Plan, Plans, PlansError
-from masklet_build.export.profiles import Shapes
+from masklet_build.export.profiles import steady
 from masklet_build.repository.configs import KIND_GPU, AssembleError, Config
 
-RECORDS = ("plans.json", "selftest.json")  # go along with the plans; the latter is there once the selftest ran
+RECORDS = ("plans.json", "selftest.json")  # go along with plans; the latter is there once the selftest ran
 # All models of a server are on one GPU, the first that the process sees: tensors pass between them by address. CUDA_VISIBLE_DEVICES chooses it.
 _GPU = 0
 
@@ -58,7 +59,7 @@ def _fits(shapes: Shapes, dims: Sequence[contract.Dim]) -> bool:
     )
 
 
-def set_engine(config: Config, model: contract.Model, plan: Plan) -> None:
+def set_engine(config: Config, model: contract.Model, variant: Variant, plan: Plan) -> None:
     """Puts an engine into the tensorrt backend, with all its profiles; without a list Triton loads only the first."""
     config.platform, config.backend, config.default_model_filename = "tensorrt_plan", "tensorrt", "model.plan"
     # In order: TensorRT lays its first context on profile 0, and Triton sets the profile of the others only.
@@ -67,35 +68,39 @@ def set_engine(config: Config, model: contract.Model, plan: Plan) -> None:
     if len(profiles) > 1:
         # Each profile has a context of its own, and by default (STATIC) each context would take the memory that the largest profile needs.
         config.parameters["execution_context_allocation_strategy"].string_value = "ON_PROFILE_CHANGE"
-    _set_graphs(config, model, plan)
-    if model.batched:
-        config.max_batch_size = min(config.max_batch_size, max(next(iter(profile.inputs.values())).max[0] for profile in plan.profiles))
+    _set_graph(config, model, variant)
 
 
-def _set_graphs(config: Config, model: contract.Model, plan: Plan) -> None:
-    """A CUDA graph for every profile of a single shape: one launch in place of hundreds.
+def _set_graph(config: Config, model: contract.Model, variant: Variant) -> None:
+    """A CUDA graph of the call that comes again and again: one launch in place of hundreds. Triton launches it for calls of just these shapes, in
+    whichever profile holds them.
 
     No graph for a range (`graph_lower_bound`): a smaller call would run in a larger graph, beside whatever lay in memory before.
     """
-    for profile in plan.profiles:
-        if not profile.static:
-            continue
-        config.optimization.cuda.graphs = True
-        shapes = {name: shapes.opt for name, shapes in profile.inputs.items()}
-        graph = config.optimization.cuda.graph_spec.add(batch_size=next(iter(shapes.values()))[0] if model.batched else 0)
-        for name, shape in shapes.items():
-            graph.input[name].dim[:] = shape[1:] if model.batched else shape
+    shapes = steady(variant).get(model.name)
+    if shapes is None:
+        return
+    config.optimization.cuda.graphs = True
+    graph = config.optimization.cuda.graph_spec.add(batch_size=1 if model.batched else 0)
+    for name, shape in shapes.items():
+        graph.input[name].dim[:] = shape[1:] if model.batched else shape
 
 
-def set_bank(config: Config, variant: Variant, plans: Plans) -> None:
-    """Puts memory_bank on the GPU, and its limits within those of the plans."""
+def set_bank(config: Config) -> None:
+    """Puts memory_bank on the GPU."""
     del config.instance_group[:]
     config.instance_group.add(kind=KIND_GPU, count=1, gpus=[_GPU])
     # Without it Triton copies every input of a python model to the host first: the features of each frame.
     config.parameters["FORCE_CPU_ONLY_INPUT_TENSORS"].string_value = "no"
+
+
+def set_limits(configs: Mapping[str, Config], variant: Variant, plans: Plans) -> None:
+    """Batches of image_encoder, and the limits of memory_bank, within those of the plans."""
+    encoder, bank = configs["image_encoder"], configs["memory_bank"]
+    encoder.max_batch_size = min(encoder.max_batch_size, plans.limits.videos)
     for name, most in _limits(variant, plans).items():
-        if _over(config, name, most):
-            config.parameters[name].string_value = str(most)
+        if _over(bank, name, most):
+            bank.parameters[name].string_value = str(most)
 
 
 def check_bank(config: Config, variant: Variant, plans: Plans) -> None:

@@ -6,27 +6,19 @@ import argparse
 import contextlib
 import ipaddress
 import math
-import os
-import shutil
 import signal
 import sys
-import tempfile
-import threading
-import time
 from pathlib import Path
-from typing import TextIO
 
 from masklet_build.repository import image
 from masklet_build.repository.configs import read_config
-from masklet_build.serve import shared_memory
+from masklet_build.serve import log_file, shared_memory
 from masklet_build.serve.address import LOOPBACK, Address, bracketed, is_loopback
 from masklet_build.serve.environment import PYTHON_VARIABLE, TRITON
 from masklet_build.serve.errors import GaveUp, ServeError
 from masklet_build.serve.server import Server
 from masklet_build.serve.supervisor import Policy, Supervisor
 from masklet_build.serve.triton_options import forget_drain
-
-_LOG_MIB = 64
 
 DESCRIPTION = """Runs Triton from the PyPI wheel on a model repository, in the foreground and supervised.
 
@@ -77,7 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--restarts", type=_count, default=Policy.restarts, metavar="N", help="give up after so many (default: %(default)s; 0: none)")
     parser.add_argument("--within", type=_seconds, default=Policy.within_s, metavar="SECONDS", help="... within this time (default: %(default)g)")
-    log = f"append Triton's log to FILE; beyond {_LOG_MIB} MiB it becomes FILE.1 and begins anew (default: a new file, kept if the server fails)"
+    bound = f"beyond {log_file.LOG_MIB} MiB it becomes FILE.1 and begins anew"
+    log = f"append Triton's log to FILE; {bound} (default: a new file, kept if the server fails)"
     parser.add_argument("--log", type=Path, metavar="FILE", help=log)
     parser.add_argument("--verbose", action="store_true", help="show Triton's log here as well")
 
@@ -104,13 +97,13 @@ def run_serve(args: argparse.Namespace) -> int:
     if scarce := shared_memory.warning(args.repository):
         _warn(scarce)
     try:
-        log = args.log or _new_log()
+        log = args.log or log_file.new_log()
     except OSError as error:
         print(f"masklet-build serve: no place for Triton's log: {error}. Set TMPDIR to a folder that can be written, or give --log.", file=sys.stderr)
         return 1
     code = _serve(args, log)
     if not args.log:
-        _keep_or_remove(log, code)
+        log_file.keep_or_remove(log, code)
     return code
 
 
@@ -135,7 +128,7 @@ def _serve(args: argparse.Namespace, log: Path) -> int:
         _forget_drain(args.repository, server.drain_file)
         policy = Policy(args.patience, args.restarts, args.within)
         supervisor = Supervisor(server, policy=policy, say=lambda line: print(line, flush=True))
-        look_after(log, args.verbose)
+        log_file.look_after(log, args.verbose)
         with _stopped_by_signals(supervisor):
             supervisor.run()
     except (ServeError, OSError) as error:
@@ -194,24 +187,6 @@ def drain_files(repository: Path, of_server: Path | None = None) -> set[Path]:
     return {Path(name) for name in named if name}
 
 
-def _new_log() -> Path:
-    with tempfile.NamedTemporaryFile(prefix="masklet-triton-", suffix=".log", delete=False) as file:
-        return Path(file.name)
-
-
-def _keep_or_remove(log: Path, code: int) -> None:
-    """A log that nobody asked for goes at a clean end, and stays where it may say what went wrong. It may be gone: temporary folders are swept."""
-    if code and log.exists() and log.stat().st_size:
-        print(f"masklet-build serve: Triton's log: {log}", file=sys.stderr)
-    else:
-        log.unlink(missing_ok=True)
-        _older(log).unlink(missing_ok=True)
-
-
-def _older(log: Path) -> Path:
-    return log.with_name(f"{log.name}.1")
-
-
 def _stopped_by_signals(supervisor: Supervisor) -> contextlib.AbstractContextManager[None]:
     def handle(number: int, frame: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)  # the next one interrupts the waiting
@@ -220,35 +195,3 @@ def _stopped_by_signals(supervisor: Supervisor) -> contextlib.AbstractContextMan
     signal.signal(signal.SIGINT, handle)
     signal.signal(signal.SIGTERM, handle)
     return supervisor.stopped_by_signals()
-
-
-def look_after(log: Path, show: bool) -> None:
-    """Makes the log. Until it is gone a thread bounds it, as Triton goes on appending to it, and copies that to standard error if wanted."""
-    with contextlib.suppress(OSError):  # where it cannot be made the server says why
-        log.parent.mkdir(parents=True, exist_ok=True)
-        log.touch()  # here: in the thread it might come after a start that failed at once, whose log has been removed
-        threading.Thread(target=_look_after, args=(log, log.open(errors="replace"), show), name="log", daemon=True).start()
-
-
-def _look_after(log: Path, file: TextIO, show: bool) -> None:
-    with contextlib.suppress(OSError), file:
-        file.seek(0, os.SEEK_END)
-        while True:
-            if show and (line := file.readline()):
-                print(line, end="", file=sys.stderr, flush=True)
-                continue
-            bound(log, _LOG_MIB << 20)
-            if file.tell() > log.stat().st_size:
-                file.seek(0)
-            time.sleep(0.2)
-
-
-def bound(log: Path, limit: int) -> None:
-    """Moves what a log of more than `limit` bytes holds to FILE.1. What is appended at that moment may be lost; all, where FILE.1 finds no room."""
-    if log.stat().st_size > limit:
-        try:
-            shutil.copyfile(log, _older(log))
-        except OSError:  # a full disk above all, on which the log must not grow on
-            with contextlib.suppress(OSError):
-                _older(log).unlink()
-        os.truncate(log, 0)

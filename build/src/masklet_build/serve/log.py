@@ -11,6 +11,8 @@ _WITHOUT_GPU = ("CudaDriverHelper has not been initialized", "unable to create s
 # E1121 02:30:00.000000 123 model_lifecycle.cc:642] "failed to load 'toy' version 1: Internal: ValueError: ...\n\nAt:\n  model.py(3): initialize\n"
 _FAILED_MODEL = re.compile(r"failed to load '([^']+)' version \d+: (.*?)\"?$")
 _ERROR_LINE = re.compile(r"^E\d{4} [\d:.]+ \d+ [^\]]+\] \"?(.*?)\"?$")
+# I1121 02:30:00.000000 123 logs.py:22] "memory_attention: compiling kernels for NVIDIA GeForce RTX 4090; none were kept, so this takes longest"
+_COMPILING = re.compile(r"^I\d{4} [\d:.]+ \d+ [^\]]+\] \"?(\S+: (?:compiling kernels for|ready for) .*?)\"?$")
 # masklet memory_bank_0_0: stopped for 1.2 s while it had work; it ends, since Triton may have given it up
 _STAGE_ENDS = re.compile(r"^masklet \S+: (.*(?:given it up|is ended).*)$")
 _SHOWN = 12
@@ -25,6 +27,11 @@ def read(path: Path, begin: int) -> str:
 def failed_models(text: str) -> dict[str, str]:
     """Model name -> why it did not load, line breaks restored."""
     return {found[1]: _unescape(found[2]) for line in text.splitlines() if (found := _FAILED_MODEL.search(line))}
+
+
+def progress(line: str) -> str | None:
+    """What a line says of an engine that is compiled for this GPU, which may take long; None: something else."""
+    return found[1] if (found := _COMPILING.match(line.rstrip("\n"))) else None
 
 
 def failure(text: str) -> str:

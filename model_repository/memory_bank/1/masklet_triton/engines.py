@@ -4,7 +4,7 @@ import numpy as np
 import triton_python_backend_utils as pb_utils
 
 from masklet import contract
-from masklet_bank.arrays import HOST, Copied
+from masklet_bank.arrays import HOST, Copied, DeviceArrays
 from masklet_bank.stages import EngineError
 
 
@@ -41,13 +41,15 @@ class EmbeddedStages:
 
     def __init__(self, variant, folder, parameters):
         from masklet_build.embedded.engine import Engine, device_arrays
+        from masklet_build.embedded.logs import tell_triton
 
+        tell_triton(pb_utils.Logger)
         self._engines = {
             model.name: Engine(folder / model.name, parameters, [tensor.name for tensor in model.inputs if tensor.dims[0] == "V"])
             for model in contract.engines(variant)
             if not model.batched
         }
-        self.arrays = device_arrays(parameters, Copied()) or HOST
+        self.arrays = device_arrays(parameters, Copied(), DeviceArrays) or HOST
         pb_utils.Logger.log_info(f"engines of memory_bank: {next(iter(self._engines.values())).place}")
 
     def call(self, engine, inputs):

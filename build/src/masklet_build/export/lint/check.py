@@ -9,7 +9,7 @@ import onnx
 
 from masklet.contract import Model, engines
 from masklet.families import Variant
-from masklet_build.export.lint import forms, structure
+from masklet_build.export.lint import forms, refused, structure
 from masklet_build.export.lint.graph import Finding, Graph, LintError, type_name
 from masklet_build.export.onnx_files import ONNX_TYPES, engine_dims
 from masklet_build.manifest import Manifest, ManifestError
@@ -25,6 +25,10 @@ def lint_folder(folder: Path) -> Iterator[tuple[str, list[Finding]]]:
         variant = variants.variant(manifest.variant)
     except (ManifestError, ValueError) as error:
         raise LintError(str(error)) from error
+    if manifest.purpose == "torch":
+        raise LintError(
+            f"{folder} holds PyTorch programs, which have no graphs. For TensorRT: masklet-build export {variant.name} --for tensorrt ..."
+        )
     for model in engines(variant):
         yield model.name, lint_file(folder / f"{model.name}.onnx", model, variant, manifest.purpose)
 
@@ -35,8 +39,8 @@ def lint_file(path: Path, model: Model, variant: Variant, purpose: str) -> list[
 
 
 def lint(graph: Graph, model: Model, variant: Variant, purpose: str) -> Iterator[Finding]:
-    """What is wrong with a graph. See `lint_file`. Of a graph that is not well typed, whose shapes are not known, no forms are asked."""
-    for rule in (*structure.RULES, *(forms.RULES if purpose == "tensorrt" and not graph.inference_error else ())):
+    """What is wrong with a graph. See `lint_file`. Of a graph that is not well typed, whose types and shapes are not known, no more is asked."""
+    for rule in (*structure.RULES, *((*refused.RULES, *forms.RULES) if purpose == "tensorrt" and not graph.inference_error else ())):
         yield from rule(graph)
     yield from contract(graph, model, variant)
 

@@ -82,7 +82,7 @@ class Graph:
         if name in self._initializers:
             return int(self._initializers[name].data_type)
         node = self.makers.get(name)
-        if node is not None and node.op_type == "Constant":
+        if node is not None and node.op_type == "Constant" and node.attribute[0].HasField("t"):
             return int(node.attribute[0].t.data_type)
         return int(self._values[name].elem_type) or None if name in self._values else None
 

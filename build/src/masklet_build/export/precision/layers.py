@@ -59,17 +59,22 @@ class TypedConv2d(nn.Conv2d):
         return super().forward(x.to(self.dtype)).float()
 
 
-class TypedConvTranspose2d(nn.ConvTranspose2d):
-    """A transposed convolution in another type."""
+class TypedConvTranspose2d(nn.Module):
+    """A transposed convolution whose stride is its kernel, in another type: a 1x1 convolution, whose outputs are laid out as finer pixels.
+
+    The same products and sums. TensorRT for RTX 1.7 refuses a transposed convolution in bf16.
+    """
 
     def __init__(self, source: nn.ConvTranspose2d, dtype: torch.dtype) -> None:
-        super().__init__(source.in_channels, source.out_channels, source.kernel_size, source.stride, device="meta")
-        self.dtype = dtype
-        self.weight, self.bias = _reduced(source.weight, dtype), _reduced(source.bias, dtype)
+        super().__init__()
+        self.dtype, self.scale = dtype, source.stride[0]
+        assert source.kernel_size == source.stride == (self.scale, self.scale)
+        self.weight = _reduced(source.weight.permute(1, 2, 3, 0).flatten(0, 2)[:, :, None, None], dtype)  # [out scale scale, in, 1, 1]
+        self.bias = _reduced(source.bias.repeat_interleave(self.scale**2), dtype)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, in, H, W] -> [B, out, 2 H, 2 W], float32."""
-        return super().forward(x.to(self.dtype)).float()
+        """[B, in, H, W] -> [B, out, scale H, scale W], float32."""
+        return functional.pixel_shuffle(functional.conv2d(x.to(self.dtype), self.weight, self.bias), self.scale).float()
 
 
 class TypedProduct(nn.Module):

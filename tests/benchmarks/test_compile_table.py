@@ -1,0 +1,86 @@
+"""The table of what the compiler makes of every variant: real builds, kept by a second run, and what is said of those that are not as wished."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("tensorrt_rtx_bindings")
+
+from benchmarks import compile_table
+from benchmarks.compile_row import measured
+from benchmarks.compile_table import cells, fused, kept, remarks, small_first
+from masklet.families import VARIANTS
+from masklet_build.engines.compilers import compiler_of
+from masklet_build.engines.plans import RTX
+
+pytestmark = pytest.mark.torch
+
+
+def engine(*, attentions: int = 4, warnings: tuple[str, ...] = (), **profiles: int) -> dict:
+    """An engine of a row; profiles: fused attentions of each."""
+    made = {
+        name: {"attention": count, "softmax": attentions - count, "memory": (index + 1) << 20} for index, (name, count) in enumerate(profiles.items())
+    }
+    return {"plan_bytes": 3_000_000, "attentions": attentions, "warnings": list(warnings), "profiles": made}
+
+
+def row(**engines: dict) -> dict:
+    cost = {"seconds": 9.0, "cpu_seconds": 5.0, "gib": 0.5}
+    return {"export": {"bytes": 1, **cost}, "wide": {"engines": engines, **cost}}
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    monkeypatch.setattr("sys.argv", ["compile_table", *words])
+    assert compile_table.main() == 0
+
+
+def test_rows_are_those_of_real_builds_and_a_second_run_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(monkeypatch, "nano@64", "--precision", "bf16", "--out", str(tmp_path))
+    assert "| nano@64 | bf16 (attention fp16) | yes | 17 of 17 |  |" in (tmp_path / "compile_table.md").read_text()
+    made = kept(tmp_path, compiler_of(RTX).machine().version)
+    found = made["nano@64 bf16"]
+    assert {*found["wide"]["engines"]} == {"image_encoder", "mask_prompt", "memory_attention", "mask_decoder", "memory_encoder"}
+    assert all(found[step]["gib"] > 0.1 and found[step]["cpu_seconds"] > 0.5 for step in ("export", "wide"))
+    run(monkeypatch, "nano@64", "--precision", "bf16", "--out", str(tmp_path))
+    assert kept(tmp_path, compiler_of(RTX).machine().version) == made
+
+
+def test_rows_of_another_compiler_are_measured_anew(tmp_path: Path) -> None:
+    (tmp_path / "compile_table.json").write_text(json.dumps({"compiler": "1.0", "rows": {"nano fp32": row()}}))
+    assert kept(tmp_path, "1.0") == {"nano fp32": row()}
+    assert kept(tmp_path, "1.1") == {}
+    assert kept(tmp_path / "absent", "1.0") == {}
+
+
+def test_a_step_that_takes_more_memory_than_it_may_says_so_in_its_row(tmp_path: Path) -> None:
+    found = measured("export", "nano", "bf16", tmp_path, gib=0.1)
+    assert "with 0.1 GiB at most it ended with" in found["error"]
+    assert cells("nano", "bf16", {"export": found})[2] == "not: export"
+
+
+def test_an_engine_is_as_fused_as_its_worst_profile() -> None:
+    made = row(memory_attention=engine(one=2, two=4), mask_decoder=engine(attentions=7, any=7), mask_prompt=engine(attentions=0, any=0))
+    assert fused(made["wide"], "memory_attention") == (2, 4, ["one"])
+    assert cells("nano", "fp16", made)[2:7] == ["yes", "9 of 11", "", "9", "2 (memory_attention)"]
+
+
+def test_what_is_not_as_wished_is_said_once_with_the_rows_that_it_is_so_of() -> None:
+    short, refused = engine(one=2, two=4), {"error": "no such kernel"}
+    rows = {"nano fp16": row(memory_attention=short), "nano bf16": row(memory_attention=short), "edgetam bf16": row(image_encoder=refused)}
+    rows |= {"nano fp32": row(memory_attention=engine(one=0)), "sam3 bf16": row(mask_decoder=engine(any=4, warnings=("slow",)))}
+    assert list(remarks(rows)) == [
+        "Not all fused, memory_attention: one 2 of 4 (wide profiles): `nano fp16`, `nano bf16`.",
+        "Refused, image_encoder: no such kernel (wide profiles): `edgetam bf16`.",
+        "Warned, mask_decoder: slow (wide profiles): `sam3 bf16`.",
+    ]
+    assert cells("edgetam", "bf16", rows["edgetam bf16"])[2] == "not: image_encoder"
+
+
+def test_every_checkpoint_has_a_variant_in_the_table() -> None:
+    assert {VARIANTS[name].checkpoint for name in small_first()} == {made.checkpoint for made in VARIANTS.values()}
+    assert small_first()[0] == "nano"
+    assert small_first()[-1] == "sam3"

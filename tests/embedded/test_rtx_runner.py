@@ -1,0 +1,366 @@
+"""Engines of TensorRT for RTX in the server's models: what the real classes are asked, what crosses, what is kept, what is said.
+
+No GPU: classes, methods and arguments are NVIDIA's, what they do is tests/fakes/rtx_world.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+trt = pytest.importorskip("tensorrt_rtx_bindings")
+
+from masklet import TrackedFrame, Tracker, contract  # noqa: E402
+from masklet.families import NANO  # noqa: E402
+from masklet_bank.service import Service  # noqa: E402
+from masklet_build import nano  # noqa: E402
+from masklet_build.check.subject import OnnxStages  # noqa: E402
+from masklet_build.clips import bounding_box, inner_point, make_clip  # noqa: E402
+from masklet_build.embedded import kernel_cache  # noqa: E402
+from masklet_build.embedded.engine import Engine  # noqa: E402
+from masklet_build.embedded.runners import OnnxRuntimeRunner  # noqa: E402
+from masklet_build.export.profiles import Limits, profiles  # noqa: E402
+from masklet_build.in_process import InProcess  # noqa: E402
+from masklet_build.models.samples import Sizes, sample_inputs  # noqa: E402
+from tests.fakes import loading  # noqa: E402
+from tests.fakes.rtx_world import HEADER, Valid, Why, World  # noqa: E402
+from tests.plans.stubs import compile_driver  # noqa: E402
+
+TABLES = {name: [profile.inputs for profile in table] for name, table in profiles(NANO, Limits.of(NANO), wide=True).items()}
+ENGINES = {model.name: model for model in contract.engines(NANO)}
+PARAMETERS = {"runtime": "tensorrt-rtx", "precision": "fp32", "threads": "0", "device": "auto"}
+GPU = "Stub GPU"
+
+
+@pytest.fixture(scope="module")
+def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_driver(tmp_path_factory.mktemp("driver"))
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch, driver: Path) -> World:
+    made = World(TABLES, nano.ENGINES)
+    made.install(monkeypatch, driver)
+    return made
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """As much of one as runners look at."""
+    for model, folder, name in [
+        ("image_encoder", "image_encoder/1", "engine"),
+        *((name, "memory_bank/1/engines", name) for name in ENGINES if name != "image_encoder"),
+    ]:
+        version = tmp_path / "repo" / folder
+        version.mkdir(parents=True, exist_ok=True)
+        (version / f"{name}.plan").write_bytes(b"h" * HEADER + model.encode())
+        machine = {"compiler": "tensorrt-rtx", "version": trt.__version__, "gpu": "", "targets": ["8.6", "8.9"], "driver": ""}
+        (version / "plans.json").write_text(json.dumps({"machine": machine}))
+        (tmp_path / "repo" / folder.split("/")[0] / "config.pbtxt").touch()
+    return tmp_path / "repo"
+
+
+def engine(repository: Path, name: str, **parameters: str) -> Engine:
+    place = "image_encoder/1/engine" if name == "image_encoder" else f"memory_bank/1/engines/{name}"
+    return Engine(repository / place, PARAMETERS | parameters, () if name == "image_encoder" else ["EMBEDDING"])
+
+
+def kept(repository: Path) -> dict[str, list[str]]:
+    """Kernels that are kept, by file."""
+    folder = repository.with_name("repo.kernels")
+    return {file.name: json.loads(file.read_bytes().split(b"\n", 1)[1]) for file in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def utils() -> Iterator[ModuleType]:
+    with loading.backend_utils() as utils:
+        yield utils
+
+
+@pytest.fixture
+def stages(utils: ModuleType, world: World, repository: Path) -> Any:
+    return loading.load(loading.MODELS / "memory_bank" / "1" / "model.py").EmbeddedStages(NANO, repository / "memory_bank/1/engines", PARAMETERS)
+
+
+CALLS = (Sizes(), Sizes(V=2, B=3, F=7, P=16, N=4), Sizes(V=1, B=2, F=9, P=3, N=2), Sizes(V=2, B=2, F=7, P=16, N=2))
+
+
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_a_call_gives_what_the_engine_computes_at_any_size(world: World, repository: Path, name: str) -> None:
+    """One object, more, fewer again: memory grows, profiles change, and no answer is another call's. All from the host, as image_encoder's are."""
+    run, plain = engine(repository, name), OnnxRuntimeRunner(nano.ENGINES / f"{name}.onnx", "fp32", 1, 1, "cpu")
+    for sizes in CALLS:
+        inputs = sample_inputs(name, NANO, sizes, seed=3)
+        outputs = run(inputs)
+        (wanted,) = plain([inputs])
+        assert outputs.keys() == wanted.keys()
+        for output, array in wanted.items():
+            assert isinstance(outputs[output], np.ndarray)
+            np.testing.assert_array_equal(outputs[output], array)
+
+
+def test_an_engine_is_asked_for_what_a_server_needs(world: World, repository: Path) -> None:
+    engine(repository, "memory_attention")
+    config = world.configs["memory_attention"]
+    assert config.dynamic_shapes_kernel_specialization_strategy is trt.DynamicShapesKernelSpecializationStrategy.LAZY
+    assert config.cuda_graph_strategy is trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+    config.set_execution_context_allocation_strategy.assert_called_once_with(trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE)
+    assert world.cupy.cuda.device == 0
+    assert world.cupy.cuda.current.ptr != 0, "the default queue makes TensorRT for RTX wait for the whole GPU"
+
+
+def test_the_profile_is_changed_only_when_a_call_needs_another(world: World, repository: Path) -> None:
+    run = engine(repository, "memory_attention")
+    for frames in (7, 7, 9, 10, 2):
+        run(sample_inputs("memory_attention", NANO, Sizes(F=frames, P=16), seed=1))
+    assert [call.args[0] for call in world.contexts["memory_attention"].set_optimization_profile_async.call_args_list] == [0, 1, 0]
+
+
+def test_tensors_keep_their_addresses_from_call_to_call_so_graphs_can_be_replayed(world: World, repository: Path) -> None:
+    run = engine(repository, "memory_encoder")
+    for sizes in (Sizes(V=2, B=3), Sizes(), Sizes(V=2, B=3), Sizes(V=1, B=2)):
+        run(sample_inputs("memory_encoder", NANO, sizes, seed=1))
+    addresses: dict[str, set[int]] = {}
+    for call in world.contexts["memory_encoder"].set_tensor_address.call_args_list:
+        addresses.setdefault(call.args[0], set()).add(call.args[1])
+    assert {name: len(found) for name, found in addresses.items()} == dict.fromkeys(("EMBEDDING", "VIDEO", "LOW", "BINARISE", "MEMORY"), 1)
+
+
+def test_what_lies_on_the_gpu_stays_there(world: World, stages: Any) -> None:
+    """The bank's engines: only small arrays of the host cross, and they do so once; nothing comes back."""
+    arrays, inputs = stages.arrays, sample_inputs("memory_attention", NANO, Sizes(B=2, F=7, P=16), seed=1)
+    given = {name: array if name in ("VIDEO", "SLOT") else arrays.put(array) for name, array in inputs.items()}
+    before, down = arrays.copied.to_device, world.cupy.to_host
+    outputs = stages.call("memory_attention", arrays.send(given))
+    assert arrays.copied.to_device - before == inputs["VIDEO"].nbytes + inputs["SLOT"].nbytes
+    assert world.cupy.to_host == down
+    (wanted,) = OnnxRuntimeRunner(nano.ENGINES / "memory_attention.onnx", "fp32", 1, 1, "cpu")([inputs])
+    np.testing.assert_array_equal(arrays.get(outputs["CONDITIONED"]), wanted["CONDITIONED"])
+
+
+def test_a_call_that_no_profile_holds_and_inputs_of_another_type_are_refused(world: World, repository: Path) -> None:
+    run = engine(repository, "mask_prompt")
+    inputs = sample_inputs("mask_prompt", NANO, Sizes(B=9), seed=0)
+    with pytest.raises(Exception, match=r"mask_prompt was not built for a call of MASK \[9, 256, 256\].*masklet-build engine"):
+        run(inputs)
+    with pytest.raises(TypeError, match="MASK is float64, not uint8"):
+        run({"MASK": inputs["MASK"][:1].astype(np.float64)})
+
+
+def test_a_run_that_fails_is_told_in_the_words_of_tensorrt_and_the_next_one_goes_on(world: World, stages: Any, utils: ModuleType) -> None:
+    world.runs, inputs = False, sample_inputs("mask_prompt", NANO, Sizes(), seed=0)
+    with pytest.raises(Exception, match="mask_prompt failed: RtxError: mask_prompt: TensorRT for RTX does not run it: something was wrong"):
+        stages.call("mask_prompt", inputs)
+    assert ("ERROR", "TensorRT for RTX: something was wrong") in utils.Logger.lines
+    world.runs = True
+    assert stages.call("mask_prompt", inputs).keys() == {"MASK_PROMPT", "LOW", "PRESENT"}
+
+
+@pytest.mark.parametrize(
+    ("flag", "says"),
+    [
+        (Why.UNSUPPORTED_CC, "not built for this GPU's compute capability: build again: masklet-build engine VARIANT --rtx --sm"),
+        (Why.VERSION_MISMATCH, "another version of TensorRT for RTX: install that of plans.json, or build again"),
+        (Why.OLD_CUDA_DRIVER, "the driver is too old: install a newer one, R580"),
+        (Why.OLD_CUDA_RUNTIME, "install the packages of TensorRT for RTX again"),
+        (Why.INSUFFICIENT_GPU_MEMORY, "too little memory: build for smaller calls"),
+        (Why.MALFORMED_ENGINE, "the file is damaged"),
+        (Why.CUDA_ERROR, "look at nvidia-smi"),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_an_engine_that_is_invalid_here_is_refused_in_words(world: World, repository: Path, flag: Any, says: str) -> None:
+    world.validity = (Valid.INVALID, flag.value)
+    with pytest.raises(Exception, match=says):
+        engine(repository, "mask_prompt")
+
+
+def test_every_reason_that_tensorrt_can_give_has_words() -> None:
+    from masklet_build.embedded import rtx_engine
+
+    assert set(rtx_engine._REASONS) == set(trt.EngineInvalidityDiagnostics.__members__.values())
+
+
+def test_several_reasons_are_all_told(world: World, repository: Path) -> None:
+    world.validity = (Valid.INVALID, Why.OLD_CUDA_DRIVER.value | Why.UNSUPPORTED_CC.value)
+    with pytest.raises(Exception, match=r"cannot run here\. it was not built .*; the driver is too old"):
+        engine(repository, "mask_prompt")
+
+
+def test_an_engine_that_is_only_slower_here_is_warned_of_and_runs(world: World, stages: Any, utils: ModuleType, repository: Path) -> None:
+    world.validity = (Valid.SUBOPTIMAL, 0)
+    engine(repository, "mask_prompt")
+    assert any(level == "WARNING" and "mask_prompt.plan may run slower here" in line for level, line in utils.Logger.lines)
+
+
+def test_the_real_library_calls_a_damaged_file_damaged(tmp_path: Path) -> None:
+    """Not the world's: that asks nothing of a GPU."""
+    from masklet_build.embedded import rtx_engine
+
+    (tmp_path / "engine.plan").write_bytes(bytes(200))
+    with pytest.raises(rtx_engine.RtxError, match=r"engine\.plan cannot run here\. .*the file is damaged"):
+        rtx_engine.load(tmp_path / "engine.plan")
+
+
+@pytest.mark.parametrize(("fault", "says"), [("loads", "mask_prompt.plan is not loaded"), ("starts", "mask_prompt: not made ready")])
+def test_an_engine_that_is_not_loaded_is_told_in_the_words_of_tensorrt(world: World, repository: Path, fault: str, says: str) -> None:
+    setattr(world, fault, False)
+    with pytest.raises(Exception, match=f"{says}: something was wrong"):
+        engine(repository, "mask_prompt")
+
+
+def test_the_log_says_which_engine_is_compiled_for_what_and_when_it_is_ready(world: World, stages: Any, utils: ModuleType) -> None:
+    said = [line for level, line in utils.Logger.lines if level == "INFO"]
+    for name in set(ENGINES) - {"image_encoder"}:
+        begun = said.index(f"{name}: compiling kernels for {GPU}; none were kept, so this takes longest")
+        assert said[begun + 1].startswith(f"{name}: ready for {GPU} after ")
+    assert f"engines of memory_bank: tensorrt-rtx on cuda:0, {GPU}" in said
+
+
+def test_kernels_are_kept_beside_the_repository_and_not_compiled_again(world: World, repository: Path) -> None:
+    for name in ENGINES:
+        engine(repository, name)
+    names = {f"memory_bank-{name}" for name in set(ENGINES) - {"image_encoder"}} | {"image_encoder-engine"}
+    assert kept(repository) == {f"{name}-Stub_GPU-8.9.kernels": ["general"] for name in names}
+    assert len(world.compiled) == len(ENGINES)
+    assert repository.with_name("repo.kernels").stat().st_mode & 0o777 == 0o700
+    for name in ENGINES:
+        engine(repository, name)
+    assert len(world.compiled) == len(ENGINES)
+
+
+def test_a_repository_that_is_reached_by_a_link_has_one_place_for_kernels(world: World, repository: Path, tmp_path: Path) -> None:
+    """The server sees its repository by a link in a folder that it removes in the end."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "repository").symlink_to(repository)
+    engine(tmp_path / "run" / "repository", "mask_prompt")
+    assert list((tmp_path / "run").iterdir()) == [tmp_path / "run" / "repository"]
+    assert len(kept(repository)) == 1
+
+
+def test_kernels_for_sizes_that_came_later_are_kept_once_they_had_time(world: World, repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    run = engine(repository, "mask_prompt")
+    from masklet_build.embedded import rtx_runner
+
+    monkeypatch.setattr(rtx_runner, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    one, two = (sample_inputs("mask_prompt", NANO, Sizes(B=count), seed=0) for count in (1, 2))
+    for seconds, inputs, count in [(0, one, 1), (1, one, 1), (31, two, 1), (40, one, 1), (60, one, 1), (61, one, 3), (100, one, 3)]:
+        now[0] = 1000.0 + seconds
+        run(inputs)
+        (kernels,) = kept(repository).values()
+        assert len(kernels) == count, seconds
+
+
+@pytest.mark.parametrize("change", ["engine", "version", "driver", "cut", "changed", "text", "not ours"])
+def test_kernels_of_something_else_and_damaged_ones_are_compiled_again_and_replaced(
+    world: World, repository: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    engine(repository, "mask_prompt")
+    (file,) = repository.with_name("repo.kernels").iterdir()
+    good = file.read_bytes()
+    plan = repository / "memory_bank/1/engines/mask_prompt.plan"
+    if change == "engine":
+        plan.write_bytes(b"x" * HEADER + b"mask_prompt")
+    elif change == "version":
+        newer = json.loads((plan.parent / "plans.json").read_text())
+        newer["machine"]["version"] = "1.8.0.1"
+        (plan.parent / "plans.json").write_text(json.dumps(newer))
+        monkeypatch.setattr("masklet_build.embedded.rtx_machine.version", lambda package: "1.8.0.1")
+    elif change == "driver":
+        monkeypatch.setenv("STUB_DRIVER", "13050")
+    elif change == "not ours":
+        world.takes_kernels = False
+    else:
+        file.write_bytes({"cut": good[:-3], "changed": good.replace(b"general", b"genera1"), "text": b"nothing\nof ours"}[change])
+    engine(repository, "mask_prompt")
+    assert world.compiled == ["mask_prompt general"] * 2
+    (again,) = repository.with_name("repo.kernels").iterdir()
+    assert kept(repository) == {again.name: ["general"]}
+    if change in ("engine", "version", "driver"):
+        assert again.read_bytes() != good
+    elif change != "not ours":
+        assert again.read_bytes() == good
+
+
+def test_where_nothing_can_be_written_it_is_said_once_and_engines_run(world: World, stages: Any, utils: ModuleType, repository: Path) -> None:
+    folder = repository.with_name("repo.kernels")
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    folder.write_text("in the way: root may write into read-only folders")
+    kernel_cache._unwritable.clear()
+    utils.Logger.lines.clear()
+    for name in ENGINES:
+        assert engine(repository, name)(sample_inputs(name, NANO, Sizes(), seed=0))
+    warnings = [line for level, line in utils.Logger.lines if level == "WARNING" and "kernels cannot be kept" in line]
+    (warning,) = warnings
+    assert "every start of the server compiles them again" in warning
+
+
+def test_a_file_that_others_read_is_never_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = kernel_cache.KernelCache(tmp_path / "repo.kernels" / "a.kernels", {"engine": "1"})
+    cache.write(b"old")
+    whole = cache.file.read_bytes()
+
+    def full(path: Path, data: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "write_bytes", full)
+        cache.write(b"new")
+    assert cache.file.read_bytes() == whole
+    assert list(cache.file.parent.iterdir()) == [cache.file], "what was begun is removed"
+    cache.write(b"new")
+    assert kernel_cache.KernelCache(cache.file, {"engine": "1"}).read() == b"new"
+
+
+class OnTheGpu(InProcess):
+    """The server's models in this process, the bank's arrays where its engines are; image_encoder between arrays of the host."""
+
+    def __init__(self, stages: Any, encoder: Engine) -> None:
+        super().__init__(NANO, self)
+        self._inner, self._encoder, self.arrays = stages, encoder, stages.arrays
+        bank = Service(self._bank.settings, self, arrays=stages.arrays)
+        self._bank = SimpleNamespace(answer=lambda asked, respond: bank.answer([self._placed(one) for one in asked], respond))
+
+    def _placed(self, asked: Any) -> Any:
+        return replace(asked, features={name: self.arrays.put(array) for name, array in asked.features.items()})
+
+    def call(self, engine: str, inputs: Any) -> Any:
+        return self._encoder(inputs) if engine == "image_encoder" else self._inner.call(engine, inputs)
+
+
+def life(transport: InProcess) -> list[TrackedFrame]:
+    """Every kind of prompt, and frames enough for all memories and pointers."""
+    clip = make_clip("test", 1, frames=18, height=256, width=256, objects=3)
+    results = []
+    with Tracker("nowhere", transport=transport) as tracker, tracker.open() as video:
+        for index, frame in enumerate(clip.frames):
+            if index == 0:
+                video.prompt(1, points=[inner_point(clip.masks[0][0])])
+                video.prompt(2, box=bounding_box(clip.masks[0][1]))
+            if index in (4, 9):
+                video.prompt(3, mask=clip.masks[index][2])
+            results.append(video.track(frame, logits=True))
+    return results
+
+
+def test_a_clip_gets_the_masks_that_onnx_runtime_gives_to_the_last_bit(world: World, stages: Any, repository: Path) -> None:
+    """ONNX Runtime computes here too: what is shown is that every tensor arrives, in the right memory, at the right time."""
+    plain = OnnxStages({name: nano.ENGINES / f"{name}.onnx" for name in ENGINES})
+    expected, found = life(InProcess(NANO, plain)), life(OnTheGpu(stages, engine(repository, "image_encoder")))
+    assert sum(int(frame.masks.any(axis=(1, 2)).sum()) for frame in expected) > 30
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one.logits, other.logits)
+        np.testing.assert_array_equal(one.masks, other.masks)
+    assert {profile for profile, _ in world.calls["memory_attention"]} == {0, 1}

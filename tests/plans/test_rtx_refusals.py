@@ -1,0 +1,89 @@
+"""What the real compiler refuses, and how that is told: with its own words, and advice only where it can help."""
+
+from __future__ import annotations
+
+import io
+import re
+from contextlib import redirect_stderr
+from pathlib import Path
+
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from masklet import contract
+from masklet.families import NANO
+from masklet_build import nano
+from masklet_build.engines.builder import Built, build
+from masklet_build.engines.compilers import TensorRTForRTX
+from masklet_build.engines.plans import BuildError, Settings
+from masklet_build.export.profiles import Limits, profiles
+
+pytestmark = pytest.mark.engines
+
+(MODEL,) = (model for model in contract.engines(NANO) if model.name == "mask_prompt")
+TABLE = profiles(NANO, Limits.of(NANO), wide=True)[MODEL.name]
+
+
+def compiled(folder: Path, *, settings: Settings | None = None, targets: tuple[str, ...] = ("8.9",), spoil: object = None) -> Built:
+    """Builds mask_prompt, from a graph that `spoil` changed."""
+    model = onnx.load(nano.ENGINES / "mask_prompt.onnx")
+    if spoil is not None:
+        assert callable(spoil)
+        spoil(model.graph)
+    onnx.save(model, folder / "mask_prompt.onnx")
+    return build(TensorRTForRTX(targets), MODEL, NANO, folder / "mask_prompt.onnx", TABLE, settings or Settings(), b"", folder / "said.log")
+
+
+def refusal(folder: Path, **arguments: object) -> str:
+    with redirect_stderr(io.StringIO()), pytest.raises(BuildError) as refused:
+        compiled(folder, **arguments)  # type: ignore[arg-type]
+    assert "TensorRT for RTX" in str(refused.value)
+    return str(refused.value)
+
+
+def mixed(graph: onnx.GraphProto) -> None:
+    """Plants a sum of two types."""
+    first = next(node for node in graph.node if node.op_type == "Cast")
+    graph.node.append(helper.make_node("Cast", [first.output[0]], ["half"], to=TensorProto.FLOAT16))
+    graph.node.append(helper.make_node("Add", [first.output[0], "half"], ["sum"], name="/planted"))
+    graph.output.append(helper.make_tensor_value_info("sum", TensorProto.FLOAT, None))
+
+
+def test_other_tensors_than_the_contracts_are_named(tmp_path: Path) -> None:
+    def renamed(graph: onnx.GraphProto) -> None:
+        for node in graph.node:
+            node.input[:] = ["OTHER" if name == "MASK" else name for name in node.input]
+        graph.input[0].name = "OTHER"
+
+    with pytest.raises(BuildError, match=r"is not the mask_prompt of masklet\.contract: it has OTHER instead of MASK\. Export again"):
+        compiled(tmp_path, spoil=renamed)
+
+
+def test_too_little_memory_is_told_with_what_gives_more(tmp_path: Path) -> None:
+    text = refusal(tmp_path, settings=Settings(workspace_gib=2**-20))
+    assert "no tactics to implement the operation within workspace limit" in text
+    assert "allow fewer objects or videos per call (--objects, --videos), or give more --workspace-gib." in text
+    assert str(tmp_path / "said.log") in text
+
+
+def test_turing_is_refused_for_the_reason_that_the_command_gives_and_without_advice_about_memory(tmp_path: Path) -> None:
+    text = refusal(tmp_path, targets=("7.5",))
+    assert "FP32 GEMM is not supported" in text
+    assert "--objects" not in text
+
+
+def test_a_build_after_a_refused_one_is_as_any_other(tmp_path: Path) -> None:
+    """The refused one's builder still lives, as long as somebody holds the error."""
+    with pytest.raises(BuildError) as refused:
+        compiled(tmp_path, spoil=mixed)
+    assert compiled(tmp_path).warnings == ()
+    assert refused.value.__traceback__ is not None
+
+
+def test_a_plan_of_which_nothing_more_is_known_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("masklet_build.engines.kernels._MEMORY", re.compile("(never)(said)"))
+    built = compiled(tmp_path)
+    assert len(built.plan) > 100_000
+    assert (built.kernels, built.memory) == ((), ())
+    assert built.warnings == ("masklet-build could not read what the plan is made of: the log tells the activation memory of 0 profiles, not of 1",)
