@@ -1,6 +1,6 @@
 """PyTorch on a GPU: how many frames per second do so many videos get through the server, beside PyTorch itself on that GPU in the same precision?
 
-The serving environment needs torch (docker/tensorrt.md, "GPU without a container"), and so does this one: the same CUDA build. Whether masks are
+The serving environment needs torch (build/gpu.md), and so does this one: the same CUDA build. Whether masks are
 those of the CPU, and what crosses between host and GPU, `python -m pytest -m gpu` tells.
 """
 

@@ -121,6 +121,13 @@ def test_max_frames_stops_early(clip, server, tmp_path):
     assert len(list((tmp_path / "out" / "masks").iterdir())) == 4
 
 
+def test_of_one_frame_and_one_object_the_closing_lines_speak_in_the_singular(clip, server, tmp_path, capsys):
+    assert main(arguments(clip, "--point", "1,1", "--max-frames", 1, "--out", tmp_path / "out")) == 0
+    assert capsys.readouterr().out.startswith("1 frame: ")
+    assert main(["export", str(tmp_path / "out"), "--format", "coco", "--out", str(tmp_path / "one.json")]) == 0
+    assert capsys.readouterr().out == f"1 frame, 1 object: {tmp_path}/one.json\n"
+
+
 def test_ctrl_c_ends_the_video_and_keeps_what_was_written(clip, server, tmp_path, capsys, monkeypatch):
     def decoded_until_ctrl_c(frames, stop):
         for index, frame in enumerate(frames):

@@ -12,15 +12,9 @@ import pytest
 from masklet_build.embedded import gpu, rtx_machine
 from masklet_build.embedded.engine import Engine
 from masklet_build.embedded.rtx_machine import admitted, device_index
-from tests.plans.stubs import compile_driver
 
 VERSION = "1.7.1.116"
 INSTALLED = {"tensorrt-rtx-cu13-bindings": VERSION, "cupy-cuda13x": "13.6.0"}
-
-
-@pytest.fixture(scope="module")
-def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compile_driver(tmp_path_factory.mktemp("driver"))
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from masklet.families import NANO
 from masklet_build import nano
 from masklet_build.cli import main
 from masklet_build.engines.plans import Machine, Plans, PlansError, Settings
-from masklet_build.engines.targets import DEFAULT_TARGETS, TARGETS
+from masklet_build.engines.targets import DEFAULT_TARGETS, TARGETS, targets_of
 from masklet_build.export.profiles import Limits, profiles
 from masklet_build.manifest import Manifest, file_sha256
 
@@ -192,6 +192,7 @@ def test_other_targets_are_other_plans(copy: Path, monkeypatch: pytest.MonkeyPat
 def test_targets_are_those_of_the_compiler_but_turing() -> None:
     known = {f"{name[2:-1]}.{name[-1]}" for name in dir(trt.ComputeCapability) if name.startswith("SM")}
     assert known - {"7.5"} == set(TARGETS)
+    assert targets_of("89, 8.6,sm_120,89") == ("8.9", "8.6", "12.0")
 
 
 @pytest.mark.parametrize(
@@ -231,4 +232,15 @@ def test_a_machine_without_the_package_is_told_what_to_install(monkeypatch: pyte
     monkeypatch.setattr("masklet_build.engines.compilers.find_spec", lambda name: None)
     done = run("--out", tmp_path / "plans")
     assert done.code == 1
+    assert "pip install 'masklet-build[rtx]'" in done.err
+
+
+def test_a_package_whose_libraries_are_missing_is_told_as_a_missing_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def without_libraries(name: str) -> None:
+        raise ImportError("libtensorrt_rtx.so.1: cannot open shared object file")
+
+    monkeypatch.setattr("masklet_build.engines.compilers.import_module", without_libraries)
+    done = run("--out", tmp_path / "plans")
+    assert done.code == 1
+    assert "TensorRT for RTX cannot be imported: libtensorrt_rtx.so.1" in done.err
     assert "pip install 'masklet-build[rtx]'" in done.err

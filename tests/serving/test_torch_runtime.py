@@ -44,6 +44,22 @@ def with_torch(serving_python: Path, tmp_path_factory: pytest.TempPathFactory) -
     return environment_with_torch(serving_python, tmp_path_factory.mktemp("environment"))
 
 
+# Servers that do not start: before those that stay for the rest of the module.
+
+
+def test_without_torch_the_server_says_what_to_install(programs: Path, serving_python: Path, tmp_path: Path) -> None:
+    repository = assemble(NANO.name, programs, tmp_path / "repository", runtime="torch")
+    with pytest.raises(ServeError, match=r"package 'torch' is not installed in Triton's python environment\. Install it there: pip install torch"):
+        Server(repository, python=serving_python, **PORTS).__enter__()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_named(programs: Path, with_torch: Path, tmp_path: Path) -> None:
+    repository = assemble(NANO.name, programs, tmp_path / "repository", runtime="torch", device="cuda")
+    with pytest.raises(ServeError, match=r"device 'cuda', but torch .* sees 0 GPUs"):
+        Server(repository, python=with_torch, **PORTS).__enter__()
+
+
 ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
 
 
@@ -126,19 +142,6 @@ def test_what_crosses_to_the_device_and_back_does_not_grow_with_memory(servers: 
     assert (features < to_device).all()
     assert (to_device < features + 500).all(), "numbers that describe the calls: at most one for each memory and pointer"
     assert np.ptp(to_device[15:]) == 0
-
-
-def test_without_torch_the_server_says_what_to_install(programs: Path, serving_python: Path, tmp_path: Path) -> None:
-    repository = assemble(NANO.name, programs, tmp_path / "repository", runtime="torch")
-    with pytest.raises(ServeError, match=r"package 'torch' is not installed in Triton's python environment\. Install it there: pip install torch"):
-        Server(repository, python=serving_python, **PORTS).__enter__()
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_a_gpu_that_is_not_there_is_named(programs: Path, with_torch: Path, tmp_path: Path) -> None:
-    repository = assemble(NANO.name, programs, tmp_path / "repository", runtime="torch", device="cuda")
-    with pytest.raises(ServeError, match=r"device 'cuda', but torch .* sees 0 GPUs"):
-        Server(repository, python=with_torch, **PORTS).__enter__()
 
 
 def test_the_log_says_where_engines_run_and_no_graph_failed(servers: dict[str, Server]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -94,7 +94,7 @@ class _Order:
         return Plans(self.variant.name, *graphs, self.limits, self.settings, self.machine, dict(built), created)
 
     @cached_property
-    def table(self) -> Mapping[str, Sequence[Profile]]:
+    def table(self) -> Mapping[str, tuple[Profile, ...]]:
         """Engine -> its profiles."""
         return profiles(self.variant, self.limits, wide=self.compiler.wide)
 
@@ -165,7 +165,7 @@ def _build_missing(order: _Order, kept: Mapping[str, Plan], part: Path, timing_f
 
 
 def _build(order: _Order, model: Model, timings: _Timings, part: Path, progress: Callable[[str], None]) -> Plan:
-    table = tuple(order.table[model.name])
+    table = order.table[model.name]
     progress(f"building {model.name}: {len(table)} profile{'s' * (len(table) > 1)}")
     for kind in (*_KINDS, _LAYERS):
         (part / f"{model.name}{kind}").unlink(missing_ok=True)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from masklet.cli.connection import positive
+from masklet.cli.told import counted
 from masklet.export.formats import FORMATS
 
 _TABLE = "".join(f"  {name:<14}{form.what}\n" for name, form in FORMATS.items())
@@ -77,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _INTERRUPTED
     for note in done.notes:
         print(f"note: {note}", file=sys.stderr)
-    print(f"{done.frames} frames, {done.objects} objects: {arguments.out}")
+    print(f"{counted(done.frames, 'frame')}, {counted(done.objects, 'object')}: {arguments.out}")
     return 0
 
 

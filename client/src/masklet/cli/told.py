@@ -42,3 +42,8 @@ def told(error: BaseException | str, *, options: bool = True) -> str:
     for pattern, words in _WORDS:
         text = pattern.sub(words, text)
     return text if options else _OPTIONS.sub("", text)
+
+
+def counted(number: int, what: str) -> str:
+    """1, "frame" -> "1 frame"; 2, "frame" -> "2 frames"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -16,7 +16,7 @@ from masklet.cli.failure import Failure, need
 from masklet.cli.prompts import Prompts, collect
 from masklet.cli.resume import Progress
 from masklet.cli.stopping import Stopping
-from masklet.cli.told import told
+from masklet.cli.told import counted, told
 from masklet.cli.tracking import Tracking
 from masklet.cli.writers import Results, numbers, numbers_in
 from masklet.connection.interruption import Interruption
@@ -31,19 +31,19 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the command; gives its exit code. Raises Failure, MaskletError, OSError."""
     before = _before(arguments)
     if before == "finished":
-        count = (arguments.out / "masks.jsonl").read_bytes().count(b"\n")
-        print(f"{arguments.out} is finished, with {count} frames; there is nothing to resume. To track more of the video, choose another folder.")
+        frames = counted((arguments.out / "masks.jsonl").read_bytes().count(b"\n"), "frame")
+        print(f"{arguments.out} is finished, with {frames}; there is nothing to resume. To track more of the video, choose another folder.")
         return 0
     job = _Job(arguments, collect(arguments), before)
     with Stopping() as stopping:
         try:
             job.run(stopping)
         except KeyboardInterrupt:
-            print(f"\nstopped after {job.frames} frames{job.what_next()}", file=sys.stderr)
+            print(f"\nstopped after {counted(job.frames, 'frame')}{job.what_next()}", file=sys.stderr)
             return 0 if job.live else 128 + (stopping.signal or signal.SIGINT)
         except (MaskletError, Failure, OSError):
             if job.what_next():
-                print(f"\nended after {job.frames} frames{job.what_next()}", file=sys.stderr)
+                print(f"\nended after {counted(job.frames, 'frame')}{job.what_next()}", file=sys.stderr)
             raise
     return 0
 
@@ -139,7 +139,7 @@ class _Job:
             raise Failure("a camera or stream cannot be resumed: its frames are gone. Leave out --resume, and choose another folder.")
         total = min((count for count in (source.count, self._arguments.max_frames) if count is not None), default=None)
         if total is not None and self._prompts.last >= total:
-            raise Failure(f"there are prompts on frame {self._prompts.last}, but only {total} frames, from 0 to {total - 1}.")
+            raise Failure(f"there are prompts on frame {self._prompts.last}, but only {counted(total, 'frame')}, from 0 to {total - 1}.")
         return total
 
     def _skip(self, skipped: Skipped) -> None:
@@ -162,7 +162,7 @@ class _Job:
             raise Failure(f"the prompts of frame {', '.join(map(str, self._prompts.unused))} were not used: there is no such frame.")
         resume.remove(out)
         skipped = f" ({self._skipped} skipped)" if self._skipped else ""
-        print(f"{self.frames} frames{skipped}: {out}/masks, {out}/masks.jsonl, {out}/overlay.mp4")
+        print(f"{counted(self.frames, 'frame')}{skipped}: {out}/masks, {out}/masks.jsonl, {out}/overlay.mp4")
         if other := {object_id: number for object_id, number in self._numbers.items() if number != object_id}:
             pairs = ", ".join(f"object {object_id} is {number}" for object_id, number in other.items())
             print(f"in the PNG masks {pairs} ({out}/objects.json)")
@@ -181,7 +181,7 @@ def _goes_on(done: Progress) -> str:
 
 def _told(interruption: Interruption) -> str:
     way = f"from {interruption.from_url} to {interruption.to_url} in {interruption.seconds:.1f} s"
-    return f"{interruption.cause}: {way}, {interruption.frames_replayed} frames computed again. {told(interruption.reason)}"
+    return f"{interruption.cause}: {way}, {counted(interruption.frames_replayed, 'frame')} computed again. {told(interruption.reason)}"
 
 
 def _tracker(arguments: argparse.Namespace) -> Tracker:
