@@ -125,6 +125,7 @@ def test_the_table_tells_fusion_and_the_next_command(finished: Run, plans: Path)
     assert "0 of 7" in next(line for line in said.splitlines() if line.startswith("mask_decoder  "))
     assert "none there" in next(line for line in said.splitlines() if line.startswith("memory_encoder  "))
     assert "Attention in fp32 is never fused" in said
+    assert f"masklet-build selftest {plans}\n" in said
     assert f"masklet-build assemble nano --engines {plans} --runtime tensorrt-rtx" in said
 
 
@@ -143,8 +144,10 @@ def test_a_plan_that_was_damaged_is_built_again_and_only_with_force(copy: Path) 
     (copy / "mask_prompt.plan").write_bytes(b"cut")
     refused = run("--out", copy)
     assert (refused.code, refused.built()) == (1, [])
-    assert "--force" in refused.err
-    assert run("--out", copy, "--force").built() == ["mask_prompt"]
+    assert "holds other plans: changed files, or made of other ONNX files: mask_prompt. Choose another directory, or --force" in refused.err
+    forced = run("--out", copy, "--force")
+    assert forced.built() == ["mask_prompt"]
+    assert [line.split()[0] for line in forced.out.splitlines() if line.split()[0] in ENGINES and "is up to date" not in line] == ENGINES, "the table"
     Plans.read(copy).check_files(copy)
 
 
@@ -189,6 +192,16 @@ def test_other_targets_are_other_plans(copy: Path, monkeypatch: pytest.MonkeyPat
         run("--out", copy, "--sm", "89", "--force")
 
 
+def test_why_a_folder_of_other_plans_is_refused(plans: Path, tmp_path: Path) -> None:
+    refused = run("--out", plans, "--sm", "8.9", "--objects", "4", "--tf32")
+    assert (refused.code, refused.built()) == (1, [])
+    assert "targets 8.6, 8.9, 12.0, now 8.9; objects 8, now 4; tf32 False, now True. Choose another directory, or --force" in refused.err
+    (tmp_path / "file").touch()
+    refused = run("--out", tmp_path / "file")
+    assert (refused.code, refused.built()) == (1, [])
+    assert "file exists and holds something else" in refused.err
+
+
 def test_targets_are_those_of_the_compiler_but_turing() -> None:
     known = {f"{name[2:-1]}.{name[-1]}" for name in dir(trt.ComputeCapability) if name.startswith("SM")}
     assert known - {"7.5"} == set(TARGETS)
@@ -207,6 +220,8 @@ def test_targets_are_those_of_the_compiler_but_turing() -> None:
         (["--rtx", "--sm", ""], "'' is no compute capability"),
         (["--sm", "89"], "--sm needs --rtx"),
         (["--rtx", "--timing-cache", "cache"], "--timing-cache means nothing with --rtx"),
+        (["--rtx", "--workspace-gib", "nan"], "--workspace-gib nan: layers need some scratch memory"),
+        (["--rtx", "--workspace-gib", "0"], "--workspace-gib 0: layers need some scratch memory"),
         (["--rtx", "--level", "3"], "--level means nothing with --rtx"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
