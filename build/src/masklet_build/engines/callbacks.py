@@ -151,7 +151,10 @@ def monitor(trt: Any, progress: Progress) -> Any:
 
 @contextmanager
 def stopping_at_a_step(progress: Progress) -> Iterator[None]:
-    """Inside, Ctrl-C stops the build at the compiler's next step; KeyboardInterrupt is raised when it has stopped. Only in the main thread."""
+    """Inside, Ctrl-C stops the build at the compiler's next step; KeyboardInterrupt is raised when it has stopped. Only in the main thread.
+
+    To be around all that a compiler does with a log: a KeyboardInterrupt in the middle of a line that it logs is printed by its bindings, and lost.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -164,5 +167,5 @@ def stopping_at_a_step(progress: Progress) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if progress.cancelled:
-        raise KeyboardInterrupt
+        if progress.cancelled:
+            raise KeyboardInterrupt  # in place of a refusal: the compiler says that it was stopped
