@@ -12,6 +12,8 @@ from masklet_build.engines.targets import DEFAULT_TARGETS, targets_of
 from masklet_build.export.profiles import Limits
 from masklet_build.models import variants
 
+_MOST_GIB = 2**20  # more than a GPU has, and less than a compiler's 64 bits of bytes
+
 EPILOG = """two compilers:
   TensorRT            on the machine that will serve, with the server's TensorRT: a plan runs on the TensorRT version and GPU model that built it,
                       and nowhere else. NVIDIA's image nvcr.io/nvidia/tensorrt:TAG-py3 has the version of tritonserver:TAG-py3
@@ -94,7 +96,9 @@ def run_engine(args: argparse.Namespace) -> int:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    """Refuses what means nothing for the compiler that is asked for."""
+    """Refuses what means nothing, at all or for the compiler that is asked for."""
+    if not 0 < args.workspace_gib < _MOST_GIB:  # neither is NaN
+        args.refuse(f"--workspace-gib {args.workspace_gib:g}: give GiB of the GPU's memory, such as 8 or 0.5.")
     if args.sm is not None and not args.rtx:
         args.refuse("--sm needs --rtx: TensorRT itself builds for the GPU that it is on.")
     if args.rtx and args.timing_cache:
