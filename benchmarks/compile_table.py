@@ -32,7 +32,7 @@ Row = dict[str, Any]
 
 HEADS = (
     *("variant", "precision", "compiles", "fused", "fused, narrow profiles", "plans, MB", "activations, MiB"),
-    *("build, s", "build, GiB", "narrow, s", "export, s", "export, GiB"),
+    *("build, s", "build, GiB", "narrow, s", "graph, s", "graph, GiB"),
 )
 
 

@@ -10,12 +10,21 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("tensorrt_rtx_bindings")
 
+import torch
+
 from benchmarks import compile_table
 from benchmarks.compile_row import measured
 from benchmarks.compile_table import cells, fused, kept, remarks, small_first
-from masklet.families import VARIANTS
+from benchmarks.engines import without_products
+from masklet.contract import engines
+from masklet.families import NANO, VARIANTS
+from masklet_build.checkpoints.random_weights import random_parameters
 from masklet_build.engines.compilers import compiler_of
 from masklet_build.engines.plans import RTX
+from masklet_build.export.onnx_export import export_engine
+from masklet_build.export.precision.choice import Choice
+from masklet_build.export.precision.rewrite import typed_stage
+from masklet_build.models.network import build_stages
 
 pytestmark = pytest.mark.torch
 
@@ -47,6 +56,23 @@ def test_rows_are_those_of_real_builds_and_a_second_run_keeps_them(tmp_path: Pat
     assert all(found[step]["gib"] > 0.1 and found[step]["cpu_seconds"] > 0.5 for step in ("export", "wide"))
     run(monkeypatch, "nano@64", "--precision", "bf16", "--out", str(tmp_path))
     assert kept(tmp_path, compiler_of(RTX).machine().version) == made
+
+
+def test_a_graph_traced_without_products_is_the_same_file(tmp_path: Path) -> None:
+    """memory_encoder has convolutions and products, beside each other and of each other's outputs."""
+    model = next(model for model in engines(NANO) if model.name == "memory_encoder")
+    stage = typed_stage(build_stages(random_parameters(NANO, 0), NANO)[model.name], Choice("fp16", "fp16", "tensorrt"))
+    export_engine(stage, model, NANO, tmp_path / "computed.onnx")
+    with without_products():
+        export_engine(stage, model, NANO, tmp_path / "traced.onnx")
+        assert not torch.equal(*products())
+    assert (tmp_path / "traced.onnx").read_bytes() == (tmp_path / "computed.onnx").read_bytes()
+    assert torch.equal(*products())
+
+
+def products() -> tuple[torch.Tensor, torch.Tensor]:
+    """What a product is, and what it should be."""
+    return torch.ones(2, 3) @ torch.ones(3, 4), torch.full((2, 4), 3.0)
 
 
 def test_rows_of_another_compiler_are_measured_anew(tmp_path: Path) -> None:

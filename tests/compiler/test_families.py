@@ -47,7 +47,7 @@ SIZES = {kind: onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize for kind in o
 # What a stage holds at a time, in sizes of its largest tensor: the residual sum, its norm, queries, keys and values before and after rotation, the
 # same once more in the type of the products. Scores are not among them: of one head and 1024 queries they are four times as large as the keys.
 AT_A_TIME = 10
-ALWAYS = 8 << 20  # bytes that engines take at any size, for products that are summed in parts
+ALWAYS = 16 << 20  # bytes that engines take at any size: products are summed in parts, convolutions are laid out as products
 
 
 @dataclass(frozen=True)

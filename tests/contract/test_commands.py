@@ -39,6 +39,11 @@ def test_the_help_of_a_command_does_not_list_all_variants(capsys: pytest.Capture
     assert sum(variant in text.split() for variant in families.VARIANTS) < len(families.VARIANTS) / 2
 
 
+@pytest.mark.parametrize("name", [name for group in cli.GROUPS.values() for name in group])
+def test_the_help_of_a_command_has_an_example_of_it(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert f"\n  masklet-build {name}" in said(capsys, name, "--help").partition("\nexample")[2]
+
+
 def test_the_help_of_assemble_says_what_goes_together(capsys: pytest.CaptureFixture[str]) -> None:
     table = said(capsys, "assemble", "--help").partition("what goes together:")[2].partition("examples:")[0]
     rows = [line.split() for line in table.strip().splitlines()[1:]]

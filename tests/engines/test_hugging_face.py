@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,12 @@ pytestmark = pytest.mark.torch
 DATA = Path(__file__).resolve().parents[1] / "data"
 EDGETAM = [name for name, variant in VARIANTS.items() if variant.perceiver]
 SAM2 = [name for name, variant in VARIANTS.items() if isinstance(trunk_of(variant), Hiera)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_model_stays() -> Iterator[None]:
+    yield
+    transformers_models.made.cache_clear()
 
 
 def shapes(state) -> dict[str, tuple[int, ...]]:

@@ -6,6 +6,7 @@ rounding says that names, tensors and formulas are the same.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -29,8 +30,9 @@ SMALL = {"sam2.1": "sam2.1_t@256", "sam2": "sam2_t@256", "sam3": "sam3:2@672", "
 
 
 @pytest.fixture(scope="module", params=[SMALL[family] for family in {variant.family.name: None for variant in VARIANTS.values()} if family in SMALL])
-def pair(narrow, request) -> Pair:
-    return transformers_models.made(request.param)
+def pair(narrow, request) -> Iterator[Pair]:
+    yield transformers_models.made(request.param)
+    transformers_models.made.cache_clear()
 
 
 def inputs(pair: Pair, stage: str, **sizes: int) -> dict[str, Any]:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from masklet import Tracker
-from masklet_build.models.variants import variant
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
-from tests.serving.kept_engines import KeptEngines, engines
-from tests.serving.small import VARIANT, Serve
+from tests.serving.kept_engines import KeptEngines, apart, engines
+from tests.serving.small import VARIANT, Serve, export_small
 
 
 @pytest.fixture(scope="session")
@@ -30,16 +30,7 @@ def kept_engines(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPa
 @pytest.fixture(scope="session")
 def small_engines(kept_engines: KeptEngines) -> Path:
     """Engines of a random network for frames of 64 x 64."""
-
-    def make(folder: Path) -> Path:
-        from masklet_build.checkpoints.random_weights import random_checkpoint, save_official
-        from masklet_build.export.onnx_export import export  # torch, which not every test of this folder needs
-
-        save_official(random_checkpoint(variant(VARIANT), seed=1), folder / "checkpoint.pt")
-        export(variant(VARIANT), folder / "checkpoint.pt", folder / "engines")
-        return folder / "engines"
-
-    return kept_engines(f"{VARIANT}, random, seed 1", make)
+    return kept_engines(f"{VARIANT}, random, seed 1", partial(apart, export_small))
 
 
 @pytest.fixture(scope="session")

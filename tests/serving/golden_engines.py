@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 from masklet_build.manifest import file_sha256
 from masklet_build.models import variants
 from tests.golden import scenarios
 from tests.golden.verify import export_golden
-from tests.serving.kept_engines import KeptEngines
+from tests.serving.kept_engines import KeptEngines, apart
 
 
 def golden_engines(kept_engines: KeptEngines, folder: Path, variant: str, scenario: scenarios.Scenario) -> Path:
-    """A copy of them. They are exported by a process of its own, whose gigabytes go with it."""
+    """A copy of them."""
     weights = f"{variant}: {scenario.meta['weights_sha256']} of {file_sha256(folder / 'recipe.json')} {file_sha256(folder / 'calibrated.npz')}"
-
-    def make(scratch: Path) -> Path:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
-            return apart.submit(_export, folder, variant, scenario.name, scratch).result()
-
-    return kept_engines(weights, make)
+    return kept_engines(weights, lambda scratch: apart(_export, folder, variant, scenario.name, scratch))
 
 
 def _export(folder: Path, variant: str, scenario: str, scratch: Path) -> Path:

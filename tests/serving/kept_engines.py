@@ -5,10 +5,12 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import importlib.metadata
+import multiprocessing
 import os
 import shutil
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,6 +33,12 @@ def engines(cache: Path, of: str, make: Callable[[Path], Path], folder: Path) ->
     _forget(cache)
     shutil.copytree(kept, folder)
     return folder
+
+
+def apart(export: Callable[..., Path], *arguments: object) -> Path:
+    """What a function of a module gives, run by a process of its own, whose gigabytes go with it."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+        return process.submit(export, *arguments).result()
 
 
 def _make(kept: Path, make: Callable[[Path], Path]) -> None:

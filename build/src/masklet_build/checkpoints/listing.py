@@ -36,7 +36,11 @@ EPILOG = """columns:
   per object    what the server keeps of a tracked object with one prompted frame, however long the video runs
   prompted      what each further prompted frame of the object adds
 
---json has the same and more: sha256 and address of every checkpoint, bytes instead of rounded sizes."""
+--json has the same and more: sha256 and address of every checkpoint, bytes instead of rounded sizes.
+
+examples:
+  masklet-build variants
+  masklet-build variants --json | jq '.[] | select(.family == "sam2.1") | .name'"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -113,9 +113,17 @@ def _settings(words: Sequence[str]) -> dict[str, str]:
     return dict(word.split("=", 1) for word in words)
 
 
+COMBINE_EPILOG = """Each variant's public model is then tracker_VARIANT: masklet.Tracker(url, model=...), masklet track --model ...
+
+examples:
+  masklet-build combine nano/ sam2.1_t/ --out both/
+  masklet-build serve both/
+  masklet track clip.mp4 --url localhost:8001 --model tracker_nano --point 210,350 --out masks/"""
+
+
 def add_combine_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what `run_combine` reads, and the help text."""
-    parser.epilog = "Each variant's public model is then tracker_VARIANT: masklet.Tracker(url, model=...), masklet track --model ..."
+    parser.epilog, parser.formatter_class = COMBINE_EPILOG, argparse.RawDescriptionHelpFormatter
     parser.add_argument("repositories", nargs="+", type=Path, metavar="REPO", help="what `masklet-build assemble` wrote, one variant each")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the repository goes, whole or not at all")
     parser.add_argument("--force", action="store_true", help="replace DIR")
