@@ -102,6 +102,12 @@ def test_ctrl_c_while_a_graph_is_read_stops_the_build_too(tmp_path: Path, monkey
     assert signal.getsignal(signal.SIGINT) is before
 
 
+def test_a_full_disk_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        build(TensorRTForRTX(("8.9",)), MODEL, NANO, nano.ENGINES / "mask_prompt.onnx", TABLE, Settings(), b"", Path("/dev/full"))
+    assert "No space" not in "".join(capfd.readouterr()), "by NVIDIA's bindings, at every line"
+
+
 def test_a_build_after_a_refused_one_is_as_any_other(tmp_path: Path) -> None:
     """The refused one's builder still lives, as long as somebody holds the error."""
     with pytest.raises(BuildError) as refused:

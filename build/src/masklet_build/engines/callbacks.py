@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, SupportsInt
@@ -28,7 +28,8 @@ class Log:
 
     def add(self, severity: str, text: str) -> None:
         """A message; severity: the name of one of `ILogger.Severity`. From any thread."""
-        self._file.write(f"[{severity}] {text}\n")
+        with suppress(OSError):  # of a full disk `close` tells, once, not NVIDIA's bindings at each line
+            self._file.write(f"[{severity}] {text}\n")
         if severity == "WARNING":
             self.warnings[text] = None
         elif severity in ("ERROR", "INTERNAL_ERROR"):
@@ -40,7 +41,7 @@ class Log:
         return self.path.read_text(encoding="utf-8")
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file. Raises OSError where not all was written."""
         self._file.close()
 
 
