@@ -18,18 +18,17 @@ from masklet.contract import engines
 from masklet_build.export.precision.choice import Choice
 from masklet_build.models.variants import variant
 
-STEPS = ("export", "wide", "narrow")  # of these the last two compile, with profiles for TensorRT for RTX and for TensorRT
 _TOLD = 600  # characters of an error that a row keeps
 
 
 def measured(step: str, name: str, precision: str, folder: Path, gib: float) -> dict[str, Any]:
     """Runs a step in its process. What it found, or `error`; `seconds` of the clock, `cpu_seconds`, `gib` of resident memory at its largest.
 
+    step    export; or wide, narrow: compilation with the profiles for TensorRT for RTX, and with those for TensorRT
     folder  where the export leaves <engine>.onnx for the steps after it
     gib     memory that it may take
     """
     result, began = folder / f"{step}.json", monotonic()
-
     with (folder / f"{step}.out").open("w+", encoding="utf-8") as said:
         command = [sys.executable, "-m", "benchmarks.compile_row", step, name, precision, str(folder)]
         one = {**os.environ, "OMP_NUM_THREADS": "1"}  # threads of torch that wait for each other would count as work

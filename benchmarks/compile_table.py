@@ -102,7 +102,7 @@ def remarks(rows: Mapping[str, Row]) -> Iterator[str]:
     """A sentence on what was refused, warned of, or not fused though its precision allows it; what is alike in several rows once."""
     alike: dict[str, list[str]] = defaultdict(list)
     for key, row in rows.items():
-        for step in (step for step in ("wide", "narrow") if step in row):
+        for step in [step for step in ("wide", "narrow") if step in row] or ["wide"]:
             for said in _remarks(*key.split(), row, step):
                 alike[f"{said} ({step} profiles)"].append(f"`{key}`")
     yield from (f"{said}: {', '.join(keys)}." for said, keys in alike.items())
@@ -110,7 +110,7 @@ def remarks(rows: Mapping[str, Row]) -> Iterator[str]:
 
 def _remarks(name: str, precision: str, row: Row, step: str) -> Iterator[str]:
     yield from (f"Refused, {place}: {why}" for place, why in refused(row, step).items())
-    for engine, made in built(row[step]).items():
+    for engine, made in built(row.get(step, {})).items():
         yield from (f"Warned, {engine}: {line}" for line in made["warnings"])
         short = fused(row[step], engine)[2]
         if short and choice_of(name, precision).attention != "fp32":

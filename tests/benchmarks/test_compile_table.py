@@ -86,6 +86,7 @@ def test_a_step_that_takes_more_memory_than_it_may_says_so_in_its_row(tmp_path: 
     found = measured("export", "nano", "bf16", tmp_path, gib=0.1)
     assert "with 0.1 GiB at most it ended with" in found["error"]
     assert cells("nano", "bf16", {"export": found})[2] == "not: export"
+    assert list(remarks({"nano bf16": {"export": found}})) == [f"Refused, export: {found['error']} (wide profiles): `nano bf16`."]
 
 
 def test_an_engine_is_as_fused_as_its_worst_profile() -> None:

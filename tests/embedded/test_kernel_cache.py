@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -97,6 +98,26 @@ def test_where_nothing_can_be_written_it_is_said_once_and_engines_run(world: Wor
     warnings = [line for level, line in utils.Logger.lines if level == "WARNING" and "kernels cannot be kept" in line]
     (warning,) = warnings
     assert "every start of the server compiles them again" in warning
+
+
+@pytest.mark.parametrize("whose", ["another user's", "everybody's"])
+def test_kernels_that_others_may_have_put_there_are_not_run(
+    world: World, repository: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, whose: str
+) -> None:
+    """Beside a repository in /tmp anybody can make the folder first."""
+    engine(repository, "mask_prompt")
+    folder = repository.with_name("repo.kernels")
+    (file,) = folder.iterdir()
+    good = file.read_bytes()
+    if whose == "everybody's":
+        folder.chmod(0o777)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: folder.stat().st_uid + 1)
+    kernel_cache._unwritable.clear()
+    engine(repository, "mask_prompt")
+    assert world.compiled == ["mask_prompt general"] * 2
+    assert [path.read_bytes() for path in folder.iterdir()] == [good]
+    assert sum("is another user's, or others may write to it: remove it, or chmod 700" in record.message for record in caplog.records) == 2
 
 
 def test_a_file_that_others_read_is_never_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,14 @@ def test_a_run_that_fails_is_told_in_the_words_of_tensorrt_and_the_next_one_goes
     assert stages.call("mask_prompt", inputs).keys() == {"MASK_PROMPT", "LOW", "PRESENT"}
 
 
+def test_a_failure_without_a_word_is_not_told_with_the_reason_of_the_one_before(world: World, stages: Any) -> None:
+    world.runs, inputs = False, sample_inputs("mask_prompt", NANO, Sizes(), seed=0)
+    for says, told in (("something was wrong", "something was wrong"), ("", "it does not say why")):
+        world.says = says
+        with pytest.raises(Exception, match=f"TensorRT for RTX does not run it: {told}"):
+            stages.call("mask_prompt", inputs)
+
+
 @pytest.mark.parametrize(
     ("flag", "says"),
     [

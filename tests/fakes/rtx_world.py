@@ -36,7 +36,7 @@ class World:
     validity        of every engine, and why
     loads, runs     whether engines are loaded, whether contexts are made and agree to run
     takes_kernels   whether a cache of kernels is of this machine
-    says            errors that the logger gets before something is refused
+    says            error that the logger gets before something is refused; empty: none
     on_cupy         whether memory and queue are cupy's
     cupy            the fake module
     calls           engine -> (profile, input shapes), of each run
@@ -82,7 +82,8 @@ class World:
         assert stream_handle == self.cupy.cuda.current.ptr or not self.on_cupy
 
     def _refuse(self) -> None:
-        self._log.log(trt.ILogger.Severity.ERROR, self.says)
+        if self.says:
+            self._log.log(trt.ILogger.Severity.ERROR, self.says)
 
     def _validity(self, header: bytes) -> tuple[Any, int]:
         assert len(header) == HEADER

@@ -44,6 +44,20 @@ def test_plans_are_read_as_they_were_written(folder: Path, tmp_path_factory: pyt
     assert (again / FILE_NAME).read_text() == (folder / FILE_NAME).read_text()
 
 
+def test_a_file_whose_writing_was_cut_off_is_the_one_before(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else all engines that a build had finished would be built again."""
+
+    def full(path: Path, text: str, encoding: str) -> int:
+        path.write_bytes(text[: len(text) // 2].encode(encoding))
+        raise OSError(28, "No space left on device")
+
+    plans = Plans.read(folder)
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        replace(plans, created="later").write(folder)
+    assert Plans.read(folder) == plans
+
+
 def test_plans_are_taken_where_they_were_made(folder: Path) -> None:
     Plans.read(folder).check(folder, MACHINE)
     Plans.read(folder).check(folder, replace(MACHINE, driver="13.4"))

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from masklet.families import NANO
 from masklet_build import nano
 from masklet_build.cli import main
 from masklet_build.engines.plans import Machine, Plans, PlansError, Settings
-from masklet_build.engines.targets import DEFAULT_TARGETS, TARGETS, targets_of
+from masklet_build.engines.targets import DEFAULT_TARGETS
 from masklet_build.export.profiles import Limits, profiles
 from masklet_build.manifest import Manifest, file_sha256
 
@@ -151,6 +152,22 @@ def test_a_plan_that_was_damaged_is_built_again_and_only_with_force(copy: Path) 
     Plans.read(copy).check_files(copy)
 
 
+def test_what_a_stopped_build_by_another_compiler_left_is_not_taken(copy: Path) -> None:
+    part = copy.with_name(f".{copy.name}.part")
+    part.mkdir()
+    replace(Plans.read(copy), machine=Machine("tensorrt", "11.4.0.106", "NVIDIA L4", ("8.9",), "13.0")).write(part)
+    for name in ENGINES:
+        for kind in (".plan", ".log", ".layers.json"):
+            (part / f"{name}{kind}").write_text("of TensorRT")
+    (copy / "mask_prompt.plan").write_bytes(b"cut")
+    names = {path.name for path in copy.iterdir()}
+    assert run("--out", copy, "--force").built() == ["mask_prompt"]
+    assert {path.name for path in copy.iterdir()} == names
+    assert all("of TensorRT" not in (copy / f"{name}.log").read_text() for name in ENGINES)
+    Plans.read(copy).check_files(copy)
+    assert not part.exists()
+
+
 def test_an_engine_whose_graph_changed_is_built_again_and_no_other(copy: Path, tmp_path: Path) -> None:
     engines = Path(shutil.copytree(nano.ENGINES, tmp_path / "onnx"))
     model = onnx.load(engines / "mask_prompt.onnx")
@@ -200,47 +217,6 @@ def test_why_a_folder_of_other_plans_is_refused(plans: Path, tmp_path: Path) -> 
     refused = run("--out", tmp_path / "file")
     assert (refused.code, refused.built()) == (1, [])
     assert "file exists and holds something else" in refused.err
-
-
-def test_targets_are_those_of_the_compiler_but_turing() -> None:
-    known = {f"{name[2:-1]}.{name[-1]}" for name in dir(trt.ComputeCapability) if name.startswith("SM")}
-    assert known - {"7.5"} == set(TARGETS)
-    assert targets_of("89, 8.6,sm_120,89") == ("8.9", "8.6", "12.0")
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--rtx", "--sm", "75"], "7.5 is Turing"),
-        (["--rtx", "--sm", "86,90"], "9.0 is Hopper, which TensorRT for RTX does not build for. Take TensorRT"),
-        (["--rtx", "--sm", "100"], "10.0 is Blackwell for data centres"),
-        (["--rtx", "--sm", "10.3"], "10.3 is Blackwell for data centres"),
-        (["--rtx", "--sm", "87"], "8.7 is no target of TensorRT for RTX. It has 8.0, 8.6, 8.9, 12.0, 12.1"),
-        (["--rtx", "--sm", "ada"], "'ada' is no compute capability"),
-        (["--rtx", "--sm", ""], "'' is no compute capability"),
-        (["--sm", "89"], "--sm needs --rtx"),
-        (["--rtx", "--timing-cache", "cache"], "--timing-cache means nothing with --rtx"),
-        (["--rtx", "--workspace-gib", "nan"], "--workspace-gib nan: layers need some scratch memory"),
-        (["--rtx", "--workspace-gib", "0"], "--workspace-gib 0: layers need some scratch memory"),
-        (["--rtx", "--level", "3"], "--level means nothing with --rtx"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_options_that_mean_nothing_are_refused_with_the_reason(
-    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as left:
-        main(["engine", "nano", "--out", str(tmp_path / "plans"), *options])
-    assert left.value.code == 2
-    assert said in capsys.readouterr().err
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_only_nano_has_engines_in_the_package(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        main(["engine", "sam2.1_t", "--rtx", "--out", str(tmp_path / "plans")])
-    assert left.value.code == 2
-    assert "masklet-build export sam2.1_t" in capsys.readouterr().err
 
 
 def test_a_machine_without_the_package_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import signal
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from masklet import contract
 from masklet.families import NANO
 from masklet_build import nano
 from masklet_build.engines.builder import Built, build
+from masklet_build.engines.callbacks import Log
 from masklet_build.engines.compilers import TensorRTForRTX
 from masklet_build.engines.plans import BuildError, Settings
 from masklet_build.export.profiles import Limits, profiles
@@ -50,12 +52,14 @@ def mixed(graph: onnx.GraphProto) -> None:
     graph.output.append(helper.make_tensor_value_info("sum", TensorProto.FLOAT, None))
 
 
-def test_other_tensors_than_the_contracts_are_named(tmp_path: Path) -> None:
-    def renamed(graph: onnx.GraphProto) -> None:
-        for node in graph.node:
-            node.input[:] = ["OTHER" if name == "MASK" else name for name in node.input]
-        graph.input[0].name = "OTHER"
+def renamed(graph: onnx.GraphProto) -> None:
+    """Gives the input another name than the contract's."""
+    for node in graph.node:
+        node.input[:] = ["OTHER" if name == "MASK" else name for name in node.input]
+    graph.input[0].name = "OTHER"
 
+
+def test_other_tensors_than_the_contracts_are_named(tmp_path: Path) -> None:
     with pytest.raises(BuildError, match=r"is not the mask_prompt of masklet\.contract: it has OTHER instead of MASK\. Export again"):
         compiled(tmp_path, spoil=renamed)
 
@@ -71,6 +75,37 @@ def test_turing_is_refused_for_the_reason_that_the_command_gives_and_without_adv
     text = refusal(tmp_path, targets=("7.5",))
     assert "FP32 GEMM is not supported" in text
     assert "--objects" not in text
+
+
+def test_every_refusal_names_the_log(tmp_path: Path) -> None:
+    for spoil in (mixed, renamed):
+        with pytest.raises(BuildError, match=f"{tmp_path}/said.log"):
+            compiled(tmp_path, spoil=spoil)
+
+
+def test_ctrl_c_while_a_graph_is_read_stops_the_build_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the middle of a line of the log, where a KeyboardInterrupt would be lost in NVIDIA's bindings."""
+    add, lines = Log.add, []
+
+    def interrupted(log: Log, severity: str, text: str) -> None:
+        add(log, severity, text)
+        lines.append(text)
+        if len(lines) == 5:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Log, "add", interrupted)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        compiled(tmp_path)
+    assert not any("Constructing optimization profile" in line for line in lines[:5]), "the graph was still read"
+    assert not any("Total Activation Memory" in line for line in lines), "no plan was finished"
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_full_disk_is_told_once(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        build(TensorRTForRTX(("8.9",)), MODEL, NANO, nano.ENGINES / "mask_prompt.onnx", TABLE, Settings(), b"", Path("/dev/full"))
+    assert "No space" not in "".join(capfd.readouterr()), "by NVIDIA's bindings, at every line"
 
 
 def test_a_build_after_a_refused_one_is_as_any_other(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ def test_a_real_server_tracks_through_the_runner_and_keeps_kernels(planted: Path
 
 @pytest.fixture(scope="module")
 def servers(repository: Path, serving_python: Path) -> Iterator[dict[str, Server]]:
-    """Nano on TensorRT for RTX, and on OpenVINO on the CPU. The serving environment has what docker/tensorrt.md tells to install."""
+    """Nano on TensorRT for RTX, and on OpenVINO on the CPU. The serving environment has what build/gpu.md tells to install."""
     openvino = assemble(NANO.name, nano.ENGINES, repository.with_name("openvino"))
     with ExitStack() as stack:
         yield {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -60,24 +59,6 @@ def test_a_gpu_that_is_not_there_is_named(programs: Path, with_torch: Path, tmp_
         Server(repository, python=with_torch, **PORTS).__enter__()
 
 
-ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
-
-
-@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=ON_GPU)])
-def servers(
-    programs: Path, with_torch: Path, serving_python: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
-) -> Iterator[dict[str, Server]]:
-    """Nano on PyTorch, and on OpenVINO on the CPU."""
-    folder = tmp_path_factory.mktemp("servers")
-    on_torch = assemble(NANO.name, programs, folder / "torch", runtime="torch", device=request.param)
-    openvino = assemble(NANO.name, nano.ENGINES, folder / "openvino")
-    with ExitStack() as stack:
-        yield {
-            "torch": stack.enter_context(Server(on_torch, python=with_torch, **PORTS)),
-            "openvino": stack.enter_context(Server(openvino, python=serving_python, **PORTS)),
-        }
-
-
 def prompt(video: Video, object_id: int, frame: int) -> None:
     """The first object by a click, the second by a box, the third by its mask."""
     mask = CLIP.masks[frame][object_id - 1]
@@ -104,18 +85,37 @@ def life(tracker: Tracker) -> list[TrackedFrame]:
     return results
 
 
-def test_pytorch_gives_the_masks_that_openvino_gives(servers: dict[str, Server]) -> None:
-    answers = {}
-    for name, server in servers.items():
-        with Tracker(server.grpc_url) as tracker:
-            answers[name] = life(tracker)
-    assert sum(result.masks.any(axis=(1, 2)).sum() for result in answers["torch"]) > 30
-    for one, other in zip(answers["torch"], answers["openvino"], strict=True):
+ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")]
+
+
+@pytest.fixture(scope="module")
+def of_openvino(serving_python: Path, tmp_path_factory: pytest.TempPathFactory) -> list[TrackedFrame]:
+    """What a server on OpenVINO answered, which is gone."""
+    repository = assemble(NANO.name, nano.ENGINES, tmp_path_factory.mktemp("openvino") / "repository")
+    with Server(repository, python=serving_python, **PORTS) as server, Tracker(server.grpc_url) as tracker:
+        return life(tracker)
+
+
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=ON_GPU)])
+def server(
+    programs: Path, with_torch: Path, of_openvino: list[TrackedFrame], tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Server]:
+    """Nano on PyTorch. It begins when the other server has ended: both together take much memory."""
+    repository = assemble(NANO.name, programs, tmp_path_factory.mktemp("torch") / "repository", runtime="torch", device=request.param)
+    with Server(repository, python=with_torch, **PORTS) as server:
+        yield server
+
+
+def test_pytorch_gives_the_masks_that_openvino_gives(server: Server, of_openvino: list[TrackedFrame]) -> None:
+    with Tracker(server.grpc_url) as tracker:
+        answers = life(tracker)
+    assert sum(result.masks.any(axis=(1, 2)).sum() for result in answers) > 30
+    for one, other in zip(answers, of_openvino, strict=True):
         assert_close(one, other)
 
 
-def test_a_video_moves_from_one_runtime_to_its_like_and_goes_on_bit_for_bit(servers: dict[str, Server]) -> None:
-    with Tracker(servers["torch"].grpc_url) as tracker, tracker.open() as video:
+def test_a_video_moves_from_one_runtime_to_its_like_and_goes_on_bit_for_bit(server: Server) -> None:
+    with Tracker(server.grpc_url) as tracker, tracker.open() as video:
         prompt(video, 1, 0)
         prompt(video, 2, 0)
         for frame in CLIP.frames[:5]:
@@ -125,9 +125,9 @@ def test_a_video_moves_from_one_runtime_to_its_like_and_goes_on_bit_for_bit(serv
     assert all_equal([one for one, _ in pairs], [other for _, other in pairs])
 
 
-def test_what_crosses_to_the_device_and_back_does_not_grow_with_memory(servers: dict[str, Server]) -> None:
+def test_what_crosses_to_the_device_and_back_does_not_grow_with_memory(server: Server) -> None:
     """On a CPU nothing crosses really; the bank counts what it asks for, the same on every device."""
-    server, counts = servers["torch"], []
+    counts = []
     before = eventually(server, lambda numbers: True).get(EXECUTIONS, 0)
     with Tracker(server.grpc_url) as tracker, tracker.open() as video:
         prompt(video, 1, 0)
@@ -144,9 +144,9 @@ def test_what_crosses_to_the_device_and_back_does_not_grow_with_memory(servers: 
     assert np.ptp(to_device[15:]) == 0
 
 
-def test_the_log_says_where_engines_run_and_no_graph_failed(servers: dict[str, Server]) -> None:
+def test_the_log_says_where_engines_run_and_no_graph_failed(server: Server) -> None:
     """After the tests above, whose shapes came often enough to be recorded on a GPU."""
-    log = servers["torch"].log_text()
+    log = server.log_text()
     assert "image_encoder: torch on c" in log
     assert "engines of memory_bank: torch on c" in log
     assert "no CUDA graph" not in log

@@ -35,7 +35,8 @@ class Engine:
                     torch: or cpu)
         by_video    inputs that lead with videos, where others lead with objects and VIDEO says which row each uses; None: not known, so no call is
                     shared out
-        Raises ValueError, FileNotFoundError or ModuleNotFoundError where the config, the file, a package or the GPU is wrong or missing.
+        Raises ValueError, FileNotFoundError or ModuleNotFoundError where the config, the file, a package or the GPU is wrong or missing; and what
+        the runtime raises.
         """
         runtime, precision, threads = (_required(parameters, name) for name in ("runtime", "precision", "threads"))
         if runtime not in RUNTIMES or precision not in RUNTIMES[runtime].precisions or not threads.isdigit():

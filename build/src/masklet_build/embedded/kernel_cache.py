@@ -25,6 +25,7 @@ class KernelCache:
     def read(self) -> bytes:
         """The kernels; none where there is no file, or one that is damaged or of something else."""
         try:
+            self._check_folder()
             head, _, kernels = self.file.read_bytes().partition(b"\n")
             said = json.loads(head)
         except FileNotFoundError:
@@ -44,13 +45,20 @@ class KernelCache:
             return
         draft = self.file.with_name(f".{self.file.name}.{os.getpid()}")
         try:
-            self.file.parent.mkdir(mode=0o700, exist_ok=True)  # code for the GPU: nobody else may put some there
+            self.file.parent.mkdir(mode=0o700, exist_ok=True)
+            self._check_folder()
             draft.write_bytes(json.dumps(self._head(kernels)).encode() + b"\n" + kernels)
             draft.replace(self.file)
         except OSError as error:
             self._give_up(draft, error)
         else:
             self._kept = kernels
+
+    def _check_folder(self) -> None:
+        """Kernels are code for the GPU: raises PermissionError where others may put some into the folder."""
+        found = self.file.parent.stat()
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise PermissionError(f"{self.file.parent} is another user's, or others may write to it: remove it, or chmod 700")
 
     def _give_up(self, draft: Path, error: OSError) -> None:
         with suppress(OSError):

@@ -52,11 +52,16 @@ class _Log(trt.ILogger):
 
     def __init__(self) -> None:
         trt.ILogger.__init__(self)  # not super(): pybind11 asks for it by name
-        self.error = "it does not say why"
+        self._error = ""
+
+    def why(self) -> str:
+        """The last error. It is told once: a failure without a word has not the reason of the one before."""
+        error, self._error = self._error, ""
+        return error or "it does not say why"
 
     def log(self, severity: trt.ILogger.Severity, msg: str) -> None:
         if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
-            self.error = msg
+            self._error = msg
             LOG.error("TensorRT for RTX: %s", msg)
         elif severity == trt.ILogger.Severity.WARNING:
             LOG.warning("TensorRT for RTX: %s", msg)
@@ -86,12 +91,12 @@ def load(file: Path) -> trt.ICudaEngine:
     validity, flags = runtime.get_engine_validity(plan[: runtime.engine_header_size])
     reasons = [f"{what}: {then}" for flag, (what, then) in _REASONS.items() if int(flags) & flag.value]
     if validity == trt.EngineValidity.INVALID:
-        raise RtxError(f"{file} cannot run here. {'; '.join(reasons) or _log.error.rstrip('.')}.")
+        raise RtxError(f"{file} cannot run here. {'; '.join(reasons) or _log.why().rstrip('.')}.")
     if validity == trt.EngineValidity.SUBOPTIMAL:
         LOG.warning("%s may run slower here than it could. %s.", file, "; ".join(reasons) or "TensorRT for RTX does not say why")
     engine = runtime.deserialize_cuda_engine(plan)
     if engine is None:
-        raise RtxError(f"{file} is not loaded: {_log.error}")
+        raise RtxError(f"{file} is not loaded: {_log.why()}")
     return engine
 
 
@@ -120,13 +125,13 @@ def ready(engine: trt.ICudaEngine, name: str, specialised: Specialised, kernels:
     if kernels and not cache_of_kernels.deserialize(kernels):
         LOG.info("%s: the kernels that were kept are not for this machine and are compiled again", name)
     if not config.set_runtime_cache(cache_of_kernels):
-        raise RtxError(f"{name}: TensorRT for RTX does not take a cache of kernels: {_log.error}")
+        raise RtxError(f"{name}: TensorRT for RTX does not take a cache of kernels: {_log.why()}")
     config.dynamic_shapes_kernel_specialization_strategy = specialised.value
     config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE  # a call is one launch once its shapes came before
     config.set_execution_context_allocation_strategy(trt.ExecutionContextAllocationStrategy.ON_PROFILE_CHANGE)  # not always that of the largest
     context = engine.create_execution_context(config)
     if context is None:
-        raise RtxError(f"{name}: not made ready: {_log.error}. Where GPU memory is short, build for smaller calls: masklet-build engine --objects")
+        raise RtxError(f"{name}: not made ready: {_log.why()}. Where GPU memory is short, build for smaller calls: masklet-build engine --objects")
     return Context(context, cache_of_kernels)
 
 
@@ -139,4 +144,4 @@ def set_shapes(context: trt.IExecutionContext, name: str, shapes: Mapping[str, t
 def agreed(done: bool, name: str, what: str) -> None:
     """Raises RtxError where TensorRT for RTX did not do what it was asked."""
     if not done:
-        raise RtxError(f"{name}: TensorRT for RTX does not {what}: {_log.error}")
+        raise RtxError(f"{name}: TensorRT for RTX does not {what}: {_log.why()}")

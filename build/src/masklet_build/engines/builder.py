@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,23 +60,28 @@ def build(
     Raises BuildError; KeyboardInterrupt when Ctrl-C stopped it.
     """
     began = time.monotonic()
-    with logging(compiler.trt, log_file) as (log, logger):
+    with logging(compiler.trt, log_file) as (log, logger), _naming(log), closing(Progress(model.name)) as progress, stopping_at_a_step(progress):
         builder = compiler.trt.Builder(logger)
         network, parser = parse(compiler, builder, logger, onnx, model, variant)
         softmax_nodes = count_softmax(compiler.trt, network)
-        progress = Progress(model.name)
-        try:
-            config = configure(compiler, builder, network, table, settings, progress, log)
-            if compiler.keeps_timings:
-                _give_timings(config, timings)
-            plan = _serialise(compiler, builder, network, config, table, log, progress)
-        finally:
-            progress.close()
+        config = configure(compiler, builder, network, table, settings, progress, log)
+        if compiler.keeps_timings:
+            _give_timings(config, timings)
+        plan = _serialise(compiler, builder, network, config, table, log)
         del parser  # it held the network's weights
         timings = bytes(config.get_timing_cache().serialize()) if compiler.keeps_timings else b""
         found = _inspected(compiler, plan, len(table), log, logger)
     seconds = time.monotonic() - began
     return Built(plan, timings, found.layers_json, softmax_nodes, found.kernels, found.memory, tuple(log.warnings), seconds)
+
+
+@contextmanager
+def _naming(log: Log) -> Iterator[None]:
+    """Every refusal inside also says where the log is."""
+    try:
+        yield
+    except BuildError as error:
+        raise BuildError(f"{error}\nThe compiler's log: {log.path}") from error
 
 
 def configure(compiler: Compiler, builder: Any, network: Any, table: Sequence[Profile], settings: Settings, progress: Progress, log: Log) -> Any:
@@ -108,12 +114,11 @@ def _give_timings(config: Any, timings: bytes) -> None:
         config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
 
 
-def _serialise(compiler: Compiler, builder: Any, network: Any, config: Any, table: Sequence[Profile], log: Log, progress: Progress) -> bytes:
-    with stopping_at_a_step(progress):
-        plan = builder.build_serialized_network(network, config)
+def _serialise(compiler: Compiler, builder: Any, network: Any, config: Any, table: Sequence[Profile], log: Log) -> bytes:
+    plan = builder.build_serialized_network(network, config)
     if plan is None:  # the compiler says why in its log only
         said = _said(log)
-        raise BuildError(f"{compiler.title} built no plan. It said:\n  {said}\nAll it said is in {log.path}. {_advice(compiler, said, table)}")
+        raise BuildError(f"{compiler.title} built no plan. It said:\n  {said}\n{_advice(compiler, said, table)}")
     return bytes(plan)
 
 

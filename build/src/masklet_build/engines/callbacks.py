@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, SupportsInt
@@ -28,7 +28,8 @@ class Log:
 
     def add(self, severity: str, text: str) -> None:
         """A message; severity: the name of one of `ILogger.Severity`. From any thread."""
-        self._file.write(f"[{severity}] {text}\n")
+        with suppress(OSError):  # of a full disk `close` tells, once, not NVIDIA's bindings at each line
+            self._file.write(f"[{severity}] {text}\n")
         if severity == "WARNING":
             self.warnings[text] = None
         elif severity in ("ERROR", "INTERNAL_ERROR"):
@@ -40,7 +41,7 @@ class Log:
         return self.path.read_text(encoding="utf-8")
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the file. Raises OSError where not all was written."""
         self._file.close()
 
 
@@ -151,7 +152,10 @@ def monitor(trt: Any, progress: Progress) -> Any:
 
 @contextmanager
 def stopping_at_a_step(progress: Progress) -> Iterator[None]:
-    """Inside, Ctrl-C stops the build at the compiler's next step; KeyboardInterrupt is raised when it has stopped. Only in the main thread."""
+    """Inside, Ctrl-C stops the build at the compiler's next step; KeyboardInterrupt is raised when it has stopped. Only in the main thread.
+
+    To be around all that a compiler does with a log: a KeyboardInterrupt in the middle of a line that it logs is printed by its bindings, and lost.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -164,5 +168,5 @@ def stopping_at_a_step(progress: Progress) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
-    if progress.cancelled:
-        raise KeyboardInterrupt
+        if progress.cancelled:
+            raise KeyboardInterrupt  # in place of a refusal: the compiler says that it was stopped

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from math import isfinite
 from pathlib import Path
 
 from masklet_build import nano
@@ -12,6 +11,8 @@ from masklet_build.engines.plans import RTX, TENSORRT, BuildError, Plans, Settin
 from masklet_build.engines.targets import DEFAULT_TARGETS, targets_of
 from masklet_build.export.profiles import Limits
 from masklet_build.models import variants
+
+_MOST_GIB = 2**20  # more than a GPU has, and less than a compiler's 64 bits of bytes
 
 EPILOG = """two compilers:
   TensorRT            on the machine that will serve, with the server's TensorRT: a plan runs on the TensorRT version and GPU model that built it,
@@ -99,11 +100,11 @@ def run_engine(args: argparse.Namespace) -> int:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    """Refuses what means nothing, or nothing for the compiler that is asked for."""
+    """Refuses what means nothing, at all or for the compiler that is asked for."""
+    if not 0 < args.workspace_gib < _MOST_GIB:  # neither is NaN
+        args.refuse(f"--workspace-gib {args.workspace_gib:g}: give GiB of the GPU's memory, such as 8 or 0.5.")
     if args.sm is not None and not args.rtx:
         args.refuse("--sm needs --rtx: TensorRT itself builds for the GPU that it is on.")
-    if not (isfinite(args.workspace_gib) and args.workspace_gib > 0):
-        args.refuse(f"--workspace-gib {args.workspace_gib:g}: layers need some scratch memory. Leave it out, or give more than 0.")
     if args.rtx and args.timing_cache:
         args.refuse("--timing-cache means nothing with --rtx: TensorRT for RTX measures no kernels here. Leave it out.")
     if args.rtx and args.level is not None:

@@ -145,14 +145,18 @@ def _orders(plans: Plans) -> dict[str, str]:
     """What plans were built of, for and how: name -> words."""
     parts = {**vars(plans.machine), **vars(plans.limits), **vars(plans.settings)}
     graphs = {key: getattr(plans, key) for key in ("variant", "contract_version", "precision", "attention")}
-    return {key: ", ".join(value) if isinstance(value, tuple) else str(value) for key, value in {**graphs, **parts}.items()}
+    words = {key: ", ".join(value) if isinstance(value, tuple) else str(value) for key, value in {**graphs, **parts}.items()}
+    return {**words, "checkpoint": f"{plans.checkpoint.name} (sha256 {plans.checkpoint.sha256[:12]}, {plans.checkpoint.source})"}
 
 
 def _manifest(onnx: Path, variant: Variant) -> Manifest:
     try:
-        return Manifest.checked(onnx, variant.name)
+        manifest = Manifest.checked(onnx, variant.name)
     except ManifestError as error:
         raise BuildError(str(error)) from error
+    if manifest.purpose == "torch":
+        raise BuildError(f"{onnx} holds PyTorch programs, of which no plans are made. ONNX: masklet-build export {variant.name} --for tensorrt ...")
+    return manifest
 
 
 def _read(folder: Path) -> Plans | None:
@@ -162,8 +166,15 @@ def _read(folder: Path) -> Plans | None:
 
 
 def _copy(engine: str, source: Path, to: Path) -> None:
+    _remove(engine, to)
     for kind in (*_KINDS, *([_LAYERS] if (source / f"{engine}{_LAYERS}").exists() else [])):
         shutil.copyfile(source / f"{engine}{kind}", to / f"{engine}{kind}")
+
+
+def _remove(engine: str, folder: Path) -> None:
+    """An engine's files, which may be of a build that was stopped, by another compiler."""
+    for kind in (*_KINDS, _LAYERS):
+        (folder / f"{engine}{kind}").unlink(missing_ok=True)
 
 
 def _build_missing(order: _Order, kept: Mapping[str, Plan], part: Path, timing_folder: Path, progress: Callable[[str], None]) -> Plans:
@@ -183,8 +194,7 @@ def _build_missing(order: _Order, kept: Mapping[str, Plan], part: Path, timing_f
 def _build(order: _Order, model: Model, timings: _Timings, part: Path, progress: Callable[[str], None]) -> Plan:
     table = order.table[model.name]
     progress(f"building {model.name}: {len(table)} profile{'s' * (len(table) > 1)}")
-    for kind in (*_KINDS, _LAYERS):
-        (part / f"{model.name}{kind}").unlink(missing_ok=True)
+    _remove(model.name, part)
     onnx, log_file = order.onnx / f"{model.name}.onnx", part / f"{model.name}.log"
     built = build(order.compiler, model, order.variant, onnx, table, order.settings, timings.read(), log_file)
     if built.timings:

@@ -147,8 +147,10 @@ class Plans:
     created: str
 
     def write(self, folder: Path) -> None:
-        """Writes plans.json into `folder`."""
-        (folder / FILE_NAME).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        """Writes plans.json into `folder`, whole or not at all: what is finished would else be built again."""
+        draft = folder / f".{FILE_NAME}"
+        draft.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+        draft.replace(folder / FILE_NAME)
 
     @classmethod
     def read(cls, folder: Path) -> Plans:

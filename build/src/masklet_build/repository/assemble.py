@@ -162,7 +162,7 @@ def _place_engines(draft: Path, engines: Path, variant: families.Variant, target
 def _set_backend(config: Config, model: contract.Model, variant: families.Variant, target: str, parameters: Mapping[str, str]) -> None:
     """Says what runs a model's engines: a backend of Triton, or parameters of the python model."""
     if target == "tensorrt":
-        return  # plans have more to say (_put_on_gpu)
+        return  # plans have more to say (_fit_plans)
     if model.name in {engine.name for engine in contract.engines(variant)}:
         if target == "onnxruntime":
             config.backend = "onnxruntime"

@@ -149,7 +149,9 @@ class Server:
                 time.sleep(0.5)  # other models may fail too, and are worth naming
                 raise ServeError(f"Triton did not start.\n{self._failure()}")
             if time.monotonic() > deadline:
-                raise ServeError(f"Triton was not ready after {self.ready_timeout_s:g} s. The end of its log:\n{self._failure()}")
+                raise ServeError(
+                    f"Triton was not ready after {self.ready_timeout_s:g} s, which --ready-timeout allows. The end of its log:\n{self._failure()}"
+                )
             if stopping.wait(0.1):
                 raise Stopped
 
