@@ -146,7 +146,7 @@ def _orders(plans: Plans) -> dict[str, str]:
     parts = {**vars(plans.machine), **vars(plans.limits), **vars(plans.settings)}
     graphs = {key: getattr(plans, key) for key in ("variant", "contract_version", "precision", "attention")}
     words = {key: ", ".join(value) if isinstance(value, tuple) else str(value) for key, value in {**graphs, **parts}.items()}
-    return {**words, "checkpoint": f"{plans.checkpoint.name} (sha256 {plans.checkpoint.sha256[:12]}, {plans.checkpoint.source})"}
+    return {**words, "checkpoint": " ".join(map(str, plans.checkpoint.values()))}
 
 
 def _manifest(onnx: Path, variant: Variant) -> Manifest:
