@@ -34,6 +34,12 @@ from an official checkpoint to masks:
   masklet-build serve repository/
   masklet track clip.mp4 --url localhost:8001 --point 210,350 --out masks/
 
+on a GeForce or RTX GPU, without a container (build/gpu.md):
+  masklet-build export efficienttam_ti_512 --checkpoint efficienttam_ti_512x512.pt --precision bf16 --out engines/
+  masklet-build engine efficienttam_ti_512 --onnx engines/ --rtx --out plans/
+  masklet-build selftest plans/
+  masklet-build assemble efficienttam_ti_512 --engines plans/ --runtime tensorrt-rtx --out repository/
+
 on a GPU, in NVIDIA's images (docker/tensorrt.md):
   masklet-build engine efficienttam_ti_512 --onnx engines/ --out plans/
   masklet-build selftest plans/
