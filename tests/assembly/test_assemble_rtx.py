@@ -116,7 +116,8 @@ def test_engines_of_another_kind_are_refused_with_the_command_that_makes_the_rig
         (
             plans,
             {"target": "tensorrt"},
-            rf"holds plans of TensorRT for RTX, .*: {engine} ONNX --out DIR, on the GPU that will serve .*--runtime tensorrt-rtx",
+            rf"holds plans of TensorRT for RTX, .*: {engine} ONNX --out DIR, on the GPU that will serve .*"
+            r", or use --runtime tensorrt-rtx in place of --target tensorrt\.$",
         ),
         (plans, {}, r"holds plans of TensorRT for RTX, which openvino does not run\. Make others: .* --for cpu .*, or use --runtime tensorrt-rtx\.$"),
         (plans, {"runtime": "torch"}, r"holds plans of TensorRT for RTX, which torch does not run\. .* --for torch "),

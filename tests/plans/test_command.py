@@ -13,6 +13,7 @@ def test_a_machine_without_tensorrt_is_told_where_to_run(monkeypatch: pytest.Mon
     monkeypatch.setattr("masklet_build.engines.compilers.find_spec", lambda name: None)
     assert main(ARGUMENTS) == 1
     assert "TensorRT is not installed here" in (said := capsys.readouterr().err)
+    assert "For GeForce and RTX cards: masklet-build engine --rtx, on any CPU" in said
     assert "docker/tensorrt.md" in said
 
 
@@ -29,4 +30,4 @@ def test_help_says_where_plans_run_and_how_to_go_on(capsys: pytest.CaptureFixtur
         main(["engine", "--help"])
     said = capsys.readouterr().out
     assert "nowhere else" in said
-    assert "goes on with the next engine" in said
+    assert "goes on with the engine that it stopped at" in said

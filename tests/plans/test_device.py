@@ -60,7 +60,7 @@ def test_a_failure_is_told_in_the_drivers_words(device: Device) -> None:
 def test_a_machine_without_a_gpu_is_told_so(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LIBRARY", str(driver))
     monkeypatch.setenv("STUB_NO_DEVICE", "1")
-    with pytest.raises(DeviceError, match="no CUDA-capable device"):
+    with pytest.raises(DeviceError, match=r"no CUDA-capable device is detected \(100\)\. Look at nvidia-smi"):
         Device()
 
 

@@ -126,6 +126,7 @@ def test_the_table_tells_fusion_and_the_next_command(finished: Run, plans: Path)
     assert "0 of 7" in next(line for line in said.splitlines() if line.startswith("mask_decoder  "))
     assert "none there" in next(line for line in said.splitlines() if line.startswith("memory_encoder  "))
     assert "Attention in fp32 is never fused" in said
+    assert f"masklet-build selftest {plans}\n" in said
     assert f"masklet-build assemble nano --engines {plans} --runtime tensorrt-rtx" in said
 
 
@@ -144,8 +145,10 @@ def test_a_plan_that_was_damaged_is_built_again_and_only_with_force(copy: Path) 
     (copy / "mask_prompt.plan").write_bytes(b"cut")
     refused = run("--out", copy)
     assert (refused.code, refused.built()) == (1, [])
-    assert "--force" in refused.err
-    assert run("--out", copy, "--force").built() == ["mask_prompt"]
+    assert "holds other plans: changed files, or made of other ONNX files: mask_prompt. Choose another directory, or --force" in refused.err
+    forced = run("--out", copy, "--force")
+    assert forced.built() == ["mask_prompt"]
+    assert [line.split()[0] for line in forced.out.splitlines() if line.split()[0] in ENGINES and "is up to date" not in line] == ENGINES, "the table"
     Plans.read(copy).check_files(copy)
 
 
@@ -204,6 +207,16 @@ def test_other_targets_are_other_plans(copy: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("masklet_build.engines.folder.build", lambda *arguments: pytest.fail("as it must"))
     with pytest.raises(pytest.fail.Exception, match="as it must"):
         run("--out", copy, "--sm", "89", "--force")
+
+
+def test_why_a_folder_of_other_plans_is_refused(plans: Path, tmp_path: Path) -> None:
+    refused = run("--out", plans, "--sm", "8.9", "--objects", "4", "--tf32")
+    assert (refused.code, refused.built()) == (1, [])
+    assert "targets 8.6, 8.9, 12.0, now 8.9; objects 8, now 4; tf32 False, now True. Choose another directory, or --force" in refused.err
+    (tmp_path / "file").touch()
+    refused = run("--out", tmp_path / "file")
+    assert (refused.code, refused.built()) == (1, [])
+    assert "file exists and holds something else" in refused.err
 
 
 def test_a_machine_without_the_package_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -91,6 +91,7 @@ def test_kernels_that_are_wrong_for_all_sizes_alone_fail_the_test_and_are_named(
     assert main(["selftest", str(plans)]) == 1
     said = capsys.readouterr().out
     assert "FAIL: memory_encoder" in said
+    assert "report it (TensorRT: try another --level)" in said, "which --rtx refuses"
     assert "kernels for all sizes: MEMORY" in said
 
 

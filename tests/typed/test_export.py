@@ -81,8 +81,9 @@ def test_projections_and_convolutions_are_reduced_in_the_graph_and_norms_are_not
             assert graph.type(node.input[0]) == TYPES[name]
 
 
-def test_an_fp32_export_for_tensorrt_is_exact_and_lints_clean(tmp_path):
+def test_an_fp32_export_for_tensorrt_is_exact_and_lints_clean(tmp_path, capsys):
     assert cli.main(["export", "nano", "--out", str(tmp_path / "engines"), "--for", "tensorrt"]) == 0
+    assert f"masklet-build engine nano --onnx {tmp_path / 'engines'} --out PLANS, on the GPU that will serve; for RTX" in capsys.readouterr().out
     manifest = Manifest.read(tmp_path / "engines")
     assert (manifest.precision, manifest.attention, manifest.purpose, manifest.differences) == ("fp32", "fp32", "tensorrt", {})
     assert cli.main(["lint", str(tmp_path / "engines")]) == 0

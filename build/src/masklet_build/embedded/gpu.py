@@ -69,7 +69,8 @@ class Gpu:
         if code:
             text = c_char_p()
             self._library.cuGetErrorString(code, ctypes.byref(text))
-            raise DeviceError(f"{function} failed: {(text.value or b'unknown error').decode()} ({code})")
+            advice = ". Look at nvidia-smi, and at CUDA_VISIBLE_DEVICES." if function == "cuInit" else ""
+            raise DeviceError(f"{function} failed: {(text.value or b'unknown error').decode()} ({code}){advice}")
 
     def _get(self, into: Any, function: str, *arguments: Any) -> Any:
         """The value that a function writes to its first argument."""

@@ -27,8 +27,11 @@ examples:
   masklet-build engine sam2.1_t --onnx engines/ --rtx --sm 89 --out plans/
   masklet-build engine sam2.1_t --onnx engines/ --out plans/ --objects 4  fewer objects per call, where a GPU is small
 
+At the end a line per engine, in the profile with the most of each: MiB, working memory of a call beside the weights; kernels; fused attention,
+how many of its attentions became one kernel each, in the profile with the fewest. Unfused ones keep all their scores in memory, and are slower.
+
 DIR gets <engine>.plan, all that the compiler said in <engine>.log, of TensorRT the layers in <engine>.layers.json, and plans.json: what was built,
-for which shapes, of what and where. Stopped half-way (Ctrl-C), the same command goes on with the next engine."""
+for which shapes, of what and where. Stopped half-way (Ctrl-C), the same command goes on with the engine that it stopped at."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,7 +94,8 @@ def run_engine(args: argparse.Namespace) -> int:
         return fail("engine", "stopped. The same command goes on with the engine that it stopped at.")
     say(_table(plans))
     target = "--runtime tensorrt-rtx" if args.rtx else "--target tensorrt"
-    say(f"wrote {args.out}. Next: masklet-build assemble {args.variant} --engines {args.out} {target} --out REPO")
+    say(f"{args.out} is complete. Next, on the GPU that will serve: masklet-build selftest {args.out}")
+    say(f"then: masklet-build assemble {args.variant} --engines {args.out} {target} --out REPO")
     return 0
 
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 _MODULES: Final = {TENSORRT: "tensorrt", RTX: "tensorrt_rtx_bindings"}
 _INSTALL: Final = {
-    TENSORRT: "Use NVIDIA's image (docker/tensorrt.md), or on a GPU host: pip install tensorrt-cu13",
+    TENSORRT: "Use NVIDIA's image (docker/tensorrt.md), or on a GPU host: pip install tensorrt-cu13. "
+    "For GeForce and RTX cards: masklet-build engine --rtx, on any CPU",
     RTX: "Use the build environment, or: pip install 'masklet-build[rtx]'",
 }
 _FEWER: Final = "Where memory is short, allow fewer objects or videos per call (--objects, --videos)"

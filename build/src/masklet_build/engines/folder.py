@@ -12,7 +12,7 @@ from pathlib import Path
 
 from masklet.contract import CONTRACT_VERSION, Model, engines
 from masklet.families import Variant
-from masklet_build.common import fresh_directory
+from masklet_build.common import OutputExists, fresh_directory
 from masklet_build.engines.builder import build
 from masklet_build.engines.compilers import Compiler
 from masklet_build.engines.plans import FILE_NAME, BuildError, Machine, Plan, Plans, PlansError, Settings
@@ -58,6 +58,8 @@ def build_plans(
             f"{onnx} has graphs in the form for CPUs, of which {compiler.title} fuses less. "
             f"Better: masklet-build export {variant.name} --for tensorrt ..."
         )
+    if there is not None and not force:
+        raise OutputExists(f"{out} holds other plans: {order.differences(there, kept)}. Choose another directory, or --force, which keeps what fits.")
     part = out.with_name(f".{out.name}.part")
     with fresh_directory(out, mark=FILE_NAME, force=force) as draft:
         part.mkdir(exist_ok=True)
@@ -102,6 +104,13 @@ class _Order:
         """File name -> sha256 of an engine's graph, and of its weights where they lie in a second file."""
         return {name: sha256 for name, sha256 in self.manifest.files.items() if name.startswith(f"{engine}.onnx")}
 
+    def differences(self, there: Plans, kept: Mapping[str, Plan]) -> str:
+        """What of the plans that are there is not as wanted, in words. `kept`: those that are."""
+        was, now = _orders(there), _orders(self.plans({}))
+        found = [f"{key} {was[key]}, now {now[key]}" for key in now if was[key] != now[key]]
+        others = [name for name in self.table if name not in kept]
+        return "; ".join(found) or f"changed files, or made of other ONNX files: {', '.join(others)}"
+
     def fits(self, plans: Plans | None, engine: str, folder: Path) -> bool:
         """Whether an engine in `folder` is what would be built, by what it was made of: the same build twice gives different bytes."""
         if plans is None or replace(plans.machine, driver="") != replace(self.machine, driver="") or plans.settings != self.settings:
@@ -130,6 +139,14 @@ class _Timings:
         draft = self._path.with_name(f"{self._path.name}.draft")
         draft.write_bytes(timings)
         draft.replace(self._path)
+
+
+def _orders(plans: Plans) -> dict[str, str]:
+    """What plans were built of, for and how: name -> words."""
+    parts = {**vars(plans.machine), **vars(plans.limits), **vars(plans.settings)}
+    graphs = {key: getattr(plans, key) for key in ("variant", "contract_version", "precision", "attention")}
+    words = {key: ", ".join(value) if isinstance(value, tuple) else str(value) for key, value in {**graphs, **parts}.items()}
+    return {**words, "checkpoint": " ".join(map(str, plans.checkpoint.values()))}
 
 
 def _manifest(onnx: Path, variant: Variant) -> Manifest:
@@ -171,7 +188,7 @@ def _build_missing(order: _Order, kept: Mapping[str, Plan], part: Path, timing_f
         plan = _build(order, model, timings, part, progress)
         plans = replace(plans, engines={**plans.engines, model.name: plan})
         plans.write(part)
-    return plans
+    return replace(plans, engines={model.name: plans.engines[model.name] for model in engines(order.variant)})
 
 
 def _build(order: _Order, model: Model, timings: _Timings, part: Path, progress: Callable[[str], None]) -> Plan:

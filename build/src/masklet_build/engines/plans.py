@@ -160,7 +160,7 @@ class Plans:
             engines = {name: Plan.from_json(item) for name, item in value["engines"].items()}
             parts = {"limits": Limits(**value["limits"]), "settings": Settings(**value["settings"]), "machine": _machine(value["machine"])}
             return cls(**{**value, **parts, "engines": engines})
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise PlansError(f"{folder} has no {FILE_NAME}, so it holds no plans. Build them with: masklet-build engine") from error
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise PlansError(

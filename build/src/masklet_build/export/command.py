@@ -109,7 +109,7 @@ def run_export(args: argparse.Namespace) -> int:
     further = {
         "cpu": f"assemble {args.variant} --engines {args.out} --out REPO",
         "torch": f"assemble {args.variant} --engines {args.out} --runtime torch --out REPO",
-        "tensorrt": f"engine {args.variant} --onnx {args.out}",
+        "tensorrt": f"engine {args.variant} --onnx {args.out} --out PLANS, on the GPU that will serve; for RTX cards with --rtx, on any CPU",
     }
     say(f"wrote {args.out}. Next: masklet-build {further[wanted.purpose]}")
     return 0

@@ -60,7 +60,10 @@ def _check(engines: Path, held: str, wanted: str, runtime: str, variant: Variant
     make = _KINDS[wanted].make.format(variant=variant.name, onnx=onnx)
     if onnx == "ONNX" and wanted in (TENSORRT, RTX):
         make += f" (ONNX: what masklet-build export {variant.name} --for tensorrt wrote)"
-    instead = f", or use {_KINDS[held].option}" if _KINDS[held].option else ""
+    option = _KINDS[held].option
+    if runtime == TENSORRT and option:
+        option += " in place of --target tensorrt"
+    instead = f", or use {option}" if option else ""
     raise AssembleError(
         f"{engines} holds {_KINDS[held].title}, which {runtime} does not run. Make others: {make}; then name them with --engines{instead}."
     )

@@ -66,7 +66,7 @@ def differences(engine: str, run: Callable[[Tensors], Tensors], reference: Torch
             if not worst[name] <= limit:
                 raise TypedError(
                     f"{engine}: output {name} is off by {worst[name]:.3g} of its deviation in row {errors.argmax()}; rounding explains {limit:.3g}. "
-                    "Nothing was written. Export in fp32, or bf16, and report this."
+                    "Nothing was written. Export in another precision, the surest is fp32, and report this."
                 )
     return worst
 
