@@ -72,6 +72,9 @@ def compiled(name: str, folder: Path, *, wide: bool) -> dict[str, Any]:
         except BuildError as error:
             made[model.name] = {"error": str(error)[:_TOLD]}
             continue
+        if not len(built.kernels) == len(built.memory) == len(ranges):
+            made[model.name] = {"error": "built, but its log does not tell kernels and memory by profile"}
+            continue
         made[model.name] = {
             "plan_bytes": len(built.plan),
             "seconds": built.seconds,

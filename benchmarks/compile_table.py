@@ -22,7 +22,7 @@ from benchmarks.report import facts, save, table, write
 from masklet.families import VARIANTS
 from masklet_build.checkpoints.listing import PARAMETERS
 from masklet_build.engines.compilers import compiler_of
-from masklet_build.engines.plans import RTX
+from masklet_build.engines.plans import RTX, Machine
 from masklet_build.export.precision.choice import PRECISIONS
 from masklet_build.models.variants import variant
 from masklet_build.quality import provenance
@@ -141,13 +141,18 @@ def in_order(rows: Mapping[str, Row]) -> dict[str, Row]:
     return {key: rows[key] for key in sorted(rows, key=lambda key: (names.index(key.split()[0]), PRECISIONS.index(key.split()[1])))}
 
 
-def kept(out: Path, compiler: str) -> dict[str, Row]:
-    """The rows of an earlier run by the same compiler."""
+def kept(out: Path, machine: Machine) -> dict[str, Row]:
+    """The rows of an earlier run by the same compiler for the same targets."""
     try:
         content = json.loads((out / f"{NAME}.json").read_text())
     except FileNotFoundError:
         return {}
-    return content["rows"] if content["compiler"] == compiler else {}
+    return content["rows"] if (content["compiler"], content["targets"]) == (machine.version, list(machine.targets)) else {}
+
+
+def complete(row: Row, steps: Sequence[str]) -> bool:
+    """Whether a row has all of these steps, or an error that ended it."""
+    return any("error" in found for found in row.values() if isinstance(found, dict)) or row.keys() >= set(steps)
 
 
 def main() -> int:
@@ -161,12 +166,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS, help=f"folder of {NAME}.json and {NAME}.md; default %(default)s")
     args = parser.parse_args()
     machine, load = compiler_of(RTX).machine(), os.getloadavg()[0]
-    content = {"compiler": machine.version, "targets": list(machine.targets), "rows": kept(args.out, machine.version), **facts(load)}
+    content = {"compiler": machine.version, "targets": list(machine.targets), "rows": kept(args.out, machine), **facts(load)}
     steps = ("wide", "narrow") if args.narrow else ("wide",)
     names = [variant(name).name for name in args.variants] or small_first()
     for name, precision in ((name, precision) for name in names for precision in args.precision):
         key = f"{name} {precision}"
-        if args.again or key not in content["rows"]:
+        if args.again or not complete(content["rows"].get(key, {}), steps):
             content["rows"][key] = measured_row(name, precision, steps, args.memory_gib)
             write(args.out, NAME, content, markdown(content))
             print(" | ".join(map(str, cells(name, precision, content["rows"][key]))), flush=True)

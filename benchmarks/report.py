@@ -89,6 +89,8 @@ def write(out: Path, name: str, content: Mapping[str, Any], lines: Iterable[str]
     """The same without printing; the text of NAME.md."""
     text = "\n".join([*lines, *origin(content)]) + "\n"
     out.mkdir(parents=True, exist_ok=True)
-    (out / f"{name}.json").write_text(json.dumps(provenance.rounded(dict(content)), indent=1) + "\n", encoding="utf-8")
-    (out / f"{name}.md").write_text(text, encoding="utf-8")
+    for kind, what in (("json", json.dumps(provenance.rounded(dict(content)), indent=1) + "\n"), ("md", text)):
+        draft = out / f".{name}.{kind}.draft"  # whole or not at all: a run that goes on reads it again
+        draft.write_text(what, encoding="utf-8")
+        draft.replace(out / f"{name}.{kind}")
     return text

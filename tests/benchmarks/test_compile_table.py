@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,13 @@ import torch
 
 from benchmarks import compile_table
 from benchmarks.compile_row import measured
-from benchmarks.compile_table import cells, fused, kept, remarks, small_first
+from benchmarks.compile_table import cells, complete, fused, kept, remarks, small_first
 from benchmarks.engines import without_products
 from masklet.contract import engines
 from masklet.families import NANO, VARIANTS
 from masklet_build.checkpoints.random_weights import random_parameters
 from masklet_build.engines.compilers import compiler_of
-from masklet_build.engines.plans import RTX
+from masklet_build.engines.plans import RTX, Machine
 from masklet_build.export.onnx_export import export_engine
 from masklet_build.export.precision.choice import Choice
 from masklet_build.export.precision.rewrite import typed_stage
@@ -50,12 +51,12 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
 def test_rows_are_those_of_real_builds_and_a_second_run_keeps_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, "nano@64", "--precision", "bf16", "--out", str(tmp_path))
     assert "| nano@64 | bf16 (attention fp16) | yes | 17 of 17 |  |" in (tmp_path / "compile_table.md").read_text()
-    made = kept(tmp_path, compiler_of(RTX).machine().version)
+    made = kept(tmp_path, compiler_of(RTX).machine())
     found = made["nano@64 bf16"]
     assert {*found["wide"]["engines"]} == {"image_encoder", "mask_prompt", "memory_attention", "mask_decoder", "memory_encoder"}
-    assert all(found[step]["gib"] > 0.1 and found[step]["cpu_seconds"] > 0.5 for step in ("export", "wide"))
+    assert all(found[step]["gib"] > 0.1 and found[step]["cpu_seconds"] > 0 for step in ("export", "wide"))
     run(monkeypatch, "nano@64", "--precision", "bf16", "--out", str(tmp_path))
-    assert kept(tmp_path, compiler_of(RTX).machine().version) == made
+    assert kept(tmp_path, compiler_of(RTX).machine()) == made
 
 
 def test_a_graph_traced_without_products_is_the_same_file(tmp_path: Path) -> None:
@@ -75,11 +76,20 @@ def products() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.ones(2, 3) @ torch.ones(3, 4), torch.full((2, 4), 3.0)
 
 
-def test_rows_of_another_compiler_are_measured_anew(tmp_path: Path) -> None:
-    (tmp_path / "compile_table.json").write_text(json.dumps({"compiler": "1.0", "rows": {"nano fp32": row()}}))
-    assert kept(tmp_path, "1.0") == {"nano fp32": row()}
-    assert kept(tmp_path, "1.1") == {}
-    assert kept(tmp_path / "absent", "1.0") == {}
+def test_rows_of_another_compiler_or_for_other_targets_are_measured_anew(tmp_path: Path) -> None:
+    one = Machine(RTX, "1.0", "", ("8.9",), "")
+    (tmp_path / "compile_table.json").write_text(json.dumps({"compiler": "1.0", "targets": ["8.9"], "rows": {"nano fp32": row()}}))
+    assert kept(tmp_path, one) == {"nano fp32": row()}
+    assert kept(tmp_path, replace(one, version="1.1")) == {}
+    assert kept(tmp_path, replace(one, targets=("8.9", "12.0"))) == {}
+    assert kept(tmp_path / "absent", one) == {}
+
+
+def test_a_row_is_measured_again_for_a_step_that_it_lacks() -> None:
+    assert complete(row(), ("wide",))
+    assert not complete(row(), ("wide", "narrow"))
+    assert complete({"export": {"error": "no memory"}}, ("wide", "narrow"))
+    assert not complete({}, ("wide",))
 
 
 def test_a_step_that_takes_more_memory_than_it_may_says_so_in_its_row(tmp_path: Path) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 import signal
+import subprocess
+import sys
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -20,8 +23,11 @@ from masklet_build.engines.callbacks import Log
 from masklet_build.engines.compilers import TensorRTForRTX
 from masklet_build.engines.plans import BuildError, Settings
 from masklet_build.export.profiles import Limits, profiles
+from tests.plans.stubs import compile_driver
 
 pytestmark = pytest.mark.engines
+
+ROOT = Path(__file__).parents[2]
 
 (MODEL,) = (model for model in contract.engines(NANO) if model.name == "mask_prompt")
 TABLE = profiles(NANO, Limits.of(NANO), wide=True)[MODEL.name]
@@ -75,6 +81,17 @@ def test_turing_is_refused_for_the_reason_that_the_command_gives_and_without_adv
     text = refusal(tmp_path, targets=("7.5",))
     assert "FP32 GEMM is not supported" in text
     assert "--objects" not in text
+
+
+def test_a_driver_that_is_of_no_use_is_not_told_as_a_reason(tmp_path: Path) -> None:
+    """No GPU takes part: whether there is no driver or an old one, as the stand-in is to NVIDIA's library, says nothing of the graph."""
+    compile_driver(tmp_path)
+    script = "import sys, pathlib, tests.plans.test_rtx_refusals as here; here.compiled(pathlib.Path(sys.argv[1]), spoil=here.mixed)"
+    with_driver = {**os.environ, "LD_LIBRARY_PATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", script, tmp_path], env=with_driver, cwd=ROOT, capture_output=True, text=True)
+    assert "(cudaError 36" in (tmp_path / "said.log").read_text(), "else this says nothing"
+    assert "must have same input types" in done.stderr.rpartition("BuildError: ")[2]
+    assert "CUDA" not in done.stderr.rpartition("BuildError: ")[2]
 
 
 def test_every_refusal_names_the_log(tmp_path: Path) -> None:

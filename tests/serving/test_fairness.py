@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from itertools import pairwise
-from statistics import median
 
 import pytest
 
@@ -58,4 +57,5 @@ def test_a_flood_of_frames_holds_up_its_own_video_only(small_server: Server) -> 
     places = [place for place, (video, _) in enumerate(answers) if video != "flood"]
     waited = [answer - earlier - 1 for earlier, answer in pairwise(places)]
     print(f"frames of the flood that were answered while each frame of the quiet video waited: {waited}")
-    assert median(waited) < FLOOD / 3, "the quiet video's frames waited for the flood, not for a few frames of it"
+    # In one queue for both, the first alone would wait for FLOOD frames, and some of those behind it for the frames that come after.
+    assert sum(waited) < FLOOD, "the quiet video's frames waited for the flood, not for a few frames of it"

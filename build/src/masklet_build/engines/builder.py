@@ -105,7 +105,9 @@ def configure(compiler: Compiler, builder: Any, network: Any, table: Sequence[Pr
             least, tuned, most = (trt.Dims(list(shape)) for shape in wanted.inputs[name])
             profile.set_shape(name, least, tuned, most)
         if config.add_optimization_profile(profile) != index:
-            raise BuildError(f"{compiler.title} does not take the profile {wanted.name!r}. It said:\n  {_said(log)}\n{_profiles([wanted], index)}")
+            raise BuildError(
+                f"{compiler.title} does not take the profile {wanted.name!r}. It said:\n  {_said(compiler, log)}\n{_profiles([wanted], index)}"
+            )
     return config
 
 
@@ -117,13 +119,13 @@ def _give_timings(config: Any, timings: bytes) -> None:
 def _serialise(compiler: Compiler, builder: Any, network: Any, config: Any, table: Sequence[Profile], log: Log) -> bytes:
     plan = builder.build_serialized_network(network, config)
     if plan is None:  # the compiler says why in its log only
-        said = _said(log)
+        said = _said(compiler, log)
         raise BuildError(f"{compiler.title} built no plan. It said:\n  {said}\n{_advice(compiler, said, table)}")
     return bytes(plan)
 
 
-def _said(log: Log) -> str:
-    return "\n  ".join(reasons(log.errors)[-_TOLD:] or ["nothing"])
+def _said(compiler: Compiler, log: Log) -> str:
+    return "\n  ".join(reasons(compiler, log.errors)[-_TOLD:] or ["nothing"])
 
 
 def _advice(compiler: Compiler, said: str, table: Sequence[Profile]) -> str:

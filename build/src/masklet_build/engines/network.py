@@ -9,7 +9,7 @@ from typing import Any
 from masklet.contract import Model, Tensor, resolve
 from masklet.families import Variant
 from masklet_build.engines.compilers import Compiler
-from masklet_build.engines.plans import BuildError
+from masklet_build.engines.plans import RTX, BuildError
 
 _DTYPES = {"FP32": "FLOAT", "UINT8": "UINT8", "INT32": "INT32"}  # contract -> DataType
 
@@ -39,17 +39,17 @@ def _refusal(compiler: Compiler, parser: Any, path: Path) -> str:
         error = parser.get_error(index)
         node = f"node {error.node_name() or error.node()} ({error.node_operator() or 'no operator'})" if error.node() >= 0 else "the model"
         code = str(error.code()).removeprefix("ErrorCode.")  # in 10.13 its `name` is not that of the enumerator
-        told.append(f"{node}: {' '.join(reasons(error.desc().splitlines()))} [{code}]")
+        told.append(f"{node}: {' '.join(reasons(compiler, error.desc().splitlines()))} [{code}]")
     return (
         f"{compiler.title} {compiler.trt.__version__} cannot read {path}:\n  " + "\n  ".join(told or ["it gives no reason; its log does"]) + "\n"
         "Export for TensorRT: masklet-build export --help. Where that was done, report this with the lines above."
     )
 
 
-def reasons(lines: Iterable[str]) -> list[str]:
-    """Without what TensorRT for RTX says behind every error on a machine that has no GPU, and needs none: that the driver is too old."""
+def reasons(compiler: Compiler, lines: Iterable[str]) -> list[str]:
+    """Without what TensorRT for RTX says behind every error where it finds no GPU, and needs none: that there is no driver (35), an old one (36)."""
     lines = list(lines)
-    return [line for line in lines if "cudaError 35" not in line] or lines
+    return [line for line in lines if compiler.name != RTX or "(cudaError " not in line] or lines
 
 
 def _differences(found: Sequence[Any], wanted: Sequence[Tensor], model: Model, variant: Variant) -> list[str]:
