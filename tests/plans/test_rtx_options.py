@@ -24,6 +24,7 @@ def test_targets_are_those_of_the_compiler_but_turing() -> None:
     ("options", "said"),
     [
         (["--rtx", "--sm", "75"], "7.5 is Turing"),
+        (["--rtx", "--sm", "75", "--sm", "89"], "7.5 is Turing"),
         (["--rtx", "--sm", "86,90"], "9.0 is Hopper, which TensorRT for RTX does not build for. Take TensorRT"),
         (["--rtx", "--sm", "100"], "10.0 is Blackwell for data centres"),
         (["--rtx", "--sm", "10.3"], "10.3 is Blackwell for data centres"),

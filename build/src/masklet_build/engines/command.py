@@ -43,7 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the plans go, whole or not at all")
     parser.add_argument("--rtx", action="store_true", help="build with TensorRT for RTX")
     parser.add_argument(
-        "--sm", metavar="N,N", help="with --rtx: compute capabilities of the GPUs, without the point (default: 86,89,120: RTX 30, 40, 50)"
+        "--sm",
+        action="append",
+        metavar="N,N",
+        help="with --rtx: compute capabilities of the GPUs, without the point (default: 86,89,120: RTX 30, 40, 50)",
     )
     parser.add_argument(
         "--videos", type=int, metavar="N", help="frames, of different videos, that are encoded together at most (default: the variant's)"
@@ -69,7 +72,7 @@ def run_engine(args: argparse.Namespace) -> int:
     _check_options(args)
     try:
         limits = Limits.of(variant, videos=args.videos, objects=args.objects)
-        targets = targets_of(args.sm) if args.sm is not None else DEFAULT_TARGETS
+        targets = targets_of(",".join(args.sm)) if args.sm is not None else DEFAULT_TARGETS
     except ValueError as error:
         args.refuse(str(error))
     onnx = args.onnx or nano.shipped(args, "--onnx", nano.ENGINES, f"Make others: masklet-build export {args.variant} --for tensorrt")

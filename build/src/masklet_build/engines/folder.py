@@ -56,7 +56,7 @@ def build_plans(
     if order.manifest.purpose != "tensorrt":
         progress(
             f"{onnx} has graphs in the form for CPUs, of which {compiler.title} fuses less. "
-            f"Better: masklet-build export {variant.name} --for tensorrt ..."
+            f"Better, also since in fp32 none is fused: masklet-build export {variant.name} --precision bf16 --out DIR, and --onnx DIR here."
         )
     if there is not None and not force:
         raise OutputExists(f"{out} holds other plans: {order.differences(there, kept)}. Choose another directory, or --force, which keeps what fits.")
