@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmarks import ROOT
 from masklet.contract import engines
+from masklet_build.engines.plans import BuildError
 from masklet_build.export.precision.choice import Choice
 from masklet_build.models.variants import variant
 
@@ -60,7 +61,7 @@ def compiled(name: str, folder: Path, *, wide: bool) -> dict[str, Any]:
     """Engine -> what the compiler made of <engine>.onnx in `folder`, or `error`."""
     from masklet_build.engines.builder import build
     from masklet_build.engines.compilers import compiler_of
-    from masklet_build.engines.plans import RTX, BuildError, Settings
+    from masklet_build.engines.plans import RTX, Settings
     from masklet_build.export.profiles import Limits, profiles
 
     made, compiler, subject = {}, compiler_of(RTX), variant(name)
@@ -70,7 +71,7 @@ def compiled(name: str, folder: Path, *, wide: bool) -> dict[str, Any]:
         try:
             built = build(compiler, model, subject, folder / f"{model.name}.onnx", ranges, Settings(), b"", folder / f"{model.name}.log")
         except BuildError as error:
-            made[model.name] = {"error": str(error)[:_TOLD]}
+            made[model.name] = {"error": _reason(error)}
             continue
         if not len(built.kernels) == len(built.memory) == len(ranges):
             made[model.name] = {"error": "built, but its log does not tell kernels and memory by profile"}
@@ -86,6 +87,11 @@ def compiled(name: str, folder: Path, *, wide: bool) -> dict[str, Any]:
             },
         }
     return made
+
+
+def _reason(error: BuildError) -> str:
+    """What the compiler said, without the file that has more, which is gone with the row's folder."""
+    return " ".join(str(error).partition("\nAll it said is in")[0].split())[:_TOLD]
 
 
 def main(words: Sequence[str]) -> int:

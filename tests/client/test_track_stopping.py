@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import av
@@ -19,6 +20,15 @@ from masklet.testing import MockTransport
 from tests.client.track_runs import folder_of, lines, track, written
 from tests.fakes.toy_grpc import serving
 from tests.fakes.toy_tracker import ToyTracker
+
+
+@pytest.fixture(autouse=True)
+def heard() -> Iterator[None]:
+    """The signals are not ignored, as they are where the tests run in the background, or under nohup."""
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
