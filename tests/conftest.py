@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +21,12 @@ from tests.peak_memory import PeakMemory
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """With workers: tells the memory that all take, and gives each as many threads as there are CPUs for it."""
+    """With workers: tells the memory that all take, and gives each as many threads as there are CPUs for it.
+
+    A run in the background ignores Ctrl-C, and so would the processes that tests start and send it to.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("numprocesses", None):
         config.pluginmanager.register(PeakMemory(os.getpid()))
     elif workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
