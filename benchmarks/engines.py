@@ -103,12 +103,12 @@ def write_graphs(folder: Path, variant: Variant, choice: Choice) -> None:
 def without_products() -> Iterator[None]:
     """Inside, PyTorch's matrix products on CPUs have the right shape and wrong numbers. A trace is the same, and takes seconds instead of minutes in
     fp16, which CPUs have no units for."""
-    import torch
+    from torch import library
 
     def outer(a: Any, b: Any) -> Any:
         return a.narrow(-1, 0, 1) * b.narrow(-2, 0, 1)
 
-    with warnings.catch_warnings(), torch.library._scoped_library("aten", "IMPL") as kernels:
+    with warnings.catch_warnings(), library._scoped_library("aten", "IMPL") as kernels:
         warnings.simplefilter("ignore")  # that kernels are replaced is meant
         kernels.impl("mm", outer, "CPU")
         kernels.impl("bmm", outer, "CPU")

@@ -36,7 +36,7 @@ def plans(tmp_path: Path) -> Path:
 
 
 def assembled(plans: Path, name: str = "repository", **options: object) -> Path:
-    return assemble(VARIANT.name, plans, plans.with_name(name), runtime="tensorrt-rtx", **options)  # type: ignore[arg-type]
+    return assemble(VARIANT.name, plans, plans.with_name(name), runtime="tensorrt-rtx", **options)
 
 
 def parameters(repository: Path, model: str) -> dict[str, str]:
@@ -125,7 +125,7 @@ def test_engines_of_another_kind_are_refused_with_the_command_that_makes_the_rig
         (tmp_path, rtx, r"has no plans\.json"),
     ]:
         with pytest.raises(AssembleError, match=says):
-            assemble(VARIANT.name, engines, tmp_path / "repository", **options)  # type: ignore[arg-type]
+            assemble(VARIANT.name, engines, tmp_path / "repository", **options)
     assert not (tmp_path / "repository").exists()
 
 

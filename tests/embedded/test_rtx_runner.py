@@ -13,20 +13,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-trt = pytest.importorskip("tensorrt_rtx_bindings")
+pytest.importorskip("tensorrt_rtx_bindings")
 
-from masklet import TrackedFrame, Tracker  # noqa: E402
-from masklet.families import NANO  # noqa: E402
-from masklet_bank.service import Service  # noqa: E402
-from masklet_build import nano  # noqa: E402
-from masklet_build.check.subject import OnnxStages  # noqa: E402
-from masklet_build.clips import bounding_box, inner_point, make_clip  # noqa: E402
-from masklet_build.embedded.engine import Engine  # noqa: E402
-from masklet_build.embedded.runners import OnnxRuntimeRunner  # noqa: E402
-from masklet_build.in_process import InProcess  # noqa: E402
-from masklet_build.models.samples import Sizes, sample_inputs  # noqa: E402
-from tests.embedded.rtx import ENGINES, GPU, engine  # noqa: E402
-from tests.fakes.rtx_world import Valid, Why, World  # noqa: E402
+import tensorrt_rtx_bindings as trt
+
+from masklet import TrackedFrame, Tracker
+from masklet.families import NANO
+from masklet_bank.service import Service
+from masklet_build import nano
+from masklet_build.check.subject import OnnxStages
+from masklet_build.clips import bounding_box, inner_point, make_clip
+from masklet_build.embedded.engine import Engine
+from masklet_build.embedded.runners import OnnxRuntimeRunner
+from masklet_build.in_process import InProcess
+from masklet_build.models.samples import Sizes, sample_inputs
+from tests.embedded.rtx import ENGINES, GPU, engine
+from tests.fakes.rtx_world import Valid, Why, World
 
 CALLS = (Sizes(), Sizes(V=2, B=3, F=7, P=16, N=4), Sizes(V=1, B=2, F=9, P=3, N=2), Sizes(V=2, B=2, F=7, P=16, N=2))
 

@@ -113,7 +113,7 @@ def test_plans_json_says_what_was_built_for_what_and_of_what(plans: Path) -> Non
         assert plan.profiles == table
         assert plan.onnx == {f"{name}.onnx": file_sha256(nano.ENGINES / f"{name}.onnx")}
         assert len(plan.memory) == len(table)
-        assert [(one.attention, one.softmax) for one in plan.kernels] == [(0, softmax_nodes(name))] * len(table), "float32 is never fused"
+        assert [(one.attention, one.softmax) for one in plan.kernels] == [(0, softmax_nodes(name))] * len(table), "none of nano is fused in float32"
         assert plan.softmax_nodes == softmax_nodes(name)
         assert plan.warnings == ()
         assert "[ERROR]" not in (plans / f"{name}.log").read_text()
@@ -125,7 +125,7 @@ def test_the_table_tells_fusion_and_the_next_command(finished: Run, plans: Path)
     assert f"TensorRT for RTX {trt.__version__} on this CPU, for compute capability 8.6, 8.9, 12.0" in said
     assert "0 of 7" in next(line for line in said.splitlines() if line.startswith("mask_decoder  "))
     assert "none there" in next(line for line in said.splitlines() if line.startswith("memory_encoder  "))
-    assert "Attention in fp32 is never fused" in said
+    assert "Attention in fp32 is hardly ever fused" in said
     assert f"masklet-build selftest {plans}\n" in said
     assert f"masklet-build assemble nano --engines {plans} --runtime tensorrt-rtx" in said
 

@@ -45,7 +45,7 @@ def compiled(folder: Path, *, settings: Settings | None = None, targets: tuple[s
 
 def refusal(folder: Path, **arguments: object) -> str:
     with redirect_stderr(io.StringIO()), pytest.raises(BuildError) as refused:
-        compiled(folder, **arguments)  # type: ignore[arg-type]
+        compiled(folder, **arguments)
     assert "TensorRT for RTX" in str(refused.value)
     return str(refused.value)
 

@@ -22,8 +22,9 @@ from masklet_build.quality import provenance
 
 JSON = "selftest.json"
 _TOLD = 8  # findings on the screen; the file has all
-_NEXT = """Do not serve these engines. Make others, from fast to sure: masklet-build export with --attention bf16, --attention fp32 (never fused),
---precision bf16, --precision fp32; then masklet-build engine, and this test again. If fp32 fails, too, report it (TensorRT: try another --level)."""
+_NEXT = """Do not serve these engines. Make others, from fast to sure: masklet-build export with --attention bf16, --attention fp32 (hardly
+ever fused), --precision bf16, --precision fp32; then masklet-build engine, and this test again. If fp32 fails,
+too, report it (TensorRT: try another --level)."""
 
 
 @dataclass(frozen=True)

@@ -127,5 +127,8 @@ def _table(plans: Plans) -> str:
         lines += [f"{name}: {text}" for text in plan.unfused] if plans.attention != "fp32" else []
         lines += [] if plan.kernels else [f"{name}: {plan.warnings[-1]}"]
     if plans.attention == "fp32" and any(plan.softmax_nodes for plan in plans.engines.values()):
-        lines.append("Attention in fp32 is never fused; it keeps all scores in memory. Export in a reduced precision: masklet-build export --help")
+        lines.append(
+            "Attention in fp32 is hardly ever fused; where it is not, all scores are kept in memory. Export in a reduced precision: "
+            "masklet-build export --help"
+        )
     return "\n".join(lines)

@@ -28,7 +28,7 @@ EPILOG = """example:
   masklet-build lint engines-bf16/ --compile
 
 exit codes: 0 nothing found, 2 wrong arguments, 1 the folder cannot be read, findings, engines that the compiler refuses, or attention in fp16 or bf16
-that it does not fuse (in fp32 it never does)"""
+that it does not fuse (in fp32 it hardly ever does)"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

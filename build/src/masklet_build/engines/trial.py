@@ -17,8 +17,8 @@ from masklet_build.export.lint.graph import Graph, type_name
 from masklet_build.export.profiles import Limits, profiles
 
 _IN_FP32 = (
-    "Of the attentions {count} are in fp32, which is never fused: all their scores are kept in memory. To fuse them: masklet-build export VARIANT "
-    "--attention bf16 ..."
+    "Of the attentions {count} are in fp32, which is hardly ever fused: all their scores are kept in memory. To fuse them: masklet-build export "
+    "VARIANT --attention bf16 ..."
 )
 
 
@@ -28,7 +28,7 @@ class Trial:
 
     profiles   names of the profiles
     reduced    attentions of the graph in fp16 or bf16: so many fused kernels each profile should have
-    fp32       attentions in fp32, which are never fused
+    fp32       attentions in fp32, of which hardly any is fused
     outcome    what it built, or why it did not
     """
 

@@ -29,7 +29,7 @@ from masklet_build.models.variants import trunk_of
 # Ranges of the batch grow by this: 1 | 2..4 | 5..16. Finer steps would double the time of building; a TensorRT kernel tuned for 8 rows serves 5 well.
 _GROWTH = 4
 # Attention with one head and a batch that is always 1 is fused only from so many pairs of queries and keys on (seen in TensorRT for RTX 1.7); where
-# the batch may also be 2, at any size. So in every precision, though fp32 is never fused: one table, and fp32 is there to compare with.
+# the batch may also be 2, at any size. So in every precision, though fp32 is hardly ever fused: one table, and fp32 is there to compare with.
 _FUSED_ALONE = 2**24
 _START = 4  # memories and pointers on the fourth frame after the first prompt: the middle of what a young video reads
 
