@@ -27,7 +27,8 @@ from masklet.cli.failure import Failure
 from masklet.errors import MaskletError
 from masklet.results import TrackedFrame
 from masklet.sources import open_source
-from masklet.tracker import Tracker, Video
+from masklet.tracker import Tracker
+from masklet.video import Video
 from masklet_build import nano
 from masklet_build.clips import Clip, inner_point, make_clip
 from masklet_build.quality.measures import boundary_accuracy, region_similarity

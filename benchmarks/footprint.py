@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,11 +39,12 @@ def memory_by_process(session: int) -> dict[str, int]:
     shared: dict[str, int] = {}
     own: dict[str, int] = {}
     for pid in live_processes(session):
-        folder = Path(f"/proc/{pid}")
-        words = (folder / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
-        name = words[-2] if len(words) > 2 and "stub" in words[0] else Path(words[0]).name
-        lines = (line.split() for line in (folder / "status").read_text().splitlines())
-        own[f"{name} ({pid})"] = sum(int(part[1]) << 10 for part in lines if part[0] in ("RssAnon:", "RssFile:"))
-        mapped = {line.split(maxsplit=5)[5] for line in (folder / "maps").read_text().splitlines() if "/dev/shm/" in line}
-        shared.update({name: Path(name).stat().st_blocks * 512 for name in mapped if Path(name).exists()})
+        with suppress(OSError):  # it ended while we looked
+            folder = Path(f"/proc/{pid}")
+            words = (folder / "cmdline").read_bytes().decode(errors="replace").rstrip("\0").split("\0")
+            name = words[-2] if len(words) > 2 and "stub" in words[0] else Path(words[0]).name
+            lines = [line.split() for line in (folder / "status").read_text().splitlines()]
+            mapped = {line.split(maxsplit=5)[5] for line in (folder / "maps").read_text().splitlines() if "/dev/shm/" in line}
+            shared.update({name: Path(name).stat().st_blocks * 512 for name in mapped if Path(name).exists()})
+            own[f"{name} ({pid})"] = sum(int(part[1]) << 10 for part in lines if part[0] in ("RssAnon:", "RssFile:"))
     return own | {"shared memory": sum(shared.values())}

@@ -25,7 +25,8 @@ from benchmarks import RESULTS
 from benchmarks.engines import ready_engines
 from benchmarks.footprint import memory, slope
 from benchmarks.report import facts, save, table
-from masklet.tracker import Tracker, Video
+from masklet.tracker import Tracker
+from masklet.video import Video
 from masklet_build.clips import inner_point, make_clip
 from masklet_build.models import variants
 from masklet_build.repository.assemble import assemble

@@ -28,7 +28,8 @@ from benchmarks.report import facts, median, save
 from benchmarks.steady import STEADY, Setting, begin, keep_to, take_turns
 from benchmarks.triton_times import between, read
 from masklet.families import NANO
-from masklet.tracker import Tracker, Video
+from masklet.tracker import Tracker
+from masklet.video import Video
 from masklet_build.models import variants
 from masklet_build.quality.measures import region_similarity
 from masklet_build.repository.assemble import PRECISIONS, assemble

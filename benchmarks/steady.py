@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from masklet.inputs import FrameLike
-from masklet.tracker import Video
+from masklet.video import Video
 from masklet_build.clips import inner_point, make_clip
 
 STEADY = 20  # frames after which every memory and pointer is in place

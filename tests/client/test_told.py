@@ -99,7 +99,7 @@ def test_the_command_says_what_to_do_on_a_command_line(frames, tmp_path, capsys,
 
 def test_a_resilient_run_that_gives_up_says_what_to_do(frames, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("masklet.tracker.GrpcTransport", lambda *_, **__: MockTransport(lambda request: Broken("UNAVAILABLE Socket closed")))
-    monkeypatch.setattr("masklet.aio.Resilience", lambda: Resilience(watchdog_s=0.1, give_up_s=0.1))
+    monkeypatch.setattr("masklet.async_video.Resilience", lambda: Resilience(watchdog_s=0.1, give_up_s=0.1))
     assert main(["track", str(frames), "--url", "a:1", "--resilient", "--point", "1,2", "--out", str(tmp_path / "out")]) == 1
     text = capsys.readouterr().err
     assert "Start again when a server is there." in text

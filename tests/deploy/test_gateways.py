@@ -116,10 +116,17 @@ async def disturbed(
     return played
 
 
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:  # also where it ends between opening and reading
+        return False
+
+
 async def until_gone(pid: int) -> None:
     """Returns once a killed process has ended, whoever has to hear of it."""
     deadline = time.monotonic() + PATIENCE_S
-    while (stat := Path(f"/proc/{pid}/stat")).exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z":
+    while _runs(pid):
         assert time.monotonic() < deadline, f"process {pid} does not end"
         await asyncio.sleep(0.02)
 

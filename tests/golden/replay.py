@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from masklet.results import TrackedFrame
-from masklet.tracker import Tracker, Video
+from masklet.tracker import Tracker
+from masklet.video import Video
 from tests.golden.scenarios import Scenario
 
 OTHER_OBJECTS = "what a prompt call returned for the other objects (a repetition)"

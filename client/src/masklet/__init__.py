@@ -38,13 +38,15 @@ from masklet.errors import (
 )
 
 if TYPE_CHECKING:
-    from masklet.aio import AsyncTracker, AsyncVideo
+    from masklet.aio import AsyncTracker
+    from masklet.async_video import AsyncVideo
     from masklet.connection.interruption import Interruption
     from masklet.info import ServerInfo, ServerLimits, ServerRoom
     from masklet.recovery.options import Resilience
     from masklet.results import TrackedFrame
-    from masklet.tracker import Tracker, Video
+    from masklet.tracker import Tracker
     from masklet.transport.protocol import Tls
+    from masklet.video import Video
 
 __all__ = [
     "AsyncTracker",
@@ -82,13 +84,15 @@ __all__ = [
 
 # Health checks run every few seconds and read counters: the client, and numpy, would be most of what they cost.
 _LATER = {
-    **dict.fromkeys(("AsyncTracker", "AsyncVideo"), "masklet.aio"),
-    **dict.fromkeys(("Tracker", "Video"), "masklet.tracker"),
+    "AsyncTracker": "masklet.aio",
+    "AsyncVideo": "masklet.async_video",
     "Interruption": "masklet.connection.interruption",
     "Resilience": "masklet.recovery.options",
     **dict.fromkeys(("ServerInfo", "ServerLimits", "ServerRoom"), "masklet.info"),
     "Tls": "masklet.transport.protocol",
     "TrackedFrame": "masklet.results",
+    "Tracker": "masklet.tracker",
+    "Video": "masklet.video",
 }
 
 

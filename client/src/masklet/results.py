@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from masklet.rle import Rle
 from masklet.wire import Options
 
 Tensors = Mapping[str, np.ndarray]
+Label = Literal["live", "skipped", "stale", "replayed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,10 @@ class TrackedFrame:
     draining     the server will stop and takes no new videos: take a snapshot and go on from it on another server
     vanished     ids of the objects that were prompted on this frame and have no pixel in it: what is smaller than a cell of the model is lost
     cell         (height, width) of a cell of the model in pixels of the frame: one logit. None: not known
+    label        of `Video.follow`: "live"; "skipped" if frames before it were; "stale" if it came too late; "replayed" if it is the second result of
+                 its frame, after `Video.rewind`
+    skipped      frames between this one and the one tracked before it that were not tracked
+    age_s        seconds from when the frame came from its source to its result, where the source says when it came
     frame        what the caller passed to `track` or `track_many`, the very object
     tag          what the caller passed to `track` as tag
     """
@@ -51,6 +56,9 @@ class TrackedFrame:
     _masks: Masks = field(repr=False)
     vanished: tuple[int, ...] = ()
     cell: tuple[float, float] | None = None
+    label: Label = "live"
+    skipped: int = 0
+    age_s: float | None = None
     frame: Any = field(default=None, repr=False)
     tag: Any = None
 

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masklet.results import TrackedFrame
-from masklet.tracker import Tracker, Video
+from masklet.tracker import Tracker
+from masklet.video import Video
 from masklet_build.clips import bounding_box, inner_point
 from masklet_build.quality.datasets import LabelledClip
 from masklet_build.quality.measures import Masks

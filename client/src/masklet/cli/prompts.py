@@ -21,7 +21,7 @@ from masklet.cli.prompts_text import Annotation, ObjectPrompt
 from masklet.errors import BadPrompt
 from masklet.masks import nearest
 from masklet.sources import Frame
-from masklet.tracker import Video
+from masklet.video import Video
 
 _KEYS = ("object", "frame", "points", "labels", "box", "mask", "append", "clear", "remove")
 _FILM_NAME = re.compile(r"\d{5,}")  # how the masks of films are named: 00120.png

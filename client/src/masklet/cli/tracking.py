@@ -20,7 +20,7 @@ from masklet.cli.writers import Results
 from masklet.errors import RequestError
 from masklet.results import TrackedFrame
 from masklet.sources import Frame
-from masklet.tracker import Video
+from masklet.video import Video
 from masklet.wire import Overlap
 
 Say = Callable[[str], object]

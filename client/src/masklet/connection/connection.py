@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from masklet.connection.pending import PendingResult
 from masklet.connection.session import Session
 from masklet.errors import copy_of
 from masklet.pixels import Sendable
+from masklet.results import TrackedFrame
 from masklet.transport.protocol import AsyncStream, Broken, Event, Request
 
 UNSENT = Broken("a request could not be sent")
@@ -31,7 +33,10 @@ def never() -> bool:
 
 
 class Connection(ABC):
-    """Carries out what a session says, in input and output. `_lock` is held while something is asked and sent, so that the order is the same."""
+    """Carries out what a session says, in input and output. `_lock` is held while something is asked and sent, so that the order is the same.
+
+    replayed  results of frames that were tracked again, for whoever follows the video; who appends calls `wake`
+    """
 
     _session: Asking
 
@@ -40,6 +45,7 @@ class Connection(ABC):
         self._lock = threading.RLock()
         self._turns = Turns(concurrency.condition())
         self._asked_at = time.monotonic()
+        self.replayed: deque[TrackedFrame] = deque()
 
     @property
     def video_id(self) -> int | str:

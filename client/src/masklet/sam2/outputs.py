@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from masklet.tracker import Video
+    from masklet.video import Video
 
 MEMORIES, POINTERS = 6, 15  # how many ordinary frames back a tracked frame reads memories and pointers
 

@@ -18,7 +18,8 @@ from masklet.errors import MaskletError, VideoLost
 from masklet.results import TrackedFrame
 from masklet.sam2.frames import Frames
 from masklet.sam2.outputs import MEMORIES, POINTERS, Call, Output, behind
-from masklet.tracker import Tracker, Video
+from masklet.tracker import Tracker
+from masklet.video import Video
 
 _KEPT_ANSWERS = 64  # newest answers whose logits are kept
 _KEPT_SNAPSHOTS = 16

@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from masklet.families import Variant
-from masklet.tracker import Tracker, Video
+from masklet.tracker import Tracker
+from masklet.video import Video
 from masklet_build.clips import make_clip
 from masklet_build.export.precision.frames import Film
 from masklet_build.in_process import InProcess, Stages
