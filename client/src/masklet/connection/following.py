@@ -48,6 +48,7 @@ class FollowedFrames(FramesInFlight):
         self._deadline_s = deadline_s
         self._max_age_s = deadline_s if max_age_s is None else max_age_s
         self._sent: set[FrameCall] = set()
+        self._sending = 0.0  # when the newest frame was sent
         self._before: int | None = None  # index of the newest frame that has a result
         self._timed: float | None = None  # when somebody will look again, `time.monotonic()`
         self._beyond = False  # the deadline cannot be kept, and it was said
@@ -83,15 +84,16 @@ class FollowedFrames(FramesInFlight):
 
     def _admit(self, frame: FrameLike) -> bool:
         """A frame whose answer would come too late gives way to the next."""
+        self._sending = time.monotonic()
         arrived_s = getattr(frame, "arrived_s", None)
         if self._flow is None or arrived_s is None or self._flow.beyond:
             return True
-        return self._flow.in_time(arrived_s, time.monotonic())
+        return self._flow.in_time(arrived_s, self._sending)
 
     def _is_sent(self, call: FrameCall) -> None:
         if self._flow:
             self._sent.add(call)
-            self._flow.sent(time.monotonic())
+            self._flow.sent(self._sending)
 
     def _is_settled(self, call: FrameCall) -> None:
         if self._flow is None or call not in self._sent:  # it never became a request
