@@ -57,16 +57,17 @@ class RecallingStages(RecordingStages):
 
 
 class Recalling(InProcess):
-    """The transport. Threads take turns. `fault`: what goes wrong with a request instead, if anything."""
+    """The transport. Threads take turns. `fault`: what a request is answered with instead, if anything; or "silent"."""
 
-    def __init__(self, variant: Variant = VARIANT, fault: Callable[[Request], Reply] = lambda request: None) -> None:
+    def __init__(self, variant: Variant = VARIANT, fault: Callable[[Request], Reply | str] = lambda request: None) -> None:
         super().__init__(variant, RecallingStages())
         self.fault = fault
         self._one = threading.RLock()
 
     def _answer(self, request: Request) -> Reply:
         with self._one:
-            return self.fault(request) or super()._answer(request)
+            fault = self.fault(request)
+            return (None if fault == "silent" else fault) if fault else super()._answer(request)
 
     @property
     def videos(self) -> set[int | str]:

@@ -49,31 +49,35 @@ class CatchUp:
         self._on_way: deque[Step] = deque()
         self._parts: list[TrackedFrame] = []
         self._left_out = 0  # frames since the last one that was replayed
-        self._held = False
         self._next = 0
         branch.session.operations = Replayed()
 
-    async def run(self, kept: Kept) -> None:
-        """Replays everything from before `kept`, the frame of the journey. Raises what the server says against it, and VideoLost when the video is
-        closed."""
+    async def begin(self, kept: Kept) -> None:
+        """The branch begins. `kept`: the frame of the journey. Raises what the server says against it, and VideoLost when the video is closed."""
         with self._live.lock:
             self._next, state = self._log.before(kept)
             self._first, self._began = kept.number, self._log.count
         if state is not None:
             await self._outcome(self._branch.restore(state))
         self._pace = Pace(self._log.seconds, self._log.clock)
+
+    async def run(self) -> None:
+        """Replays everything there is. Raises what the server says against it, and VideoLost when the video is closed."""
         while await self._sent_more() or self._on_way:
             if self._on_way:
                 await self._take()
 
+    @property
+    def there(self) -> bool:
+        """Whether everything was replayed, and nothing more comes."""
+        return self._live.holding and not self._on_way and not self._log.after(self._next)
+
     async def _sent_more(self) -> bool:
-        """Sends what may be sent now. False: there is nothing left to replay, and will not be, since the live video waits."""
+        """Sends what may be sent now. False: there is nothing left to replay."""
         while len(self._on_way) < _ON_WAY:
             with self._live.lock:
                 left = self._log.after(self._next)
-            if not self._held and sum(kept.answered for kept in left) <= _NEAR:
-                self._held = True
-                self._live.hold()
+            if not self._live.holding and sum(kept.answered for kept in left) <= _NEAR and self._live.hold():
                 continue
             if not left:
                 return False
@@ -150,7 +154,7 @@ class CatchUp:
         options = kept.operation.options
         follows = left[1] if len(left) > 1 else None
         plain = kept.is_visit and options.track and not kept.operation.items and not kept.operation.more and kept.state is None
-        if not plain or kept.number <= self._first or self._held or not self._live.of_camera or self._journey.edits(kept):
+        if not plain or kept.number <= self._first or self._live.holding or not self._live.of_camera or self._journey.edits(kept):
             return False
         if follows is None or follows.operation.options.refine or follows.rest_of is not None:
             return False

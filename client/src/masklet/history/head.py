@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from masklet.results import TrackedFrame
 
 _SHARE = 2  # frames that a branch replays for each live one that can wait: so it gets there
 _MOST_CREDIT = 2.0  # live frames that may follow at once upon a pause
+_SLOW = 4  # times its longest step so far is too long for the next
+_PATIENCE_S = 1.0  # without a step of the branch, after which the live video does not wait for it; longer where its steps are
 
 
 @dataclass(eq=False)
@@ -43,6 +46,7 @@ class Head:
     earlier     what happened to the heads before
     branch      what catches up with it, if something does
     of_camera   its frames come at their own times, so that they cannot wait
+    holding     what is asked waits for the branch, which is all but there
     stopping    the video is being closed
     """
 
@@ -57,15 +61,17 @@ class Head:
         self._changed = changed
         self._asked: dict[PendingResult, Asked] = {}
         self._held: deque[Asked] = deque()
-        self._holding = False
+        self.holding = False
         self._credit = 0.0
+        self._stepped_at = self._longest_s = 0.0
+        self._stalled = False
 
     def ask(self, operation: Operation, ask: Callable[[SessionConnection], PendingResult], kept: Kept | None) -> PendingResult:
         """Asks the head for something, or holds it back while a branch must get on."""
         with self.lock:
             self.refresh()
             asked = Asked(PendingResult(operation.without_tensors()), ask, kept)
-            if self._held or not self._may_go():
+            if self._held or not self._may_go(operation):
                 self.connection.session.check()
                 self._held.append(asked)
             else:
@@ -89,7 +95,13 @@ class Head:
                 await self._sent(asked, unless)
 
     async def _sent(self, asked: Asked, unless: Callable[[], bool]) -> None:
-        await self._changed.wait_for(lambda: asked.on is not None or asked.pending.outcome is not None or unless())
+        """Waits until something held is sent; but not for a branch that does not get on."""
+        until = self._stepped_at + max(_PATIENCE_S, _SLOW * self._longest_s)
+        went = await self._changed.wait_for(lambda: asked.on is not None or asked.pending.outcome is not None or unless(), until - time.monotonic())
+        with self.lock:
+            if not went and self._stepped_at + max(_PATIENCE_S, _SLOW * self._longest_s) <= until:
+                self._stalled = True
+                self.release()
 
     async def settled(self, pending: PendingResult) -> bool:
         """See `Connection`."""
@@ -110,6 +122,7 @@ class Head:
         pending = next((asked.pending for asked in [*self._asked.values()] if asked.kept is kept), None)
         if pending:
             await self.settle(pending, unless=lambda: self.stopping)
+            self._stepped()
 
     def refresh(self) -> None:
         """Takes note of what was answered."""
@@ -118,16 +131,18 @@ class Head:
                 if asked.inner is not None and asked.inner.outcome is not None:
                     self._digest(asked, asked.inner, asked.inner.outcome)
 
-    def hold(self) -> None:
-        """What is asked from now on waits for the branch."""
+    def hold(self) -> bool:
+        """What is asked from now on waits for the branch; unless that got stuck. Whether it does."""
         with self.lock:
-            self._holding = True
+            self.holding = not self._stalled
+            return self.holding
 
     def advanced(self) -> None:
         """The branch has replayed a frame."""
+        self._stepped()
         with self.lock:
             self._credit = min(_MOST_CREDIT, self._credit + 1 / _SHARE)
-            while self._held and self._may_go():
+            while self._held and self._may_go(self._held[0].pending.operation):
                 self._let_go(self._held.popleft())
         self.wake()
 
@@ -135,6 +150,7 @@ class Head:
         """A branch begins to catch up; None: it has given up."""
         with self.lock:
             self.branch, self._credit = branch, 0.0
+            self._stepped_at, self._longest_s, self._stalled = time.monotonic(), 0.0, False
             if branch is None:
                 self.release()
 
@@ -151,7 +167,7 @@ class Head:
     def release(self, error: Exception | None = None) -> None:
         """Lets go of all that is held; or gives it an error."""
         with self.lock:
-            self._holding = False
+            self.holding = False
             while self._held:
                 asked = self._held.popleft()
                 if error:
@@ -165,10 +181,16 @@ class Head:
         with self._changed:
             self._changed.notify_all()
 
-    def _may_go(self) -> bool:
+    def _stepped(self) -> None:
+        with self.lock:
+            now = time.monotonic()
+            self._longest_s = max(self._longest_s, now - self._stepped_at)
+            self._stepped_at, self._stalled = now, False
+
+    def _may_go(self, operation: Operation) -> bool:
         """Whether something may be sent now: a branch that catches up must get there."""
-        if self._holding or self.branch is None or self.of_camera:
-            return not self._holding
+        if self.holding or self.branch is None or self.of_camera or self._stalled or not operation.is_frame:
+            return not self.holding
         if self._credit < 1:
             return False
         self._credit -= 1

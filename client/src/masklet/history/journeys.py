@@ -112,18 +112,21 @@ class Journeys:
         self._head.follow(branch)
         try:
             catch_up = CatchUp(self._head, self._log, journey, branch)
-            await catch_up.run(kept)
-            await self._head.settle_all()
-            self._take_over(journey, kept, catch_up)
+            await catch_up.begin(kept)
+            while not self._took_over(journey, kept, catch_up):
+                await catch_up.run()
+                await self._head.settle_all()
         except BaseException:
             self._head.follow(None)
             self._leave(branch)
             raise
 
-    def _take_over(self, journey: Journey, kept: Kept, catch_up: CatchUp) -> None:
-        """The video goes on over the branch."""
+    def _took_over(self, journey: Journey, kept: Kept, catch_up: CatchUp) -> bool:
+        """The video goes on over the branch, if that is there."""
         with self._head.lock:
             self._head.connection.session.check()
+            if not catch_up.there:
+                return False
             kept.edits = journey.edits(kept)
             for one in self._log:
                 if one.number >= kept.number:
@@ -133,6 +136,7 @@ class Journeys:
             self._tell(catch_up.results)
         journey.finish(catch_up.results)
         self._leave(old)
+        return True
 
     def _leave(self, connection: SessionConnection) -> None:
         """Ends a video that is no longer needed; nobody waits for that but `close`."""
