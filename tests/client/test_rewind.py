@@ -12,6 +12,7 @@ import pytest
 from masklet import BadFrame, Tracker, UnknownObject
 from masklet.masks import Masks
 from masklet.wire import Options
+from tests.fakes.bank_driver import VARIANT
 from tests.fakes.recalling import Recalling, pictures
 from tests.serving.agreement import equal
 
@@ -82,6 +83,22 @@ def test_a_late_click_is_one_in_time(video, objects):
 def others(result):
     rest = {name: getattr(result, name)[1:] for name in ("boxes", "scores", "ious", "logits")}
     return replace(result, object_ids=result.object_ids[1:], _masks=Masks.of(result.rles[1:], result.masks.shape[1:]), **rest)
+
+
+EXCLUSIVE = replace(VARIANT, family=replace(VARIANT.family, exclusive_prompts=True))  # as SAM 3's is
+
+
+@pytest.mark.parametrize(("variant", "touched"), [(VARIANT, (4,)), (EXCLUSIVE, (2, 3, 4))])
+def test_other_objects_are_touched_only_where_prompts_are_exclusive_and_on_the_frame_itself(variant, touched):
+    prompts = [START, *((10, number, CLICKS[number]) for number in (2, 3))]
+    with Tracker("here:1", transport=Recalling(variant)) as tracker, tracker.open() as timely, tracker.open(history_s=1e6) as video:
+        expected = sent(timely, range(25), *prompts, (10, 4, CLICKS[4]))
+        never = sent(video, range(25), *prompts)
+        again = late(video, 10, (4, CLICKS[4]))
+        assert same(again, expected[10:])
+        assert video.snapshot() == timely.snapshot()
+    logits = [{number: result.logits[row] for row, number in enumerate(result.object_ids)} for result in (again[-1], never[-1])]
+    assert tuple(number for number, one in logits[0].items() if number not in logits[1] or not np.array_equal(one, logits[1][number])) == touched
 
 
 @pytest.mark.parametrize("in_flight", [1, 4, 9])

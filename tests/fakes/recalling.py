@@ -51,8 +51,9 @@ class RecallingStages(RecordingStages):
         }
 
     def memory_encoder(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        mask = next(inputs[name] for name in ("MASK", "LOW", "MASKS") if name in inputs)
-        level = mask.reshape(len(mask), -1).mean(axis=1)
+        level = inputs["LOW"].mean(axis=(1, 2))
+        if "RIVALS" in inputs:
+            level += np.maximum(inputs["RIVALS"], -1).mean(axis=(1, 2, 3))
         return {"MEMORY": np.broadcast_to(level[:, None, None], (len(level), VARIANT.memory_tokens, 64)).astype(np.float32)}
 
 

@@ -26,11 +26,12 @@ log = logging.getLogger("masklet")
 
 @dataclass(frozen=True)
 class Step:
-    """What the branch was sent of an entry; `removed`: the removal of an object, and whether it may be unknown."""
+    """What the branch was sent of an entry. `removed`: it is a removal, of an object that may be unknown; `skipped`: frames left out before."""
 
     kept: Kept
     pending: list[PendingResult]
     removed: bool | None = None
+    skipped: int = 0
 
 
 class CatchUp:
@@ -48,7 +49,8 @@ class CatchUp:
         self._live, self._log, self._journey, self._branch = live, log, journey, branch
         self._on_way: deque[Step] = deque()
         self._parts: list[TrackedFrame] = []
-        self._left_out = 0  # frames since the last one that was replayed
+        self._left_out = 0  # frames since the last one that was sent
+        self._unseen = 0  # frames left out before the next result
         self._next = 0
         branch.session.operations = Replayed()
 
@@ -103,7 +105,8 @@ class CatchUp:
         if not edits:
             again = as_asked(kept, shown=kept.number >= self._first, state=state or (kept.wants_state and kept.number >= self._first))
             removed = None if kept.operation.is_frame else True  # as it would have been in time: an error that changes nothing
-            self._on_way.append(Step(kept, [self._branch.operation(again)], removed))
+            self._on_way.append(Step(kept, [self._branch.operation(again)], removed, self._left_out))
+            self._left_out = 0
             return
         with self._live.lock:
             parts = self._log.parts(kept)
@@ -111,7 +114,8 @@ class CatchUp:
         for object_id, dropped in removals.items():
             self._on_way.append(Step(kept, [self._branch.operation(operations.removal(object_id))], dropped))
         made = edited(parts, items.values(), state=state or kept.wants_state)
-        self._on_way.append(Step(kept, [self._branch.operation(operation) for operation in made]))
+        self._on_way.append(Step(kept, [self._branch.operation(operation) for operation in made], skipped=self._left_out))
+        self._left_out = 0
 
     async def _take(self) -> None:
         """The answer of the oldest that is on its way."""
@@ -124,6 +128,7 @@ class CatchUp:
                 if not step.removed:
                     raise
         self._on_way.popleft()
+        self._unseen += step.skipped
         if step.removed is not None:
             return
         *parts, last = outcomes
@@ -145,7 +150,7 @@ class CatchUp:
         head = kept.rest_of or kept
         age_s = None if head.arrived_s is None else time.monotonic() - head.arrived_s
         snapshot = last.snapshot if kept.wants_state else None
-        skipped, self._left_out = self._left_out, 0
+        skipped, self._unseen = self._unseen, 0
         known = {"frame": head.frame, "tag": head.tag, "age_s": age_s}
         self.results.append(replace(result, label="replayed", skipped=skipped, snapshot=snapshot, **known))
 
