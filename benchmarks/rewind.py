@@ -162,7 +162,7 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--objects", type=int, nargs="+", default=[1, 4], metavar="N", help="objects in the video, the first number also for clicks; default 1 4"
+        "--objects", type=int, nargs="+", default=[1, 4], metavar="N", help="objects in the video, the first also for clicks; default 1 4"
     )
     parser.add_argument("--frames", type=int, default=200, metavar="N", help="frames of each kind; default %(default)s")
     parser.add_argument("--rate", type=float, default=4.0, metavar="N", help="live frames per second; default %(default)s")
