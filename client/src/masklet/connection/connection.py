@@ -88,6 +88,10 @@ class Connection(ABC):
         """Waits until the result has its outcome; or, after `wake`, until `unless`."""
 
     @abstractmethod
+    async def rest(self, until: Callable[[], object]) -> None:
+        """Waits while nothing is asked of the server. After `wake` it looks at `until`."""
+
+    @abstractmethod
     async def settled(self, pending: PendingResult) -> bool:
         """Whether the result has its outcome, by what has come so far."""
 
@@ -169,6 +173,10 @@ class SessionConnection(Connection):
     async def settle(self, pending: PendingResult, unless: Callable[[], bool] = never) -> None:
         """See `Connection`."""
         await self._turns.wait(lambda: pending.outcome is not None or unless(), self._receive)
+
+    async def rest(self, until: Callable[[], object]) -> None:
+        """See `Connection`."""
+        await self._turns.rest(until)
 
     async def settled(self, pending: PendingResult) -> bool:
         """See `Connection`."""

@@ -102,6 +102,10 @@ class HistoryConnection(Connection):
         """See `Connection`."""
         await self._head.settle(pending, unless)
 
+    async def rest(self, until: Callable[[], object]) -> None:
+        """See `Connection`."""
+        await self._head.rest(until)
+
     async def settled(self, pending: PendingResult) -> bool:
         """See `Connection`."""
         return await self._head.settled(pending)

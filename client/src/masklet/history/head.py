@@ -103,6 +103,10 @@ class Head:
                 self._stalled = True
                 self.release()
 
+    async def rest(self, until: Callable[[], object]) -> None:
+        """See `Connection`."""
+        await self._changed.wait_for(until)
+
     async def settled(self, pending: PendingResult) -> bool:
         """See `Connection`."""
         asked = self._asked.get(pending)
