@@ -15,6 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks import RESULTS
 from benchmarks.report import facts, median, save, table
 from benchmarks.steady import STEADY, Setting
@@ -30,12 +32,14 @@ HISTORY_S = 12.0
 
 @dataclass
 class Cost:
-    """Of one number of objects: milliseconds of a frame without and with history (medians, and the mean difference), and the bytes of the history."""
+    """Of one number of objects: milliseconds of a frame without and with history (medians; mean of the difference, and its standard error), and the
+    bytes of the history."""
 
     objects: int
     plain_ms: float
     history_ms: float
     more_ms: float
+    error_ms: float
     frames: int
     frame_bytes: int
     history_bytes: int
@@ -76,8 +80,9 @@ def cost(tracker: Tracker, objects: int, frames: int) -> Cost:
             sizes.append(len(frame))
             with_history.append(timed(other, frame))
         held = kept(other)
-    more = (sum(with_history) - sum(plain)) / frames
-    return Cost(objects, median(plain), median(with_history), more, frames, int(median(sizes)), held)
+    more = np.subtract(with_history, plain)
+    error_ms = float(more.std(ddof=1) / frames**0.5)
+    return Cost(objects, median(plain), median(with_history), float(more.mean()), error_ms, frames, int(median(sizes)), held)
 
 
 def timed(video: Video, frame: bytes) -> float:
@@ -130,13 +135,13 @@ def markdown(content: dict[str, Any]) -> list[str]:
         f"Frames with history (`history_s={HISTORY_S:g}`) and without took turns on two videos.",
         "",
         *table(
-            ["objects", "ms per frame without", "with", "more (mean)", "history", "of it frames (JPEG, each)"],
+            ["objects", "ms per frame without", "with", "more (mean, standard error)", "history", "of it frames (JPEG, each)"],
             (
                 [
                     one.objects,
                     f"{one.plain_ms:.1f}",
                     f"{one.history_ms:.1f}",
-                    f"{one.more_ms:+.2f} ms",
+                    f"{one.more_ms:+.2f} ± {one.error_ms:.2f} ms",
                     f"{one.history_bytes / 2**20:.1f} MiB after {one.frames} frames",
                     f"{one.frame_bytes / 1000:.1f} kB",
                 ]
@@ -156,7 +161,9 @@ def markdown(content: dict[str, Any]) -> list[str]:
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--objects", type=int, nargs="+", default=[1, 4], metavar="N", help="objects in the video; default 1 4")
+    parser.add_argument(
+        "--objects", type=int, nargs="+", default=[1, 4], metavar="N", help="objects in the video, the first also for clicks; default 1 4"
+    )
     parser.add_argument("--frames", type=int, default=200, metavar="N", help="frames of each kind; default %(default)s")
     parser.add_argument("--rate", type=float, default=4.0, metavar="N", help="live frames per second; default %(default)s")
     parser.add_argument("--back", type=float, nargs="+", default=[1, 3, 10], metavar="S", help="how far back clicks are; default 1 3 10")
@@ -169,9 +176,9 @@ def main() -> int:
             for objects in args.objects:
                 costs.append(cost(tracker, objects, args.frames))
                 print(costs[-1], flush=True)
-                for back_s in args.back:
-                    arrivals.append(arrival(tracker, objects, back_s, args.rate))
-                    print(arrivals[-1], flush=True)
+            for back_s in args.back:
+                arrivals.append(arrival(tracker, args.objects[0], back_s, args.rate))
+                print(arrivals[-1], flush=True)
     content = {"costs": [asdict(one) for one in costs], "arrivals": [asdict(one) for one in arrivals], "rate": args.rate, **facts(load)}
     save(args.out, "rewind", content, markdown(content))
     return 0

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from masklet import BadFrame, Tracker, UnknownObject
+from masklet.concurrency.threads import finish
 from masklet.masks import Masks
 from masklet.wire import Options
 from tests.fakes.bank_driver import VARIANT
@@ -20,6 +21,12 @@ COUNT = 40
 FRAMES = pictures(COUNT)
 CLICKS = {number: {"points": [(3 + 4 * number, 5 * number)]} for number in range(1, 7)}
 START = (0, 1, CLICKS[1])  # frame, object, prompt
+
+
+@pytest.fixture(autouse=True)
+def many_snapshots(monkeypatch):
+    """However slow this machine is: none is thinned out for age."""
+    monkeypatch.setattr("masklet.history.log.OLD_S", 1e6)
 
 
 @pytest.fixture
@@ -133,8 +140,11 @@ def test_gaps_in_the_indices_stay(video):
 
 def test_rewinds_one_after_another_and_one_before_another_is_done(video):
     expected, state = in_time(START, (5, 2, CLICKS[2]), (12, 3, CLICKS[3]), (20, 1, CLICKS[4]))
+    between, _ = in_time(START, (12, 3, CLICKS[3]), (20, 2, CLICKS[5]), frames=range(25))
     sent(video, range(25), START)
     late(video, 12, (3, CLICKS[3]))
+    assert same(late(video, 20, (2, CLICKS[5])), between[20:]), "from a snapshot of the new past"
+    video.undo()
     with video.rewind(20) as one:
         one.prompt(1, **CLICKS[4])
     with video.rewind(5) as other:
@@ -276,6 +286,20 @@ def test_prompts_of_refused_frames_go_along_to_the_branch(video):
     video.remove(5)
     assert same(sent(video, range(12, 20)), expected[12:])
     assert video.snapshot() == state
+
+
+def test_prompts_that_joined_a_frame_when_it_was_sent_are_those_that_it_had():
+    """Frames behind the first wait for its answer; where that is refused its prompts go with the second."""
+    expected, state = in_time(START, (6, 2, CLICKS[2]), frames=range(12))
+    with Tracker("here:1", transport=Recalling()) as tracker, tracker.open(history_s=1e6) as video:
+        video.prompt(1, **CLICKS[1])
+        calls = [video._video._calls.send(frame) for frame in (b"no image", FRAMES[0])]
+        with pytest.raises(BadFrame):
+            finish(video._video._calls.finish(calls[0]))
+        assert finish(video._video._calls.finish(calls[1])).object_ids == (1,)
+        sent(video, range(1, 10))
+        assert same(late(video, 6, (2, CLICKS[2])) + sent(video, range(10, 12)), expected[6:])
+        assert video.snapshot() == state
 
 
 def test_what_comes_again_is_what_was_asked_for_then(video, server):

@@ -107,6 +107,12 @@ def replaced(shown: list[Any], frames: list[Frame], frame: Frame, past: Any) -> 
             shown[number] = result
 
 
+@pytest.fixture(autouse=True)
+def many_snapshots(monkeypatch):
+    """However slow this machine is: none is thinned out for age."""
+    monkeypatch.setattr("masklet.history.log.OLD_S", 1e6)
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_any_play_with_late_clicks_is_the_play_with_clicks_in_time(make_tracker, seed):
     rng = np.random.default_rng(seed)
