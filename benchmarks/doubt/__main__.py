@@ -22,6 +22,7 @@ from benchmarks.doubt import models
 from benchmarks.doubt.collect import rows
 from benchmarks.doubt.signs import Rows
 from benchmarks.report import facts, save, table
+from masklet_build.quality.methods import PROMPTS
 
 BOUNDS = (0.5, 0.3)
 FLAGS = (0.3, 0.5, 0.7, 0.8, 0.9)
@@ -52,11 +53,16 @@ def study(calibration: Rows, test: Rows) -> dict[str, Any]:
             asked = tuple(models.COMBINED) if bound == BOUNDS[0] and name in MAIN else models.KEY
             found = models.judged(train, held, bound, asked)
             judged.append({"bound": bound, "rows": name, "count": count(held, bound), "values": {key: one._asdict() for key, one in found.items()}})
+    foretold = models.foretold(models.chosen(calibration, rows_of[0][models.JUDGED]), test, BOUNDS[0], models.KEY)
     given = models.chosen(test, rows_of[1][models.GIVEN])
     return {
         "judged": judged,
-        "foretold": {name: models.foretold(calibration, test, BOUNDS[0], name) for name in models.KEY},
+        "foretold": {name: [one._asdict() for one in each] for name, each in foretold.items()},
+        "losses": len(models.losses(test, BOUNDS[0])[0][0]),
         "flagged": {bound: {at: models.flagged(given, bound, at) for at in FLAGS} for bound in BOUNDS},
+        "by_prompt": {
+            bound: {kind: models.flagged(models.chosen(given, given["prompt"] == kind), bound, 0.5) for kind in PROMPTS} for bound in BOUNDS
+        },
         "mean_j": {int(clip): float(np.mean(test["j"][test["clip"] == clip])) for clip in np.unique(test["clip"])},
     }
 
@@ -77,13 +83,12 @@ def comparison(part: Mapping[str, Any]) -> list[str]:
 def verdict(judged: Sequence[Mapping[str, Any]], name: str) -> str:
     """Whether a combination is ahead of the predicted IoU by more than chance explains in both main tables."""
     lows = [part["values"][name]["ahead_within"][0] for part in judged if part["bound"] == BOUNDS[0] and part["rows"] in MAIN]
-    return f"*{name}*: {'ahead' if min(lows) > 0 else 'not ahead'} of the predicted IoU by more than chance explains in both tables.  "
+    return f"* {name}: {'ahead' if min(lows) > 0 else 'not ahead'} of the predicted IoU by more than chance explains in both tables."
 
 
 def markdown(content: Mapping[str, Any]) -> list[str]:
     """The report."""
     main, further = ([part for part in content["judged"] if (part["bound"] == BOUNDS[0] and part["rows"] in MAIN) == kind] for kind in (True, False))
-    foretold, flagged = content["foretold"], content["flagged"]
     return [
         "# Does it show that an object is lost?",
         "",
@@ -99,25 +104,36 @@ def markdown(content: Mapping[str, Any]) -> list[str]:
         *(line for part in further for line in comparison(part)),
         "## Before the loss",
         "",
-        f"The {foretold[models.PLAIN][0]['losses']} losses (IoU below {BOUNDS[0]}) after {models.FREE_FRAMES} right frames or more, against right "
-        f"frames with {models.FREE_FRAMES} right ones behind them. AUC (95 %) by frames before the loss; 0: on its first frame.",
+        f"The {content['losses']} losses (IoU below {BOUNDS[0]}) after {models.FREE_FRAMES} right frames or more, against right frames with "
+        f"{models.FREE_FRAMES} right ones behind them. AUC (95 %), and how far ahead of predicted IoU; by frames before the loss, 0: its first.",
+        "",
+        *table(("value", *range(models.FREE_FRAMES)), ((name, *map(foretelling, each)) for name, each in content["foretold"].items())),
+        "Precision at recall 0.5:",
         "",
         *table(
             ("value", *range(models.FREE_FRAMES)),
-            ((name, *(within(one["auc"], one["within"]) for one in lags.values())) for name, lags in foretold.items()),
+            ((name, *(f"{one['precision'][0]:.3f}" for one in each)) for name, each in content["foretold"].items()),
         ),
         "## A bound on the predicted IoU",
         "",
         "Of object-frames with a mask: the share of lost ones that is flagged, the share flagged, the share of flagged ones that is lost (95 %).",
         "",
-        *(line for bound in BOUNDS for line in flag_table(bound, flagged[bound])),
+        *(line for bound in BOUNDS for line in flag_table(bound, content["flagged"][bound], "predicted IoU below {}")),
+        "Below 0.5, by the prompt on frame 0:",
+        "",
+        *(line for bound in BOUNDS for line in flag_table(bound, content["by_prompt"][bound], "{}")),
     ]
 
 
-def flag_table(bound: float, found: Mapping[float, Mapping[str, Any]]) -> list[str]:
+def foretelling(one: Mapping[str, Any]) -> str:
+    """A cell of the table of losses to come."""
+    return within(one["auc"], one["within"]) + (f"; {within(one['ahead'], one['ahead_within'], '+')}" if one["ahead"] else "")
+
+
+def flag_table(bound: float, found: Mapping[Any, Mapping[str, Any]], head: str) -> list[str]:
     """What bounds on the predicted IoU catch of what is lost."""
     heads = (f"lost: IoU below {bound}", "caught", "flagged", "right")
-    return table(heads, ((f"predicted IoU below {at}", *(within(*one) for one in each.values())) for at, each in found.items()))
+    return table(heads, ((head.format(key), *(within(*one) for one in each.values())) for key, each in found.items()))
 
 
 def main() -> int:

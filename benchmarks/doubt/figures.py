@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +73,7 @@ def resampled(clips: Values, times: int, seed: int = 0) -> list[Values]:
     return [np.bincount(random.integers(len(names), size=len(names)), minlength=len(names))[place].astype(np.float64) for _ in range(times)]
 
 
-def interval(values: list[float]) -> tuple[float, float]:
+def interval(values: Sequence[float] | Values) -> tuple[float, float]:
     """The middle 95 % of bootstrapped values."""
     low, high = np.nanpercentile(values, (2.5, 97.5)).tolist()
     return low, high

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.doubt.figures import Flags, Values, auc, fitted, interval, precision_at, resampled
 from benchmarks.doubt.signs import Rows
@@ -26,7 +27,9 @@ COMBINED: Mapping[str, tuple[str, ...]] = {
     "all signs, likeness to another object": SIGNS,
 }
 KEY = (PLAIN, "presence", SERVED, ALL)
-RECALLS = (0.8, 0.9)
+RECALLS = (0.5, 0.8)
+Places = NDArray[np.intp]
+
 FREE_FRAMES = 4  # right frames before a loss that is to be foretold
 RESAMPLES = 1000
 
@@ -53,7 +56,7 @@ def populations(rows: Rows) -> dict[str, Flags]:
     return {JUDGED: given | present, GIVEN: given, EVERY: np.ones(len(given), np.bool_)}
 
 
-def chosen(rows: Rows, which: Flags) -> Rows:
+def chosen(rows: Rows, which: Flags | Places) -> Rows:
     """Those rows alone."""
     return {name: column[which] for name, column in rows.items()}
 
@@ -75,18 +78,31 @@ class Judged(NamedTuple):
 
 def judged(calibration: Rows, test: Rows, bound: float, names: tuple[str, ...] = tuple(COMBINED)) -> dict[str, Judged]:
     """Fits each value on one set of rows and judges it on the other; predicted IoU alone must be the first."""
-    wrong, draws = lost(test, bound), resampled(test["clip"], RESAMPLES)
-    found, plain = {}, (0.0, [0.0])
-    for name in names:
-        model = fitted(columns(calibration, COMBINED[name]), lost(calibration, bound))
-        values = model(columns(test, COMBINED[name]))
-        area, areas = auc(values, wrong), [auc(values, wrong, weights) for weights in draws]
-        if name == PLAIN:
-            plain = area, areas
-        ahead = [one - other for one, other in zip(areas, plain[1], strict=True)]
-        precision = [precision_at(recall, values, wrong) for recall in RECALLS]
-        found[name] = Judged(area, interval(areas), area - plain[0], interval(ahead), precision)
-    return found
+    return _compared(_values(calibration, test, bound, names), lost(test, bound), test["clip"])
+
+
+def _values(calibration: Rows, test: Rows, bound: float, names: tuple[str, ...]) -> dict[str, Values]:
+    """The chances that test rows are lost."""
+    wrong = lost(calibration, bound)
+    return {name: fitted(columns(calibration, COMBINED[name]), wrong)(columns(test, COMBINED[name])) for name in names}
+
+
+def _compared(values: Mapping[str, Values], wrong: Flags, clips: Values) -> dict[str, Judged]:
+    """Each of the values beside the first."""
+    draws = resampled(clips, RESAMPLES)
+    areas = {name: np.array([auc(each, wrong, weights) for weights in draws]) for name, each in values.items()}
+    whole = {name: auc(each, wrong) for name, each in values.items()}
+    first = next(iter(values))
+    return {
+        name: Judged(
+            whole[name],
+            interval(areas[name]),
+            whole[name] - whole[first],
+            interval(areas[name] - areas[first]),
+            [precision_at(recall, each, wrong) for recall in RECALLS],
+        )
+        for name, each in values.items()
+    }
 
 
 def flagged(test: Rows, bound: float, at: float) -> dict[str, tuple[float, tuple[float, float]]]:
@@ -100,30 +116,30 @@ def flagged(test: Rows, bound: float, at: float) -> dict[str, tuple[float, tuple
     return {"caught": share(flags, wrong), "flagged": share(flags, np.ones_like(flags)), "right": share(wrong, flags)}
 
 
-def losses(rows: Rows, bound: float) -> tuple[dict[int, Values], Flags]:
-    """For foretelling: indices of the rows 0 to FREE_FRAMES - 1 frames before each loss that comes after as many right frames, by that number; and
-    the right rows after which no loss comes within as many frames. A loss is judged where the object is in view, or a mask is given."""
-    wrong, before, calm = lost(rows, bound), {lag: [] for lag in range(FREE_FRAMES)}, np.zeros(len(rows["j"]), np.bool_)
+def losses(rows: Rows, bound: float) -> tuple[dict[int, Places], Places]:
+    """For foretelling, places of rows: 0 to FREE_FRAMES - 1 frames before each loss that comes after as many right frames, by that number; and right
+    frames that as many right ones follow. Right: the object is in view, and not lost."""
+    right, gone = (rows["truth"] > 0) & ~lost(rows, bound), populations(rows)[JUDGED] & lost(rows, bound)
+    before, calm = [], []
     for clip, number in np.unique(np.column_stack([rows["clip"], rows["object"]]), axis=0):
         line = np.flatnonzero((rows["clip"] == clip) & (rows["object"] == number))
         line = line[np.argsort(rows["frame"][line])]
-        gone = wrong[line]
         for at in range(len(line)):
-            if gone[at] and at >= FREE_FRAMES and not gone[at - FREE_FRAMES : at].any():
-                for lag, places in before.items():
-                    places.append(line[at - lag])
-            calm[line[at]] = at + FREE_FRAMES < len(line) and not gone[at : at + FREE_FRAMES + 1].any()
-    return {lag: np.array(places, np.intp) for lag, places in before.items()}, calm
+            if gone[line[at]] and at >= FREE_FRAMES and right[line[at - FREE_FRAMES : at]].all():
+                before.append(line[at - np.arange(FREE_FRAMES)])
+            if at + FREE_FRAMES < len(line) and right[line[at : at + FREE_FRAMES + 1]].all():
+                calm.append(line[at])
+    found = np.array(before, np.intp).reshape(-1, FREE_FRAMES)
+    return {lag: found[:, lag] for lag in range(FREE_FRAMES)}, np.array(calm, np.intp)
 
 
-def foretold(calibration: Rows, test: Rows, bound: float, name: str) -> dict[int, dict[str, Any]]:
-    """By frames before the loss: area under the curve against calm rows, its interval, and how many losses there are."""
-    values = fitted(columns(calibration, COMBINED[name]), lost(calibration, bound))(columns(test, COMBINED[name]))
+def foretold(calibration: Rows, test: Rows, bound: float, names: tuple[str, ...]) -> dict[str, list[Judged]]:
+    """How well each value, fitted as in `judged`, tells the frames before a loss from calm ones; by how many frames before."""
     before, calm = losses(test, bound)
-    found = {}
-    for lag, places in before.items():
-        which = np.concatenate([places, np.flatnonzero(calm)])
-        wrong = np.arange(len(which)) < len(places)
-        drawn = [auc(values[which], wrong, weights) for weights in resampled(test["clip"][which], RESAMPLES)]
-        found[lag] = {"auc": auc(values[which], wrong), "within": interval(drawn), "losses": len(places)}
+    found: dict[str, list[Judged]] = {name: [] for name in names}
+    for places in before.values():
+        which = np.concatenate([places, calm])
+        kept, wrong = chosen(test, which), np.arange(len(which)) < len(places)
+        for name, one in _compared(_values(calibration, kept, bound, names), wrong, kept["clip"]).items():
+            found[name].append(one)
     return found

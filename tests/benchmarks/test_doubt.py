@@ -112,13 +112,21 @@ def test_an_absent_object_is_lost_where_it_has_a_mask_and_no_row_to_judge_where_
     assert kinds[models.EVERY].all()
 
 
-def test_a_loss_counts_after_four_right_frames_and_calm_is_what_none_follows() -> None:
+def test_a_loss_counts_after_four_right_frames_and_calm_is_what_four_right_ones_follow() -> None:
     j = [1, 1, 1, 1, 0, 0, 1, 0, 1, 1, 1, 1, 1, 1]
-    made = rows(clip=[3] * 14, object=[1] * 14, frame=list(range(1, 15)), j=j)
+    made = rows(clip=[3] * 14, object=[1] * 14, frame=range(1, 15), j=j, truth=[9] * 14, area=[9] * 14)
     order = np.random.default_rng(0).permutation(14)  # rows come in any order
     before, calm = models.losses({name: column[order] for name, column in made.items()}, 0.5)
     assert {lag: made["frame"][order[places]].tolist() for lag, places in before.items()} == {0: [5], 1: [4], 2: [3], 3: [2]}
-    assert sorted(made["frame"][order][calm].tolist()) == [9, 10]
+    assert sorted(made["frame"][order[calm]].tolist()) == [9, 10]
+
+
+def test_an_object_that_was_away_is_not_lost_from_a_right_frame() -> None:
+    made = rows(clip=[0] * 6, object=[1] * 6, frame=range(6), j=[1, 1, 1, 1, 0, 1], truth=[9, 9, 9, 0, 9, 9], area=[9, 9, 9, 0, 9, 9])
+    before, calm = models.losses(made, 0.5)
+    assert (before[0].tolist(), calm.tolist()) == ([], [])
+    before, _ = models.losses({**made, "truth": np.full(6, 9)}, 0.5)
+    assert before[0].tolist() == [4]
 
 
 def test_the_share_that_a_bound_catches_is_of_lost_rows() -> None:
