@@ -22,7 +22,6 @@ from benchmarks.doubt import models
 from benchmarks.doubt.collect import rows
 from benchmarks.doubt.signs import Rows
 from benchmarks.report import facts, save, table
-from masklet_build.quality.methods import PROMPTS
 
 BOUNDS = (0.5, 0.3)
 FLAGS = (0.3, 0.5, 0.7, 0.8, 0.9)
@@ -60,9 +59,6 @@ def study(calibration: Rows, test: Rows) -> dict[str, Any]:
         "foretold": {name: [one._asdict() for one in each] for name, each in foretold.items()},
         "losses": len(models.losses(test, BOUNDS[0])[0][0]),
         "flagged": {bound: {at: models.flagged(given, bound, at) for at in FLAGS} for bound in BOUNDS},
-        "by_prompt": {
-            bound: {kind: models.flagged(models.chosen(given, given["prompt"] == kind), bound, 0.5) for kind in PROMPTS} for bound in BOUNDS
-        },
         "mean_j": {int(clip): float(np.mean(test["j"][test["clip"] == clip])) for clip in np.unique(test["clip"])},
     }
 
@@ -118,10 +114,7 @@ def markdown(content: Mapping[str, Any]) -> list[str]:
         "",
         "Of object-frames with a mask: the share of lost ones that is flagged, the share flagged, the share of flagged ones that is lost (95 %).",
         "",
-        *(line for bound in BOUNDS for line in flag_table(bound, content["flagged"][bound], "predicted IoU below {}")),
-        "Below 0.5, by the prompt on frame 0:",
-        "",
-        *(line for bound in BOUNDS for line in flag_table(bound, content["by_prompt"][bound], "{}")),
+        *(line for bound in BOUNDS for line in flag_table(bound, content["flagged"][bound])),
     ]
 
 
@@ -130,10 +123,10 @@ def foretelling(one: Mapping[str, Any]) -> str:
     return within(one["auc"], one["within"]) + (f"; {within(one['ahead'], one['ahead_within'], '+')}" if one["ahead"] else "")
 
 
-def flag_table(bound: float, found: Mapping[Any, Mapping[str, Any]], head: str) -> list[str]:
+def flag_table(bound: float, found: Mapping[float, Mapping[str, Any]]) -> list[str]:
     """What bounds on the predicted IoU catch of what is lost."""
     heads = (f"lost: IoU below {bound}", "caught", "flagged", "right")
-    return table(heads, ((head.format(key), *(within(*one) for one in each.values())) for key, each in found.items()))
+    return table(heads, ((f"predicted IoU below {at}", *(within(*one) for one in each.values())) for at, each in found.items()))
 
 
 def main() -> int:

@@ -106,6 +106,6 @@ def rows(split: Split, count: int, frames: int, folder: Path, say: Callable[[str
             np.savez(file, **tracked(DrawnClip(file.stem, made), kind, stages, watched))
         with np.load(file) as kept:
             part = {name: kept[name] for name in kept.files}
-        parts.append(part | {"clip": np.full(len(part["j"]), index), "prompt": np.full(len(part["j"]), kind)})
+        parts.append(part | {"clip": np.full(len(part["j"]), index)})
         say(f"{file.stem}: mean J {part['j'].mean():.3f}")
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
