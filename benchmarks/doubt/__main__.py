@@ -59,6 +59,8 @@ def study(calibration: Rows, test: Rows) -> dict[str, Any]:
         "foretold": {name: [one._asdict() for one in each] for name, each in foretold.items()},
         "losses": len(models.losses(test, BOUNDS[0])[0][0]),
         "flagged": {bound: {at: models.flagged(given, bound, at) for at in FLAGS} for bound in BOUNDS},
+        "sure_and_lost": models.sure_and_lost(test, BOUNDS[0], 0.5),
+        "agreement": float(np.mean(given["agreement"])),
         "mean_j": {int(clip): float(np.mean(test["j"][test["clip"] == clip])) for clip in np.unique(test["clip"])},
     }
 
@@ -84,6 +86,7 @@ def verdict(judged: Sequence[Mapping[str, Any]], name: str) -> str:
 
 def markdown(content: Mapping[str, Any]) -> list[str]:
     """The report."""
+    sure = content["sure_and_lost"]
     main, further = ([part for part in content["judged"] if (part["bound"] == BOUNDS[0] and part["rows"] in MAIN) == kind] for kind in (True, False))
     return [
         "# Does it show that an object is lost?",
@@ -115,6 +118,9 @@ def markdown(content: Mapping[str, Any]) -> list[str]:
         "Of object-frames with a mask: the share of lost ones that is flagged, the share flagged, the share of flagged ones that is lost (95 %).",
         "",
         *(line for bound in BOUNDS for line in flag_table(bound, content["flagged"][bound])),
+        f"Of {sum(sure):,} lost masks (IoU below {BOUNDS[0]}) with a predicted IoU of 0.5 or more, {sum(sure[:8]) / max(sum(sure), 1):.2f} "
+        f"are of eight of the {len(sure)} objects. Three candidate masks agree with each other to a mean IoU of {content['agreement']:.3f}.",
+        "",
     ]
 
 

@@ -116,6 +116,13 @@ def flagged(test: Rows, bound: float, at: float) -> dict[str, tuple[float, tuple
     return {"caught": share(flags, wrong), "flagged": share(flags, np.ones_like(flags)), "right": share(wrong, flags)}
 
 
+def sure_and_lost(test: Rows, bound: float, at: float) -> list[int]:
+    """Of each object, the masks that are lost though their predicted IoU is `at` or more; the most first."""
+    which = (test["area"] > 0) & lost(test, bound) & (test["iou"] >= at)
+    _, number = np.unique(np.column_stack([test["clip"], test["object"]]), axis=0, return_inverse=True)
+    return sorted(np.bincount(number.ravel(), which).astype(int).tolist(), reverse=True)
+
+
 def losses(rows: Rows, bound: float) -> tuple[dict[int, Places], Places]:
     """For foretelling, places of rows: 0 to FREE_FRAMES - 1 frames before each loss that comes after as many right frames, by that number; and right
     frames that as many right ones follow. Right: the object is in view, and not lost."""

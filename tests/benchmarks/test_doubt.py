@@ -135,6 +135,11 @@ def test_the_share_that_a_bound_catches_is_of_lost_rows() -> None:
     assert {name: value for name, (value, _) in found.items()} == {"caught": 1 / 2, "flagged": 3 / 4, "right": 1 / 3}
 
 
+def test_lost_masks_that_the_model_is_sure_of_are_counted_by_object() -> None:
+    made = rows(clip=[0, 0, 0, 1, 1, 1], object=[1, 1, 2, 1, 1, 1], iou=[0.9, 0.4, 0.9, 0.5, 0.6, 0.9], j=[0, 0, 1, 0, 0, 0], area=[9, 9, 9, 9, 9, 0])
+    assert models.sure_and_lost(made, 0.5, 0.5) == [2, 1, 0]
+
+
 def test_a_sign_that_knows_is_ahead_of_a_predicted_iou_that_guesses() -> None:
     random = np.random.default_rng(0)
     j = random.random(400)
