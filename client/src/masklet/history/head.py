@@ -124,6 +124,7 @@ class Head:
         for asked in [*self._asked.values()]:
             if asked.on is not None:
                 await self.settle(asked.pending, unless=lambda: self.stopping)
+        self._stepped()
 
     async def answered(self, kept: Kept) -> None:
         """Waits until an entry of the log has its answer, or is in the log no more; or the video is being closed."""
