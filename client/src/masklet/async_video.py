@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from masklet.concurrency.protocol import Concurrency
 from masklet.connection import keep_alive
 from masklet.connection.connection import Connection, PlainConnection
+from masklet.connection.following import FollowedFrames
 from masklet.connection.frame_call import FrameCalls
 from masklet.connection.in_flight import FramesInFlight
 from masklet.connection.interruption import Interruption
@@ -171,6 +172,21 @@ class AsyncVideo:
         self._concurrency.check_process()
         options = {"masks": masks, "bgr": bgr, "overlap": overlap}
         return FramesInFlight(self._connection, self._calls, self._concurrency, frames, in_flight, options, skip_damaged)
+
+    def follow(
+        self,
+        source: Iterable[FrameLike] | AsyncIterable[FrameLike],
+        *,
+        deadline_s: float | None = None,
+        max_age_s: float | None = None,
+        masks: MaskForm | None = None,
+        overlap: Overlap = "allowed",
+        bgr: bool = False,
+    ) -> AsyncIterator[TrackedFrame]:
+        """See `Video.follow`. Frames of live sources are taken in a thread, so they may block."""
+        self._concurrency.check_process()
+        options = {"masks": masks, "bgr": bgr, "overlap": overlap}
+        return FollowedFrames(self._connection, self._calls, self._concurrency, source, options, deadline_s, max_age_s)
 
     async def snapshot(self) -> bytes:
         """See `Video.snapshot`."""

@@ -35,8 +35,11 @@ def never() -> bool:
 class Connection(ABC):
     """Carries out what a session says, in input and output. `_lock` is held while something is asked and sent, so that the order is the same.
 
-    replayed  results of frames that were tracked again, for whoever follows the video; who appends calls `wake`
+    replayed   results of frames that were tracked again, for whoever follows the video; who appends calls `wake`
+    replaying  whether more of them will come
     """
+
+    replaying: bool = False
 
     _session: Asking
 
@@ -90,6 +93,10 @@ class Connection(ABC):
     async def settle(self, pending: PendingResult, unless: Callable[[], bool] = never) -> None:
         """Waits until the result has its outcome; or, after `wake`, until `unless`."""
         await self._turns.wait(lambda: pending.outcome is not None or unless(), self._receive)
+
+    async def rest(self, until: Callable[[], object]) -> None:
+        """Waits while nothing is asked of the server. After `wake` it looks at `until`."""
+        await self._turns.rest(until)
 
     async def settled(self, pending: PendingResult) -> bool:
         """Whether the result has its outcome, by what has come so far."""
