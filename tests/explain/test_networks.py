@@ -3,6 +3,7 @@ that the decoder chose from, and the one that is said to be taken is the one tha
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from masklet_build.explain.candidates import candidates
 from masklet_build.models.sam.memory_attention import MemoryAttention, rotate
 from masklet_build.models.samples import Sizes, sample_inputs
 from tests.explain.networks import SMALL, small_network
+from tests.explain.recordings import click, recorded, why
 
 pytestmark = pytest.mark.torch
 
@@ -183,3 +185,15 @@ def test_both_the_single_mask_and_its_replacement_occur() -> None:
 def test_a_users_mask_has_no_candidates(small: Any) -> None:
     variant, stages = small
     assert candidates(stages.stages["mask_decoder"], calls(variant, KIND=KIND_MASK)[0], variant) is None
+
+
+def test_a_recording_of_every_family_is_explained(small: Any, tmp_path: Path) -> None:
+    variant, _ = small
+    made, page = why(recorded(tmp_path, lambda video: click(video, range(4)), variant.name), 1, 3, variant.name)
+    (answer,) = made.answers
+    assert answer.attention is not None
+    assert answer.choice is not None
+    assert [one.frame for one in answer.attention.memories] == [0, 1, 2]
+    assert sum(one.share for one in (*answer.attention.memories, *answer.attention.pointers)) == pytest.approx(1)
+    assert [one.agreement for one in made.moments] == [1.0] * 4
+    assert ("at no place" in page) == (variant.perceiver is not None)

@@ -24,7 +24,7 @@ Doubles = NDArray[np.float64]
 Core = Callable[..., Tensor]
 
 _QUERIES = 256  # rows of a softmax that stand in memory at once
-_ROUNDING = 1e-4  # what float32 explains, in deviations of the output: as exported engines are compared
+_ROUNDING = 1e-3  # what float32 explains, in deviations of the output: 5e-5 was seen with 28,736 keys; a wrong key or bias makes tenths
 
 
 @dataclass(frozen=True, eq=False)

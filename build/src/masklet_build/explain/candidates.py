@@ -69,4 +69,4 @@ def _parts(stage: MaskDecoder | FineMaskDecoder, given: Mapping[str, Tensor]) ->
 def _stability(logits: NDArray[np.float32], family: Family) -> float:
     """The number that the decoder compares with a threshold (MaskDecoder._stable)."""
     inner, outer = np.count_nonzero(logits > family.stability_delta), np.count_nonzero(logits > -family.stability_delta)
-    return inner / outer if outer else 1.0
+    return float(inner / outer) if outer else 1.0
