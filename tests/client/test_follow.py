@@ -20,6 +20,7 @@ from masklet.results import TrackedFrame
 from masklet.sources import newest
 from masklet.testing import Answer, MockTransport, Refusal, Request, answer
 from masklet.wire import Options
+from tests.fakes.recalling import Recalling
 from tests.fakes.toy_grpc import serving
 
 LONG_S = 60.0  # nobody waits that long where all is well
@@ -216,21 +217,20 @@ def test_results_of_frames_tracked_again_come_before_others_and_without_any_fram
         assert next(results) is first
 
 
-def test_a_source_that_ended_is_followed_until_nothing_is_replayed_any_more(camera: Camera) -> None:
-    with serving(Server()) as (url, _, _), newest(camera) as source, Tracker(url, timeout_s=LONG_S) as tracker, tracker.open() as video:
-        results, connection = video.follow(source), video._video._connection
-        camera.film(1)
+def test_a_late_click_comes_again_though_the_source_has_ended(make_tracker, camera: Camera) -> None:
+    tracker = make_tracker("test:1", timeout_s=LONG_S, transport=Recalling())
+    with newest(camera) as source, tracker.open(history_s=LONG_S) as video:
+        video.prompt(1, points=[(2, 2)])
+        results = video.follow(source)
+        for _ in range(6):
+            camera.film(1)
+            next(results)
+        with video.rewind(2) as past:
+            past.prompt(7, points=[(1, 1)])
         camera.end()
-        first = next(results)
-        connection.replaying = True
-
-        def again() -> None:
-            connection.replayed.append(first)
-            connection.replaying = False
-            connection.wake()
-
-        threading.Timer(0.05, again).start()
-        assert list(results) == [first]
+        again = list(results)
+    assert [facts(one) for one in again] == [(index, "replayed", 0) for index in range(2, 6)]
+    assert all(7 in one.object_ids for one in again)
 
 
 def test_a_loop_goes_on_while_a_live_source_is_silent(camera: Camera) -> None:

@@ -64,6 +64,9 @@ def test_every_rule_has_a_test_on_made_series() -> None:
         ('how="expired"', 'how="end"'),
         ('model!~"tracker.*"', 'model=~"tracker.*"'),
         (',reason!="CANCELED"', ""),
+        ('{seen!="away"}', ""),
+        ("> 1000", "> 10"),
+        ("sum by (instance, model) (rate(masklet_object_frames_total", "sum by (instance) (rate(masklet_object_frames_total"),
     ],
 )
 def test_a_broken_rule_fails_its_test(tmp_path: Path, written: str, instead: str) -> None:
@@ -86,7 +89,7 @@ def test_metrics_of_ours_in_rules_and_dashboard_exist_with_their_labels_and_buck
     for expression in [*(rule["expr"] for rule in rules()), *dashboard_queries()]:
         own = {name for name in metrics(expression) if name.startswith("masklet_")}
         assert own <= {*table, STOPS[0], MISMATCHES[0]}, expression
-        for name, label, value in re.findall(r"(masklet_\w+?)(?:_bucket|_count|_sum)?\{[^}]*?\b(how|code|stage|engine)=\"(\w+)\"", expression):
+        for name, label, value in re.findall(r"(masklet_\w+?)(?:_bucket|_count|_sum)?\{[^}]*?\b(how|code|stage|engine|seen)=\"(\w+)\"", expression):
             assert (table[name].label, value in table[name].values) == (label, True), expression
         for bound in re.findall(r'le="([\d.]+)"', expression):
             assert float(bound) in table["masklet_frame_seconds"].buckets

@@ -179,6 +179,21 @@ def test_only_answered_frames_count_as_frames(stages, meters):
     assert (meters["frames_total"], len(meters.seen("frame_seconds"))) == (2, 2)
 
 
+def test_masks_are_counted_by_what_the_model_says_of_them(stages, meters, monkeypatch):
+    said = {"SCORE": [3, 3, 3, 0, -1], "IOU": [0.9, 0.5, 0.49, 0.9, 0.1]}
+    answer = stages.mask_decoder
+    monkeypatch.setattr(stages, "mask_decoder", lambda inputs: answer(inputs) | {name: np.array(each, np.float32) for name, each in said.items()})
+    client = Client(metered(stages, meters))
+    client.send(*(click(number, (number, 1)) for number in range(1, 6)))
+    assert meters.labels("object_frames_total") == {"sure": 2, "unsure": 1, "away": 2}
+    client.send()
+    assert meters.labels("object_frames_total") == {"sure": 4, "unsure": 2, "away": 4}
+    client.send(control=True, snapshot=True)
+    with pytest.raises(MaskletError):
+        client.send(error="MASKLET_BAD_PARAMETER: no.")
+    assert meters.labels("object_frames_total") == {"sure": 4, "unsure": 2, "away": 4}
+
+
 def test_every_error_is_counted_by_its_code(stages, meters):
     bank = metered(stages, meters, max_videos=1)
     client = Client(bank)
@@ -305,4 +320,4 @@ def test_a_gauge_that_did_not_change_is_not_sent(stages, meters):
     meters.sent.clear()
     client.send()
     assert not {metric.name for metric in TABLE if metric.kind == "GAUGE"} & set(meters.sent)
-    assert len(meters.sent) <= 15  # two of them where arrays live on a device
+    assert len(meters.sent) <= 16  # two of them where arrays live on a device

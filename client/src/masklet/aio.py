@@ -16,6 +16,7 @@ from masklet.concurrency.event_loop import EventLoop
 from masklet.connection import keep_alive
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError
+from masklet.history.log import HISTORY_BYTES
 from masklet.info import ServerInfo
 from masklet.recording.recorder import Recorder
 from masklet.recovery.options import Resilience
@@ -44,9 +45,17 @@ class AsyncTracker:
         self._recorder = None if record is None else Recorder.of(servers, record)
         self._videos = Videos(servers, timeout_s, keep_alive_s, EventLoop)
 
-    def open(self, video_id: int | str | None = None, state: bytes | None = None, *, resilient: bool | Resilience = False) -> Opening:
+    def open(
+        self,
+        video_id: int | str | None = None,
+        state: bytes | None = None,
+        *,
+        resilient: bool | Resilience = False,
+        history_s: float | None = None,
+        history_bytes: int = HISTORY_BYTES,
+    ) -> Opening:
         """A new video: `async with tracker.open() as video`, or `video = await tracker.open()`. See `Tracker.open`."""
-        connect = self._videos.connector(video_id, resilient)
+        connect = self._videos.connector(video_id, resilient, history_s, history_bytes)
         return Opening(lambda: self._videos.open(connect, state))
 
     async def info(self) -> ServerInfo:

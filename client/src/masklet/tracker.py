@@ -13,6 +13,7 @@ from masklet.concurrency.threads import Threads, finish
 from masklet.connection import keep_alive
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError
+from masklet.history.log import HISTORY_BYTES
 from masklet.info import ServerInfo
 from masklet.recording.recorder import Recorder
 from masklet.recovery.options import Resilience
@@ -58,7 +59,15 @@ class Tracker:
         self._recorder = None if record is None else Recorder.of(servers, record)
         self._videos = Videos(servers, timeout_s, keep_alive_s, Threads)
 
-    def open(self, video_id: int | str | None = None, state: bytes | None = None, *, resilient: bool | Resilience = False) -> Video:
+    def open(
+        self,
+        video_id: int | str | None = None,
+        state: bytes | None = None,
+        *,
+        resilient: bool | Resilience = False,
+        history_s: float | None = None,
+        history_bytes: int = HISTORY_BYTES,
+    ) -> Video:
         """A new video. Nothing is sent before its first frame, unless there is a `state`: then the server's answer is waited for.
 
         video_id   integer from 1 to 2**63 - 1 or string of 1 to 128 bytes, random by default; a name in use by another client is refused. Choose
@@ -67,10 +76,13 @@ class Tracker:
                    for want of room begins under two more, at once, since behind a gateway each may be another server's: `Video.video_id` says which
         state      a snapshot of another video, to go on where it was taken
         resilient  the video survives its server: see `Resilience`, which is also how to set it
+        history_s  so many seconds of the video are kept for `Video.rewind`: the frames as they were sent, and snapshots. None: nothing is
+        history_bytes  that they may take; what is oldest is given up first. 10 s of 640 x 360 at 30 frames/s: 15 MB as JPEG, 210 MB as pixels
 
-        Raises BadVideoId, and with a state also BadState and whatever `Video.track` raises.
+        Raises ValueError, BadVideoId, and with a state also BadState and whatever `Video.track` raises.
         """
-        return Video(finish(self._videos.open(self._videos.connector(video_id, resilient), state)))
+        connect = self._videos.connector(video_id, resilient, history_s, history_bytes)
+        return Video(finish(self._videos.open(connect, state)))
 
     def info(self) -> ServerInfo:
         """What the server, of several the first, says of itself: its variant, versions, limits, and room now. Takes no video's place.

@@ -13,6 +13,7 @@ from masklet.async_video import AsyncVideo
 from masklet.concurrency.threads import finish
 from masklet.connection.interruption import Interruption
 from masklet.errors import MaskletError
+from masklet.history.rewind import Rewind
 from masklet.pixels import FrameLike
 from masklet.results import TrackedFrame
 from masklet.wire import MaskForm, Overlap
@@ -176,6 +177,24 @@ class Video:
         Prompts given inside the loop go with the next frame that is sent. Errors: see `track_many`. Raises ValueError.
         """
         return _Results(self._video.follow(source, deadline_s=deadline_s, max_age_s=max_age_s, masks=masks, overlap=overlap, bgr=bgr))
+
+    def rewind(self, frame_index: int) -> Rewind:
+        """Gives prompts for a frame that is over, of a video that was opened with `history_s`:
+
+            with video.rewind(120) as past:
+                past.prompt(3, points=[(210, 350)])
+            for result in past.wait():  # frames from 120 on, tracked again; without `wait` the video goes on meanwhile
+                ...
+
+        Everything is as if they had been given before that frame was sent, after those that it had; see `Rewind`. Several rewinds are made one after
+        another. Raises BadFrameIndex, with the oldest frame that can be reached, when the block begins; BadRequest where nothing is kept.
+        """
+        return Rewind(self._video.rewind(frame_index))
+
+    def undo(self) -> Rewind:
+        """Takes the newest rewind back that was not taken back yet: everything will be as if it had never been. What it gives has `wait`, as rewinds
+        do. Raises BadRequest where there is none, and BadFrameIndex where its frame is no longer kept."""
+        return Rewind(finish(self._video.undo()))
 
     def snapshot(self) -> bytes:
         """The state of the video after the last frame. `Tracker.open(state=...)` goes on from it, here or on another server."""

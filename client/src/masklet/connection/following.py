@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+import weakref
 from collections.abc import AsyncIterable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -46,6 +47,8 @@ class FollowedFrames(FramesInFlight):
         super().__init__(connection, calls, concurrency, source, _IN_FLIGHT, options, skip_damaged=True)
         self._flow = Flow(deadline_s) if getattr(source, "live", False) else None
         self._deadline_s = deadline_s
+        connection.followed = True
+        weakref.finalize(self, setattr, connection, "followed", False).atexit = False
         self._max_age_s = deadline_s if max_age_s is None else max_age_s
         self._sent: set[FrameCall] = set()
         self._sending = 0.0  # when the newest frame was sent
@@ -60,9 +63,9 @@ class FollowedFrames(FramesInFlight):
                 if (result := await self._step()) is not None:
                     return result
             except StopAsyncIteration:
-                if not self._connection.replaying and not replayed:
+                if not self._connection.catching_up and not replayed:
                     raise
-                await self._connection.rest(lambda: replayed or not self._connection.replaying)
+                await self._connection.rest(lambda: replayed or not self._connection.catching_up)
         return replayed.popleft()
 
     @property

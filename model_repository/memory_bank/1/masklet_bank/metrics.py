@@ -5,11 +5,14 @@ Names follow Prometheus: base units (seconds, bytes), `_total` for counters. The
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from masklet.errors import MaskletError, ServerFault
 from masklet_bank.arrays import Copied
+from masklet_bank.bank import Result
 from masklet_bank.stages import Stopwatch
 from masklet_bank.videos import Capacity, Videos
 
@@ -39,6 +42,7 @@ def _codes(kind: type[MaskletError]) -> tuple[str, ...]:
 _ENGINES = ("mask_prompt", "memory_attention", "mask_decoder", "memory_encoder")
 _OWN = "memory_bank"
 _COUNTS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0)
+_SURE = 0.5  # predicted IoU; what a lower one tells: benchmarks/results/doubt.md
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
 VIDEOS = Metric("masklet_videos", "GAUGE", "Live videos")
@@ -63,6 +67,13 @@ ENDED = Metric(
     ("end", "expired", "replaced"),
 )
 FRAMES = Metric("masklet_frames_total", "COUNTER", "Frames answered")
+OBJECT_FRAMES = Metric(
+    "masklet_object_frames_total",
+    "COUNTER",
+    "Masks answered, by what the model says of them: the object is away (its score), its predicted IoU is below 0.5, or neither",
+    "seen",
+    ("sure", "unsure", "away"),
+)
 REFUSALS = Metric("masklet_refusals_total", "COUNTER", "Requests answered with an error, by its code", "code", _codes(MaskletError))
 FAULTS = Metric("masklet_faults_in_a_row", "GAUGE", "Requests answered with SERVER_FAULT since the last frame that was answered")
 COPIED = Metric(
@@ -85,7 +96,7 @@ ENGINE_BATCH = Metric("masklet_engine_batch_objects", "HISTOGRAM", "Objects in a
 TABLE = (
     *(VIDEOS, VIDEOS_LIMIT, DRAINING, DRAIN_FILE, OBJECTS, BANK_BYTES, BANK_RESERVED, BANK_LIMIT, OBJECT_BYTES),
     *(SHM, SHM_FREE),
-    *(STARTED, ENDED, FRAMES, REFUSALS, FAULTS, EVICTIONS, COPIED, INTEGRITY),
+    *(STARTED, ENDED, FRAMES, OBJECT_FRAMES, REFUSALS, FAULTS, EVICTIONS, COPIED, INTEGRITY),
     *(FRAME_SECONDS, BATCH, STAGE_SECONDS, ENGINE_CALLS, ENGINE_BATCH),
 )
 
@@ -153,6 +164,11 @@ class Observer:
         self._faults = 0
         self._meters.increment(FRAMES, 1)
         self._meters.observe(FRAME_SECONDS, seconds)
+
+    def tracked(self, results: Iterable[Result]) -> None:
+        """These are in an answer."""
+        for seen, count in Counter("away" if one.score <= 0 else "sure" if one.iou >= _SURE else "unsure" for one in results).items():
+            self._meters.increment(OBJECT_FRAMES, count, seen)
 
     def refused(self, error: MaskletError, requests: int = 1) -> None:
         """Requests were answered with an error."""

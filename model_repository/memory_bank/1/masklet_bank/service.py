@@ -139,6 +139,7 @@ class Service:
         if replaced is not None:
             self.observer.ended("replaced")
         self.observer.evicted(outcome.evicted)
+        self.observer.tracked(answer.result for _, answer in outcome.answers)
         return response
 
     def _observe(self, requests: Sequence[Request], answers: Sequence[object], begin: float, watch: Stopwatch) -> None:
