@@ -59,6 +59,7 @@ TOWER = {
     "serve": NUMPY | PROTOBUF,
     "quality": NUMPY | PROTOBUF | {"torch", "PIL"},
     "check": NUMPY | {"PIL"},
+    "explain": NUMPY | {"torch", "PIL"},
 }
 
 
