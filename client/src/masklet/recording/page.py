@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masklet import rle
-from masklet.overlay import overlay
 from masklet.recording.reader import Recording
 from masklet.recording.replay import Comparison, Difference
 from masklet.sources.source import need
@@ -54,8 +53,8 @@ def _row(read: Recording, one: Difference) -> str:
     was, now = rle.decode(one.recorded), rle.decode(one.replayed)
     frame = _scaled(_picture(read, one.request), was.shape)
     pictures = (
-        (overlay(frame, was[None], [1]), f"<span class=one>recorded</span>, {int(was.sum())} pixels"),
-        (overlay(frame, now[None], [7]), f"<span class=other>replayed</span>, {int(now.sum())} pixels"),
+        (_tinted(frame, was, _RECORDED), f"<span class=one>recorded</span>, {int(was.sum())} pixels"),
+        (_tinted(frame, now, _REPLAYED), f"<span class=other>replayed</span>, {int(now.sum())} pixels"),
         (_difference(frame, was, now), "<span class=one>only recorded</span>, <span class=other>only replayed</span>"),
     )
     figures = "".join(f"<figure><img src='{_uri(picture)}'><figcaption>{text}</figcaption></figure>" for picture, text in pictures)
@@ -77,6 +76,12 @@ def _scaled(frame: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint
     if frame.shape[:2] == shape:
         return frame
     return np.asarray(need("PIL.Image").fromarray(frame).resize((shape[1], shape[0])))
+
+
+def _tinted(frame: NDArray[np.uint8], mask: NDArray[np.bool_], colour: tuple[int, int, int]) -> NDArray[np.uint8]:
+    made = frame.copy()
+    made[mask] = (made[mask].astype(np.uint16) + np.array(colour, np.uint16)) // 2
+    return made
 
 
 def _difference(frame: NDArray[np.uint8], was: NDArray[np.bool_], now: NDArray[np.bool_]) -> NDArray[np.uint8]:
