@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from masklet import AsyncTracker, BadPrompt, Resilience, Tracker, VideoLost
-from masklet.connection.connection import PlainConnection
+from masklet.connection.plain import PlainConnection
 from masklet.connection.session import Session
 from masklet.recovery.connection import ResilientConnection
 from masklet.recovery.session import ResilientSession

@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STANDARD = frozenset(sys.stdlib_module_names)
 SHARED = frozenset({"masklet.contract", "masklet.families", "masklet.errors", "masklet.wire", "masklet.rle", "masklet.mask_bytes"})
 PACKAGES = {"masklet.contract", "masklet.families"}
-SERVER = SHARED | {"masklet.envelope", "masklet.stage"}  # the python models of the server
+SERVER = SHARED | {"masklet.envelope", "masklet.heap", "masklet.stage"}  # the python models of the server
 GRPC = frozenset({"grpc", "google", "tritonclient"})
 NEVER = ("tests", "benchmarks", "build", "client")
 
@@ -59,6 +59,7 @@ TOWER = {
     "serve": NUMPY | PROTOBUF,
     "quality": NUMPY | PROTOBUF | {"torch", "PIL"},
     "check": NUMPY | {"PIL"},
+    "explain": NUMPY | {"torch", "PIL"},
 }
 
 
@@ -73,7 +74,8 @@ RULES = [
     *(Rule(f"{CLIENT}/{name.removeprefix('masklet.')}.py", SHARED | {"numpy"}) for name in sorted(SHARED - PACKAGES)),
     Rule(f"{CLIENT}/contract/*.py", frozenset({"masklet.contract", "masklet.families", "numpy"})),
     Rule(f"{CLIENT}/envelope.py", SHARED),
-    Rule(f"{CLIENT}/stage.py", SHARED | {"masklet.envelope", "numpy"}),
+    Rule(f"{CLIENT}/heap.py", frozenset()),
+    Rule(f"{CLIENT}/stage.py", SHARED | {"masklet.envelope", "masklet.heap", "numpy"}),
     Rule(f"{CLIENT}/families/*.py", frozenset({"masklet.families"})),
     Rule(f"{CLIENT}/transport/grpc_*.py", frozenset({"masklet", "numpy"}) | GRPC),
     Rule(f"{CLIENT}/cli/**/*.py", frozenset({"masklet", "numpy", "av", "PIL", "tqdm"})),

@@ -8,6 +8,7 @@ from typing import Any
 
 from masklet import AsyncTracker, AsyncVideo
 from masklet.aio import Opening
+from masklet.history.rewind import AsyncRewind
 
 
 class Blocking:
@@ -39,7 +40,7 @@ class Blocking:
     def _finished(self, value: Any) -> Any:
         if inspect.iscoroutine(value) or isinstance(value, Opening):
             value = self._loop.run_until_complete(_awaited(value))
-        return Blocking(self._loop, value) if isinstance(value, AsyncTracker | AsyncVideo) or hasattr(value, "__anext__") else value
+        return Blocking(self._loop, value) if isinstance(value, AsyncTracker | AsyncVideo | AsyncRewind) or hasattr(value, "__anext__") else value
 
 
 async def _awaited(value: Any) -> Any:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from masklet.sources import SourceError, live, network, open_source, video
+from masklet.sources import Frame, SourceError, live, network, open_source, video
 from tests.sources.drawn import H, W, film, number, picture
 
 pytestmark = pytest.mark.programs
@@ -111,6 +111,10 @@ def wait(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
+def rising(frames: list[Frame]) -> bool:
+    return all(later.index > earlier.index for earlier, later in itertools.pairwise(frames))
+
+
 def readers() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name == "masklet-source"]
 
@@ -119,13 +123,14 @@ def test_frames_come_as_they_are_filmed(camera):
     with open_source(camera().url()) as source:
         assert (source.live, source.count, source.fps) == (True, None, 25.0)
         frames = [next(source) for _ in range(20)]
-    assert [frame.index for frame in frames] == list(range(20))
+    assert frames[0].index == 0
     assert {frame.image.shape for frame in frames} == {(H, W, 3)}
     assert frames[0].time_s == 0
     assert all(later.time_s > earlier.time_s and later.arrived_s >= earlier.arrived_s for earlier, later in itertools.pairwise(frames))
     for earlier, later in itertools.pairwise(frames):
         step = round((later.time_s - earlier.time_s) * 25)
         assert (number(later) - number(earlier)) % PATTERN == step % PATTERN, "times are those of the pictures"
+        assert later.index - earlier.index == step, "frames are numbered whether somebody took them or not"
     assert readers() == []
 
 
@@ -137,7 +142,7 @@ def test_a_slow_caller_gets_the_newest_frame(camera, monkeypatch):
             known = len(decoded)
             frame = next(source)
             assert frame.time_s >= decoded[known - 1]
-    assert frame.index == 2, "frames that were given are numbered, not those that nobody took"
+    assert frame.index >= 2 * 10, "frames that nobody took are numbered as well"
 
 
 def test_a_stall_is_noticed_and_the_video_goes_on(camera, short_times, caplog):
@@ -148,7 +153,7 @@ def test_a_stall_is_noticed_and_the_video_goes_on(camera, short_times, caplog):
         wait(lambda: "nothing came for 1 s; connecting again" in caplog.text)
         server.process.send_signal(signal.SIGCONT)
         frames = [next(source) for _ in range(5)]
-    assert [frame.index for frame in frames] == list(range(before.index + 1, before.index + 6))
+    assert rising([before, *frames])
     assert frames[0].time_s > before.time_s
     assert frames[-1].arrived_s > before.arrived_s
     assert readers() == []
@@ -163,7 +168,7 @@ def test_a_server_that_dies_and_comes_back_is_found_again(camera, short_times, c
         server.start()
         held = next(source)  # may still be of the first connection
         frames = [held, *(next(source) for _ in range(5))]
-    assert [frame.index for frame in frames] == list(range(before.index + 1, before.index + 7))
+    assert rising([before, *frames])
     assert frames[-1].time_s > before.time_s
     assert "refused" in caplog.text
 

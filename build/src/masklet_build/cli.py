@@ -16,6 +16,7 @@ from masklet_build.checkpoints.download import command as download
 from masklet_build.common import add_variant
 from masklet_build.engines import command as engines
 from masklet_build.engines import lint
+from masklet_build.explain import command as explain
 from masklet_build.export import command as export
 from masklet_build.quality import command as quality
 from masklet_build.repository import command as repository
@@ -88,6 +89,7 @@ GROUPS: dict[str, dict[str, Command]] = {
     },
     "to measure": {
         "evaluate": Command("score tracked masks against true ones: J, F and J&F", quality.add_arguments, quality.run_evaluate, True),
+        "explain": Command("why an object got its mask on a frame of a recording: attention, candidates", explain.add_arguments, explain.run_explain),
     },
 }
 

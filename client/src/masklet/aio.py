@@ -3,9 +3,11 @@ said there."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -14,7 +16,9 @@ from masklet.concurrency.event_loop import EventLoop
 from masklet.connection import keep_alive
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError
+from masklet.history.log import HISTORY_BYTES
 from masklet.info import ServerInfo
+from masklet.recording.recorder import Recorder
 from masklet.recovery.options import Resilience
 from masklet.transport.grpc_transport import GrpcTransport
 from masklet.transport.protocol import AsyncTransport, Tls
@@ -35,13 +39,23 @@ class AsyncTracker:
         proxy: str | None = None,
         keep_alive_s: float = keep_alive.FOR_S,
         transport: AsyncTransport | Mapping[str, AsyncTransport] | None = None,
+        record: str | Path | None = None,
     ) -> None:
         servers = Servers(url, transport, partial(GrpcTransport, tls=tls, model=model, proxy=proxy), headers or {}, blocking=False)
+        self._recorder = None if record is None else Recorder.of(servers, record)
         self._videos = Videos(servers, timeout_s, keep_alive_s, EventLoop)
 
-    def open(self, video_id: int | str | None = None, state: bytes | None = None, *, resilient: bool | Resilience = False) -> Opening:
+    def open(
+        self,
+        video_id: int | str | None = None,
+        state: bytes | None = None,
+        *,
+        resilient: bool | Resilience = False,
+        history_s: float | None = None,
+        history_bytes: int = HISTORY_BYTES,
+    ) -> Opening:
         """A new video: `async with tracker.open() as video`, or `video = await tracker.open()`. See `Tracker.open`."""
-        connect = self._videos.connector(video_id, resilient)
+        connect = self._videos.connector(video_id, resilient, history_s, history_bytes)
         return Opening(lambda: self._videos.open(connect, state))
 
     async def info(self) -> ServerInfo:
@@ -50,7 +64,11 @@ class AsyncTracker:
 
     async def close(self) -> None:
         """See `Tracker.close`."""
-        await self._videos.close()
+        try:
+            await self._videos.close()
+        finally:
+            if self._recorder:
+                await asyncio.to_thread(self._recorder.close)
 
     async def __aenter__(self) -> AsyncTracker:
         return self

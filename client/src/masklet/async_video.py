@@ -14,15 +14,22 @@ from numpy.typing import ArrayLike
 
 from masklet.concurrency.protocol import Concurrency
 from masklet.connection import keep_alive
-from masklet.connection.connection import Connection, PlainConnection
+from masklet.connection.connection import Connection, SessionConnection
+from masklet.connection.following import FollowedFrames
 from masklet.connection.frame_call import FrameCalls
 from masklet.connection.in_flight import FramesInFlight
 from masklet.connection.interruption import Interruption
 from masklet.connection.pending import PendingResult
+from masklet.connection.plain import PlainConnection
 from masklet.connection.session import Session
-from masklet.errors import MaskletError, UnknownObject
+from masklet.errors import BadRequest, MaskletError, UnknownObject
+from masklet.history.connection import HistoryConnection
+from masklet.history.journeys import Journeys
+from masklet.history.log import Log
+from masklet.history.rewind import AsyncRewind
 from masklet.info import ServerInfo, ask
 from masklet.pixels import FrameLike
+from masklet.recovery.attempt import fresh_id
 from masklet.recovery.connection import ResilientConnection
 from masklet.recovery.options import Resilience
 from masklet.recovery.session import ResilientSession
@@ -46,8 +53,21 @@ class Videos:
         self._concurrency = concurrency
         self._open: set[AsyncVideo] = set()
 
-    def connector(self, video_id: int | str | None, resilient: bool | Resilience) -> Callable[[Concurrency], Connection]:
+    def connector(
+        self, video_id: int | str | None, resilient: bool | Resilience, history_s: float | None, history_bytes: int
+    ) -> Callable[[Concurrency], Connection]:
         """What will connect a new video. Wrong arguments are told now."""
+        connect = self._connector(video_id, resilient)
+        if history_s is None:
+            return connect
+        log = Log(history_s, history_bytes)
+
+        def branch() -> SessionConnection:
+            return self._connector(None if video_id is None else fresh_id(video_id), resilient)(self._concurrency())
+
+        return lambda concurrency: HistoryConnection(lambda: connect(self._concurrency()), branch, log, concurrency)
+
+    def _connector(self, video_id: int | str | None, resilient: bool | Resilience) -> Callable[[Concurrency], SessionConnection]:
         settings = Resilience() if resilient is True else resilient
         if settings:
             resilient_session = ResilientSession(self._servers.urls, video_id, self._timeout_s, settings)
@@ -171,6 +191,36 @@ class AsyncVideo:
         self._concurrency.check_process()
         options = {"masks": masks, "bgr": bgr, "overlap": overlap}
         return FramesInFlight(self._connection, self._calls, self._concurrency, frames, in_flight, options, skip_damaged)
+
+    def follow(
+        self,
+        source: Iterable[FrameLike] | AsyncIterable[FrameLike],
+        *,
+        deadline_s: float | None = None,
+        max_age_s: float | None = None,
+        masks: MaskForm | None = None,
+        overlap: Overlap = "allowed",
+        bgr: bool = False,
+    ) -> AsyncIterator[TrackedFrame]:
+        """See `Video.follow`. Frames of live sources are taken in a thread, so they may block."""
+        self._concurrency.check_process()
+        options = {"masks": masks, "bgr": bgr, "overlap": overlap}
+        return FollowedFrames(self._connection, self._calls, self._concurrency, source, options, deadline_s, max_age_s)
+
+    def rewind(self, frame_index: int) -> AsyncRewind:
+        """See `Video.rewind`: `async with video.rewind(120) as past`, and in it `past.prompt(...)`; then `await past.wait()`."""
+        journeys = self._journeys()
+        return AsyncRewind(self._concurrency.check, lambda: journeys.begin(frame_index), journeys.start)
+
+    async def undo(self) -> AsyncRewind:
+        """See `Video.undo`."""
+        self._concurrency.check()
+        return AsyncRewind.of(self._concurrency.check, self._journeys().undo())
+
+    def _journeys(self) -> Journeys:
+        if isinstance(self._connection, HistoryConnection):
+            return self._connection.journeys
+        raise BadRequest("this video keeps no frames, so nothing can be prompted behind time. Open it with tracker.open(history_s=10).")
 
     async def snapshot(self) -> bytes:
         """See `Video.snapshot`."""

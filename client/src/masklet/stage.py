@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from masklet import heap
 from masklet.envelope import MAX_BYTES, Envelope, Sender, server_key, sign, verify
 from masklet.errors import BadRequest, ServerFault
 
@@ -178,9 +179,13 @@ class Stage:
         print(f"masklet {self.name}: {text}", file=sys.stderr, flush=True)  # Triton's log; its own way there is through Triton
 
 
-def triton_stage(pb_utils: Any, arguments: dict[str, str]) -> Stage:
-    """The stage of a python model of Triton, given its utilities and the arguments of `initialize`. Its metrics are in /metrics, by its name."""
+def triton_stage(pb_utils: Any, arguments: dict[str, str], system_blocks: int = heap.MIB) -> Stage:
+    """The stage of a python model of Triton, given its utilities and the arguments of `initialize`. Its metrics are in /metrics, by its name.
+
+    system_blocks: bytes from which a block of memory is the system's own, see `heap`.
+    """
     name = arguments["model_instance_name"]
+    heap.system_blocks(system_blocks)
     try:
         told = _Told(pb_utils, name)
     except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 
 from masklet.async_video import Videos
@@ -12,7 +13,9 @@ from masklet.concurrency.threads import Threads, finish
 from masklet.connection import keep_alive
 from masklet.contract import TRACKER
 from masklet.errors import MaskletError
+from masklet.history.log import HISTORY_BYTES
 from masklet.info import ServerInfo
+from masklet.recording.recorder import Recorder
 from masklet.recovery.options import Resilience
 from masklet.transport.grpc_transport import GrpcTransport
 from masklet.transport.protocol import Tls, Transport
@@ -31,6 +34,8 @@ class Tracker:
     proxy      "http://HOST:PORT" of an HTTP proxy to go through. None: straight to the server; http_proxy and its like do not count
     keep_alive_s  for so long after its last request an open video is kept alive: a server forgets those that are silent for its `idle_seconds` (75 s
                by default), so it gets a request without a frame after every 20 s of silence. 0: none. Not while an event loop stands still
+    record     folder in which all that videos ask and get is written down, with their frames; None: nothing is. `masklet replay` sends it again.
+               See recording.md: it has pictures of whatever was filmed. Pixels, not files, need the extra `video`
     transport  another way to reach the server, or a dict by url, for tests: see `masklet.testing`
 
     Videos of one tracker may be used in different threads, and a video in several, though its frames then have no certain order. In a forked child
@@ -48,11 +53,21 @@ class Tracker:
         proxy: str | None = None,
         keep_alive_s: float = keep_alive.FOR_S,
         transport: Transport | Mapping[str, Transport] | None = None,
+        record: str | Path | None = None,
     ) -> None:
         servers = Servers(url, transport, partial(GrpcTransport, tls=tls, model=model, proxy=proxy), headers or {}, blocking=True)
+        self._recorder = None if record is None else Recorder.of(servers, record)
         self._videos = Videos(servers, timeout_s, keep_alive_s, Threads)
 
-    def open(self, video_id: int | str | None = None, state: bytes | None = None, *, resilient: bool | Resilience = False) -> Video:
+    def open(
+        self,
+        video_id: int | str | None = None,
+        state: bytes | None = None,
+        *,
+        resilient: bool | Resilience = False,
+        history_s: float | None = None,
+        history_bytes: int = HISTORY_BYTES,
+    ) -> Video:
         """A new video. Nothing is sent before its first frame, unless there is a `state`: then the server's answer is waited for.
 
         video_id   integer from 1 to 2**63 - 1 or string of 1 to 128 bytes, random by default; a name in use by another client is refused. Choose
@@ -61,10 +76,13 @@ class Tracker:
                    for want of room begins under two more, at once, since behind a gateway each may be another server's: `Video.video_id` says which
         state      a snapshot of another video, to go on where it was taken
         resilient  the video survives its server: see `Resilience`, which is also how to set it
+        history_s  so many seconds of the video are kept for `Video.rewind`: the frames as they were sent, and snapshots. None: nothing is
+        history_bytes  that they may take; what is oldest is given up first. 10 s of 640 x 360 at 30 frames/s: 15 MB as JPEG, 210 MB as pixels
 
-        Raises BadVideoId, and with a state also BadState and whatever `Video.track` raises.
+        Raises ValueError, BadVideoId, and with a state also BadState and whatever `Video.track` raises.
         """
-        return Video(finish(self._videos.open(self._videos.connector(video_id, resilient), state)))
+        connect = self._videos.connector(video_id, resilient, history_s, history_bytes)
+        return Video(finish(self._videos.open(connect, state)))
 
     def info(self) -> ServerInfo:
         """What the server, of several the first, says of itself: its variant, versions, limits, and room now. Takes no video's place.
@@ -74,8 +92,12 @@ class Tracker:
         return finish(self._videos.info())
 
     def close(self) -> None:
-        """Closes the videos that are still open, all of them, whatever error one of them has."""
-        finish(self._videos.close())
+        """Closes the videos that are still open, all of them, whatever error one of them has. Recordings are whole then."""
+        try:
+            finish(self._videos.close())
+        finally:
+            if self._recorder:
+                self._recorder.close()
 
     def __enter__(self) -> Tracker:
         return self

@@ -13,6 +13,7 @@ from masklet.async_video import AsyncVideo
 from masklet.concurrency.threads import finish
 from masklet.connection.interruption import Interruption
 from masklet.errors import MaskletError
+from masklet.history.rewind import Rewind
 from masklet.pixels import FrameLike
 from masklet.results import TrackedFrame
 from masklet.wire import MaskForm, Overlap
@@ -150,6 +151,51 @@ class Video:
         results = self._video.track_many(frames, in_flight, masks=masks, overlap=overlap, bgr=bgr, skip_damaged=skip_damaged)
         return _Results(results)
 
+    def follow(
+        self,
+        source: Iterable[FrameLike],
+        *,
+        deadline_s: float | None = None,
+        max_age_s: float | None = None,
+        masks: MaskForm | None = None,
+        overlap: Overlap = "allowed",
+        bgr: bool = False,
+    ) -> Iterator[TrackedFrame]:
+        """Tracks a source that does not wait: the newest frame wins, and each result is given as soon as it is there.
+
+        source      a live one of `masklet.sources`: a camera, a stream, or `newest(frames)`. Anything else is no live source: every frame of it is
+                    tracked, as by `track_many`
+        deadline_s  a frame is sent only if its answer can be expected within so many seconds of the moment when it came; others are jumped over. A
+                    server that is slower than that even alone gets one frame at a time: the log `masklet` says so, and results are "stale"
+        max_age_s   results that are older are "stale"; None: `deadline_s`
+        masks, overlap, bgr  see `track`
+
+        A frame's index is its number among all that came: it jumps where frames were not tracked, and their places in the memory stay empty. Two
+        frames at most are on their way, so a result is some one and a half times as old as an answer takes, and twice at most, whatever the camera's
+        rate. `label`, `skipped` and `age_s` of a result say what became of it. After `rewind` the results of changed frames come again, "replayed".
+
+        Prompts given inside the loop go with the next frame that is sent. Errors: see `track_many`. Raises ValueError.
+        """
+        return _Results(self._video.follow(source, deadline_s=deadline_s, max_age_s=max_age_s, masks=masks, overlap=overlap, bgr=bgr))
+
+    def rewind(self, frame_index: int) -> Rewind:
+        """Gives prompts for a frame that is over, of a video that was opened with `history_s`:
+
+            with video.rewind(120) as past:
+                past.prompt(3, points=[(210, 350)])
+            for result in past.wait():  # frames from 120 on, tracked again; without `wait` the video goes on meanwhile
+                ...
+
+        Everything is as if they had been given before that frame was sent, after those that it had; see `Rewind`. Several rewinds are made one after
+        another. Raises BadFrameIndex, with the oldest frame that can be reached, when the block begins; BadRequest where nothing is kept.
+        """
+        return Rewind(self._video.rewind(frame_index))
+
+    def undo(self) -> Rewind:
+        """Takes the newest rewind back that was not taken back yet: everything will be as if it had never been. What it gives has `wait`, as rewinds
+        do. Raises BadRequest where there is none, and BadFrameIndex where its frame is no longer kept."""
+        return Rewind(finish(self._video.undo()))
+
     def snapshot(self) -> bytes:
         """The state of the video after the last frame. `Tracker.open(state=...)` goes on from it, here or on another server."""
         return finish(self._video.snapshot())
@@ -172,7 +218,7 @@ class Video:
 
 
 class _Results(Iterator[TrackedFrame]):
-    """The iterator of `track_many`."""
+    """The iterator of `track_many` and `follow`."""
 
     def __init__(self, results: AsyncIterator[TrackedFrame]) -> None:
         self._results = results

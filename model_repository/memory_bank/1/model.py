@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from pathlib import Path
 from threading import Event, Thread
 
@@ -11,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import triton_python_backend_utils as pb_utils
 
-from masklet import contract, families
+from masklet import contract, families, heap
 from masklet.envelope import Envelope
 from masklet.errors import MaskletError, ServerFault
 from masklet.stage import triton_stage
@@ -30,6 +31,7 @@ _START, _END = pb_utils.TRITONSERVER_REQUEST_FLAG_SEQUENCE_START, pb_utils.TRITO
 
 _DRAIN_VARIABLE = "MASKLET_DRAIN_FILE"  # which the launchers set
 _IDLE_S = 1.0  # how often the bank looks around without requests
+_TRIM_S = 20.0  # how often it gives free memory back: calls of ever new sizes leave holes
 
 
 def _settings(value):
@@ -107,7 +109,11 @@ class TritonPythonModel:
 
     def _idle(self):
         """On a server that nobody uses videos expire and the gauges stay true as well."""
+        trimmed = time.monotonic()
         while not self._stopping.wait(_IDLE_S):
+            if time.monotonic() - trimmed > _TRIM_S:
+                heap.give_back()
+                trimmed = time.monotonic()
             try:
                 self._service.idle()
             except Exception as error:  # the next look may succeed; without one, videos would expire with requests only, and unseen

@@ -21,11 +21,15 @@ import triton_python_backend_utils as pb_utils
 
 from masklet.envelope import Envelope
 from masklet.errors import BadRequest, MaskletError, ServerFault
+from masklet.heap import MIB
 from masklet.stage import triton_stage
 from masklet_build.embedded.engine import Engine
 from masklet_build.embedded.logs import tell_triton
 
 Tensors = dict[str, np.ndarray]
+
+# Every call allocates the same sizes, so there are no holes; as the system's own each block would cost page faults in every call.
+_LARGEST = 32 * MIB
 
 
 class TritonPythonModel:
@@ -41,7 +45,7 @@ class TritonPythonModel:
         by_video = () if self._batched else None
         tell_triton(pb_utils.Logger)
         self._engine = Engine(Path(args["model_repository"]) / args["model_version"] / "engine", parameters, by_video)
-        self._stage = triton_stage(pb_utils, args)
+        self._stage = triton_stage(pb_utils, args, system_blocks=_LARGEST)
         pb_utils.Logger.log_info(f"{self._name}: {self._engine.place}")
 
     def execute(self, requests: list[Any]) -> list[Any]:

@@ -47,7 +47,7 @@ TARGETS = ("embedded", "separate", "onnxruntime", "tensorrt")
 IMAGE_TARGETS = ("onnxruntime", "tensorrt")  # Triton's own backends, which NVIDIA's image has
 
 # What the python models import of masklet; they import nothing else of it.
-VENDORED = ("contract", "envelope", "errors", "families", "mask_bytes", "rle", "stage", "wire")
+VENDORED = ("contract", "envelope", "errors", "families", "heap", "mask_bytes", "rle", "stage", "wire")
 
 
 def assemble(

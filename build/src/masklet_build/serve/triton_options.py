@@ -19,11 +19,11 @@ STUB_SHARED_MEMORY = 16 * MIB
 SMALLER_STUBS = (8 * MIB, 4 * MIB)  # where /dev/shm is small; Triton takes no less than 4 MiB
 KEEPALIVE_MS = 30_000  # the server pings idle connections this often, so that dead clients are noticed; Triton's default is two hours
 CLIENT_PING_MS = 10_000  # clients and gateways may ping this often; Triton's default of 5 minutes cuts off those that ping every 30 s
-# How glibc allocates, in Triton and in its python models. By itself it takes, once a message of 12 MB has been freed, everything up to that size from
-# heaps of which it hands back only the ends: requests of ever new sizes left 270 MB of holes. So blocks of 1 MiB and more are the system's own and go
-# back to it at once (that costs a frame 0.5 microseconds for every 4 KiB of them); there are two heaps, not eight for each core, and 4 MiB of the end
-# of each are kept.
-MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(MIB), "MALLOC_TRIM_THRESHOLD_": str(4 * MIB), "MALLOC_ARENA_MAX": "2"}
+# How glibc allocates in Triton. By itself it takes, once a message of 12 MB has been freed, everything up to that size from heaps of which it hands
+# back only the ends: requests of ever new sizes left 270 MB of holes. So blocks of 256 KiB and more are the system's own and go back to it at once
+# (that costs a frame 0.5 microseconds for every 4 KiB of them); there are two heaps, not eight for each core, and 4 MiB of the end of each are kept.
+# The python models inherit it, and choose another size of blocks (masklet/heap.py).
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(MIB // 4), "MALLOC_TRIM_THRESHOLD_": str(4 * MIB), "MALLOC_ARENA_MAX": "2"}
 # Nobody but an administrator: they read the server's memory or files, change models, or write logs. Frames come by gRPC, so over HTTP inference
 # is closed too, and what stays open there is health and metadata: HTTP has no TLS in Triton.
 RESTRICTED_GRPC = ("model-repository", "shared-memory", "trace", "logging")

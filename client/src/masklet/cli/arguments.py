@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from masklet.cli import drain, export, probe
+from masklet.cli import drain, export, probe, replay
 from masklet.cli.connection import add_connection, positive
 from masklet.cli.prompts_text import add_prompts
 
@@ -34,7 +34,8 @@ what is written to the folder --out:
   masks/00000.png ...           one indexed PNG per frame as in DAVIS, named as the frame of a folder (numbers get five digits): 0 is background, else
                                 the object; where objects overlap, the last wins. Objects above 255 get free numbers: objects.json, {number: object}
   masks.jsonl                   one JSON line per frame: its index, name, time in seconds, size [height, width], and the exact mask of every object as
-                                COCO RLE, its box and scores; or why the frame was skipped
+                                COCO RLE, its box and scores; or why the frame was skipped. Of cameras also how many frames were jumped over before
+                                it, and the age of its result in seconds
   overlay.mp4                   the video with the objects drawn on it, each frame at its own time; frames of other sizes than the first scaled to it
   resume.state                  only while it is not finished: what --resume goes on from. Renewed every 10 s, or less often where that would
                                 take more than a 20th of the time; an object takes 0.3 to 5.7 MiB of it, by the variant
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
     _add_track(commands)
     export.add_command(commands)
+    replay.add_command(commands)
     probe.add_command(commands)
     drain.add_command(commands)
     return top
@@ -115,6 +117,22 @@ def _add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     track.add_argument("--fps", type=positive(float), help="so many frames per second instead of the times of the source (images: 25)")
     track.add_argument("--max-frames", type=positive(int), metavar="N", help="stop after N frames")
+    track.add_argument(
+        "--deadline-s",
+        type=positive(float),
+        metavar="S",
+        help="of a camera or stream: send a frame only if its answer can be expected within S seconds of its arrival, and jump over the others. "
+        "Without, the newest frame is sent as soon as the server gets to it; of files every frame is tracked",
+    )
+    track.add_argument(
+        "--max-age-s", type=positive(float), metavar="S", help="call results of a camera that are older than S seconds stale; default: --deadline-s"
+    )
+    track.add_argument(
+        "--record",
+        type=Path,
+        metavar="FOLDER",
+        help="write down all that is sent and answered, frames as well, for `masklet replay`; pictures of whatever is filmed lie there",
+    )
     track.add_argument("--timeout-s", type=positive(float), default=30.0, metavar="S", help="how long the server may take for a frame; default 30")
     add_connection(track)
     track.add_argument("--proxy", metavar="URL", help="http://HOST:PORT of an HTTP proxy to go through; http_proxy and its like do not count")

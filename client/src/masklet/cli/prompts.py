@@ -43,9 +43,13 @@ class Prompt:
 
 
 class Prompts:
-    """Gives each frame its prompts, once."""
+    """Gives each frame its prompts, once.
+
+    of_camera  frames that do not come are no mistake: their prompts go with the next one
+    """
 
     def __init__(self, by_frame: Mapping[Key, list[Prompt]]) -> None:
+        self.of_camera = False
         self._by_frame = by_frame
         self._used: dict[Key, int] = {}  # and the index of its frame
 
@@ -61,7 +65,7 @@ class Prompts:
 
     def are_for(self, frame: Frame) -> bool:
         """Whether the frame has prompts."""
-        return any(key in self._by_frame for key in _keys(frame))
+        return any(key in self._by_frame for key in _keys(frame)) or bool(self.of_camera and self._left_out(frame))
 
     def give(self, video: Video, frame: Frame) -> None:
         """Gives the video what is said of this frame, scaled to the picture that is sent. Raises Failure and MaskletError."""
@@ -76,15 +80,20 @@ class Prompts:
 
     def use(self, frame: Frame) -> list[Prompt]:
         """The prompts of this frame, which count as given. Raises Failure where frames with prompts were left out before it."""
-        if left_out := [key for key in self._by_frame if isinstance(key, int) and key < frame.index and key not in self._used]:
+        left_out = self._left_out(frame)
+        if left_out and not self.of_camera:
             raise Failure(f"frame {min(left_out)} has prompts but cannot be read. Give them on a frame beside it.")
         found: list[Prompt] = []
-        for key in _keys(frame):
+        for key in (*left_out, *_keys(frame)):
             if key in self._by_frame:
                 self._used[key] = frame.index
                 for prompt in self._by_frame[key]:
                     _add(found, prompt, frame.index)
         return found
+
+    def _left_out(self, frame: Frame) -> list[int]:
+        """The frames with prompts that should have come before this one, and did not."""
+        return sorted(key for key in self._by_frame if isinstance(key, int) and key < frame.index and key not in self._used)
 
     @property
     def unused(self) -> list[Key]:

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from typing import Any
 
 from masklet.cli import resume
+from masklet.cli.ages import Ages
 from masklet.cli.connection import tls_of
 from masklet.cli.failure import Failure, need
 from masklet.cli.prompts import Prompts, collect
@@ -40,6 +41,8 @@ def run(arguments: argparse.Namespace) -> int:
             job.run(stopping)
         except KeyboardInterrupt:
             print(f"\nstopped after {counted(job.frames, 'frame')}{job.what_next()}", file=sys.stderr)
+            if str(job.ages):
+                print(job.ages, file=sys.stderr)
             return 0 if job.live else 128 + (stopping.signal or signal.SIGINT)
         except (MaskletError, Failure, OSError):
             if job.what_next():
@@ -68,6 +71,11 @@ def _before(arguments: argparse.Namespace) -> tuple[Progress, bytes] | str | Non
     return progress, state
 
 
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Those of `Video.follow`."""
+    return {"overlap": arguments.overlap, "deadline_s": arguments.deadline_s, "max_age_s": arguments.max_age_s}
+
+
 def _settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """What must be the same for a run to go on with the results of another."""
     return {"max_side": arguments.max_side, "overlap": arguments.overlap, "fps": arguments.fps, "model": arguments.model}
@@ -85,6 +93,7 @@ class _Job:
         self._skipped = 0
         self._bar: Any = None
         self.live = False
+        self.ages = Ages()
 
     @property
     def frames(self) -> int:
@@ -94,8 +103,8 @@ class _Job:
     def run(self, stopping: Stopping) -> None:
         """Tracks, and says how it was. Raises Failure, MaskletError, OSError, KeyboardInterrupt."""
         arguments, tqdm = self._arguments, need("tqdm").tqdm
-        tracker = _tracker(arguments)
         with ExitStack() as opened:
+            tracker = opened.enter_context(_tracker(arguments))
             source = opened.enter_context(open_source(arguments.video, max_side=arguments.max_side, skipped=self._skip))
             self.live = source.live
             total = self._checked_total(source)
@@ -103,7 +112,9 @@ class _Job:
             self._results = results = opened.enter_context(Results(arguments.out, self._numbers, arguments.fps, film_fps))
             opened.callback(stopping.finish)
             settings = None if source.live else _settings(arguments)
-            tracking = Tracking(arguments.out, self._prompts, results, stopping, settings, arguments.overlap, _say)
+            self._prompts.of_camera = source.live
+            tracking = Tracking(arguments.out, self._prompts, results, stopping, settings, _options(arguments), source.live, _say)
+            self.ages = tracking.ages
             frames = itertools.islice(source, arguments.max_frames)
             if self._done:
                 _say(_goes_on(self._done))
@@ -163,6 +174,8 @@ class _Job:
         resume.remove(out)
         skipped = f" ({self._skipped} skipped)" if self._skipped else ""
         print(f"{counted(self.frames, 'frame')}{skipped}: {out}/masks, {out}/masks.jsonl, {out}/overlay.mp4")
+        if str(self.ages):
+            print(self.ages)
         if other := {object_id: number for object_id, number in self._numbers.items() if number != object_id}:
             pairs = ", ".join(f"object {object_id} is {number}" for object_id, number in other.items())
             print(f"in the PNG masks {pairs} ({out}/objects.json)")
@@ -192,4 +205,5 @@ def _tracker(arguments: argparse.Namespace) -> Tracker:
         timeout_s=arguments.timeout_s,
         model=arguments.model,
         proxy=arguments.proxy,
+        record=arguments.record,
     )

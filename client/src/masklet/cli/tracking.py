@@ -6,12 +6,13 @@ import itertools
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from masklet import vanished
 from masklet.cli import resume
+from masklet.cli.ages import Ages
 from masklet.cli.failure import Failure
 from masklet.cli.prompts import Prompts
 from masklet.cli.resume import Progress, Snapshots
@@ -21,7 +22,6 @@ from masklet.errors import RequestError
 from masklet.results import TrackedFrame
 from masklet.sources import Frame
 from masklet.video import Video
-from masklet.wire import Overlap
 
 Say = Callable[[str], object]
 
@@ -33,9 +33,11 @@ class Feed:
 
     on_their_way  those whose results have not come, oldest first
     states        snapshots, by the index of the frame that they were taken after
+    live          see `Source`
     """
 
-    def __init__(self, video: Video, frames: Iterator[Frame], prompts: Prompts, snapshots: Snapshots | None) -> None:
+    def __init__(self, video: Video, frames: Iterator[Frame], prompts: Prompts, snapshots: Snapshots | None, live: bool) -> None:
+        self.live = live
         self.on_their_way: deque[Frame] = deque()
         self.states: dict[int, bytes] = {}
         self._video, self._frames, self._prompts, self._snapshots = video, frames, prompts, snapshots
@@ -52,6 +54,11 @@ class Feed:
             last = frame
             yield frame
 
+    def settled(self, frame: Frame) -> None:
+        """The frame has its result; those before it will have none."""
+        while self.on_their_way.popleft() is not frame:
+            pass
+
     def stop(self) -> None:
         """Waits for the frame that is being read, so that the source can be closed; not for ever, for a camera may be silent."""
         self._over = True
@@ -67,14 +74,23 @@ class Tracking:
     """One run over one source.
 
     settings  what must be the same when a later run goes on here; None: nobody can go on, as with a camera
-    overlap   see `Video.track`
+    options   of `Video.follow`; `live`: whether the source is
     say       tells people something beside the bar of progress
     """
 
     def __init__(
-        self, folder: Path, prompts: Prompts, results: Results, stopping: Stopping, settings: dict[str, Any] | None, overlap: Overlap, say: Say
+        self,
+        folder: Path,
+        prompts: Prompts,
+        results: Results,
+        stopping: Stopping,
+        settings: dict[str, Any] | None,
+        options: Mapping[str, Any],
+        live: bool,
+        say: Say,
     ) -> None:
-        self._overlap = overlap
+        self.ages = Ages()
+        self._options, self._live = options, live
         self._folder, self._prompts, self._results, self._stopping, self._settings, self._say = folder, prompts, results, stopping, settings, say
         self._written = -1
 
@@ -104,14 +120,16 @@ class Tracking:
 
     def track(self, video: Video, frames: Iterator[Frame], advance: Callable[[], object]) -> None:
         """Tracks through the frames. Raises Failure, MaskletError and OSError."""
-        feed = Feed(video, frames, self._prompts, Snapshots() if self._settings is not None else None)
+        feed = Feed(video, frames, self._prompts, Snapshots() if self._settings is not None else None, self._live)
         try:
-            results = video.track_many(feed, overlap=self._overlap)
+            results = video.follow(feed, **self._options)
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", r"object \d+ has no pixel")  # `_write` says it
                 while (result := self._next(results, feed)) is not None:
                     self._keep_new(feed)  # taken after that frame was written; the next one was sent later still
-                    self._write(feed.on_their_way.popleft(), result)
+                    feed.settled(result.frame)
+                    self.ages.add(result)
+                    self._write(result.frame, result)
                     self._keep_new(feed)
                     advance()
         finally:

@@ -63,7 +63,7 @@ class Results:
         ids: Sequence[int] = result.object_ids if result else ()
         masks = result.masks if result else np.zeros((0, *frame.size), np.bool_)
         self._save(frame, masks, ids)
-        self._add({"frame": frame.index, **self._about(frame), "objects": _objects(result) if result else []})
+        self._add({"frame": frame.index, **self._about(frame), **_of_camera(result), "objects": _objects(result) if result else []})
         self._draw(frame, masks, ids)
 
     def skip(self, skipped: Skipped) -> None:
@@ -186,6 +186,13 @@ def indexed(masks: NDArray[np.bool_], values: Sequence[int]) -> NDArray[np.uint8
     for value, mask in zip(values, masks, strict=True):
         image[mask] = value
     return image
+
+
+def _of_camera(result: TrackedFrame | None) -> dict[str, Any]:
+    """What became of a frame of a live source."""
+    if result is None or result.age_s is None:
+        return {}
+    return {"label": result.label, "jumped_over": result.skipped, "age": round(result.age_s, 6)}
 
 
 def _objects(result: TrackedFrame) -> list[dict[str, Any]]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import weakref
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from masklet.concurrency.frames import TaskPuller
@@ -72,7 +74,13 @@ class EventLoop(Process):
 
     def puller(self, frames: Iterable[T] | AsyncIterable[T], arrived: Callable[[], None]) -> Puller[T]:
         """See `Concurrency`."""
-        return TaskPuller(aiter(frames) if isinstance(frames, AsyncIterable) else _as_async(frames), arrived)
+        if isinstance(frames, AsyncIterable):
+            return TaskPuller(aiter(frames), arrived)
+        return TaskPuller(_of_blocking(iter(frames)) if getattr(frames, "live", False) else _as_async(frames), arrived)
+
+    def call_later(self, after_s: float, call: Callable[[], None]) -> None:
+        """See `Concurrency`."""
+        self._loop.call_later(after_s, call)
 
     def repeat(self, work: Callable[[], Coroutine[Any, Any, bool]], every_s: float) -> None:
         """See `Concurrency`. By a timer of the loop: no task is left where the loop ends."""
@@ -93,6 +101,36 @@ class EventLoop(Process):
     async def join(self) -> None:
         """See `Concurrency`."""
         await asyncio.gather(*self._tasks)
+
+
+async def _of_blocking(frames: Iterator[T]) -> AsyncIterator[T]:
+    """Takes each frame in a thread. Not one of a pool, whose end would have to wait for a camera that is silent."""
+    loop, end = asyncio.get_running_loop(), object()
+    while True:
+        taken: asyncio.Future[Any] = loop.create_future()
+        threading.Thread(target=_take, args=(frames, end, loop, taken), name="masklet-frames", daemon=True).start()
+        frame = await taken
+        if frame is end:
+            return
+        yield frame
+
+
+def _take(frames: Iterator[Any], end: object, loop: asyncio.AbstractEventLoop, into: asyncio.Future[Any]) -> None:
+    def give() -> None:
+        if into.cancelled():
+            return
+        if isinstance(got, BaseException):
+            into.set_exception(got)
+        else:
+            into.set_result(got)
+
+    got: Any
+    try:
+        got = next(frames, end)
+    except BaseException as error:
+        got = error
+    with suppress(RuntimeError):  # the loop is closed
+        loop.call_soon_threadsafe(give)
 
 
 async def _as_async(frames: Iterable[T]) -> AsyncIterator[T]:

@@ -36,6 +36,11 @@ class ThreadPuller(Generic[T]):
         """See `Puller`."""
         return self._got is not None
 
+    @property
+    def asked(self) -> bool:
+        """See `Puller`."""
+        return self._asked or self._got is not None
+
     def ask(self) -> None:
         """See `Puller`."""
         with self._changed:
@@ -47,11 +52,6 @@ class ThreadPuller(Generic[T]):
                 context = contextvars.copy_context()  # `frames` sees what it would see in the caller's thread
                 self._thread = threading.Thread(target=context.run, args=(self._run,), name="masklet-frames", daemon=True)
                 self._thread.start()
-
-    async def wait(self) -> None:
-        """See `Puller`."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._got is not None)
 
     def take(self) -> T:
         """See `Puller`."""
@@ -103,16 +103,16 @@ class TaskPuller(Generic[T]):
         """See `Puller`."""
         return self._task is not None and self._task.done()
 
+    @property
+    def asked(self) -> bool:
+        """See `Puller`."""
+        return self._task is not None
+
     def ask(self) -> None:
         """See `Puller`."""
         if self._task is None:
             self._task = asyncio.create_task(_next(self._frames))
             self._task.add_done_callback(self._tell)
-
-    async def wait(self) -> None:
-        """See `Puller`."""
-        assert self._task is not None
-        await asyncio.wait({self._task})
 
     def take(self) -> T:
         """See `Puller`."""

@@ -32,11 +32,12 @@ class Puller(Protocol[T_co]):
     def ready(self) -> bool:
         """Whether `take` has something to give."""
 
+    @property
+    def asked(self) -> bool:
+        """Whether a frame was asked for that was not taken yet."""
+
     def ask(self) -> None:
         """Asks for a frame; once, until it was taken."""
-
-    async def wait(self) -> None:
-        """Until there is something to take. To stop waiting does not stop the taking."""
 
     def take(self) -> T_co:
         """The frame. Raises what the iterator raised, StopIteration at its end."""
@@ -63,6 +64,9 @@ class Concurrency(Protocol):
 
     def puller(self, frames: Iterable[T] | AsyncIterable[T], arrived: Callable[[], None]) -> Puller[T]:
         """Takes these frames. `arrived`, a method that is held weakly, is called for each that has come."""
+
+    def call_later(self, after_s: float, call: Callable[[], None]) -> None:
+        """Calls something after so many seconds, in whatever thread."""
 
     def repeat(self, work: Callable[[], Coroutine[Any, Any, bool]], every_s: float) -> None:
         """Does work every so many seconds, as long as it says so. It is a method, which is held weakly, and never waits."""

@@ -63,6 +63,12 @@ class Threads(Process):
         """See `Concurrency`."""
         return ThreadPuller(iter(cast(Iterable[T], frames)), arrived)
 
+    def call_later(self, after_s: float, call: Callable[[], None]) -> None:
+        """See `Concurrency`."""
+        timer = threading.Timer(after_s, call)
+        timer.daemon = True
+        timer.start()
+
     def repeat(self, work: Callable[[], Coroutine[Any, Any, bool]], every_s: float) -> None:
         """See `Concurrency`."""
         rounds(every_s).add(work)

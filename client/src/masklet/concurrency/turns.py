@@ -25,6 +25,10 @@ class Turns:
             if not await self.attempt(turn):
                 await self._over.wait_for(lambda: self._owner is None or done())
 
+    async def rest(self, until: Callable[[], object]) -> None:
+        """Waits without a turn; after `wake` it looks at `until`."""
+        await self._over.wait_for(until)
+
     async def attempt(self, step: Callable[[], Awaitable[None]]) -> bool:
         """Takes a turn if nobody has one. Whether it did."""
         me = object()

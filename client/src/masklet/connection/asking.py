@@ -61,6 +61,12 @@ class Asking(ABC):
             self.check()
             return self.add(self.operations.frame(frame, **options))
 
+    def operation(self, operation: Operation) -> PendingResult:
+        """Asks for what was made elsewhere of what a caller asked."""
+        with self._lock:
+            self.check()
+            return self.add(operation)
+
     def restore(self, state: bytes) -> PendingResult:
         """Begins the video from a snapshot. Raises BadRequest."""
         with self._lock:

@@ -32,6 +32,7 @@ class FrameCall:
         self._sent: Sendable = sendable(frame, bgr=bgr)
         self._parts: list[TrackedFrame] = []  # the answers to all requests but the last
         self.pending: PendingResult = connection.frame(self._sent, **options)
+        connection.note(self.pending, frame, tag)
         if self.unfinished:  # the caller may use its array again
             self._sent = self._sent.copy() if isinstance(self._sent, np.ndarray) else bytes(self._sent)
 

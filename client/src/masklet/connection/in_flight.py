@@ -55,35 +55,58 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
         weakref.finalize(self, self._puller.stop).atexit = False
 
     async def __anext__(self) -> TrackedFrame:
-        while True:
-            self._concurrency.check()
-            self._send_taken()
-            oldest = self._pending[0] if self._pending else None
-            if oldest and await self._connection.settled(oldest.pending):
-                self._calls.go_on(oldest)
-                if not oldest.done:
-                    continue
-                self._pending.popleft()  # not before: a wait that is interrupted loses no result
-                self._settled += 1
-                if self._is_damaged(oldest):
-                    log.warning("frame %d of those given to track_many is skipped: %s", self._settled - 1, oldest.pending.outcome)
-                    continue
-                result = self._calls.result(oldest)
-                self._any = True
-                return result
-            blocked = self._calls.blocked
-            if oldest is None and (blocked or self._taken):  # by the frame of another call
-                await self._calls.unblock()
-                continue
-            wants = self._wants and not blocked  # `frames` may give prompts and more to the video: not before the last one is sent whole
-            if wants:
-                self._puller.ask()
-            elif oldest is None:
-                raise StopAsyncIteration
-            if oldest is None:
-                await self._puller.wait()
-            else:
-                await self._connection.settle(oldest.pending, unless=self._has_frame if wants else never)
+        while (result := await self._step()) is None:
+            pass
+        return result
+
+    async def _step(self) -> TrackedFrame | None:
+        """Sends the frame that was taken, and gives the oldest result if it is there; else waits for either."""
+        self._concurrency.check()
+        self._send_taken()
+        oldest = self._pending[0] if self._pending else None
+        if oldest and await self._connection.settled(oldest.pending):
+            self._calls.go_on(oldest)
+            return self._settle(oldest) if oldest.done else None
+        blocked = self._calls.blocked
+        if oldest is None and (blocked or self._taken):  # by the frame of another call
+            await self._calls.unblock()
+            return None
+        wants = self._wants and not blocked  # `frames` may give prompts and more to the video: not before the last one is sent whole
+        if wants:
+            self._puller.ask()
+        elif oldest is None and not self._more:
+            raise StopAsyncIteration
+        if oldest is None:
+            await self._connection.rest(self._has_news)
+        else:
+            await self._connection.settle(oldest.pending, unless=never if blocked else self._has_news)
+        return None
+
+    def _settle(self, call: FrameCall) -> TrackedFrame | None:
+        """Hands out the oldest result. None: it was damaged, and is skipped."""
+        self._pending.popleft()  # not before: a wait that is interrupted loses no result
+        self._settled += 1
+        self._is_settled(call)
+        if self._is_damaged(call):
+            log.warning("frame %d of those given to track_many is skipped: %s", self._settled - 1, call.pending.outcome)
+            return None
+        result = self._calls.result(call)
+        self._any = True
+        return self._told(call, result)
+
+    def _admit(self, frame: FrameLike) -> bool:
+        """Whether a frame that was taken is to be sent."""
+        return True
+
+    def _is_sent(self, call: FrameCall) -> None:
+        """A frame was sent."""
+
+    def _is_settled(self, call: FrameCall) -> None:
+        """A frame has its outcome."""
+
+    def _told(self, call: FrameCall, result: TrackedFrame) -> TrackedFrame:
+        """The result as it is handed out."""
+        return result
 
     def _is_damaged(self, call: FrameCall) -> bool:
         """Whether a file that came behind good ones was refused. Where none was good, it is no damage but a mistake."""
@@ -94,7 +117,8 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
         """Whether a frame is to be taken: while the oldest result is waited for, and not too many are on their way."""
         return self._more and len(self._pending) < self._in_flight and not self._taken
 
-    def _has_frame(self) -> bool:
+    def _has_news(self) -> bool:
+        """Whether there is something else to do than to wait for the oldest result."""
         return self._puller.ready
 
     def _send_taken(self) -> None:
@@ -107,6 +131,8 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
             except BaseException as error:
                 self._pending.append(FrameCall.failed(error))
                 self._more = False
+        if self._taken and not self._admit(self._taken[0]):
+            self._taken.clear()
         if not self._taken:
             return
         try:
@@ -117,3 +143,4 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
         if call:
             self._taken.clear()
             self._pending.append(call)
+            self._is_sent(call)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -26,6 +26,7 @@ from masklet.errors import (
 )
 from masklet.inputs import bytes_tensor, frame_tensors
 from masklet.pixels import Sendable
+from masklet.transport.protocol import nbytes_of
 from masklet.wire import Options
 
 _LET_GO = np.empty(0)  # in the place of pixels
@@ -59,6 +60,11 @@ class Operation:
         """Whether it carries a frame."""
         return not {"FRAME", "FRAME_ENCODED"}.isdisjoint(self.tensors)
 
+    @property
+    def nbytes(self) -> int:
+        """Size of the tensors."""
+        return nbytes_of(self.tensors)
+
     def without_tensors(self) -> Operation:
         """All that is small of it."""
         return replace(self, tensors=dict.fromkeys(self.tensors, _LET_GO))
@@ -79,6 +85,10 @@ class Operations:
         """Keeps a prompt for the next frame. Raises BadPrompt."""
         item = prompts.item(object_id, **prompt)
         self._prompts[item["object"]] = prompts.joined(self._prompts.get(item["object"]), item)
+
+    def keep(self, items: Iterable[prompts.Item]) -> None:
+        """Keeps prompts for the next frame, one of an object, in the place of all others."""
+        self._prompts = {item["object"]: item for item in items}
 
     def drop(self, object_id: int) -> bool:
         """Drops the kept prompts of an object. True if there were some."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from masklet.concurrency.protocol import Concurrency
 from masklet.connection import keep_alive
-from masklet.connection.connection import Connection
+from masklet.connection.connection import SessionConnection
 from masklet.connection.pending import PendingResult
 from masklet.recovery.attempt import Attempt
 from masklet.recovery.attempts import Close, Command, Open, Send
@@ -15,7 +15,7 @@ from masklet.transport.inbox import Inbox
 from masklet.transport.protocol import AsyncStream, Event
 
 
-class ResilientConnection(Connection):
+class ResilientConnection(SessionConnection):
     """A stream for each attempt. `_lock` is held around all that touches the session or the streams.
 
     open_stream  opens one to a url, for a video id

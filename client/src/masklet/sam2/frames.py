@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masklet.errors import SourceError
+from masklet.jpeg import jpeg_size
 from masklet.sources import Skipped, Source, open_source
 
 _NEAR_BYTES = 2**28  # pixels of a film that are kept
 _SUFFIXES = (".jpg", ".jpeg", ".JPG", ".JPEG")
-_WITH_SIZE = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # the markers of a JPEG file that its size follows
 
 
 class Frames(Protocol):
@@ -46,12 +46,12 @@ class Folder:
             raise ValueError(f"{odd[0]} in {folder} is not named by its number, as 00000.jpg: the official loader sorts by that. Rename it.")
         self._files = sorted(files, key=lambda file: int(file.stem))
         self.count = len(self._files)
-        self.size = jpeg_size(self._files[0].read_bytes(), self._files[0])
+        self.size = jpeg_size(self._files[0].read_bytes(), str(self._files[0]))
 
     def __getitem__(self, index: int) -> bytes:
         file = self._files[index]
         content = file.read_bytes()
-        if (size := jpeg_size(content, file)) != self.size:
+        if (size := jpeg_size(content, str(file))) != self.size:
             raise NotImplementedError(
                 f"{file} is {size[1]} x {size[0]}, the first frame {self.size[1]} x {self.size[0]} pixels. The official predictor stretches any "
                 "frame to one square; here all must have the same size."
@@ -99,14 +99,3 @@ class Film:
             f"frame {skipped.index} of {self._path} cannot be read: {skipped.why}. The official loaders have no place for a missing frame. "
             "Write the film anew, without it."
         )
-
-
-def jpeg_size(content: bytes, file: Path) -> tuple[int, int]:
-    """(height, width) in the header of a JPEG file. Raises ValueError."""
-    at = 2
-    while content[:2] == b"\xff\xd8" and at + 9 <= len(content) and content[at] == 0xFF:
-        marker = content[at + 1]
-        if marker in _WITH_SIZE:
-            return int.from_bytes(content[at + 5 : at + 7], "big"), int.from_bytes(content[at + 7 : at + 9], "big")
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(content[at + 2 : at + 4], "big")  # 0xFF before a marker fills
-    raise ValueError(f"{file} is no JPEG file, or damaged. Write it anew.")

@@ -2,7 +2,8 @@
 
 from masklet.errors import SourceError
 from masklet.sources.frame import Frame
+from masklet.sources.newest import newest
 from masklet.sources.opening import open_source
 from masklet.sources.source import Skipped, Source
 
-__all__ = ["Frame", "Skipped", "Source", "SourceError", "open_source"]
+__all__ = ["Frame", "Skipped", "Source", "SourceError", "newest", "open_source"]

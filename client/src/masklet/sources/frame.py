@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 class Frame:
     """A frame, and where it is in its source.
 
-    index      position in the source; frames that were skipped count. Of live sources: how many were given before
+    index      position in the source; frames that were skipped count. Of live sources: number among all that came since the first that
+               was taken, so it jumps
     time_s     when it is shown, in seconds after the first frame
     name       file name in a folder, else the index with five digits
     image      pixels, uint8 (H, W, 3) RGB, upright

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 import threading
 import time
@@ -12,6 +11,7 @@ from typing import Any
 from masklet.errors import SourceError
 from masklet.sources.frame import Frame
 from masklet.sources.images import scaled
+from masklet.sources.newest import Slot
 from masklet.sources.source import Source, log, need
 from masklet.sources.upright import pixels
 from masklet.sources.video import TIMEOUT_S, reason, video_stream
@@ -28,12 +28,10 @@ class Live:
 
     def __init__(self, container: Any, opened: Callable[[], Any], shown: str, max_side: int | None) -> None:
         self._container, self._opened, self._shown, self._max_side = container, opened, shown, max_side
-        self._changed = threading.Condition()
-        self._newest: tuple[Any, float, float] | None = None  # PyAV's frame, seconds after the first, when it arrived
+        self._slot: Slot[tuple[Any, float, float]] = Slot()  # PyAV's frame, seconds after the first, when it arrived
         self._clock = Clock()
         self._heard_s = time.monotonic()
         self._tries = 0  # without a frame
-        self._ended: BaseException | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._read, name="masklet-source", daemon=True)
 
@@ -45,20 +43,11 @@ class Live:
     def close(self) -> None:
         """Ends the thread: at once where frames come, at a silent stream when its time is over."""
         self._closing.set()
-        with self._changed:
-            self._changed.notify_all()
+        self._slot.close()
         self._thread.join(2 * TIMEOUT_S)  # a camera's driver may hang for ever
 
     def _frames(self) -> Iterator[Frame]:
-        for index in itertools.count():
-            with self._changed:
-                self._changed.wait_for(lambda: self._newest or self._ended or self._closing.is_set())
-                taken, self._newest = self._newest, None
-            if self._closing.is_set():
-                return
-            if taken is None:
-                raise self._ended or SourceError(f"{self._shown} ended.")
-            picture, time_s, arrived_s = taken
+        for index, (picture, time_s, arrived_s) in self._slot:
             image = pixels(picture)
             yield Frame(index, time_s, f"{index:05}", scaled(image, self._max_side), image.shape[:2], arrived_s)
 
@@ -74,9 +63,7 @@ class Live:
                 self._closing.wait(delay_s(self._tries))
                 self._tries += 1
         except BaseException as error:  # whatever it is, it must not leave the caller waiting
-            with self._changed:
-                self._ended = error
-                self._changed.notify_all()
+            self._slot.end(error)
 
     def _connection(self) -> str:
         """Reads until a connection breaks; gives why."""
@@ -111,9 +98,7 @@ class Live:
     def _arrived(self, picture: Any, stream: Any) -> None:
         now = time.monotonic()
         time_s = self._clock.time_s(None if picture.pts is None else float(picture.pts * stream.time_base), now)
-        with self._changed:
-            self._newest = (picture, time_s, now)
-            self._changed.notify_all()
+        self._slot.put((picture, time_s, now))
         self._heard_s, self._tries = now, 0
 
 

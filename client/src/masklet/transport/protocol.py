@@ -33,7 +33,12 @@ class Request:
     @property
     def nbytes(self) -> int:
         """Size of the tensors."""
-        return sum(sum(map(len, array.flat)) if array.dtype == np.object_ else array.nbytes for array in self.tensors.values())
+        return nbytes_of(self.tensors)
+
+
+def nbytes_of(tensors: Mapping[str, np.ndarray]) -> int:
+    """Size of tensors, BYTES tensors by what they hold."""
+    return sum(sum(map(len, array.flat)) if array.dtype == np.object_ else array.nbytes for array in tensors.values())
 
 
 @dataclass(frozen=True)

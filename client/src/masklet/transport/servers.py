@@ -16,7 +16,10 @@ class Servers:
     transport  one for all of them, or by url; None: what `make` makes of the url
     headers    sent with every stream
     blocking   their streams block; else they are asynchronous
+    recorded   given each stream and its url, gives the stream to use; None: as they are
     """
+
+    recorded: Callable[[AsyncStream, str], AsyncStream] | None = None
 
     def __init__(
         self,
@@ -40,9 +43,16 @@ class Servers:
     def open_stream(self, url: str, video_id: int | str) -> AsyncStream:
         """A stream to one of them, for a video."""
         transport, headers = self._transports[url], stream_headers(self._headers, video_id)
+        stream: AsyncStream
         if self._blocking:
-            return BlockingStream(cast(Transport, transport).open_stream(headers))
-        return cast(AsyncTransport, transport).open_async_stream(headers)
+            stream = BlockingStream(cast(Transport, transport).open_stream(headers))
+        else:
+            stream = cast(AsyncTransport, transport).open_async_stream(headers)
+        return self.recorded(stream, url) if self.recorded else stream
+
+    def blocking(self, url: str) -> Servers:
+        """One of them alone, with streams that block and are not recorded."""
+        return Servers(url, self._transports[url], lambda _: self._transports[url], self._headers, blocking=True)
 
 
 class BlockingStream:

@@ -1,0 +1,218 @@
+"""Records what videos ask and what they get, beside them: the video never waits, and is the same as without."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from masklet.concurrency.threads import finish
+from masklet.contract import VERSION
+from masklet.errors import MaskletError
+from masklet.info import ask
+from masklet.pixels import Sendable
+from masklet.recording.film import FilmWriter
+from masklet.recording.lines import FORMAT, SESSION, event_line, request_line, text
+from masklet.transport.protocol import AsyncStream, Broken, Event, Request
+from masklet.transport.servers import Servers
+
+log = logging.getLogger("masklet")
+
+_MOST_BYTES = 256 << 20  # that wait for the disk
+_CLOSE_S = 60.0
+_ABOUT_S = 5.0  # that a server may take to say what it is
+_CHANGING = ("room", "draining", "url", "client_version")  # what a server says of this moment, and what the recording says by itself
+
+About = Callable[[str], Mapping[str, Any]]  # what the server at a url says of itself
+
+
+class Recorder:
+    """The recordings of one tracker, below a folder: one for each stream, so a resilient video has one for each server that it was on.
+
+    The first lies in the folder itself, the others in `2`, `3` and so on in it; where there is a recording already, they go on counting.
+
+    folder  made if it is not there
+    about   asked once for each url, in the thread that writes
+    """
+
+    def __init__(self, folder: str | Path, about: About) -> None:
+        self._folder, self._about = Path(folder), about
+        self._lock = threading.Lock()
+        self._known: dict[str, Mapping[str, Any]] = {}
+        self._open: list[Writer] = []
+        self._folder.mkdir(parents=True, exist_ok=True)
+        atexit.register(self.close)
+
+    @classmethod
+    def of(cls, servers: Servers, folder: str | Path) -> Recorder:
+        """Records all streams of these servers. Raises OSError."""
+
+        def about(url: str) -> Mapping[str, Any]:
+            said = asdict(finish(ask(servers.blocking(url), _ABOUT_S)))
+            return {name: value for name, value in said.items() if name not in _CHANGING}
+
+        recorder = cls(folder, about)
+        servers.recorded = recorder.stream
+        return recorder
+
+    def stream(self, stream: AsyncStream, url: str) -> AsyncStream:
+        """The stream, recorded from its first request on."""
+        return RecordedStream(stream, lambda: self._writer(url))
+
+    def close(self) -> None:
+        """Writes what is left, at most for a minute."""
+        atexit.unregister(self.close)
+        for writer in self._open:
+            writer.close()
+
+    def _writer(self, url: str) -> Writer:
+        with self._lock:
+            folder, number = self._folder, 1
+            while (folder / SESSION).exists():
+                number += 1
+                folder = self._folder / str(number)
+            folder.mkdir(exist_ok=True)
+            writer = Writer(folder, lambda: self._identity(url))
+            self._open = [*(one for one in self._open if one.is_open), writer]
+            return writer
+
+    def _identity(self, url: str) -> Mapping[str, Any]:
+        if url not in self._known:
+            try:
+                self._known[url] = self._about(url)
+            except (MaskletError, AttributeError, RuntimeError) as error:  # a transport for asyncio alone, or a server that says nothing
+                self._known[url] = {"unknown": f"{type(error).__name__}: {error}"}
+        return {"url": url, **self._known[url]}
+
+
+class Writer:
+    """Writes one recording in a thread. What cannot be written ends it with a warning."""
+
+    def __init__(self, folder: Path, identity: Callable[[], Mapping[str, Any]]) -> None:
+        self._folder, self._identity = folder, identity
+        self._began = time.monotonic()
+        self._queue: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._waiting = 0  # bytes
+        self._film = FilmWriter(folder)
+        self._session: BinaryIO = (folder / SESSION).open("xb")
+        self._lock = threading.Lock()
+        self.is_open = True
+        self._thread = threading.Thread(target=self._run, name="masklet-recording", daemon=True)
+        self._thread.start()
+
+    def request(self, number: int, request: Request) -> None:
+        """A request is about to be sent. Its tensors must not change any more."""
+        seconds = time.monotonic() - self._began
+        self._put(request.nbytes, lambda: self._write_request(number, request, seconds))
+
+    def event(self, number: int, request: Request, event: Event) -> None:
+        """Something came."""
+        seconds = time.monotonic() - self._began
+        size = 0 if isinstance(event, Broken) else sum(array.nbytes for array in getattr(event, "tensors", {}).values())
+        self._put(size, lambda: self._line(event_line(number, request, event, seconds)))
+
+    def finish(self) -> None:
+        """Nothing more comes. Does not wait."""
+        self._queue.put(None)
+
+    def close(self) -> None:
+        """Waits until all is written, at most for a minute."""
+        self.finish()
+        self._thread.join(_CLOSE_S)
+
+    def _put(self, size: int, write: Callable[[], None]) -> None:
+        if not self.is_open:
+            return
+        with self._lock:
+            self._waiting += size
+            late = self._waiting > _MOST_BYTES
+        if late:
+            self._stop(f"{_MOST_BYTES >> 20} MiB wait to be written: the disk is slower than the video. Send JPEG files, which are small.")
+            return
+        self._queue.put(lambda: self._done(size, write))
+
+    def _done(self, size: int, write: Callable[[], None]) -> None:
+        write()
+        with self._lock:
+            self._waiting -= size
+
+    def _run(self) -> None:
+        try:
+            self._line({"recording": FORMAT, "client": VERSION, "began": datetime.now(timezone.utc).isoformat(), **self._identity()})
+            while self.is_open and (write := self._queue.get()) is not None:
+                write()
+        except Exception as error:  # whatever it is, the video goes on
+            self._stop(f"{type(error).__name__}: {error}")
+        finally:
+            self.is_open = False
+            self._film.close()
+            self._session.close()
+
+    def _stop(self, why: str) -> None:
+        self.is_open = False
+        log.warning("the recording in %s ends here, and the video goes on: %s", self._folder, why)
+
+    def _write_request(self, number: int, request: Request, seconds: float) -> None:
+        frame, state = _frame(request), request.tensors.get("STATE")
+        place = None if frame is None else self._film.add(frame, int(1000 * seconds))
+        file = None if state is None else self._film.add_file(state.tobytes(), "state")
+        self._line(request_line(number, request, seconds, place, file))
+
+    def _line(self, line: Mapping[str, Any]) -> None:
+        self._session.write(text(line))
+        self._session.flush()
+
+
+class RecordedStream:
+    """A stream whose requests and events are written down. See `AsyncStream`."""
+
+    def __init__(self, stream: AsyncStream, begin: Callable[[], Writer]) -> None:
+        self._stream, self._begin = stream, begin
+        self._writer: Writer | None = None
+        self._sent: dict[str, tuple[int, Request]] = {}
+        self._count = 0
+        self.receive, self.poll, self.wake = stream.receive, stream.poll, stream.wake
+
+    def send(self, request: Request) -> None:
+        """See `AsyncStream`. Written down before it is sent: the caller may use its array again afterwards."""
+        self._writer = self._writer or self._begin()
+        kept = replace(request, tensors={name: array.copy() if name == "FRAME" else array for name, array in request.tensors.items()})
+        self._writer.request(self._count, kept)
+        self._sent[request.id] = self._count, replace(kept, tensors={name: kept.tensors[name] for name in ("FRAME_SIZE",) if name in kept.tensors})
+        self._count += 1
+        self._stream.send(request)
+
+    def advance(self) -> None:
+        """See `AsyncStream`."""
+        event = self._stream.poll()
+        if event is not None and self._writer:
+            number, request = self._sent.pop(getattr(event, "id", ""), (-1, _NOBODYS))
+            self._writer.event(number, request, event)
+        self._stream.advance()
+
+    async def close(self, *, cancel: bool = False) -> None:
+        """See `AsyncStream`."""
+        await self._stream.close(cancel=cancel)
+        if self._writer:
+            self._writer.finish()
+
+
+_NOBODYS = Request(0, False, False, {}, {}, "")
+
+
+def _frame(request: Request) -> Sendable | None:
+    """The frame of a request: pixels (H, W, 3), or the bytes of a file."""
+    if "FRAME" in request.tensors:
+        height, width = request.tensors["FRAME_SIZE"][0].tolist()
+        pixels: np.ndarray = request.tensors["FRAME"].reshape(height, width, 3)
+        return pixels
+    return bytes(request.tensors["FRAME_ENCODED"][0, 0]) if "FRAME_ENCODED" in request.tensors else None
