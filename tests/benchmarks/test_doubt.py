@@ -35,12 +35,12 @@ def test_candidates_agree_by_the_mean_of_their_pairs() -> None:
 
 
 def test_jumps_are_those_of_area_place_and_overlap() -> None:
-    before = np.stack([box(2, 2, 2, 2), box(0, 0, 3, 3), EMPTY, box(0, 0, 1, 3)])
-    masks = np.stack([box(2, 5, 2, 2), box(0, 0, 3, 3), EMPTY, EMPTY])
+    before = np.stack([box(2, 2, 2, 2), box(0, 0, 3, 3), EMPTY, box(0, 0, 1, 3), box(0, 0, 2, 2)])
+    masks = np.stack([box(2, 5, 2, 2), box(0, 0, 3, 3), EMPTY, EMPTY, box(0, 0, 4, 4)])
     area, place, overlap = signs.jumps(masks, before)
-    assert area.tolist() == pytest.approx([0, 0, 0, math.log(4)])
-    assert place.tolist() == pytest.approx([3 / 2, 0, 0, 0])  # three columns, a side of two
-    assert overlap.tolist() == [1, 0, 0, 1]
+    assert area.tolist() == pytest.approx([0, 0, 0, math.log(4), math.log(17 / 5)])
+    assert place.tolist() == pytest.approx([3 / 2, 0, 0, 0, math.sqrt(2) / 2])  # three columns, or one down and one right; a side of two
+    assert overlap.tolist() == [1, 0, 0, 1, 3 / 4]
 
 
 def test_likeness_is_to_the_nearest_other_object_and_an_empty_mask_is_like_none() -> None:
@@ -204,13 +204,14 @@ def test_one_of_the_candidates_is_the_mask_that_tracking_gives() -> None:
     named = sample_inputs("mask_decoder", NANO, Sizes(B=8), seed=1)
     named["KIND"][:], named["MULTIMASK"][:] = KIND_TRACKED, 1
     inputs = [torch.tensor(named[tensor.name]) for tensor in reference.models["mask_decoder"].inputs]
-    watched = Watched(reference.stages["mask_decoder"])
-    with torch.inference_mode():
-        low, _, score, _ = watched(*inputs)
-        candidates = watched.candidates(*inputs[:6])
-        maps = torch.stack([in_image_order(candidates[:, index], NANO.grid) for index in range(3)], dim=1)
-    shown = score > 0
-    assert shown.any()
-    nearest = (maps - low[:, None]).abs().amax(dim=(2, 3)).amin(dim=1)
-    assert nearest[shown].max() < 1e-4 * low[shown].abs().max()
-    assert len(watched.seen) == 8
+    decoder = reference.stages["mask_decoder"]
+    watched = Watched(decoder)
+    with torch.no_grad():
+        for number in range(3):
+            decoder.decoder.iou_prediction_head.layers[-1].bias += 50 * torch.eye(4)[number + 1]  # which is the best from here on
+            low, _, score, _ = watched(*inputs)
+            shown, given = score > 0, in_image_order(watched.candidates(*inputs[:6])[:, number], NANO.grid)
+            assert shown.any()
+            assert (given - low)[shown].abs().max() < 1e-4 * low[shown].abs().max()
+            decoder.decoder.iou_prediction_head.layers[-1].bias -= 50 * torch.eye(4)[number + 1]
+    assert len(watched.seen) >= 8

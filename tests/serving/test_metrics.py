@@ -37,6 +37,7 @@ def test_what_the_bank_does_can_be_scraped_from_triton(serve_small: Serve) -> No
     assert 0 < busy["bank_bytes"] <= busy["bank_reserved_bytes"] < busy["bank_limit_bytes"]
     assert (after["videos"], after["objects"], after["bank_bytes"], after["bank_reserved_bytes"]) == (0, 0, 0, 0)
     assert (after["videos_started_total"], after['videos_ended_total{how="end"}']) == (2, 2)
+    assert sum(after[f'object_frames_total{{seen="{seen}"}}'] for seen in ("sure", "unsure", "away")) == 2 * len(FRAMES)
     assert after["frame_seconds_count"] == 4
     assert after['engine_batch_objects_sum{engine="memory_attention"}'] == 2 * (len(FRAMES) - 1)
     assert after['engine_calls_bucket{engine="memory_encoder",le="1"}'] == len(FRAMES)
