@@ -20,6 +20,7 @@ from masklet.recording.replay import Comparison, replay
 from masklet.sources import newest
 from masklet.transport.grpc_transport import GrpcTransport
 from masklet_build import nano
+from masklet_build.cli import main as masklet_build
 from masklet_build.repository.assemble import assemble
 from masklet_build.serve import Server
 from tests.serving.clips import clip, encoded
@@ -161,6 +162,15 @@ def test_a_camera_that_was_followed_is_replayed_with_its_gaps(server: Server, tm
     recording = read(tmp_path)
     assert [one.answer.frame_index for one in recording.exchanges if one.answer and one.answer.frame_index >= 0][: len(indices)] == indices
     assert sent_again(tmp_path, server).differences == []
+
+
+def test_a_recording_is_scored_as_a_clip(recording: Path, server: Server, tmp_path: Path) -> None:
+    words = ["evaluate", "nano", "--url", server.grpc_url, "--recordings", str(recording), "--prompt", "mask", "--out", str(tmp_path)]
+    assert masklet_build([*words]) == 0
+    made = json.loads((tmp_path / "quality.json").read_text())
+    assert "1 recordings, 10 frames: what is called true is what was answered" in made["dataset"]
+    (tracked,) = [row["JF"] for row in made["rows"] if row["method"] == "tracked"]
+    assert 0.5 < tracked <= 1, "objects prompted by the recorded masks are tracked about as they were"
 
 
 def test_what_no_server_takes_is_an_error_and_not_a_difference(recording: Path, capsys) -> None:

@@ -63,6 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     server.add_argument("--checkpoint", type=Path, metavar="FILE", help="of --typed (default for nano: the package's own)")
     clips = parser.add_argument_group("clips")
     clips.add_argument("--davis", type=Path, metavar="FOLDER", help="with JPEGImages/, Annotations/ and ImageSets/2017/")
+    clips.add_argument(
+        "--recordings",
+        type=Path,
+        nargs="+",
+        metavar="FOLDER",
+        help="of Tracker(record=FOLDER) or `masklet track --record`: masks are compared with those that were answered then, of the objects of the "
+        "first frame that has some, prompted afresh there. To compare with the same prompts: `masklet replay`",
+    )
     clips.add_argument("--split", default="val", help="of --davis (default: %(default)s)")
     clips.add_argument("--resolution", default="480p", help="of --davis (default: %(default)s)")
     clips.add_argument("--clips", type=_at_least(1), metavar="N", help="the first N clips (default: 30 drawn ones; all of --davis)")
@@ -130,10 +138,16 @@ def _typed_servers(args: argparse.Namespace) -> list[AbstractContextManager[Serv
 
 
 def _dataset(args: argparse.Namespace) -> Dataset:
+    if args.davis and args.recordings:
+        args.refuse("--davis and --recordings: clips are of one kind in a run. Leave one out.")
     if args.davis:
         from masklet_build.quality.davis import DavisFolder
 
         return DavisFolder(args.davis, args.split, args.resolution, limit=args.clips, max_frames=args.frames)
+    if args.recordings:
+        from masklet_build.quality.recorded import RecordedClips
+
+        return RecordedClips(args.recordings, limit=args.clips, max_frames=args.frames)
     from masklet_build.quality.datasets import DrawnClips
 
     return DrawnClips(args.clips or DrawnClips.count, args.frames or DrawnClips.frames)
