@@ -10,7 +10,7 @@ import pytest
 
 from masklet import Tracker
 from masklet.sources.frame import Frame
-from tests.client.test_rewind import CLICKS, FRAMES, same
+from tests.client.rewinds import CLICKS, FRAMES, same
 from tests.fakes.recalling import SIDE, Recalling
 
 
