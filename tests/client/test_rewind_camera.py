@@ -10,7 +10,7 @@ import pytest
 
 from masklet import Tracker
 from masklet.sources.frame import Frame
-from tests.client.test_rewind import CLICKS, FRAMES, same
+from tests.client.rewinds import CLICKS, FRAMES, same
 from tests.fakes.recalling import SIDE, Recalling
 
 
@@ -67,6 +67,23 @@ def test_frames_are_left_out_by_index_and_counted(make_tracker, stride, caplog):
         never, state = in_time(range(30), *prompts)
         assert same(video.undo().wait(), never[5:]), "what was left out is not lost"
         assert video.snapshot() == state
+
+
+def test_a_video_that_is_sent_as_fast_as_it_goes_lets_the_branch_get_there(make_tracker, monkeypatch):
+    monkeypatch.setattr("masklet.history.head._PATIENCE_S", 60.0)
+    server = Recalling()
+    with make_tracker("here:1", transport=server).open(history_s=1e6) as video:
+        play(video, range(30), (0, 1, CLICKS[1]), camera=False)
+        server.requests.clear()
+        with video.rewind(1) as past:
+            past.prompt(1, **CLICKS[3])
+        while not past.done:
+            video.track(FRAMES[0])
+        branch = video.video_id
+    ids = [request.video_id for request in server.requests if "FRAME" in request.tensors]
+    live = [number for number, one in enumerate(ids) if one != branch]
+    replayed = ids[: live[-1] if live else 0].count(branch)
+    assert len(live) <= 2 + replayed / 2, "one for two frames that are tracked again"
 
 
 def test_who_is_no_camera_can_wait_and_loses_nothing(make_tracker, stride):

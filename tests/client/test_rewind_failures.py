@@ -10,7 +10,7 @@ import pytest
 
 from masklet import AsyncTracker, BadFrameIndex, BadPrompt, BadRequest, ServerBusy, Tracker, UnknownObject, VideoLost
 from masklet.testing import Broken
-from tests.client.test_rewind import CLICKS, COUNT, FRAMES, START, in_time, late, same, sent
+from tests.client.rewinds import CLICKS, COUNT, FRAMES, START, in_time, late, same, sent
 from tests.fakes.recalling import SIDE, Recalling
 
 FAR = {"points": [(9 * SIDE, 0)]}  # which a server refuses

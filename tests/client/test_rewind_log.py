@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -53,8 +55,6 @@ class Film:
 
 
 def with_snapshot(operation: Operation) -> Operation:
-    from dataclasses import replace
-
     return replace(operation, options=replace(operation.options, snapshot=True))
 
 

@@ -11,7 +11,7 @@ from masklet.connection import operations
 from masklet.connection.connection import SessionConnection
 from masklet.connection.pending import PendingResult
 from masklet.errors import ServerFault, UnknownObject, VideoLost
-from masklet.history.edit import Replayed, as_asked, edited, with_edits
+from masklet.history.edit import as_asked, edited, with_edits
 from masklet.history.head import Head
 from masklet.history.log import Kept, Log
 from masklet.history.pace import Pace
@@ -52,7 +52,6 @@ class CatchUp:
         self._left_out = 0  # frames since the last one that was sent
         self._unseen = 0  # frames left out before the next result
         self._next = 0
-        branch.session.operations = Replayed()
 
     async def begin(self, kept: Kept) -> None:
         """The branch begins. `kept`: the frame of the journey. Raises what the server says against it, and VideoLost when the video is closed."""

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from masklet import prompts
 from masklet.connection.operations import Operation, Operations
 from masklet.history.log import Kept
 from masklet.prompts import Item
 from masklet.wire import Options
-
-
-class Replayed(Operations):
-    """Of a branch: what is refused there was said before, and is not said again with the next frame."""
-
-    def take_back(self, operation: Operation, error: Any, *, runs: bool) -> Any:
-        """The error."""
-        return error
 
 
 def with_edits(items: Iterable[Item], edits: Iterable[Iterable[Item]]) -> tuple[dict[int, Item], dict[int, bool]]:
