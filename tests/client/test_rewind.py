@@ -129,6 +129,22 @@ def test_frames_on_their_way_give_their_results_and_the_next_ones_go_on_with_the
         assert np.array_equal(result.scores, wanted.scores)
 
 
+def test_who_follows_gets_the_results_of_changed_frames_again_before_newer_ones(video):
+    expected, state = in_time(START, (7, 2, CLICKS[2]))
+    video.prompt(1, **CLICKS[1])
+    newest, again = {}, []
+    for result in video.follow(FRAMES, masks="bitmap"):
+        newest[result.frame_index] = result
+        again += [result.frame_index] if result.label == "replayed" else []
+        if result.frame_index == 12 and result.label == "live":
+            with video.rewind(7) as past:
+                past.prompt(2, **CLICKS[2])
+    assert again == [result.frame_index for result in past.wait()] == list(range(7, 7 + len(again)))
+    assert [*newest] == list(range(COUNT))
+    assert all(np.array_equal(newest[index].masks, result.masks) for index, result in enumerate(expected))
+    assert video.snapshot() == state
+
+
 def test_gaps_in_the_indices_stay(video):
     frames = [0, 1, 2, 5, 6, 9, 10, 17, 18, 19, 20, 21]
     expected, state = in_time(START, (9, 1, CLICKS[2]), frames=frames)
@@ -299,6 +315,24 @@ def test_prompts_that_joined_a_frame_when_it_was_sent_are_those_that_it_had():
         assert finish(video._video._calls.finish(calls[1])).object_ids == (1,)
         sent(video, range(1, 10))
         assert same(late(video, 6, (2, CLICKS[2])) + sent(video, range(10, 12)), expected[6:])
+        assert video.snapshot() == state
+
+
+def test_a_frame_that_is_refused_on_its_way_is_not_replayed_and_its_prompts_go_on():
+    expected, state = in_time(START, (10, 3, CLICKS[3]), (22, 2, CLICKS[2]), frames=range(25))
+    with Tracker("here:1", transport=Recalling()) as tracker, tracker.open(history_s=1e6) as video:
+        sent(video, range(20), START)
+        send, outcome = video._video._calls.send, lambda call: finish(video._video._calls.finish(call))
+        calls = [send(FRAMES[20])]
+        video.prompt(2, **CLICKS[2])
+        calls += [send(b"no image"), send(FRAMES[21])]
+        again = late(video, 10, (3, CLICKS[3]))
+        assert [result.frame_index for result in again] == list(range(10, 22)), "those on their way, too"
+        assert outcome(calls[0]).frame_index == 20
+        with pytest.raises(BadFrame, match="go with the next frame"):
+            outcome(calls[1])
+        assert outcome(calls[2]).object_ids == (1,), "of the video as it was"
+        assert same(sent(video, range(22, 25)), expected[22:])
         assert video.snapshot() == state
 
 

@@ -147,6 +147,29 @@ def test_videos_that_were_left_are_ended(server, open_video, rewinds):
     assert {request.video_id for request in server.requests if request.end} == server.videos
 
 
+def test_a_branch_has_a_name_of_its_own(server, open_video):
+    with open_video("door", history_s=1e6) as video:
+        sent(video, range(9), START)
+        late(video, 4, (1, CLICKS[2]))
+        assert video.video_id.startswith("door~")
+    assert server.videos == {"door", video.video_id}
+
+
+def test_a_head_that_is_slow_holds_the_branch_up_and_no_longer(server, open_video, monkeypatch):
+    """Where the live video stops to wait, the branch asks for its turn again."""
+    monkeypatch.setattr("masklet.history.head._PATIENCE_S", 0.0)
+    monkeypatch.setattr("masklet.history.head._SLOW", 0)
+    expected, state = in_time(START, (10, 1, CLICKS[2]))
+    with open_video(history_s=1e6) as video:
+        sent(video, range(20), START)
+        with video.rewind(10) as past:
+            past.prompt(1, **CLICKS[2])
+        sent(video, range(20, 30))
+        past.wait()
+        assert same(sent(video, range(30, COUNT)), expected[30:])
+        assert video.snapshot() == state
+
+
 def test_without_history_there_is_no_way_back(open_video):
     with open_video() as video:
         sent(video, range(3), START)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from masklet.cli import drain, export, probe
+from masklet.cli import drain, export, probe, replay
 from masklet.cli.connection import add_connection, positive
 from masklet.cli.prompts_text import add_prompts
 
@@ -65,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True, metavar="COMMAND", dest="command")
     _add_track(commands)
     export.add_command(commands)
+    replay.add_command(commands)
     probe.add_command(commands)
     drain.add_command(commands)
     return top

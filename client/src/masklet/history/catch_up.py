@@ -61,6 +61,7 @@ class CatchUp:
             self._first, self._began = kept.number, self._log.count
         if state is not None:
             await self._outcome(self._branch.restore(state))
+            self._live.advanced()
         self._pace = Pace(self._log.seconds, self._log.clock)
 
     async def run(self) -> None:

@@ -71,12 +71,16 @@ class Head:
         with self.lock:
             self.refresh()
             asked = Asked(PendingResult(operation.without_tensors()), ask, kept)
-            if self._held or not self._may_go(operation):
-                self.connection.session.check()
-                self._held.append(asked)
-            else:
-                self._send(asked)
             self._asked[asked.pending] = asked
+            try:
+                if self._held or not self._may_go(operation):
+                    self.connection.session.check()
+                    self._held.append(asked)
+                else:
+                    self._send(asked)
+            except BaseException:
+                del self._asked[asked.pending]
+                raise
             return asked.pending
 
     def entry(self, pending: PendingResult) -> Kept | None:
@@ -120,6 +124,7 @@ class Head:
         for asked in [*self._asked.values()]:
             if asked.on is not None:
                 await self.settle(asked.pending, unless=lambda: self.stopping)
+        self._stepped()
 
     async def answered(self, kept: Kept) -> None:
         """Waits until an entry of the log has its answer, or is in the log no more; or the video is being closed."""
@@ -209,9 +214,12 @@ class Head:
             self._log.add(kept)
         try:
             asked.inner = asked.ask(self.connection)
-        except BaseException:
+        except Exception:
             if kept:
                 self._log.drop(kept)
+            raise
+        except BaseException:  # such as Ctrl-C: nobody knows whether it was sent
+            self._log.forget()
             raise
         asked.on = self.connection
 
