@@ -21,10 +21,17 @@ WEIGHTS = {"file": "random", "sha256": "0" * 64}
 FRAMES = make_clip("test", 0, frames=12, height=48, width=64).frames
 
 
-def played(folder: Path, play: Callable[[Tracker], None], name: str = NAME, *, stages: Stages | None = None, **said: str) -> list[Recording]:
-    """All of them below a folder, of what a function plays on a small network or on `stages`. `said`: what else the server says of its engines."""
+def played(
+    folder: Path, play: Callable[[Tracker], None], name: str = NAME, *, stages: Stages | None = None, conditioning: int = 8, **said: str
+) -> list[Recording]:
+    """All of them below a folder, of what a function plays on a small network or on `stages`.
+
+    conditioning  prompted frames that the server keeps
+    said          what else it says of its engines
+    """
     made, own = small_network(name)
-    server = InProcess(made, stages or own, identity={"variant": served_name(made), **said})
+    limits = {"max_conditioning": str(conditioning)}
+    server = InProcess(made, stages or own, limits=limits, identity={"variant": served_name(made), **said})
     with Tracker("in this process", transport=server, record=folder) as tracker:
         play(tracker)
     return [recording.read(one) for one in recording.folders(folder)]

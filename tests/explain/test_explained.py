@@ -66,6 +66,16 @@ def test_objects_remember_their_own_frames(tmp_path: Path) -> None:
     assert remembered(why(made, 1, 4)[0])[0] == [(0, True, 6, 4), (2, True, 6, 2), (1, False, 2, 3), (3, False, 0, 1)]
 
 
+def test_a_server_that_keeps_fewer_prompted_frames_is_replayed_as_one(tmp_path: Path) -> None:
+    def play(video: Any) -> None:
+        for number in (0, 2, 4):
+            click(video, (number, number + 1))
+
+    made, _ = why(recorded(tmp_path, play, conditioning=2), 1, 5)
+    assert remembered(made)[0] == [(2, True, 6, 3), (4, True, 6, 1), (0, False, 4, 5), (1, False, 3, 4), (3, False, 1, 2)]
+    assert [one.agreement for one in made.moments] == [1.0] * 6
+
+
 def test_the_same_network_gives_the_same_answers_again(eleven: list[Recording]) -> None:
     made, _ = why(eleven, 1, 9)
     assert made.warnings == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -35,16 +34,14 @@ def test_a_tracked_object_looks_at_itself(tmp_path: Path) -> None:
         for frame in clip.frames:
             video.track(frame)
     stages = TorchStages(load_checkpoint(nano.CHECKPOINT, NANO), NANO)
-    for object_id in (1, 2):
-        chosen = found([recording.read(tmp_path)], object_id, 7, None)
-        made, _ = explained(chosen, Question(object_id, 7), NANO, stages, {"file": "nano", "sha256": sha256}, lambda line: None)
+    chosen = found([recording.read(tmp_path)], 1, 7, None)
+    for object_id, point in ((1, None), (2, None), (2, inner_point(clip.masks[7, 1]))):
+        question = Question(object_id, 7, point=point)
+        made, _ = explained(chosen, question, NANO, stages, {"file": "nano", "sha256": sha256}, lambda line: None)
         assert made.warnings == []
         assert min(one.agreement for one in made.moments if one.agreement is not None) > 0.99
         (answer,) = made.answers
-        for one in _prompted_and_newest(answer.attention):
+        assert answer.attention is not None
+        for one in (answer.attention.memories[0], answer.attention.memories[-1]):
             x, y = one.peak
             assert clip.masks[one.frame, object_id - 1, int(y), int(x)], f"object {object_id} looked beside itself on frame {one.frame}"
-
-
-def _prompted_and_newest(attention: Any) -> tuple[Any, Any]:
-    return attention.memories[0], attention.memories[-1]
