@@ -68,3 +68,14 @@ def test_nothing_else_is_sent_before_the_first_answer() -> None:
     assert flow.due == 7.0, "half of an answer's time after it began"
     flow.sent(7.0)
     assert flow.due is None, "two are on their way"
+
+
+def test_a_server_that_is_a_little_too_slow_is_asked_again_and_not_given_up() -> None:
+    flow = Flow(deadline_s=0.125)
+    flow.sent(0.0)
+    flow.answered(0.123)
+    late = [now for now in (1 + number / 64 for number in range(30)) if flow.in_time(now - 0.005, now)]
+    assert late[0] == 1 + 9 / 64, "a deadline after the first frame that would have come too late"
+    flow.sent(late[0])
+    flow.answered(late[0] + 0.05)
+    assert flow.in_time(late[0] + 0.25, late[0] + 0.255)
