@@ -47,8 +47,8 @@ class FollowedFrames(FramesInFlight):
         super().__init__(connection, calls, concurrency, source, _IN_FLIGHT, options, skip_damaged=True)
         self._flow = Flow(deadline_s) if getattr(source, "live", False) else None
         self._deadline_s = deadline_s
-        connection.followed = True
-        weakref.finalize(self, setattr, connection, "followed", False).atexit = False
+        connection.followed += 1
+        weakref.finalize(self, _leave, connection).atexit = False
         self._max_age_s = deadline_s if max_age_s is None else max_age_s
         self._sent: set[FrameCall] = set()
         self._sending = 0.0  # when the newest frame was sent
@@ -130,3 +130,7 @@ class FollowedFrames(FramesInFlight):
         elif answer_s < _MARGIN * deadline_s:
             self._beyond = False
             log.warning("the server takes %.3f s for a frame now: the deadline of %.3f s is kept again.", answer_s, deadline_s)
+
+
+def _leave(connection: Connection) -> None:
+    connection.followed -= 1
