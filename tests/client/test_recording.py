@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
 import logging
 import os
@@ -12,6 +13,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import av
@@ -21,6 +24,7 @@ from PIL import Image
 
 from masklet import AsyncTracker, BadFrame, SourceError, Tracker
 from masklet.recording import Recording, folders, read, recorder
+from masklet.recording.matroska import pictures
 from masklet.testing import MockTransport, Request
 from tests.fakes.toy_tracker import ToyTracker
 
@@ -246,3 +250,59 @@ def test_an_array_that_is_used_again_is_recorded_as_it_was_sent(tmp_path: Path) 
             frame[:] = number
             video.track(frame)
     assert [int(one.request.tensors["FRAME"][0, 0]) for one in read(tmp_path).exchanges[:4]] == list(range(4))
+
+
+def test_what_is_written_when_a_process_ends_without_closing_is_whole(tmp_path: Path) -> None:
+    program = _DIES.split("while video")[0].replace("video = ", "from masklet.recording import recorder; import time\n"
+        "recorder.Recorder._identity = lambda *_: time.sleep(0.5) or {}\nvideo = ")  # fmt: skip
+    root = Path(__file__).resolve().parents[2]
+    subprocess.run([sys.executable, "-c", program, tmp_path], cwd=root, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, check=True)
+    assert [one.answer.frame_index for one in read(tmp_path).exchanges if one.answer][:5] == list(range(5))
+
+
+def test_trackers_that_record_into_one_folder_at_once_have_recordings_of_their_own(tmp_path: Path) -> None:
+    def run() -> None:
+        with Tracker("test:1", transport=MockTransport(ToyTracker()), record=tmp_path) as tracker:
+            for _ in range(8):
+                with tracker.open() as video:
+                    video.track(pixels(0))
+
+    threads = [threading.Thread(target=run) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    found = [read(folder) for folder in folders(tmp_path)]
+    assert len({one.exchanges[0].request.video_id for one in found}) == len(found) == 48
+
+
+def test_a_recording_that_cannot_begin_is_said_and_the_video_goes_on(tmp_path: Path, caplog, monkeypatch) -> None:
+    folder = tmp_path / "recording"
+    with caplog.at_level(logging.WARNING, "masklet"), Tracker("test:1", transport=MockTransport(ToyTracker()), record=folder) as tracker:
+        folder.rmdir()
+        folder.write_bytes(b"somebody's file")
+        with tracker.open() as video:
+            assert [video.track(pixels(seed)).frame_index for seed in range(3)] == [0, 1, 2]
+    assert caplog.text.count("nothing is recorded of this video, which goes on") == 1
+    monkeypatch.setattr(recorder.os, "access", lambda *_: False)
+    with pytest.raises(PermissionError, match="choose another folder"):
+        Tracker("test:1", transport=MockTransport(ToyTracker()), record=tmp_path / "other")
+
+
+def test_the_times_of_requests_and_of_the_film_are_those_of_sending(tmp_path: Path) -> None:
+    with Tracker("test:1", transport=MockTransport(ToyTracker()), record=tmp_path) as tracker, tracker.open() as video:
+        for seed in range(4):
+            video.track(file(seed, "JPEG"))
+            time.sleep(0.02)
+    times = [one.sent_s for one in read(tmp_path).exchanges[:4]]
+    assert all(later - earlier >= 0.0199 for earlier, later in itertools.pairwise(times))
+    assert [one.time_ms for one in pictures(tmp_path / "frames.mkv")] == [pytest.approx(1000 * seconds, abs=1.01) for seconds in times]
+
+
+def test_the_thread_that_writes_ends_with_its_video(tmp_path: Path) -> None:
+    with Tracker("test:1", transport=MockTransport(ToyTracker()), record=tmp_path) as tracker:
+        with tracker.open() as video:
+            video.track(pixels(0))
+        (writer,) = tracker._recorder._open
+        writer._thread.join(60)
+        assert not writer._thread.is_alive()
