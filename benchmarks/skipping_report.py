@@ -10,6 +10,8 @@ from benchmarks.report import table
 
 _BLUE, _RED, _GREY = "#0072b2", "#d55e00", "#767676"  # Okabe and Ito: told apart with a colour vision deficiency
 _LEFT, _TOP, _WIDE, _HIGH, _PANEL = 50, 60, 320, 220, 430  # pixels: of a panel's axes, and from one panel to the next
+_TICKS = 5
+_Line = tuple[str, str, Sequence[Mapping[str, float]]]  # name, colour, values
 _LIVE = (
     *("camera", "server", "server : camera", "tracked", "age, ms", "own frame", "**now**", "its J", "slow", "fast"),
     *("queue: age, ms", "own frame", "**now**", "follow - queue"),
@@ -91,13 +93,13 @@ def plot(found: Mapping[str, Any]) -> str:
     live = [one for one in found["live"] if one["camera"] == rate]
     left = _panel(
         0,
-        "J&amp;F of every k-th frame",
+        "J&amp;F of every k-th frame with indices that jump",
         "k",
         [str(one["step"]) for one in steps],
+        (-0.04, 0.04),
         [
-            ("all frames tracked", _GREY, [one["all"] for one in steps]),
-            ("indices jump", _BLUE, [one["jumping"] for one in steps]),
-            ("indices counted on", _RED, [one["counted"] for one in steps]),
+            ("less that of the same frames where all were tracked", _BLUE, [one["lost"] for one in steps]),
+            ("less that with indices counted on", _RED, [one["gain"] for one in steps]),
         ],
     )
     right = _panel(
@@ -105,6 +107,7 @@ def plot(found: Mapping[str, Any]) -> str:
         f"The newest answer against now, camera {rate}/s",
         "frames/s of the server",
         [str(one["server"]) for one in live],
+        (0.0, 1.0),
         [
             ("follow, against its own frame", _GREY, [one["follow"]["own"] for one in live]),
             ("follow", _BLUE, [one["follow"]["now"] for one in live]),
@@ -114,23 +117,26 @@ def plot(found: Mapping[str, Any]) -> str:
     width, height = _PANEL + _LEFT + _WIDE + 20, _TOP + _HIGH + 100
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">'
-        f'<style>text {{ font: 13px system-ui, sans-serif }}</style><rect width="100%" height="100%" fill="#fff"/>{left}{right}</svg>\n'
+        "<style>text { font-family: system-ui, sans-serif; font-size: 13px }</style>"
+        f'<rect width="100%" height="100%" fill="#fff"/>{left}{right}</svg>\n'
     )
 
 
-def _panel(at: int, title: str, axis: str, names: Sequence[str], drawn: Sequence[tuple[str, str, Sequence[Mapping[str, float]]]]) -> str:
-    """Lines from 0 to 1 with bars of one standard error, side by side so that they do not hide each other; their names below."""
+def _panel(at: int, title: str, axis: str, names: Sequence[str], ends: tuple[float, float], drawn: Sequence[_Line]) -> str:
+    """Lines with bars of one standard error, side by side so that they do not hide each other; their names below. `ends`: of the vertical axis."""
     first, places = at + _LEFT, [at + _LEFT + _WIDE * (index + 0.5) / len(names) for index in range(len(names))]
 
     def y(value: float) -> float:
-        return _TOP + _HIGH * (1 - value)
+        return _TOP + _HIGH * (ends[1] - value) / (ends[1] - ends[0])
 
     parts = [f'<text x="{first}" y="{_TOP - 30}" font-weight="600">{title}</text>']
-    for value in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
+    bottom = _TOP + _HIGH
+    for tick in range(_TICKS):
+        value = ends[0] + (ends[1] - ends[0]) * tick / (_TICKS - 1)
         parts.append(f'<line x1="{first}" x2="{first + _WIDE}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#ddd"/>')
-        parts.append(f'<text x="{first - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.1f}</text>')
-    parts += [f'<text x="{x:.1f}" y="{y(0) + 18:.1f}" text-anchor="middle">{name}</text>' for x, name in zip(places, names, strict=True)]
-    parts.append(f'<text x="{first + _WIDE / 2}" y="{y(0) + 36:.1f}" text-anchor="middle">{axis}</text>')
+        parts.append(f'<text x="{first - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:.2f}</text>')
+    parts += [f'<text x="{x:.1f}" y="{bottom + 18}" text-anchor="middle">{name}</text>' for x, name in zip(places, names, strict=True)]
+    parts.append(f'<text x="{first + _WIDE / 2}" y="{bottom + 36}" text-anchor="middle">{axis}</text>')
     for number, (name, colour, values) in enumerate(drawn):
         points = [(x + 5 * (number - 1), one["mean"], one["error"]) for x, one in zip(places, values, strict=True)]
         parts.append(
@@ -139,7 +145,7 @@ def _panel(at: int, title: str, axis: str, names: Sequence[str], drawn: Sequence
         for x, mean, error in points:
             parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y(mean - error):.1f}" y2="{y(mean + error):.1f}" stroke="{colour}"/>')
             parts.append(f'<circle cx="{x:.1f}" cy="{y(mean):.1f}" r="3" fill="{colour}"/>')
-        row = y(0) + 58 + 18 * number
-        parts.append(f'<line x1="{first}" x2="{first + 24}" y1="{row - 4:.1f}" y2="{row - 4:.1f}" stroke="{colour}" stroke-width="2"/>')
-        parts.append(f'<text x="{first + 30}" y="{row:.1f}">{name}</text>')
+        row = bottom + 58 + 18 * number
+        parts.append(f'<line x1="{first}" x2="{first + 24}" y1="{row - 4}" y2="{row - 4}" stroke="{colour}" stroke-width="2"/>')
+        parts.append(f'<text x="{first + 30}" y="{row}">{name}</text>')
     return "".join(parts)

@@ -138,4 +138,4 @@ def test_figures_of_perfect_masks_lose_by_lateness_alone() -> None:
     tables = [line for line in lines(report) if line.startswith("|")]
     assert len(tables) == sum(2 + rows for rows in (len(STEPS), len(CAMERAS) * len(SERVERS), len(found["late"])))
     drawing = ElementTree.fromstring(plot(report))
-    assert len(drawing.findall("{*}circle")) == 3 * len(STEPS) + 3 * len(SERVERS)
+    assert len(drawing.findall("{*}circle")) == 2 * len(STEPS) + 3 * len(SERVERS)
