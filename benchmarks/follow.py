@@ -134,7 +134,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.follow", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=10, metavar="M", help="how long (default: %(default)g)")
     parser.add_argument("--fps", type=float, default=30, help="of the camera (default: %(default)g)")
-    parser.add_argument("--objects", type=int, default=4, help="of nano; more are slower (default: %(default)s)")
+    parser.add_argument("--objects", type=int, default=12, help="of nano; more are slower (default: %(default)s)")
     parser.add_argument("--deadline-s", type=float, metavar="S", help="see Video.follow (default: none)")
     parser.add_argument("--out", type=Path, default=RESULTS, metavar="DIR", help="for follow.json and follow.md (default: benchmarks/results)")
     args = parser.parse_args()

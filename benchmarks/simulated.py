@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from masklet.connection.flow import Flow
@@ -68,3 +68,19 @@ class SimulatedClient:
             self.most, newest = max(self.most, len(on_way)), None
             heapq.heappush(events, (free + self.transport_s, 1, "answer"))
         return self
+
+
+def queued(frames: int, rate: float, service: Callable[[float], float], transport_s: float = 0.002) -> list[Answered]:
+    """The same for a client that tracks every frame, one after the other: what it has not come to yet waits, and the queue grows."""
+    answered, made = 0.0, []
+    for index in range(frames):
+        begin = max(answered, index / rate) + transport_s
+        took = service(begin)
+        answered = begin + took + transport_s
+        made.append(Answered(index, index / rate, answered, took))
+    return made
+
+
+def newest_at(answers: Sequence[Answered], now: float) -> int | None:
+    """The frame of the newest answer that is there; None before the first."""
+    return max((one.index for one in answers if one.answered <= now), default=None)

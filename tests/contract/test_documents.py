@@ -13,8 +13,10 @@ import pytest
 from PIL import Image
 
 import masklet
+from masklet import recording, sources
 from masklet.cli.arguments import parse
 from masklet.testing import MockTransport
+from tests.fakes.recalling import Recalling
 from tests.fakes.toy_tracker import ToyTracker
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +92,19 @@ def test_the_first_page_has_commands_to_ones_own_video():
     assert [command[0] for command in commands(ROOT / "README.md", "masklet")] == ["track"]
 
 
+def runs_live(code: str, path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a server whose memories are numbers, with a click on the first frame; the camera ends."""
+    monkeypatch.setattr(
+        sources, "open_source", lambda address: sources.newest([np.full((360, 640, 3), 40 * number, np.uint8) for number in range(6)], name=address)
+    )
+    monkeypatch.setattr(masklet, "Tracker", functools.partial(masklet.tracker.Tracker, transport=Recalling()))
+    seen = {"masklet": masklet}
+    assert "\nclicks = []" in code
+    exec(compile(code.replace("clicks = []", "clicks = [(0, (9, 6))]"), str(path), "exec"), seen)
+    assert (seen["result"].label, seen["result"].object_ids) == ("replayed", (1, 2))
+    assert recording.read(folder / "rec").exchanges
+
+
 @pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "client" / "README.md"], ids=ids)
 def test_the_python_of_a_document_runs(path, tmp_path, monkeypatch):
     """Over a transport that answers as a server does, with JPEG files where it looks for them."""
@@ -106,5 +121,7 @@ def test_the_python_of_a_document_runs(path, tmp_path, monkeypatch):
     exec(compile(first, str(path), "exec"), seen)
     assert len([request for request in transport.requests if "FRAME_ENCODED" in request.tensors]) == 60
     assert seen["result"].frame_index == 59
+    if path == ROOT / "README.md":
+        runs_live(others.pop(), path, tmp_path, monkeypatch)
     for code in others:
         exec(compile(code, str(path), "exec"), seen | {"frame": np.zeros((360, 640, 3), np.uint8)})

@@ -18,7 +18,11 @@ from pathlib import Path
 
 import pytest
 
+from masklet import Tracker
 from masklet.sources import Frame, SourceError, live, network, open_source, video
+from masklet.testing import Answer, Request, answer
+from masklet.wire import Options
+from tests.fakes.toy_grpc import serving
 from tests.sources.drawn import H, W, film, number, picture
 
 pytestmark = pytest.mark.programs
@@ -143,6 +147,24 @@ def test_a_slow_caller_gets_the_newest_frame(camera, monkeypatch):
             frame = next(source)
             assert frame.time_s >= decoded[known - 1]
     assert frame.index >= 2 * 10, "frames that nobody took are numbered as well"
+
+
+def test_a_video_follows_a_camera_that_is_faster_than_its_server(camera):
+    def slow(request: Request) -> Answer:
+        time.sleep(0.1)  # four of the camera's frames
+        return answer(request, {}, Options.parse(request.parameters).frame_index or 0)
+
+    with serving(slow) as (url, _, _), open_source(camera().url()) as source, Tracker(url, timeout_s=60) as tracker, tracker.open() as video:
+        results = list(itertools.islice(video.follow(source), 8))
+    assert results[0].frame_index == 0
+    for earlier, later in itertools.pairwise(results):
+        assert later.frame_index == later.frame.index > earlier.frame_index
+        assert later.skipped == later.frame_index - earlier.frame_index - 1
+        assert later.label == ("skipped" if later.skipped else "live")
+        step = later.frame_index - earlier.frame_index
+        assert (number(later.frame) - number(earlier.frame)) % PATTERN == step % PATTERN, "the picture is that of the index"
+    assert sum(one.skipped for one in results) > 0
+    assert all(one.age_s > 0 for one in results)
 
 
 def test_a_stall_is_noticed_and_the_video_goes_on(camera, short_times, caplog):

@@ -21,7 +21,6 @@ import numpy as np
 
 from masklet.concurrency.threads import finish
 from masklet.contract import VERSION
-from masklet.errors import MaskletError
 from masklet.info import ask
 from masklet.pixels import Sendable
 from masklet.recording.film import FilmWriter
@@ -95,7 +94,9 @@ class Recorder:
         if url not in self._known:
             try:
                 self._known[url] = self._about(url)
-            except (MaskletError, AttributeError, RuntimeError) as error:  # a transport for asyncio alone, or a server that says nothing
+            except (
+                Exception
+            ) as error:  # a transport for asyncio alone, a server that says nothing, or whatever else: what comes is recorded all the same
                 self._known[url] = {"unknown": f"{type(error).__name__}: {error}"}
         return {"url": url, **self._known[url]}
 
