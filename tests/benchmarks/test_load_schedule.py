@@ -57,12 +57,14 @@ def test_what_is_told_is_told_once() -> None:
 
 
 def test_a_busy_process_says_so() -> None:
+    begin = time.monotonic()
     ledger, end = Ledger(), time.process_time() + 0.2
     while time.process_time() < end:
         pass
-    assert ledger.take().busy > 0.2
+    busy = ledger.take().busy
+    assert busy >= 0.2 / (time.monotonic() - begin), "however little of a core it gets on a shared machine"
     time.sleep(0.1)
-    assert ledger.take().busy < 0.2
+    assert ledger.take().busy < busy / 2
 
 
 def test_a_batch_survives_the_way_to_another_process() -> None:

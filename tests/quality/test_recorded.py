@@ -43,7 +43,7 @@ def test_a_recording_is_a_clip_of_the_objects_of_its_first_frame_that_has_some(f
     assert [int(one[0, 0, 0]) for one in clip.frames()] == [2, 3, 5]
     for place, index in enumerate((2, 3, 5)):
         assert np.array_equal(clip.truth(place), toy_mask(SIZE, index, 3)[None])
-    assert "1 recordings, 3 frames" in dataset.description
+    assert "1 recording, 3 frames" in dataset.description
 
 
 def test_the_first_frames_can_be_taken(folder: Path) -> None:

@@ -109,21 +109,19 @@ def stages() -> dict[str, TorchStages]:
     return {name: TorchStages(rebuilt.rebuild(DATA / folder), variants.variant(name)) for folder, name, _, _ in SHOWING}
 
 
-def within(bank: type[InProcess], stages: dict[str, TorchStages]) -> list[bool]:
-    """Whether what a bank answers is within the bars, for each of SHOWING."""
-    found = []
+def within(bank: type[InProcess], stages: dict[str, TorchStages]) -> Iterator[bool]:
+    """Whether what a bank answers is within the bars, for each of SHOWING in turn."""
     for folder, name, play_of, last in SHOWING:
         scenario, comparison = scenarios.load(DATA / folder, play_of), Comparison()
         requests = [request for request in Planner(scenario).main if request.frame <= last]
         with Tracker("in this process", transport=bank(variants.variant(name), stages[name])) as tracker:
             comparison.add(scenario, play(tracker, scenario, requests))
-        found.append(comparison.within)
-    return found
+        yield comparison.within
 
 
 @pytest.mark.parametrize("bank", [()], ids=["as it is"], indirect=True)
 def test_a_bank_is_seen_to_be_right(bank, stages):
-    assert within(bank, stages) == [True, True]
+    assert [*within(bank, stages)] == [True, True]
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ def test_a_recording_is_scored_as_a_clip(recording: Path, server: Server, tmp_pa
     words = ["evaluate", "nano", "--url", server.grpc_url, "--recordings", str(recording), "--prompt", "mask", "--out", str(tmp_path)]
     assert masklet_build([*words]) == 0
     made = json.loads((tmp_path / "quality.json").read_text())
-    assert "1 recordings, 10 frames: what is called true is what was answered" in made["dataset"]
+    assert "1 recording, 10 frames: what is called true is what was answered" in made["dataset"]
     (tracked,) = [row["JF"] for row in made["rows"] if row["method"] == "tracked"]
     assert 0.5 < tracked <= 1, "objects prompted by the recorded masks are tracked about as they were"
 

@@ -97,11 +97,11 @@ def test_a_model_that_hangs_is_noticed_while_nobody_else_asks(repository: Path, 
 
 @pytest.mark.server
 def test_a_slow_model_lives_and_delays_little_that_the_server_is_ready(tmp_path: Path, serving_python: Path) -> None:
-    """Each frame takes four times the patience; the first two, one after the other, longer than "ready" waits for them."""
-    with supervised(write_repository(tmp_path, seconds=4), serving_python, Policy(patience_s=1)) as running:
+    """Each frame takes three times the patience; the first two, one after the other, longer than "ready" waits for them."""
+    with supervised(write_repository(tmp_path, seconds=3), serving_python, Policy(patience_s=1)) as running:
         first = ask(running.server.grpc_url)
         assert running.lines.get(timeout=PATIENCE_S).startswith("a first frame of tracker took "), "after it was ready, and nothing between"
-        for _ in range(3):  # each longer than the pause between two looks, with what waits for them
+        for _ in range(2):  # each longer than the pause between two looks, with what waits for them
             assert ask(running.server.grpc_url) == first
         assert running.lines.empty()
 
