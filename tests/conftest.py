@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import gc
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from masklet import AsyncTracker, Tracker
 from tests.fakes.blocking import Blocking
 from tests.peak_memory import PeakMemory
 
+TORCH_MODULE = re.compile(r"^pytestmark = .*\bpytest\.mark\.torch\b", re.MULTILINE)
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """With workers: tells the memory that all take, and gives each as many threads as there are CPUs for it.
@@ -31,6 +34,31 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(PeakMemory(os.getpid()))
     elif workers := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):
         os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // int(workers))))  # torch reads it when it is imported
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What has no test that -m asks for is not imported: with torch and the rest that is most of a gigabyte in every worker."""
+    modules = sorted(collection_path.rglob("test_*.py")) if collection_path.is_dir() else [collection_path]
+    asked = config.option.markexpr
+    needless = bool(modules) and " or " not in asked and all(_needless(module, asked) for module in modules if module.suffix == ".py")
+    return True if needless else None
+
+
+def _needless(module: Path, asked: str) -> bool:
+    if not module.name.startswith("test_"):
+        return False
+    text = module.read_text()
+    if "not torch" in asked and TORCH_MODULE.search(text):
+        return True
+    return bool(re.search(r"(?<!not )\bserver\b", asked)) and "mark.server" not in text
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Raises UsageError where `_needless` would overlook a test."""
+    marked = {item.path for item in items if item.get_closest_marker("server")}
+    if hidden := [str(path) for path in sorted(marked) if "mark.server" not in path.read_text()]:
+        raise pytest.UsageError(f"tests are marked as those of a server without the words mark.server in their module: {', '.join(hidden)}")
 
 
 @pytest.fixture(scope="module", autouse=True)
