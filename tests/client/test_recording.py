@@ -284,6 +284,8 @@ def test_a_recording_that_cannot_begin_is_said_and_the_video_goes_on(tmp_path: P
         with tracker.open() as video:
             assert [video.track(pixels(seed)).frame_index for seed in range(3)] == [0, 1, 2]
     assert caplog.text.count("nothing is recorded of this video, which goes on") == 1
+    with pytest.raises(NotADirectoryError, match="this is a file; choose another name"):
+        Tracker("test:1", transport=MockTransport(ToyTracker()), record=folder)
     monkeypatch.setattr(recorder.os, "access", lambda *_: False)
     with pytest.raises(PermissionError, match="choose another folder"):
         Tracker("test:1", transport=MockTransport(ToyTracker()), record=tmp_path / "other")
