@@ -200,7 +200,7 @@ def test_what_is_no_recording_and_one_of_another_form_are_said(tmp_path: Path) -
 
 
 _DIES = """
-import os, signal, sys
+import os, signal, sys, time
 import numpy as np
 from masklet import Tracker
 from masklet.testing import MockTransport
@@ -209,7 +209,8 @@ video = Tracker("test:1", transport=MockTransport(ToyTracker()), record=sys.argv
 video.prompt(1, points=[(3, 4)])
 for seed in range(5):
     video.track(np.random.default_rng(seed).integers(0, 256, (24, 32, 3), dtype=np.uint8))
-while video._video._connection._stream._writer._waiting:  # until it is written: what lies in the process's memory dies with it
+until = time.monotonic() + 60
+while video._video._connection._stream._writer._waiting and time.monotonic() < until:  # what lies in the process's memory dies with it
     pass
 os.kill(os.getpid(), signal.SIGKILL)
 """

@@ -7,15 +7,19 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from masklet import Tracker
 from masklet.cli import main
-from masklet.testing import MockTransport
+from masklet.sources import newest
+from masklet.testing import MockTransport, Request, answer
+from masklet.wire import Options
 from tests.fakes.toy_tracker import ToyTracker
-from tests.sources.drawn import damage, film, picture
+from tests.sources.drawn import H, W, damage, film, picture
 
 INPUTS = Path(__file__).parents[2] / "client" / "inputs.md"
 
@@ -70,3 +74,49 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch, module, package, name
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(SourceError, match=rf"needs {package}, .*pip install 'masklet\[video\]'"):
         open_source(tmp_path / name)
+
+
+class Jumping:
+    """A camera, and a server that answers frame 0 when frame 4 is there, and each later one before the next is."""
+
+    def __init__(self) -> None:
+        self.answered = threading.Semaphore(0)
+        self.filmed = threading.Event()
+        self.server = MockTransport(self._answer)
+
+    def __iter__(self):
+        for number in range(7):
+            if number in (1, 5, 6):  # one that was taken has its answer before
+                assert self.answered.acquire(timeout=60)
+            yield picture(number)
+            if number == 4:
+                self.filmed.set()
+
+    def _answer(self, request: Request):
+        if "FRAME" not in request.tensors:
+            return answer(request, {})
+        index = Options.parse(request.parameters).frame_index or 0
+        self.answered.release()
+        if index == 0:
+            assert self.filmed.wait(60)
+        return answer(request, {1: np.ones((H, W), bool)}, index)
+
+
+@pytest.mark.parametrize(("words", "label"), [([], None), (["--max-age-s", "1e-9"], "stale"), (["--deadline-s", "1e-9"], "stale")])
+def test_a_camera_is_followed_and_what_became_of_its_frames_is_told(tmp_path, monkeypatch, capsys, words, label):
+    camera = Jumping()
+    monkeypatch.setattr("masklet.cli.track.Tracker", functools.partial(Tracker, transport=camera.server))
+    monkeypatch.setattr("masklet.cli.track.open_source", lambda *_, **__: newest(camera))
+    out = tmp_path / "out"
+    assert main(["track", "0", "--url", "test:1", "--point", "1,1", "--out", str(out), *words]) == 0
+    lines = [json.loads(line) for line in (out / "masks.jsonl").read_text().splitlines()]
+    assert [(one["frame"], one["jumped_over"]) for one in lines] == [(0, 0), (4, 3), (5, 0), (6, 0)]
+    assert [one["label"] for one in lines] == ([label] * 4 if label else ["live", "skipped", "live", "live"])
+    assert all(one["age"] > 0 for one in lines)
+    assert sorted(file.name for file in (out / "masks").iterdir()) == ["00000.png", "00004.png", "00005.png", "00006.png"]
+    told = capsys.readouterr().out
+    assert "3 frames of the source jumped over" in told
+    assert ("4 results stale" in told) == bool(label)
+    ages = sorted(one["age"] for one in lines)
+    assert f"{np.median(ages):.3f} s (median)" in told
+    assert f"{ages[-1]:.3f} s (longest)" in told
