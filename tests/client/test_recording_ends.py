@@ -22,7 +22,7 @@ from masklet import SourceError, Tracker
 from masklet.recording import folders, read, recorder
 from masklet.recording.matroska import pictures
 from masklet.testing import MockTransport
-from tests.client.recorded import MIXED, pixels, play, same, sent
+from tests.client.recorded import MIXED, file, pixels, play, same, sent
 from tests.fakes.toy_tracker import ToyTracker
 
 
