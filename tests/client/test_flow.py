@@ -68,3 +68,15 @@ def test_nothing_else_is_sent_before_the_first_answer() -> None:
     assert flow.due == 7.0, "half of an answer's time after it began"
     flow.sent(7.0)
     assert flow.due is None, "two are on their way"
+
+
+def test_an_answer_that_was_not_looked_at_in_time_makes_no_server_slow() -> None:
+    flow = Flow(deadline_s=2.0)
+    flow.sent(0.0)
+    flow.answered(1.0)
+    flow.sent(1.0)
+    flow.answered(101.0, late=True)
+    assert (flow.answer_s, flow.beyond) == (1.0, False)
+    flow.sent(101.0)
+    flow.answered(101.2, late=True)
+    assert flow.answer_s == pytest.approx(0.8), "it took even less than that"

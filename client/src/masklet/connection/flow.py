@@ -54,10 +54,13 @@ class Flow:
         """A frame was sent."""
         self._sent.append(now)
 
-    def answered(self, now: float) -> None:
-        """The oldest frame on its way has its answer."""
+    def answered(self, now: float, *, late: bool = False) -> None:
+        """The oldest frame on its way has its answer. late: it was there before somebody looked, so it took less than it seems."""
         took = now - self._begun
-        self.answer_s = took if self.answer_s is None else self.answer_s + _WEIGHT * (took - self.answer_s)
+        if self.answer_s is None:
+            self.answer_s = took
+        elif not late or took < self.answer_s:
+            self.answer_s += _WEIGHT * (took - self.answer_s)
         self._sent.popleft()
         self._answered = now
 
