@@ -75,8 +75,19 @@ def test_an_answer_that_was_not_looked_at_in_time_makes_no_server_slow() -> None
     flow.sent(0.0)
     flow.answered(1.0)
     flow.sent(1.0)
-    flow.answered(101.0, late=True)
+    flow.answered(101.0, unwatched=True)
     assert (flow.answer_s, flow.beyond) == (1.0, False)
     flow.sent(101.0)
-    flow.answered(101.2, late=True)
+    flow.answered(101.2, unwatched=True)
     assert flow.answer_s == pytest.approx(0.8), "it took even less than that"
+
+
+def test_a_server_that_is_a_little_too_slow_is_asked_again_and_not_given_up() -> None:
+    flow = Flow(deadline_s=0.125)
+    flow.sent(0.0)
+    flow.answered(0.123)
+    late = [now for now in (1 + number / 64 for number in range(30)) if flow.in_time(now - 0.005, now)]
+    assert late[0] == 1 + 9 / 64, "a deadline after the first frame that would have come too late"
+    flow.sent(late[0])
+    flow.answered(late[0] + 0.05)
+    assert flow.in_time(late[0] + 0.25, late[0] + 0.255)

@@ -19,7 +19,7 @@ from masklet import AsyncTracker, BadFrame, ServerUnavailable, Tracker, VideoLos
 from masklet.concurrency.threads import finish
 from masklet.errors import MaskletError
 from masklet.results import TrackedFrame
-from masklet.sources import newest
+from masklet.sources import Frame, Source, newest
 from masklet.testing import Answer, MockTransport, Refusal, Request, answer
 from masklet.wire import Options
 from tests.fakes.recalling import Recalling
@@ -295,3 +295,64 @@ def test_a_closed_source_ends_its_thread_at_the_next_frame(camera: Camera) -> No
     until(lambda: not [one for one in threading.enumerate() if one.name == "masklet-source"])
     with pytest.raises(StopIteration):
         next(source)
+
+
+def test_a_source_may_be_followed_again_while_the_one_before_still_waits_for_it(camera: Camera) -> None:
+    got: list[int | BaseException] = []
+
+    def take(source: Source) -> None:
+        try:
+            got.append(next(source).index)
+        except BaseException as error:
+            got.append(error)
+
+    with newest(camera) as source:
+        both = [threading.Thread(target=take, args=(source,)) for _ in range(2)]
+        for one in both:
+            one.start()
+        for count in (1, 2):
+            camera.film(1)
+            until(lambda count=count: len(got) == count)
+    assert got == [0, 1]
+
+
+def test_a_video_that_is_closed_ends_the_wait_for_a_silent_camera(camera: Camera) -> None:
+    with serving(Server()) as (url, _, _), newest(camera) as source, Tracker(url, timeout_s=LONG_S) as tracker:
+        video = tracker.open()
+        results = video.follow(source)
+        camera.film(1)
+        next(results)
+        threading.Timer(0.05, video.close).start()
+        with pytest.raises(VideoLost, match="this video is closed"):
+            next(results)
+
+
+def test_who_leaves_takes_no_results_of_others_along(camera: Camera) -> None:
+    with newest(camera) as source, Tracker("test:1", transport=MockTransport(slow)) as tracker, tracker.open() as video:
+        one, other = video.follow(source), video.follow(source)
+        connection = video._video._connection
+        del one
+        assert connection.followed
+        del other
+        assert not connection.followed
+
+
+def test_a_frame_that_would_come_too_late_gives_way_to_the_next(make_tracker) -> None:
+    def frames() -> Iterator[Frame]:
+        for index, age_s in enumerate((0.0, 1000.0, 0.0)):
+            yield Frame(index, float(index), str(index), picture(index), (4, 6), time.monotonic() - age_s)
+
+    source, transport = Source("mine", frames(), fps=1, live=True), MockTransport(slow)
+    with make_tracker("test:1", transport=transport).open() as video:
+        assert [facts(one) for one in video.follow(source, deadline_s=LONG_S)] == [(0, "live", 0), (2, "skipped", 1)]
+
+
+def test_a_deadline_that_can_be_kept_again_is_said(open_follow, caplog) -> None:
+    waits = iter([0.3, 0.3])
+
+    def faster(request: Request) -> Answer:
+        time.sleep(next(waits, 0.0))
+        return answer(request, {1: MASK}, Options.parse(request.parameters).frame_index or 0)
+
+    with caplog.at_level(logging.WARNING, "masklet"), open_follow(MockTransport(faster), timeout_s=LONG_S, deadline_s=0.2) as results:
+        until(lambda: next(results) and "the deadline of 0.200 s is kept again" in caplog.text)

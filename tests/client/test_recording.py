@@ -1,85 +1,19 @@
-"""Recordings: what a video asked and got comes back as it was, whatever it sent and wherever the recording ends."""
+"""Recordings: what a video asked and got comes back as it was, whatever it sent."""
 
 from __future__ import annotations
 
 import asyncio
-import io
-import json
-import logging
-import os
-import random
-import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from PIL import Image
 
-from masklet import AsyncTracker, BadFrame, SourceError, Tracker
-from masklet.recording import Recording, folders, read, recorder
+from masklet import AsyncTracker, BadFrame, Tracker
+from masklet.recording import folders, read
 from masklet.testing import MockTransport, Request
+from tests.client.recorded import MIXED, check, pixels, play, sent
 from tests.fakes.toy_tracker import ToyTracker
-
-SHAPE = (24, 32)
-
-
-def pixels(seed: int, shape: tuple[int, int] = SHAPE) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (*shape, 3), dtype=np.uint8)
-
-
-def file(seed: int, form: str, shape: tuple[int, int] = SHAPE) -> bytes:
-    into = io.BytesIO()
-    Image.fromarray(pixels(seed, shape)).save(into, form)
-    return into.getvalue()
-
-
-MIXED = [
-    *(pixels(seed) for seed in range(3)),
-    *(file(seed, "JPEG") for seed in range(3)),
-    file(3, "PNG"),
-    file(4, "WEBP"),
-    file(5, "JPEG", (30, 40)),
-    *(pixels(seed, (17, 23)) for seed in range(6, 8)),
-    file(8, "JPEG"),
-]
-
-
-def sent(transport: MockTransport) -> list[Request]:
-    """What was asked for videos, without the question what the server is."""
-    return [request for request in transport.requests if not request.parameters.get("info")]
-
-
-def same(recorded: Request, request: Request) -> bool:
-    parameters = {name: value for name, value in request.parameters.items() if name != "owner"}
-    facts = [
-        (one.video_id, one.start, one.end, one.parameters)
-        for one in (recorded, Request(request.video_id, request.start, request.end, {}, parameters))
-    ]
-    tensors = recorded.tensors.keys() == request.tensors.keys() and all(
-        recorded.tensors[name].dtype == array.dtype and np.array_equal(recorded.tensors[name], array) for name, array in request.tensors.items()
-    )
-    return facts[0] == facts[1] and tensors
-
-
-def play(folder: Path, frames: list, **opened: object) -> tuple[MockTransport, list]:
-    transport = MockTransport(ToyTracker())
-    with Tracker("test:1", transport=transport, record=folder) as tracker, tracker.open(**opened) as video:
-        video.prompt(1, points=[(3, 4)])
-        got = [video.track(frame) for frame in frames]
-        video.prompt(2, mask=np.eye(*np.shape(frames[0])[:2], dtype=bool)) if isinstance(frames[0], np.ndarray) else None
-        video.remove(1)
-        video.snapshot()
-    return transport, got
-
-
-def check(recording: Recording, transport: MockTransport) -> None:
-    asked = sent(transport)
-    assert len(recording.exchanges) == len(asked)
-    assert all(same(one.request, request) for one, request in zip(recording.exchanges, asked, strict=True))
 
 
 @pytest.mark.parametrize("frames", [MIXED, MIXED[:3], MIXED[3:6]], ids=["mixed", "pixels", "JPEG files"])
@@ -156,93 +90,3 @@ def test_refusals_breaks_and_no_secrets_are_written_down(tmp_path: Path) -> None
     everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert b"very-secret" not in everything
     assert owner.encode() not in everything
-
-
-def cuts(size: int) -> list[int]:
-    chance = random.Random(1)
-    return sorted({0, 1, size - 1, *(chance.randrange(size) for _ in range(60))})
-
-
-@pytest.mark.parametrize("name", ["session.jsonl", "frames.mkv"])
-def test_a_recording_that_was_cut_off_anywhere_is_read_up_to_there(tmp_path: Path, name: str) -> None:
-    transport, _ = play(tmp_path / "whole", MIXED[3:6])
-    asked, whole = sent(transport), (tmp_path / "whole" / name).read_bytes()
-    lengths = []
-    for cut in cuts(len(whole)):
-        copy = shutil.copytree(tmp_path / "whole", tmp_path / "cut", dirs_exist_ok=True)
-        (copy / name).write_bytes(whole[:cut])
-        exchanges = read(copy).exchanges
-        assert all(same(one.request, request) for one, request in zip(exchanges, asked, strict=False))
-        lengths.append(len(exchanges))
-    assert lengths == sorted(lengths)
-    assert lengths[0] == 0
-    assert lengths[-1] >= len(asked) - 1 if name == "session.jsonl" else 2
-
-
-def test_a_line_that_is_damaged_is_said(tmp_path: Path) -> None:
-    play(tmp_path, MIXED[3:6])
-    session = tmp_path / "session.jsonl"
-    session.write_bytes(session.read_bytes().replace(b'"answer":1', b'"answer"}1'))
-    with pytest.raises(SourceError, match=r"session\.jsonl is damaged \(JSONDecodeError"):
-        read(tmp_path)
-
-
-def test_what_is_no_recording_and_one_of_another_form_are_said(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"is no recording: it has no session\.jsonl"):
-        read(tmp_path)
-    (tmp_path / "session.jsonl").write_text(json.dumps({"recording": 7}) + "\n")
-    with pytest.raises(SourceError, match="of form 7; this version of masklet reads form 1"):
-        read(tmp_path)
-
-
-_DIES = """
-import os, signal, sys
-import numpy as np
-from masklet import Tracker
-from masklet.testing import MockTransport
-from tests.fakes.toy_tracker import ToyTracker
-video = Tracker("test:1", transport=MockTransport(ToyTracker()), record=sys.argv[1]).open()
-video.prompt(1, points=[(3, 4)])
-for seed in range(5):
-    video.track(np.random.default_rng(seed).integers(0, 256, (24, 32, 3), dtype=np.uint8))
-while video._video._connection._stream._writer._waiting:  # until it is written: what lies in the process's memory dies with it
-    pass
-os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_the_recording_of_a_process_that_was_killed_is_whole(tmp_path: Path) -> None:
-    root = Path(__file__).resolve().parents[2]
-    done = subprocess.run([sys.executable, "-c", _DIES, tmp_path], cwd=root, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}, check=False)
-    assert done.returncode == -signal.SIGKILL
-    exchanges = read(tmp_path).exchanges
-    assert [one.answer.frame_index for one in exchanges if one.answer] == list(range(5))
-    assert np.array_equal(exchanges[4].request.tensors["FRAME"], pixels(4).reshape(1, -1))
-
-
-def test_a_recording_that_cannot_be_written_ends_and_the_video_goes_on(tmp_path: Path, caplog, monkeypatch) -> None:
-    monkeypatch.setattr(recorder.Writer, "_write_request", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with caplog.at_level(logging.WARNING, "masklet"):
-        _, got = play(tmp_path, MIXED)
-    assert len(got) == len(MIXED)
-    assert caplog.text.count("ends here, and the video goes on") == 1
-    assert "No space left on device" in caplog.text
-
-
-def test_a_disk_that_is_slower_than_the_video_ends_the_recording(tmp_path: Path, caplog, monkeypatch) -> None:
-    monkeypatch.setattr(recorder, "_MOST_BYTES", 3 * pixels(0).nbytes)
-    monkeypatch.setattr(recorder.Recorder, "_identity", lambda *_: __import__("time").sleep(0.3) or {})
-    with caplog.at_level(logging.WARNING, "masklet"):
-        _, got = play(tmp_path, [pixels(0)] * 9)
-    assert len(got) == 9
-    assert "the disk is slower than the video" in caplog.text
-    assert len(read(tmp_path).exchanges) < 9
-
-
-def test_an_array_that_is_used_again_is_recorded_as_it_was_sent(tmp_path: Path) -> None:
-    frame = pixels(0)
-    with Tracker("test:1", transport=MockTransport(ToyTracker()), record=tmp_path) as tracker, tracker.open() as video:
-        for number in range(4):
-            frame[:] = number
-            video.track(frame)
-    assert [int(one.request.tensors["FRAME"][0, 0]) for one in read(tmp_path).exchanges[:4]] == list(range(4))

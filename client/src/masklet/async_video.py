@@ -238,6 +238,8 @@ class AsyncVideo:
         try:
             await self._connection.close()
         finally:
+            self._connection.closed = True
+            self._connection.wake()  # who waits for a frame of a camera that is silent
             self._forget(self)
 
     async def __aenter__(self) -> AsyncVideo:

@@ -64,8 +64,8 @@ class RecordedClips:
     @property
     def description(self) -> str:
         """See Dataset."""
-        count = len(self._clips)
-        return f"{count} recording{'s' if count > 1 else ''}, {sum(self.lengths)} frames: what is called true is what was answered when they were recorded"
+        recordings = f"{len(self._clips)} recording" + ("s" if len(self._clips) > 1 else "")
+        return f"{recordings}, {sum(self.lengths)} frames: what is called true is what was answered when they were recorded"
 
     @property
     def lengths(self) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from masklet.cli import drain, export, probe, replay
-from masklet.cli.connection import add_connection, positive
+from masklet.cli.connection import add_connection, header, positive
 from masklet.cli.prompts_text import add_prompts
 
 _EPILOG = """\
@@ -136,7 +136,7 @@ def _add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     track.add_argument("--timeout-s", type=positive(float), default=30.0, metavar="S", help="how long the server may take for a frame; default 30")
     add_connection(track)
     track.add_argument("--proxy", metavar="URL", help="http://HOST:PORT of an HTTP proxy to go through; http_proxy and its like do not count")
-    track.add_argument("--header", action="append", default=[], type=_header, metavar="NAME=VALUE", help="header to send, for gateways")
+    track.add_argument("--header", action="append", default=[], type=header, metavar="NAME=VALUE", help="header to send, for gateways")
 
 
 class _Version(argparse.Action):
@@ -147,10 +147,3 @@ class _Version(argparse.Action):
 
         print(f"masklet {version('masklet')}")
         parser.exit()
-
-
-def _header(text: str) -> tuple[str, str]:
-    name, separator, value = text.partition("=")
-    if not separator or not name:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    return name, value

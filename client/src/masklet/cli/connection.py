@@ -56,6 +56,14 @@ def address(text: str) -> str:
     return text
 
 
+def header(text: str) -> tuple[str, str]:
+    """A type of argparse: NAME=VALUE."""
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
 def web(text: str) -> str:
     """A type of argparse: a URL of the web, as metrics have."""
     if not text.startswith(("http://", "https://")):

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from masklet.cli.connection import add_connection, address, positive, tls_of
+from masklet.cli.connection import add_connection, address, header, positive, tls_of
 from masklet.cli.failure import need
 from masklet.cli.told import counted
 
@@ -22,7 +22,7 @@ examples:
   masklet replay complaint/ --url localhost:8001                      is it still so?
   masklet replay complaint/ --url new-server:8001 --html differs.html before an upgrade, with pictures of the worst
 
-exit codes: 0 all masks are equal, 1 some are not, or it failed; 2 wrong usage; 130 stopped with Ctrl-C
+exit codes: 0 all masks are equal, 1 some are not, none was compared, or it failed; 2 wrong usage; 130 stopped with Ctrl-C
 """
 
 _INTERRUPTED = 130
@@ -45,6 +45,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--timeout-s", type=positive(float), default=30.0, metavar="S", help="how long an answer may take; default 30")
     add_connection(parser)
     parser.add_argument("--proxy", metavar="URL", help="http://HOST:PORT of an HTTP proxy to go through")
+    parser.add_argument("--header", action="append", default=[], type=header, metavar="NAME=VALUE", help="header to send, for gateways")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.html:
         arguments.html.write_text(page(done), encoding="utf-8")
         print(f"written: {arguments.html}")
-    return 1 if any(compared.differences for _, compared in done) else 0
+    return 0 if any(compared.answers for _, compared in done) and not any(compared.differences for _, compared in done) else 1
 
 
 def _replayed(arguments: argparse.Namespace, read: Any) -> Any:
@@ -78,7 +79,8 @@ def _replayed(arguments: argparse.Namespace, read: Any) -> Any:
     from masklet.transport.grpc_transport import GrpcTransport
 
     wanted = {"tls": tls_of(arguments), "model": arguments.model, "proxy": arguments.proxy}
-    with Tracker(arguments.url, timeout_s=arguments.timeout_s, **wanted) as tracker:
+    headers = dict(arguments.header)
+    with Tracker(arguments.url, headers=headers, timeout_s=arguments.timeout_s, **wanted) as tracker:
         server = asdict(tracker.info())
     if others := differing(read.identity, server):
         print(f"{read.folder} was recorded with another server: {', '.join(others)}", file=sys.stderr)
@@ -86,7 +88,9 @@ def _replayed(arguments: argparse.Namespace, read: Any) -> Any:
         print(f"{read.folder} ends where its stream broke: {read.broken.strip()}", file=sys.stderr)
     transport = GrpcTransport(arguments.url, **wanted)
     with need("tqdm").tqdm(total=len(read.exchanges), unit=" requests", file=sys.stderr, mininterval=0.1 if sys.stderr.isatty() else 10) as bar:
-        compared = replay(read, transport, timeout_s=arguments.timeout_s, at_recorded_times=arguments.at_recorded_times, tell=bar.update)
+        compared = replay(
+            read, transport, headers=headers, timeout_s=arguments.timeout_s, at_recorded_times=arguments.at_recorded_times, tell=bar.update
+        )
     if not compared.answers:
         print(f"{read.folder} holds no answer to compare: {counted(len(read.exchanges), 'request')}", file=sys.stderr)
     return compared

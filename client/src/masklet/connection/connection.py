@@ -31,14 +31,16 @@ class Connection(ABC):
     """What carries one video. Calls that send give a pending result, without waiting.
 
     replayed  results of frames that were tracked again, for whoever follows the video; who appends calls `wake`
-    followed  somebody takes them from there: only then are they put there
+    followed  so many take them from there: only then are they put there
+    closed    nothing comes any more; who sets it calls `wake`
     """
 
     def __init__(self, concurrency: Concurrency) -> None:
         self._concurrency = concurrency
         self._lock = threading.RLock()
         self.replayed: deque[TrackedFrame] = deque()
-        self.followed = False
+        self.followed = 0
+        self.closed = False
 
     @property
     @abstractmethod

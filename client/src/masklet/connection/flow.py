@@ -25,6 +25,7 @@ class Flow:
         self._deadline_s = deadline_s
         self._sent: deque[float] = deque()
         self._answered = 0.0  # when the newest answer came
+        self._late: float | None = None  # since when every frame would have come too late
 
     @property
     def due(self) -> float | None:
@@ -44,22 +45,29 @@ class Flow:
         return self._deadline_s is not None and self.answer_s is not None and self.answer_s > self._deadline_s
 
     def in_time(self, arrived_s: float, now: float) -> bool:
-        """Whether the answer to a frame that came at `arrived_s` can be expected within the deadline, if it is sent now."""
+        """Whether the answer to a frame that came at `arrived_s` can be expected within the deadline, if it is sent now.
+
+        Also where it was true of no frame for a whole deadline, and nothing is on its way: only an answer says that the server is faster again.
+        """
         if self._deadline_s is None or self.answer_s is None:
             return True
         waits = max(0.0, self._begun + self.answer_s - now) if self._sent else 0.0
-        return now - arrived_s + waits + self.answer_s <= self._deadline_s
+        if now - arrived_s + waits + self.answer_s <= self._deadline_s:
+            return True
+        self._late = now if self._late is None else self._late
+        return not self._sent and now - self._late > self._deadline_s
 
     def sent(self, now: float) -> None:
         """A frame was sent."""
         self._sent.append(now)
+        self._late = None
 
-    def answered(self, now: float, *, late: bool = False) -> None:
-        """The oldest frame on its way has its answer. late: it was there before somebody looked, so it took less than it seems."""
+    def answered(self, now: float, *, unwatched: bool = False) -> None:
+        """The oldest frame on its way has its answer. unwatched: it was there before somebody looked, so it took less than it seems."""
         took = now - self._begun
         if self.answer_s is None:
             self.answer_s = took
-        elif not late or took < self.answer_s:
+        elif not unwatched or took < self.answer_s:
             self.answer_s += _WEIGHT * (took - self.answer_s)
         self._sent.popleft()
         self._answered = now

@@ -47,23 +47,23 @@ class FollowedFrames(FramesInFlight):
         super().__init__(connection, calls, concurrency, source, _IN_FLIGHT, options, skip_damaged=True)
         self._flow = Flow(deadline_s) if getattr(source, "live", False) else None
         self._deadline_s = deadline_s
-        connection.followed = True
-        weakref.finalize(self, setattr, connection, "followed", False).atexit = False
+        connection.followed += 1
+        weakref.finalize(self, _leave, connection).atexit = False
         self._max_age_s = deadline_s if max_age_s is None else max_age_s
         self._sent: set[FrameCall] = set()
-        self._late = False  # the caller was away: an answer that is there now may have come long ago
+        self._unwatched = False  # the caller was away: an answer that is there now may have come long ago
         self._sending = 0.0  # when the newest frame was sent
         self._before: int | None = None  # index of the newest frame that has a result
         self._timed: float | None = None  # when somebody will look again, `time.monotonic()`
         self._beyond = False  # the deadline cannot be kept, and it was said
 
     async def __anext__(self) -> TrackedFrame:
-        replayed, self._late = self._connection.replayed, True
+        replayed, self._unwatched = self._connection.replayed, True
         while not replayed:
             try:
                 if (result := await self._step()) is not None:
                     return result
-                self._late = False
+                self._unwatched = False
             except StopAsyncIteration:
                 if not self._connection.catching_up and not replayed:
                     raise
@@ -104,7 +104,7 @@ class FollowedFrames(FramesInFlight):
         if self._flow is None or call not in self._sent:  # it never became a request
             return
         self._sent.remove(call)
-        self._flow.answered(time.monotonic(), late=self._late)
+        self._flow.answered(time.monotonic(), unwatched=self._unwatched)
         if self._flow.beyond != self._beyond and self._flow.answer_s is not None and self._deadline_s is not None:
             self._say_beyond(self._flow.answer_s, self._deadline_s)
 
@@ -132,3 +132,7 @@ class FollowedFrames(FramesInFlight):
         elif answer_s < _MARGIN * deadline_s:
             self._beyond = False
             log.warning("the server takes %.3f s for a frame now: the deadline of %.3f s is kept again.", answer_s, deadline_s)
+
+
+def _leave(connection: Connection) -> None:
+    connection.followed -= 1

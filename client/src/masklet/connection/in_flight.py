@@ -11,7 +11,7 @@ from typing import Any
 from masklet.concurrency.protocol import Concurrency
 from masklet.connection.connection import Connection, never
 from masklet.connection.frame_call import FrameCall, FrameCalls
-from masklet.errors import BadFrame, RequestError
+from masklet.errors import BadFrame, RequestError, VideoLost
 from masklet.pixels import FrameLike
 from masklet.results import TrackedFrame
 
@@ -76,6 +76,8 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
             self._puller.ask()
         elif oldest is None and not self._more:
             raise StopAsyncIteration
+        if oldest is None and self._connection.closed:
+            raise VideoLost("this video is closed. Open a new one.")
         if oldest is None:
             await self._connection.rest(self._has_news)
         else:
@@ -119,7 +121,7 @@ class FramesInFlight(AsyncIterator[TrackedFrame]):
 
     def _has_news(self) -> bool:
         """Whether there is something else to do than to wait for the oldest result."""
-        return self._puller.ready
+        return self._puller.ready or self._connection.closed
 
     def _send_taken(self) -> None:
         """Sends the frame that was taken, if there is one. Errors come in its place, behind the results of the frames before."""

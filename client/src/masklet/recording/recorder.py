@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import errno
+import itertools
 import logging
+import os
 import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -48,7 +52,11 @@ class Recorder:
         self._lock = threading.Lock()
         self._known: dict[str, Mapping[str, Any]] = {}
         self._open: list[Writer] = []
+        if self._folder.exists() and not self._folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "recordings are written to a folder, and this is a file; choose another name", str(self._folder))
         self._folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(self._folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, "no recording can be written there; choose another folder", str(self._folder))
         atexit.register(self.close)
 
     @classmethod
@@ -75,12 +83,12 @@ class Recorder:
 
     def _writer(self, url: str) -> Writer:
         with self._lock:
-            folder, number = self._folder, 1
-            while (folder / SESSION).exists():
-                number += 1
-                folder = self._folder / str(number)
-            folder.mkdir(exist_ok=True)
-            writer = Writer(folder, lambda: self._identity(url))
+            for number in itertools.count(1):
+                folder = self._folder if number == 1 else self._folder / str(number)
+                with suppress(FileExistsError):  # a recording, maybe of another process that begins just now
+                    folder.mkdir(exist_ok=True)
+                    writer = Writer(folder, lambda: self._identity(url))
+                    break
             self._open = [*(one for one in self._open if one.is_open), writer]
             return writer
 
@@ -155,11 +163,16 @@ class Writer:
             self._stop(f"{type(error).__name__}: {error}")
         finally:
             self.is_open = False
-            self._film.close()
-            self._session.close()
+            self._queue = queue.SimpleQueue()  # what was not written is no longer kept
+            for file in (self._film, self._session):
+                with suppress(OSError):  # a disk that is full
+                    file.close()
 
     def _stop(self, why: str) -> None:
-        self.is_open = False
+        with self._lock:
+            if not self.is_open:
+                return
+            self.is_open = False
         log.warning("the recording in %s ends here, and the video goes on: %s", self._folder, why)
 
     def _write_request(self, number: int, request: Request, seconds: float) -> None:
@@ -185,12 +198,23 @@ class RecordedStream:
 
     def send(self, request: Request) -> None:
         """See `AsyncStream`. Written down before it is sent: the caller may use its array again afterwards."""
-        self._writer = self._writer or self._begin()
-        kept = replace(request, tensors={name: array.copy() if name == "FRAME" else array for name, array in request.tensors.items()})
-        self._writer.request(self._count, kept)
-        self._sent[request.id] = self._count, replace(kept, tensors={name: kept.tensors[name] for name in ("FRAME_SIZE",) if name in kept.tensors})
+        if self._count == 0:
+            self._begin_to_write()
+        if self._writer and self._writer.is_open:
+            self._write(self._writer, request)
         self._count += 1
         self._stream.send(request)
+
+    def _begin_to_write(self) -> None:
+        try:
+            self._writer = self._begin()
+        except OSError as error:
+            log.warning("nothing is recorded of this video, which goes on: %s", error)
+
+    def _write(self, writer: Writer, request: Request) -> None:
+        kept = replace(request, tensors={name: array.copy() if name == "FRAME" else array for name, array in request.tensors.items()})
+        writer.request(self._count, kept)
+        self._sent[request.id] = self._count, replace(kept, tensors={name: kept.tensors[name] for name in ("FRAME_SIZE",) if name in kept.tensors})
 
     def advance(self) -> None:
         """See `AsyncStream`."""

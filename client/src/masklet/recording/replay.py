@@ -6,12 +6,13 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from masklet import results, rle
-from masklet.errors import ServerUnavailable, VideoLost, from_server
+from masklet.errors import MaskletError, ServerBusy, ServerUnavailable, VideoLost, from_server
 from masklet.inputs import bytes_tensor, random_id
 from masklet.recording.reader import Exchange, RecordedAnswer, Recording
 from masklet.results import TrackedFrame
@@ -20,6 +21,8 @@ from masklet.transport.protocol import Answer, Broken, Event, Request, Stream, T
 from masklet.wire import Options
 
 _IN_FLIGHT = 4  # requests on their way, as with `track_many`
+_END_S = 5.0  # for the answer to END
+_OF_THE_MOMENT = (ServerBusy, ServerUnavailable, VideoLost)  # refusals for which the request can do nothing
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class Comparison:
     differences: list[Difference] = field(default_factory=list)
 
     def __str__(self) -> str:
+        if not self.answers:
+            return "no answer to compare"
         if not self.differences:
             numbers = "" if self.numbers == 0 else f"; boxes, scores or predicted IoUs differ by up to {self.numbers:.2g}"
             return f"{self.answers} answers, {self.masks} masks: all equal{numbers}"
@@ -80,7 +85,8 @@ def replay(
     at_recorded_times: bool = False,
     tell: Callable[[], object] = lambda: None,
 ) -> Comparison:
-    """Sends what was recorded to a server, as another video, and compares what comes. Requests that nobody answered are left out.
+    """Sends what was recorded to a server, as another video, and compares what comes. Requests that nobody answered are left out, and those
+    that were refused because the server was full or had lost the video.
 
     timeout_s          how long an answer may take
     at_recorded_times  not before the time at which it was sent; else as fast as it goes
@@ -89,15 +95,18 @@ def replay(
     Raises ServerUnavailable, VideoLost, and the error with which the server refuses the video if it took it when it was recorded.
     """
     video_id, owner = random_id(), secrets.token_hex(16)
-    stream = transport.open_stream(stream_headers(headers or {}, video_id))
-    compared = Comparison()
+    named = stream_headers(headers or {}, video_id)
+    stream = transport.open_stream(named)
+    compared, ended = Comparison(), False
     try:
         for number, exchange, event in _answers(recording, stream, video_id, owner, timeout_s, at_recorded_times):
+            ended = exchange.request.end
             _compare(compared, number, exchange, event)
             tell()
-        _end(recording, stream, video_id, owner, timeout_s)
     finally:
         stream.close(cancel=True)
+        if not ended:  # also where it was stopped; over a new stream, since late answers may come on the old one
+            _end(transport.open_stream(named), video_id, owner, min(timeout_s, _END_S))
     return compared
 
 
@@ -106,7 +115,7 @@ def _answers(recording: Recording, stream: Stream, video_id: int, owner: str, ti
     waiting: deque[tuple[int, Exchange, str]] = deque()
     began, answered = time.monotonic(), False
     for number, exchange in enumerate(recording.exchanges):
-        if exchange.answer is None and not exchange.refusal:
+        if exchange.answer is None and (not exchange.refusal or isinstance(from_server(exchange.refusal), _OF_THE_MOMENT)):
             continue
         while len(waiting) >= (_IN_FLIGHT if answered else 1):
             yield _received(stream, *waiting.popleft(), timeout_s)
@@ -140,15 +149,14 @@ def _received(stream: Stream, number: int, exchange: Exchange, request_id: str, 
     return number, exchange, event
 
 
-def _end(recording: Recording, stream: Stream, video_id: int, owner: str, timeout_s: float) -> None:
-    """Frees the video where the recording does not."""
-    if any(one.request.end and (one.answer or one.refusal) for one in recording.exchanges):
-        return
-    stream.send(Request(video_id, False, True, {"PROMPTS": bytes_tensor(b"[]")}, {**Options(masks="none", owner=owner).parameters()}))
+def _end(stream: Stream, video_id: int, owner: str, timeout_s: float) -> None:
+    """Frees the video, whatever the server says to that: else it does so by itself, after a while."""
     try:
-        stream.receive(timeout_s)
-    except TimeoutError:
-        return  # it frees the video by itself, after a while
+        with suppress(MaskletError, TimeoutError):
+            stream.send(Request(video_id, False, True, {"PROMPTS": bytes_tensor(b"[]")}, {**Options(masks="none", owner=owner).parameters()}))
+            stream.receive(timeout_s)
+    finally:
+        stream.close(cancel=True)
 
 
 def _compare(into: Comparison, number: int, exchange: Exchange, event: Event) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import import_module
@@ -33,7 +34,7 @@ def warn(skipped: Skipped) -> None:
 
 
 class Source:
-    """Frames, one after the other: an iterator, and a context manager that closes it.
+    """Frames, one after the other: an iterator, and a context manager that closes it. Several threads may take them, one at a time.
 
     Raises SourceError when it cannot go on, or had no frame at all.
 
@@ -54,12 +55,14 @@ class Source:
     ) -> None:
         self.fps, self.count, self.live = fps, count, live
         self._name, self._frames, self._close, self._any, self._closed = name, frames, close, False, False
+        self._taking = threading.Lock()
 
     def __iter__(self) -> Iterator[Frame]:
         return self
 
     def __next__(self) -> Frame:
-        frame = None if self._closed else next(self._frames, None)
+        with self._taking:
+            frame = None if self._closed else next(self._frames, None)
         if frame is None and not self._any and not self._closed:
             raise SourceError(f"{self._name}: no frame of it could be read. See whether a player shows it.")
         if frame is None:
