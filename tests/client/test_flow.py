@@ -70,6 +70,18 @@ def test_nothing_else_is_sent_before_the_first_answer() -> None:
     assert flow.due is None, "two are on their way"
 
 
+def test_an_answer_that_was_not_looked_at_in_time_makes_no_server_slow() -> None:
+    flow = Flow(deadline_s=2.0)
+    flow.sent(0.0)
+    flow.answered(1.0)
+    flow.sent(1.0)
+    flow.answered(101.0, unwatched=True)
+    assert (flow.answer_s, flow.beyond) == (1.0, False)
+    flow.sent(101.0)
+    flow.answered(101.2, unwatched=True)
+    assert flow.answer_s == pytest.approx(0.8), "it took even less than that"
+
+
 def test_a_server_that_is_a_little_too_slow_is_asked_again_and_not_given_up() -> None:
     flow = Flow(deadline_s=0.125)
     flow.sent(0.0)

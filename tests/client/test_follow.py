@@ -10,11 +10,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from masklet import AsyncTracker, BadFrame, ServerUnavailable, Tracker, VideoLost
+from masklet.concurrency.threads import finish
 from masklet.errors import MaskletError
 from masklet.results import TrackedFrame
 from masklet.sources import Frame, Source, newest
@@ -169,6 +171,32 @@ def test_a_deadline_that_a_server_cannot_keep_is_said_once_and_its_results_are_s
         assert {next(results).label for _ in range(6)} == {"stale"}
     assert caplog.text.count("cannot be kept") == 1
     assert "the deadline of 0.001 s" in caplog.text
+
+
+def test_the_time_of_a_slow_caller_is_not_taken_for_that_of_the_server(camera: Camera, monkeypatch, caplog) -> None:
+    away, server = [0.0], Server(free=1)
+    monkeypatch.setattr("masklet.connection.following.time", SimpleNamespace(monotonic=lambda: time.monotonic() + away[0]))
+    with serving(server) as (url, _, _), newest(camera) as source, Tracker(url, timeout_s=LONG_S) as tracker, tracker.open() as video:
+        results = video.follow(source, deadline_s=LONG_S)
+        camera.film(1)
+        assert next(results).frame_index == 0
+        camera.film(1)
+
+        def answer_when_both_are_sent() -> None:
+            until(lambda: len(server.seen) == 2)
+            camera.film(1)
+            until(lambda: len(results._results._sent) == 2)
+            server.free.release(2)
+
+        helper = threading.Thread(target=answer_when_both_are_sent)
+        helper.start()
+        assert next(results).frame_index == 1
+        helper.join()
+        until(lambda: finish(video._video._connection.settled(results._results._pending[0].pending)))
+        away[0] = 100 * LONG_S
+        late = next(results)
+    assert (late.frame_index, late.label) == (2, "stale")
+    assert "cannot be kept" not in caplog.text
 
 
 def test_every_frame_of_what_is_not_live_is_tracked(make_tracker) -> None:

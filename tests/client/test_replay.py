@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,16 @@ class Server:
         if isinstance(given, MaskletError):
             return given
         return answer(request, given, int(request.tensors["FRAME"].flat[0]))
+
+
+class Other(Server):
+    """Its numbers and frame indices are not those of Server."""
+
+    def __call__(self, request: Request):
+        if "FRAME" not in request.tensors:
+            return answer(request, {})
+        given = answer(request, {1: MASK}, int(request.tensors["FRAME"].flat[0]) + 1)
+        return replace(given, tensors={**given.tensors, "IOUS": given.tensors["IOUS"] - np.float32(0.25)})
 
 
 def recorded(folder: Path, server: Server) -> None:
@@ -143,3 +154,19 @@ def test_options_of_the_recording_are_sent_again(tmp_path: Path) -> None:
     _, requests = again(tmp_path, Server())
     options = Options.parse(requests[0].parameters)
     assert (options.masks, options.frame_index) == ("none", 7)
+
+
+def test_other_numbers_and_other_frames_are_said(tmp_path: Path) -> None:
+    recorded(tmp_path, Server())
+    compared, _ = again(tmp_path, Other())
+    assert [one.text for one in compared.differences] == [f"frame {number} is frame {number + 1} now" for number in range(COUNT)]
+    assert (compared.numbers, compared.equal) == (0.25, COUNT)
+
+
+def test_at_recorded_times_nothing_is_sent_before_its_time(tmp_path: Path) -> None:
+    recorded(tmp_path, Server())
+    whole = read(tmp_path)
+    late = replace(whole, exchanges=[replace(one, sent_s=0.05 * number) for number, one in enumerate(whole.exchanges)])
+    began = time.monotonic()
+    replay(late, MockTransport(Server()), at_recorded_times=True)
+    assert time.monotonic() - began >= 0.05 * COUNT

@@ -176,3 +176,11 @@ def test_a_recording_is_scored_as_a_clip(recording: Path, server: Server, tmp_pa
 def test_what_no_server_takes_is_an_error_and_not_a_difference(recording: Path, capsys) -> None:
     assert main(["replay", str(recording), "--url", "127.0.0.1:1", "--timeout-s", "2"]) == 1
     assert "127.0.0.1:1" in capsys.readouterr().err
+
+
+def test_a_recording_without_an_answer_is_no_success(recording: Path, server: Server, tmp_path: Path, capsys) -> None:
+    (tmp_path / "session.jsonl").write_bytes((recording / "session.jsonl").read_bytes().split(b"\n")[0] + b"\n")
+    assert main(["replay", str(tmp_path), "--url", server.grpc_url, "--header", "x-key=1"]) == 1
+    told = capsys.readouterr()
+    assert "no answer to compare" in told.out
+    assert "holds no answer to compare: 0 requests" in told.err

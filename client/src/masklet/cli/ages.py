@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 
 import numpy as np
@@ -16,7 +17,7 @@ class Ages:
     def __init__(self) -> None:
         self._labels: Counter[str] = Counter()
         self._skipped = 0
-        self._ages_s: list[float] = []
+        self._ages_s = array("d")  # a day of a camera has millions
 
     def add(self, result: TrackedFrame) -> None:
         """A result that was handed out."""

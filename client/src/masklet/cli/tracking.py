@@ -139,7 +139,7 @@ class Tracking:
         try:
             return next(results, None)
         except RequestError as error:
-            if not feed.on_their_way or (index := feed.on_their_way[0].index) == 0:
+            if feed.live or not feed.on_their_way or (index := feed.on_their_way[0].index) == 0:  # of a camera it may be one that was jumped over
                 raise
             raise type(error)(f"frame {index}: {error}") from error
 

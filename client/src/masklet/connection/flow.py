@@ -62,10 +62,13 @@ class Flow:
         self._sent.append(now)
         self._late = None
 
-    def answered(self, now: float) -> None:
-        """The oldest frame on its way has its answer."""
+    def answered(self, now: float, *, unwatched: bool = False) -> None:
+        """The oldest frame on its way has its answer. unwatched: it was there before somebody looked, so it took less than it seems."""
         took = now - self._begun
-        self.answer_s = took if self.answer_s is None else self.answer_s + _WEIGHT * (took - self.answer_s)
+        if self.answer_s is None:
+            self.answer_s = took
+        elif not unwatched or took < self.answer_s:
+            self.answer_s += _WEIGHT * (took - self.answer_s)
         self._sent.popleft()
         self._answered = now
 

@@ -51,17 +51,19 @@ class FollowedFrames(FramesInFlight):
         weakref.finalize(self, _leave, connection).atexit = False
         self._max_age_s = deadline_s if max_age_s is None else max_age_s
         self._sent: set[FrameCall] = set()
+        self._unwatched = False  # the caller was away: an answer that is there now may have come long ago
         self._sending = 0.0  # when the newest frame was sent
         self._before: int | None = None  # index of the newest frame that has a result
         self._timed: float | None = None  # when somebody will look again, `time.monotonic()`
         self._beyond = False  # the deadline cannot be kept, and it was said
 
     async def __anext__(self) -> TrackedFrame:
-        replayed = self._connection.replayed
+        replayed, self._unwatched = self._connection.replayed, True
         while not replayed:
             try:
                 if (result := await self._step()) is not None:
                     return result
+                self._unwatched = False
             except StopAsyncIteration:
                 if not self._connection.catching_up and not replayed:
                     raise
@@ -102,7 +104,7 @@ class FollowedFrames(FramesInFlight):
         if self._flow is None or call not in self._sent:  # it never became a request
             return
         self._sent.remove(call)
-        self._flow.answered(time.monotonic())
+        self._flow.answered(time.monotonic(), unwatched=self._unwatched)
         if self._flow.beyond != self._beyond and self._flow.answer_s is not None and self._deadline_s is not None:
             self._say_beyond(self._flow.answer_s, self._deadline_s)
 

@@ -83,11 +83,12 @@ def read(folder: str | Path) -> Recording:
             raise SourceError(f"{folder} is a recording of form {lines[0].get('recording')}; this version of masklet reads form {FORMAT}.")
         exchanges: list[Exchange] = []
         for line in _whole(lines[1:], film):
+            if line.get("answer", line.get("request", 0)) < 0:  # belongs to nothing that was asked
+                continue
             if "answer" in line:
                 exchanges[line["answer"]] = _answered(exchanges[line["answer"]], line)
             elif "refusal" in line:
-                if line["request"] >= 0:
-                    exchanges[line["request"]] = replace(exchanges[line["request"]], refusal=line["refusal"], answered_s=line["t"])
+                exchanges[line["request"]] = replace(exchanges[line["request"]], refusal=line["refusal"], answered_s=line["t"])
             elif "request" in line:
                 exchanges.append(Exchange(_request(line, film), line["t"]))
         broken = next((line["break"] for line in lines if "break" in line), "")

@@ -52,6 +52,8 @@ class Recorder:
         self._lock = threading.Lock()
         self._known: dict[str, Mapping[str, Any]] = {}
         self._open: list[Writer] = []
+        if self._folder.exists() and not self._folder.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "recordings are written to a folder, and this is a file; choose another name", str(self._folder))
         self._folder.mkdir(parents=True, exist_ok=True)
         if not os.access(self._folder, os.W_OK | os.X_OK):
             raise PermissionError(errno.EACCES, "no recording can be written there; choose another folder", str(self._folder))
