@@ -22,6 +22,12 @@ def short_end(monkeypatch):
 
 
 @pytest.fixture
+def many_snapshots(monkeypatch):
+    """However slow this machine is: none of a history is thinned out for age."""
+    monkeypatch.setattr("masklet.history.log.OLD_S", 1e6)
+
+
+@pytest.fixture
 def open_video(make_tracker):
     def make(server, timeout_s=0.05, **opened):
         return make_tracker("test:1", timeout_s=timeout_s, transport=server.transport).open(**opened)

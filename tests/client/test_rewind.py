@@ -13,11 +13,7 @@ from tests.client.rewinds import CLICKS, COUNT, FRAMES, START, in_time, late, sa
 from tests.fakes.bank_driver import VARIANT
 from tests.fakes.recalling import Recalling
 
-
-@pytest.fixture(autouse=True)
-def many_snapshots(monkeypatch):
-    """However slow this machine is: none is thinned out for age."""
-    monkeypatch.setattr("masklet.history.log.OLD_S", 1e6)
+pytestmark = pytest.mark.usefixtures("many_snapshots")
 
 
 @pytest.fixture

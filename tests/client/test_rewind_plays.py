@@ -13,6 +13,8 @@ from masklet import MaskletError, TrackedFrame, UnknownObject
 from tests.fakes.recalling import SIDE, Recalling, pictures
 from tests.serving.agreement import equal
 
+pytestmark = pytest.mark.usefixtures("many_snapshots")
+
 SEEDS = 12
 PICTURES = pictures(64, seed=1)
 
@@ -105,12 +107,6 @@ def replaced(shown: list[Any], frames: list[Frame], frame: Frame, past: Any) -> 
         assert result.skipped == 0
         if number < len(shown):
             shown[number] = result
-
-
-@pytest.fixture(autouse=True)
-def many_snapshots(monkeypatch):
-    """However slow this machine is: none is thinned out for age."""
-    monkeypatch.setattr("masklet.history.log.OLD_S", 1e6)
 
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(2, SEEDS))])

@@ -14,11 +14,7 @@ from masklet.wire import Options
 from tests.client.rewinds import CLICKS, COUNT, FRAMES, START, in_time, late, same, sent
 from tests.fakes.recalling import Recalling
 
-
-@pytest.fixture(autouse=True)
-def many_snapshots(monkeypatch):
-    """However slow this machine is: none is thinned out for age."""
-    monkeypatch.setattr("masklet.history.log.OLD_S", 1e6)
+pytestmark = pytest.mark.usefixtures("many_snapshots")
 
 
 @pytest.fixture

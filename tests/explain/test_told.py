@@ -107,7 +107,7 @@ def test_the_page_needs_nothing_beside_it(eleven: list[Recording]) -> None:
     assert tags.open == []
     assert len(tags.sources) == 1 + 7 + 4, "the frame, the memories, the candidates"
     assert all(source.startswith("data:image/jpeg;base64,") for source in tags.sources)
-    for one in found.answers[0].attention.memories:  # type: ignore[union-attr]
+    for one in found.answers[0].attention.memories:
         assert f"<b>{one.share:.1%}</b> frame {one.frame} (" in page
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,11 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from masklet import results, rle
 from masklet.errors import MaskletError, from_server
 from masklet.recording import RecordedAnswer, Recording
+from masklet.recording.frames import has_frame, picture
 from masklet.results import TrackedFrame
 from masklet.testing.mock import MockStream
 from masklet.transport.protocol import Answer, Refusal, Request
@@ -133,7 +132,7 @@ def _replay(step: Step, object_id: int, frame: int, server: InProcess, stream: M
     request, about = _as_asked(step.request), object_id in step.answer.object_ids
     how = server.foreseen(request, object_id) if step.answers(object_id, frame) else None
     result = _sent(stream, request)
-    if _has_frame(request):
+    if has_frame(request):
         made.frames[result.frame_index] = request
     if about:
         made.moments.append(Moment(step.number, request, _prompts(request, object_id), step.answer, result))
@@ -154,7 +153,7 @@ def _sent(stream: MockStream, request: Request) -> TrackedFrame:
 
 def _as_asked(request: Request) -> Request:
     """The request, with masks in its answer and nothing else that a frame does not need; and the video lives on."""
-    if not _has_frame(request):
+    if not has_frame(request):
         return replace(request, end=False)
     wanted = {name: value for name, value in request.parameters.items() if name not in ("logits", "snapshot")}
     return replace(request, parameters={**wanted, "masks": "rle"}, end=False)
@@ -162,11 +161,7 @@ def _as_asked(request: Request) -> Request:
 
 def _has_effect(request: Request) -> bool:
     """Whether a request changes its video: signs of life, snapshots and the end do not."""
-    return request.start or _has_frame(request) or bool(_items(request))
-
-
-def _has_frame(request: Request) -> bool:
-    return not {"FRAME", "FRAME_ENCODED"}.isdisjoint(request.tensors)
+    return request.start or has_frame(request) or bool(_items(request))
 
 
 def _items(request: Request) -> list[Mapping[str, Any]]:
@@ -176,15 +171,6 @@ def _items(request: Request) -> list[Mapping[str, Any]]:
 
 def _prompts(request: Request, object_id: int) -> bool:
     return any(item["object"] == object_id for item in _items(request))
-
-
-def picture(request: Request) -> NDArray[np.uint8]:
-    """The frame (H, W, 3) of a request."""
-    if "FRAME" in request.tensors:
-        height, width = request.tensors["FRAME_SIZE"][0].tolist()
-        return request.tensors["FRAME"][0].reshape(height, width, 3)
-    with Image.open(io.BytesIO(request.tensors["FRAME_ENCODED"].flat[0])) as image:
-        return np.asarray(image.convert("RGB"))
 
 
 def ranges(numbers: Iterable[int]) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from masklet import rle
 from masklet.errors import SourceError
 from masklet.recording import Exchange, Recording, folders, read
+from masklet.recording.frames import has_frame, picture
 from masklet_build.quality.datasets import DatasetError, Frame
 from masklet_build.quality.measures import Masks
 
@@ -34,7 +33,7 @@ class RecordedClip:
 
     def frames(self) -> Iterator[Frame]:
         """See LabelledClip."""
-        return (_pixels(one) for one in self.exchanges)
+        return (picture(one.request) for one in self.exchanges)
 
     def truth(self, index: int) -> Masks | None:
         """See LabelledClip. None where the answer lacks one of the objects, or has no masks."""
@@ -81,7 +80,7 @@ def _clip(recording: Recording, max_frames: int | None) -> RecordedClip | None:
     """None where no object ever has a pixel."""
     newest: dict[int, Exchange] = {}  # a frame may have been sent several times, with more prompts
     for one in recording.exchanges:
-        if one.answer is not None and one.answer.frame_index >= 0 and one.answer.rles is not None and _has_frame(one):
+        if one.answer is not None and one.answer.frame_index >= 0 and one.answer.rles is not None and has_frame(one.request):
             newest[one.answer.frame_index] = one
     frames = [newest[index] for index in sorted(newest)]
     first = next((place for place, one in enumerate(frames) if _visible(one)), None)
@@ -90,21 +89,8 @@ def _clip(recording: Recording, max_frames: int | None) -> RecordedClip | None:
     return RecordedClip(recording.folder.resolve().name, frames[first:][:max_frames], _visible(frames[first]))
 
 
-def _has_frame(one: Exchange) -> bool:
-    return not one.request.tensors.keys().isdisjoint(("FRAME", "FRAME_ENCODED"))
-
-
 def _visible(one: Exchange) -> tuple[int, ...]:
     answer = one.answer
     if answer is None or answer.rles is None:
         return ()
     return tuple(object_id for object_id, mask in zip(answer.object_ids, answer.rles, strict=True) if rle.area(mask))
-
-
-def _pixels(one: Exchange) -> Frame:
-    tensors = one.request.tensors
-    if "FRAME" in tensors:
-        height, width = tensors["FRAME_SIZE"][0].tolist()
-        return tensors["FRAME"].reshape(height, width, 3)
-    with Image.open(io.BytesIO(tensors["FRAME_ENCODED"][0, 0])) as image:
-        return np.asarray(image.convert("RGB"))

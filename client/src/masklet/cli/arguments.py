@@ -117,6 +117,14 @@ def _add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     track.add_argument("--fps", type=positive(float), help="so many frames per second instead of the times of the source (images: 25)")
     track.add_argument("--max-frames", type=positive(int), metavar="N", help="stop after N frames")
+    _add_live(track)
+    track.add_argument("--timeout-s", type=positive(float), default=30.0, metavar="S", help="how long the server may take for a frame; default 30")
+    add_connection(track)
+    track.add_argument("--proxy", metavar="URL", help="http://HOST:PORT of an HTTP proxy to go through; http_proxy and its like do not count")
+    track.add_argument("--header", action="append", default=[], type=header, metavar="NAME=VALUE", help="header to send, for gateways")
+
+
+def _add_live(track: argparse.ArgumentParser) -> None:
     track.add_argument(
         "--deadline-s",
         type=positive(float),
@@ -133,10 +141,6 @@ def _add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="FOLDER",
         help="write down all that is sent and answered, frames as well, for `masklet replay`; pictures of whatever is filmed lie there",
     )
-    track.add_argument("--timeout-s", type=positive(float), default=30.0, metavar="S", help="how long the server may take for a frame; default 30")
-    add_connection(track)
-    track.add_argument("--proxy", metavar="URL", help="http://HOST:PORT of an HTTP proxy to go through; http_proxy and its like do not count")
-    track.add_argument("--header", action="append", default=[], type=header, metavar="NAME=VALUE", help="header to send, for gateways")
 
 
 class _Version(argparse.Action):

@@ -65,7 +65,7 @@ class FilmWriter:
             self._encoder = _encoder(av, width, height)
         padded = np.zeros((height, width, 4), np.uint8)
         padded[..., :3] = frame[..., ::-1]
-        picture = av.VideoFrame.from_ndarray(padded[..., :4], format="bgra").reformat(format="bgr0")
+        picture = av.VideoFrame.from_ndarray(padded, format="bgra").reformat(format="bgr0")
         picture.pts = None
         (packet,) = self._encoder.encode(picture)
         return self._put(("V_FFV1", width, height), bytes(packet), time_ms)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from masklet import results
 from masklet.errors import MaskletError
+from masklet.recording.frames import answered, sent_size
 from masklet.results import TrackedFrame
 from masklet.transport.protocol import Answer, Broken, Event, Request
 from masklet.wire import Options
@@ -25,7 +25,7 @@ _SECRET = "owner"  # whoever has it can do to the video what its client can
 
 def request_line(number: int, request: Request, seconds: float, frame: Mapping[str, Any] | None, state: str | None) -> dict[str, Any]:
     """frame, state: where the frame and the snapshot are."""
-    size = request.tensors["FRAME_SIZE"][0].tolist() if "FRAME_SIZE" in request.tensors else None
+    size = sent_size(request)
     said = {
         "request": number,
         "t": round(seconds, 6),
@@ -49,14 +49,9 @@ def event_line(number: int, request: Request, event: Event, seconds: float) -> d
     if not isinstance(event, Answer):
         return {"refusal": event.text, "request": number, **when}
     try:
-        return {"answer": number, **when, **answer_fields(_result(event, request), Options.parse(request.parameters).masks)}
+        return {"answer": number, **when, **answer_fields(answered(request, event), Options.parse(request.parameters).masks)}
     except (MaskletError, KeyError, ValueError) as error:  # the client will say so too
         return {"refusal": f"an answer that cannot be read: {error}", "request": number, **when}
-
-
-def _result(event: Answer, request: Request) -> TrackedFrame:
-    size = tuple(request.tensors["FRAME_SIZE"][0].tolist()) if "FRAME_SIZE" in request.tensors else None
-    return results.read(event.tensors, Options.parse(request.parameters), size)
 
 
 def answer_fields(result: TrackedFrame, form: str) -> dict[str, Any]:

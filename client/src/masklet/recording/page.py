@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from masklet import rle
+from masklet.recording.frames import picture
 from masklet.recording.reader import Recording
 from masklet.recording.replay import Comparison, Difference
 from masklet.sources.source import need
@@ -51,7 +52,7 @@ def _row(read: Recording, one: Difference) -> str:
     assert one.recorded is not None
     assert one.replayed is not None
     was, now = rle.decode(one.recorded), rle.decode(one.replayed)
-    frame = _scaled(_picture(read, one.request), was.shape)
+    frame = _scaled(picture(read.exchanges[one.request].request), was.shape)
     pictures = (
         (_tinted(frame, was, _RECORDED), f"<span class=one>recorded</span>, {int(was.sum())} pixels"),
         (_tinted(frame, now, _REPLAYED), f"<span class=other>replayed</span>, {int(now.sum())} pixels"),
@@ -59,16 +60,6 @@ def _row(read: Recording, one: Difference) -> str:
     )
     figures = "".join(f"<figure><img src='{_uri(picture)}'><figcaption>{text}</figcaption></figure>" for picture, text in pictures)
     return f"<h3>frame {one.frame_index}, object {one.object_id}: IoU {one.iou:.4f}</h3><div class=row>{figures}</div>"
-
-
-def _picture(read: Recording, request: int) -> NDArray[np.uint8]:
-    tensors = read.exchanges[request].request.tensors
-    if "FRAME" in tensors:
-        height, width = tensors["FRAME_SIZE"][0].tolist()
-        pixels: NDArray[np.uint8] = tensors["FRAME"].reshape(height, width, 3)
-        return pixels
-    with need("PIL.Image").open(io.BytesIO(tensors["FRAME_ENCODED"][0, 0])) as picture:
-        return np.asarray(picture.convert("RGB"))
 
 
 def _scaled(frame: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:

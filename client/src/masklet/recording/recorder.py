@@ -17,13 +17,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from masklet.concurrency.threads import finish
 from masklet.contract import VERSION
 from masklet.info import ask
-from masklet.pixels import Sendable
 from masklet.recording.film import FilmWriter
+from masklet.recording.frames import sent_frame
 from masklet.recording.lines import FORMAT, SESSION, event_line, request_line, text
 from masklet.transport.protocol import AsyncStream, Broken, Event, Request
 from masklet.transport.servers import Servers
@@ -96,9 +94,7 @@ class Recorder:
         if url not in self._known:
             try:
                 self._known[url] = self._about(url)
-            except (
-                Exception
-            ) as error:  # a transport for asyncio alone, a server that says nothing, or whatever else: what comes is recorded all the same
+            except Exception as error:  # such as of a transport for asyncio alone: what comes is recorded all the same
                 self._known[url] = {"unknown": f"{type(error).__name__}: {error}"}
         return {"url": url, **self._known[url]}
 
@@ -176,7 +172,7 @@ class Writer:
         log.warning("the recording in %s ends here, and the video goes on: %s", self._folder, why)
 
     def _write_request(self, number: int, request: Request, seconds: float) -> None:
-        frame, state = _frame(request), request.tensors.get("STATE")
+        frame, state = sent_frame(request), request.tensors.get("STATE")
         place = None if frame is None else self._film.add(frame, int(1000 * seconds))
         file = None if state is None else self._film.add_file(state.tobytes(), "state")
         self._line(request_line(number, request, seconds, place, file))
@@ -232,12 +228,3 @@ class RecordedStream:
 
 
 _NOBODYS = Request(0, False, False, {}, {}, "")
-
-
-def _frame(request: Request) -> Sendable | None:
-    """The frame of a request: pixels (H, W, 3), or the bytes of a file."""
-    if "FRAME" in request.tensors:
-        height, width = request.tensors["FRAME_SIZE"][0].tolist()
-        pixels: np.ndarray = request.tensors["FRAME"].reshape(height, width, 3)
-        return pixels
-    return bytes(request.tensors["FRAME_ENCODED"][0, 0]) if "FRAME_ENCODED" in request.tensors else None

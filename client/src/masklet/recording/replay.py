@@ -11,9 +11,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from masklet import results, rle
+from masklet import rle
 from masklet.errors import MaskletError, ServerBusy, ServerUnavailable, VideoLost, from_server
 from masklet.inputs import bytes_tensor, random_id
+from masklet.recording.frames import answered
 from masklet.recording.reader import Exchange, RecordedAnswer, Recording
 from masklet.results import TrackedFrame
 from masklet.rle import Rle
@@ -165,7 +166,7 @@ def _compare(into: Comparison, number: int, exchange: Exchange, event: Event) ->
     if was is not None and was.frame_index >= 0:
         what = f"frame {was.frame_index}"
     if isinstance(event, Answer) and was is not None:
-        _compare_answers(into, number, exchange.request, was, _read(event, exchange.request))
+        _compare_answers(into, number, was, answered(exchange.request, event))
     elif isinstance(event, Answer):
         into.differences.append(Difference(number, f"{what} was refused ({exchange.refusal.strip()}), and is answered now"))
     elif was is not None:
@@ -178,12 +179,7 @@ def _text(event: Event) -> str:
     return "" if isinstance(event, Answer) else event.text.strip()
 
 
-def _read(event: Answer, request: Request) -> TrackedFrame:
-    size = tuple(request.tensors["FRAME_SIZE"][0].tolist()) if "FRAME_SIZE" in request.tensors else None
-    return results.read(event.tensors, Options.parse(request.parameters), size)
-
-
-def _compare_answers(into: Comparison, number: int, request: Request, was: RecordedAnswer, now: TrackedFrame) -> None:
+def _compare_answers(into: Comparison, number: int, was: RecordedAnswer, now: TrackedFrame) -> None:
     place, frame = f"frame {was.frame_index}", was.frame_index
     if now.frame_index != frame:
         into.differences.append(Difference(number, f"{place} is frame {now.frame_index} now", frame))
